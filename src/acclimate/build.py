@@ -1,0 +1,245 @@
+"""Configuration to built objects: device, corpora, model, references, objective, data stream, training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from acclimate.config import RunConfig
+from acclimate.data.corpus import Corpora
+from acclimate.data.loader import Loader, total_steps
+from acclimate.data.mix import Mixer, resolve_shares
+from acclimate.data.pack import PackedSource, heldout_batches
+from acclimate.data.tokens import TokenCorpus
+from acclimate.errors import ConfigError, ModelError, listed
+from acclimate.evaluate.generate import chat_prompt, text_prompt
+from acclimate.gradient.chain import Chain
+from acclimate.gradient.clip import ClipNorm
+from acclimate.model.causal import CausalModel
+from acclimate.model.load import (
+    DTYPES,
+    attach_lora,
+    load_config_of,
+    load_network,
+    load_tokenizer,
+    resolve_device,
+    resolve_dtype,
+)
+from acclimate.model.reference import FrozenCopy, Reference, base_reference
+from acclimate.objective.objective import Objective
+from acclimate.plan import build_plan
+from acclimate.train.callbacks.evaluate import Evaluate
+from acclimate.train.callbacks.log import MetricsLog, TensorBoard
+from acclimate.train.callbacks.progress import ProgressBar
+from acclimate.train.callbacks.save import Save
+from acclimate.train.schedule import factor
+from acclimate.train.training import Training
+from acclimate.train.weights import Weights
+from acclimate.types import Batch, Callback, Plan, PlanContext
+
+HeldoutSets = dict[str, list[tuple[Batch, Tensor]]]
+SMALL_SHARE = 0.1
+"""A term whose sources have less than this share divides by its expected count."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Which sources are trained on, at which share of trained tokens, for how many steps."""
+
+    shares: dict[str, float]
+    trained_tokens: dict[str, int]  # of one epoch
+    total_steps: int
+    expected: list[float | None]  # per term of the objective, trained tokens of one step
+
+
+def resolve(config: RunConfig) -> tuple[RunConfig, torch.device]:
+    """Fills in what ``auto`` means on this machine."""
+    device = resolve_device(config.model)
+    if config.model.dtype != "auto":
+        return config, device
+    dtype = resolve_dtype(device, load_config_of(config.model).get_text_config().hidden_size)
+    name = next(name for name, known in DTYPES.items() if known == dtype)
+    return config.model_copy(update={"model": config.model.model_copy(update={"dtype": name})}), device
+
+
+def load_model(config: RunConfig, device: torch.device) -> CausalModel:
+    """The student as it is before the first step."""
+    torch.manual_seed(config.seed)  # LoRA's A is random
+    network = load_network(config.model, DTYPES[config.model.dtype], device)
+    tokenizer = load_tokenizer(config.model)
+    peft = attach_lora(network, config.lora) if config.lora is not None else None
+    model = CausalModel(network, tokenizer, peft)
+    if config.training.gradient_checkpointing:
+        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model
+
+
+def load_references(config: RunConfig, plan: Plan, model: CausalModel) -> dict[str, Reference]:
+    """The references that the plan's terms ask for, and no other."""
+    references: dict[str, Reference] = {}
+    for name in plan.required_references:
+        if name == "base":
+            references[name] = base_reference(model)
+            continue
+        section = config.model.model_copy(update={"path": plan.references[name]})
+        other = CausalModel(load_network(section, model.dtype, model.device), model.tokenizer)
+        if other.head.weight.shape[0] != model.head.weight.shape[0]:
+            raise ModelError(
+                f"The reference '{name}' ({plan.references[name]}) has {other.head.weight.shape[0]} logits, the model "
+                f"{model.head.weight.shape[0]}; a divergence needs the same vocabulary."
+            )
+        references[name] = FrozenCopy(other)
+    return references
+
+
+def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
+    """Shares over the sources that the objective trains on, and the steps that the budget buys.
+
+    Raises:
+        ConfigError: the budget counts a source that is not trained on.
+    """
+    by_route = {name: route_counts(corpus.train, len(corpora.routes)) for name, corpus in corpora.sources.items()}
+    used = [name for name, counts in by_route.items() if counts[objective.active].sum() > 0]
+    shares = resolve_shares({name: config.sources[name] for name in used})
+    budget = config.budget
+    if budget.count != "all" and budget.count not in used:
+        raise ConfigError(
+            f"budget.count: '{budget.count}' is not trained on by this method; count {listed([*used, 'all'])}."
+        )
+    trained = {name: int(by_route[name][objective.active].sum()) for name in used}
+    if budget.count == "all":
+        step_tokens, epoch_tokens = float(budget.batch_tokens), sum(trained.values())
+    else:
+        step_tokens, epoch_tokens = budget.batch_tokens / shares[budget.count], trained[budget.count]
+    expected: list[float | None] = []
+    for select in objective.selects.numpy():
+        share = sum(
+            shares[name] * by_route[name][select].sum() / by_route[name][objective.active].sum() for name in used
+        )
+        expected.append(float(share * step_tokens) if 0 < share < SMALL_SHARE else None)
+    return Mixture(shares, trained, total_steps(budget, epoch_tokens), expected)
+
+
+def _packed(config: RunConfig, corpora: Corpora, objective: Objective, name: str) -> PackedSource:
+    corpus = corpora.sources[name]
+    return PackedSource(
+        corpus.train, name, config.data.sequence_length, objective.active, config.seed, corpus.first_document_id
+    )
+
+
+def route_counts(corpus: TokenCorpus, routes: int) -> np.ndarray:
+    """[routes] labels of each route in one epoch; the first token of a document is no label."""
+    counts = np.zeros(routes, dtype=np.int64)
+    for i in range(len(corpus)):
+        labels = corpus.document(i)[1][1:]
+        counts += np.bincount(labels[labels >= 0], minlength=routes)
+    return counts
+
+
+def heldout_sets(config: RunConfig, corpora: Corpora, documents: int | None) -> HeldoutSets:
+    """Packed held-out rows of every source that holds documents out."""
+    return {
+        name: heldout_batches(
+            corpus.heldout,
+            corpus.first_heldout_id,
+            corpora.routes,
+            config.data.sequence_length,
+            config.training.micro_batch_size,
+            max_documents=documents,
+        )
+        for name, corpus in corpora.sources.items()
+        if len(corpus.heldout) > 0
+    }
+
+
+def heldout_prompts(config: RunConfig, corpora: Corpora, tokenizer: Any) -> list[tuple[str, str, list[int]]]:
+    """The first held-out documents of each set as prompts, ``evaluation.generations`` in all, sets taking turns."""
+    prompts: list[tuple[str, str, list[int]]] = []
+    turns = zip_longest(*([(n, d) for d in c.heldout_documents] for n, c in corpora.sources.items()))
+    for name, document in (entry for turn in turns for entry in turn if entry is not None):
+        if len(prompts) == config.evaluation.generations:
+            break
+        if document.templated:
+            messages = [{"role": part.role, "content": part.text, **part.extra} for part in document.parts]
+            shown, ids = chat_prompt(tokenizer, messages, config.sources[name].thinking)
+        else:
+            shown, ids = text_prompt(tokenizer, document.parts[0].text)
+        prompts.append((name, shown, ids))
+    return prompts
+
+
+def build_objective(config: RunConfig, plan: Plan, corpora: Corpora, references: Mapping[str, Reference]) -> Objective:
+    return Objective(
+        plan.terms,
+        corpora.routes,
+        references,
+        normalise=config.objective.normalise,
+        average=config.objective.average,
+        logits_dtype=DTYPES[config.objective.logits_dtype],
+        chunk_tokens=config.objective.chunk_tokens,
+    )
+
+
+def build_training(
+    config: RunConfig, model: CausalModel, corpora: Corpora, console: Console
+) -> tuple[Training, Plan, Mixture]:
+    """Everything the loop needs, at step 0."""
+    run_dir = config.run_dir
+    plan = build_plan(config, PlanContext(full_tuning=model.peft is None, lora_scaling=model.lora_scaling))
+    references = load_references(config, plan, model)
+    objective = build_objective(config, plan, corpora, references)
+    mixture = mix(config, corpora, objective)
+    objective.expected = tuple(mixture.expected)
+    mixer = Mixer({name: _packed(config, corpora, objective, name) for name in mixture.shares}, mixture.shares)
+    pad_id = model.tokenizer.pad_token_id
+    loader = Loader(
+        mixer,
+        config.budget.count,
+        config.budget.batch_tokens,
+        config.training.micro_batch_size,
+        objective.needs_reference,
+        pad_id if pad_id is not None else 0,
+    )
+    weights = Weights(model.trainable())
+    chain = Chain([*plan.transforms, ClipNorm(config.optimizer.max_grad_norm)], weights.masters)
+    optimizer = torch.optim.AdamW(
+        list(weights.masters.values()),
+        lr=config.optimizer.learning_rate,
+        betas=config.optimizer.betas,
+        eps=config.optimizer.eps,
+        weight_decay=config.optimizer.weight_decay,
+        fused=True,
+    )
+    total = mixture.total_steps
+    callbacks: list[Callback] = [*plan.callbacks]
+    watched = next((n for n, c in corpora.sources.items() if c.role == "domain" and len(c.heldout)), None)
+    if config.training.eval_steps is not None:
+        sets = heldout_sets(config, corpora, config.evaluation.training_documents)
+        callbacks.append(Evaluate(config.training.eval_steps, sets, model.tokenizer.all_special_ids))
+    callbacks += [
+        MetricsLog(run_dir / "metrics.jsonl"),
+        *(TensorBoard(run_dir / "tensorboard") for target in config.report_to if target == "tensorboard"),
+        ProgressBar(console, config.name, total),
+        Save(run_dir, config.training.save_steps, config.training.keep_last, f"eval/{watched}/bits_per_byte"),
+    ]
+    training = Training(
+        model=model,
+        objective=objective,
+        data=loader,
+        weights=weights,
+        gradients=chain,
+        optimizer=optimizer,
+        learning_rate=lambda step: config.optimizer.learning_rate * factor(step, total, config.schedule),
+        total_steps=total,
+        document_name=corpora.document_name,
+        update_scale=plan.update_scale,
+        callbacks=callbacks,
+    )
+    return training, plan, mixture

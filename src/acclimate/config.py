@@ -1,0 +1,327 @@
+"""The run configuration: load, override, resolve, save. Every user-facing configuration error is here.
+
+A configuration is one YAML file. Unknown keys are errors with the nearest valid spelling; every error
+names the dotted path and, where there is one, the file and line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from acclimate.errors import ConfigError, listed, nearest
+from acclimate.explain import explain
+
+FORMAT_VERSION = 1
+
+Share = Annotated[float, Field(gt=0, le=1)]
+TextFormat = Literal["auto", "text", "messages", "prompt_completion"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ModelSection(Section):
+    """Where the base model comes from."""
+
+    path: str = Field(description="hub id, local folder, or a .gguf file")
+    revision: str | None = Field(None, description="hub revision")
+    trust_remote_code: bool = Field(False, description="run code that ships with the model")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="dtype of the weights in forward and backward; auto times one step of each on a CPU"
+    )
+    attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = Field("sdpa")
+    device: str = Field("auto", description="auto (a GPU where there is one), cpu, cuda, cuda:1")
+
+
+class LoraSection(Section):
+    """A PEFT LoRA adapter. Leave the section out for full tuning."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32.0, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: str | list[str] = Field("all-linear", description="as in PEFT; all-linear leaves the head alone")
+    rslora: bool = Field(False, description="rank-stabilised scaling alpha / sqrt(rank)")
+
+
+class SourceSection(Section):
+    """One corpus."""
+
+    path: str | list[str] = Field(description="file, folder or glob of .txt, .md, .jsonl; or a list of them")
+    share: Share | None = Field(None, description="part of all trained tokens; shares are normalised over used sources")
+    route: str | None = Field(None, description="whose loss terms its tokens get; default: the source's own name")
+    terms: dict[str, float] | None = Field(
+        None, description="loss terms and weights of this source's tokens, in place of the method's"
+    )
+    format: TextFormat = "auto"
+    routes: dict[str, str] | None = Field(
+        None,
+        description="chat rows: route of each role's tokens; roles not named are context only (default: assistant)",
+    )
+    thinking: Literal["on", "off", "mixed"] | None = Field(None, description="mode of a hybrid model's chat template")
+    append_eos: bool = Field(True, description="end plain documents with the tokenizer's eos token")
+    heldout: float | int = Field(0.05, ge=0, description="documents held out: a share below 1, or a count")
+    max_documents: int | None = Field(None, ge=1, description="use a seeded subsample of this many documents")
+    role: Literal["domain", "general", "chat"] | None = Field(
+        None, description="how reports read this source; default: by route and format"
+    )
+
+    @field_validator("terms")
+    @classmethod
+    def _terms_not_empty(cls, value: dict[str, float] | None) -> dict[str, float] | None:
+        if value is not None and (not value or any(weight <= 0 for weight in value.values())):
+            raise ValueError("needs at least one loss term, each with a weight above 0")
+        return value
+
+
+class ObjectiveSection(Section):
+    """How nats per token become one loss."""
+
+    normalise: Literal["term", "all"] = Field(
+        "term", description="term: each term by its own count of trained tokens; all: one count for all terms"
+    )
+    average: Literal["token", "sequence"] = Field(
+        "token", description="token: every token weighs the same; sequence: every document weighs the same"
+    )
+    logits_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16 is wrong by 20-86 % in the KL gradient near the base; a documented cost"
+    )
+    chunk_tokens: int = Field(256, ge=1, description="tokens whose logits exist at one time")
+
+
+class OptimizerSection(Section):
+    """AdamW, with float32 master weights where the model is bfloat16."""
+
+    learning_rate: float = Field(5e-5, gt=0, le=1)
+    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    max_grad_norm: float | None = Field(1.0, gt=0, description="clip the gradient's 2-norm; null to leave it alone")
+
+    @field_validator("betas")
+    @classmethod
+    def _betas(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in value):
+            raise ValueError("needs two numbers in [0, 1)")
+        return value
+
+
+class ScheduleSection(Section):
+    """Learning rate over steps: linear warmup, then the named shape."""
+
+    type: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    warmup_steps: int | None = Field(None, ge=0)
+    warmup_ratio: float = Field(0.05, ge=0, lt=1, description="used when warmup_steps is not given")
+    min_ratio: float = Field(0.0, ge=0, le=1, description="final learning rate over the peak")
+    decay_ratio: float = Field(0.2, gt=0, le=1, description="wsd: part of all steps spent in the final decay")
+
+
+class BudgetSection(Section):
+    """How long to train. Tokens are *trained* tokens (those with a label) of ``count``."""
+
+    count: str = Field("domain", description="the source whose trained tokens are counted, or 'all'")
+    tokens: int | None = Field(None, ge=1)
+    steps: int | None = Field(None, ge=1)
+    epochs: float | None = Field(None, gt=0, description="passes over the counted source's training documents")
+    batch_tokens: int = Field(2048, ge=1, description="trained tokens of `count` per optimizer step")
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> BudgetSection:
+        given = [name for name in ("tokens", "steps", "epochs") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"needs exactly one of tokens, steps or epochs, got {listed(given) if given else 'none'}")
+        return self
+
+
+class DataSection(Section):
+    """Packing and caching."""
+
+    sequence_length: int = Field(512, ge=2, description="positions in a packed row")
+    cache_dir: str = Field("~/.cache/acclimate", description="tokenised corpora, keyed by content and settings")
+
+
+class TrainingSection(Section):
+    """The loop."""
+
+    micro_batch_size: int = Field(4, ge=1, description="packed rows in one forward")
+    gradient_checkpointing: bool = False
+    eval_steps: int | None = Field(None, ge=1, description="measure held-out text every so many steps")
+    save_steps: int | None = Field(None, ge=1, description="checkpoint every so many steps; the last step always is")
+    keep_last: int = Field(2, ge=1, description="checkpoints kept besides the best")
+    final: Literal["last", "best"] = Field("last", description="which weights become the run's model/")
+
+
+class EvaluationSection(Section):
+    """What is measured on held-out documents."""
+
+    documents: int | None = Field(None, ge=1, description="at most this many held-out documents per source")
+    training_documents: int = Field(32, ge=1, description="of these, how many during training (every eval_steps)")
+    generations: int = Field(4, ge=0, description="greedy answers shown side by side")
+    max_new_tokens: int = Field(64, ge=1)
+    overlap_ngram: int = Field(13, ge=1, description="words in an n-gram of the train/held-out overlap count")
+
+
+class RunConfig(Section):
+    """One run."""
+
+    version: Literal[1] = 1
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="letters, digits, '.', '_' and '-'")
+    output_dir: str = Field("runs", description="the run folder is output_dir/name")
+    seed: int = Field(0, ge=0, lt=2**31)
+    model: ModelSection
+    lora: LoraSection | None = None
+    sources: dict[str, SourceSection] = Field(min_length=1)
+    method: str | dict[str, Any] | list[str | dict[str, Any]] = "mol"
+    objective: ObjectiveSection = ObjectiveSection()
+    optimizer: OptimizerSection = OptimizerSection()
+    schedule: ScheduleSection = ScheduleSection()
+    budget: BudgetSection
+    data: DataSection = DataSection()
+    training: TrainingSection = TrainingSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    report_to: list[Literal["tensorboard"]] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _budget_counts_a_source(self) -> RunConfig:
+        known = [*self.sources, "all"]
+        if self.budget.count not in known:
+            raise ValueError(
+                f"budget.count is '{self.budget.count}', which is no source; accepted: {listed(known)}."
+                + nearest(self.budget.count, known)
+            )
+        return self
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.output_dir).expanduser() / self.name
+
+
+# --- reading -----------------------------------------------------------------------------------------
+
+
+class _Lines(yaml.SafeLoader):
+    """Safe YAML that refuses duplicate keys; PyYAML silently keeps the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            line = key_node.start_mark.line + 1
+            if key in seen:
+                raise ConfigError(
+                    f"{node.start_mark.name}:{line}: '{key}' is given twice (first in line {seen[key]}); keep one."
+                )
+            seen[key] = line
+        return super().construct_mapping(node, deep=deep)
+
+
+def _line_numbers(node: yaml.Node | None, prefix: str = "") -> dict[str, int]:
+    """Dotted path -> line of its key."""
+    lines: dict[str, int] = {}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            path = f"{prefix}.{key.value}" if prefix else str(key.value)
+            lines[path] = key.start_mark.line + 1
+            lines.update(_line_numbers(value, path))
+    return lines
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """Reads a YAML run configuration.
+
+    Args:
+        path: the YAML file.
+        overrides: ``dotted.path=value`` strings; values are read as YAML and win over the file.
+
+    Raises:
+        ConfigError: file missing, not YAML, unknown key, wrong value; the message says where and what is accepted.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"There is no configuration file '{path}'. `acclimate init` writes one to start from."
+        ) from None
+    except IsADirectoryError:
+        raise ConfigError(f"'{path}' is a folder; a configuration is one YAML file.") from None
+    except PermissionError:
+        raise ConfigError(f"The configuration file '{path}' is not readable by you.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"The configuration file '{path}' is not UTF-8 text (byte {error.start}): "
+            "a configuration is one YAML file, saved as UTF-8."
+        ) from None
+    try:
+        loader = _Lines(text)
+        loader.name = str(path)
+        node = loader.get_single_node()
+        data = loader.construct_document(node) if node is not None else None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{path}:{line}: this is not YAML: {error.problem}.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: this is not YAML: {error}.") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a configuration is a mapping of sections, this file holds {type(data).__name__}.")
+    for override in overrides:
+        _apply_override(data, override)
+    return parse_config(data, origin=str(path), lines=_line_numbers(node))
+
+
+def parse_config(
+    data: Mapping[str, Any], origin: str = "configuration", lines: dict[str, int] | None = None
+) -> RunConfig:
+    """Builds a :class:`RunConfig` from plain data, with errors as sentences."""
+    version = data.get("version", FORMAT_VERSION)
+    if version != FORMAT_VERSION:
+        line = f":{lines['version']}" if lines and "version" in lines else ""
+        raise ConfigError(
+            f"{origin}{line}: version: this file is of version {version!r}; "
+            f"this acclimate reads version {FORMAT_VERSION}."
+        )
+    try:
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(explain(error, RunConfig, origin, lines or {})) from None
+
+
+def save_config(config: RunConfig, path: str | Path) -> None:
+    """Writes the resolved configuration: every field, as plain YAML that :func:`load_config` reads back."""
+    Path(path).write_text(dump_config(config), encoding="utf-8")
+
+
+def dump_config(config: RunConfig) -> str:
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    dotted, equals, raw = override.partition("=")
+    if not equals or not dotted.strip():
+        raise ConfigError(
+            f"--set {override}: an override reads dotted.path=value, for example optimizer.learning_rate=1e-5."
+        )
+    try:
+        value = yaml.safe_load(raw)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: the value '{raw}' is not YAML; quote it if it is text.") from None
+    *parents, leaf = dotted.strip().split(".")
+    target = data
+    for depth, name in enumerate(parents):
+        step = target.get(name)
+        if step is None:
+            step = target[name] = {}
+        if isinstance(step, str) and name == "method":  # `method: mol` and --set method.kl_weight=2
+            step = target[name] = {"name": step}
+        if not isinstance(step, dict):
+            raise ConfigError(
+                f"--set {override}: '{'.'.join(parents[: depth + 1])}' is {step!r}, not a section, "
+                f"so it has no '{leaf}'."
+            )
+        target = step
+    target[leaf] = value

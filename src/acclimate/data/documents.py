@@ -1,0 +1,128 @@
+"""Files become documents. What is dropped is counted, with the reason; what is wrong is a sentence with its place."""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from acclimate.config import SourceSection
+from acclimate.data.records import Document, Part, parse_record
+from acclimate.errors import DataError, listed, nearest
+
+__all__ = ["EXTENSIONS", "Document", "Part", "read_documents"]
+
+EXTENSIONS = (".txt", ".md", ".jsonl")
+BOM = "\ufeff"
+
+
+def read_documents(name: str, section: SourceSection) -> tuple[list[Document], Counter[str]]:
+    """Reads every file of a source, in a fixed order.
+
+    Args:
+        name: the source's name in the configuration.
+        section: its section; ``path`` is a file, a folder (read recursively), a glob, or a list of them.
+
+    Returns:
+        The documents, and how many records or files were dropped by reason.
+
+    Raises:
+        DataError: a path that matches nothing, a file or record that cannot be read, or no document at all.
+    """
+    documents: list[Document] = []
+    dropped: Counter[str] = Counter()
+    files = 0
+    for file in _files(name, section):
+        extension = file.suffix.lower()
+        if extension not in EXTENSIONS:
+            dropped[f"unsupported file type {extension or '(none)'}"] += 1
+            continue
+        files += 1
+        read = _records if extension == ".jsonl" else _plain
+        for document in read(file, name, section):
+            if document is None:
+                dropped["empty"] += 1
+            else:
+                documents.append(document)
+    if not documents:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "nothing"
+        raise DataError(
+            f"sources.{name}.path: there is no document in {_shown(section)} "
+            f"({files} file{'' if files == 1 else 's'} read, dropped: {reasons})."
+        )
+    return documents, dropped
+
+
+def _shown(section: SourceSection) -> str:
+    paths = [section.path] if isinstance(section.path, str) else section.path
+    return ", ".join(f"'{path}'" for path in paths) or "an empty list of paths"
+
+
+def _files(name: str, section: SourceSection) -> list[Path]:
+    """Every file once, in the order the paths are given; inside a folder or glob sorted by name."""
+    found: dict[Path, None] = {}
+    for given in [section.path] if isinstance(section.path, str) else section.path:
+        path = Path(given).expanduser()
+        if path.is_file():
+            if path.suffix.lower() not in EXTENSIONS:
+                raise DataError(
+                    f"sources.{name}.path: '{given}' is a file of type '{path.suffix or '(none)'}'; "
+                    f"accepted: {listed(EXTENSIONS)}.{nearest(path.suffix, EXTENSIONS)}"
+                )
+            matches = [path]
+        elif path.is_dir():
+            matches = _inside(path)
+        else:
+            matches = []
+            for match in sorted(glob.glob(str(path), recursive=True)):
+                matches += _inside(Path(match)) if Path(match).is_dir() else [Path(match)]
+            if not matches:
+                at = "" if path.is_absolute() else f" (looked from {Path.cwd()})"
+                raise DataError(f"sources.{name}.path: '{given}' matches no file or folder{at}.")
+        found.update(dict.fromkeys(matches))
+    return list(found)
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _plain(file: Path, name: str, section: SourceSection) -> Iterator[Document | None]:
+    """One document a file."""
+    if section.format not in ("auto", "text"):
+        raise DataError(
+            f"{file}: sources.{name}.format is '{section.format}', but a {file.suffix} file is plain text; "
+            "give records in a .jsonl file."
+        )
+    text = _decode(_bytes(file), file, 0).removeprefix(BOM).replace("\r\n", "\n")
+    yield Document(name, str(file), (Part("text", text),), templated=False) if text.strip() else None
+
+
+def _records(file: Path, name: str, section: SourceSection) -> Iterator[Document | None]:
+    """One document a line; blank lines are skipped."""
+    offset = 0
+    for number, raw in enumerate(_bytes(file).split(b"\n"), 1):
+        line = _decode(raw, file, offset)
+        offset += len(raw) + 1
+        if number == 1:
+            line = line.removeprefix(BOM)
+        if line.strip():
+            yield parse_record(line, name, f"{file}:{number}", section.format)
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror or error}.") from None
+
+
+def _decode(raw: bytes, file: Path, offset: int) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        at = offset + error.start
+        raise DataError(
+            f"{file}: byte {at} (0x{raw[error.start]:02x}) is not UTF-8; save the file as UTF-8 text."
+        ) from None

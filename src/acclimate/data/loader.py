@@ -1,0 +1,135 @@
+"""The stream of rows becomes the micro-batches of one optimizer step for this rank."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from acclimate.config import BudgetSection
+from acclimate.data.mix import Mixer
+from acclimate.data.pack import PackedSource, Row, build_batch
+from acclimate.errors import ConfigError
+from acclimate.types import IGNORE, PAD_DOCUMENT, Batch
+
+Sourced = tuple[PackedSource, Row]
+
+
+def total_steps(budget: BudgetSection, counted_tokens_per_epoch: int) -> int:
+    """Optimizer steps that spend the budget; the last one is a whole step."""
+    if budget.steps is not None:
+        return budget.steps
+    tokens = budget.tokens if budget.epochs is None else budget.epochs * counted_tokens_per_epoch
+    assert tokens is not None  # BudgetSection holds exactly one of the three
+    return max(1, math.ceil(tokens / budget.batch_tokens - 1e-9))
+
+
+class Loader:
+    """Deals out optimizer steps.
+
+    A step draws rows until the counted trained tokens reach ``step * batch_tokens`` *since the start*, so
+    over the whole run the budget is met within one row.
+
+    A micro-batch holds only rows that need a reference, or only rows that do not. Student and reference
+    must run on identical shapes: bf16 matrix products are not row-invariant (the same row in a batch of
+    another shape differs by more than 1.0 in hidden units on SmolLM2-135M), and the KL must be exactly 0
+    at step 0. The micro-batch is the unit on which a reference runs, whole or not at all.
+
+    Args:
+        mixer: the stream.
+        count: the source whose trained tokens are counted, or ``all``.
+        batch_tokens: counted trained tokens per optimizer step.
+        micro_batch_size: most rows in a micro-batch.
+        needs_reference: [routes] whether some term of the route compares with a reference.
+        pad_id: input at padding.
+        rank, world_size: every rank draws the same rows and keeps its part; all have equally many micro-batches.
+
+    Raises:
+        ConfigError: nothing of ``count`` is trained, or a row may hold more than a step.
+    """
+
+    def __init__(
+        self,
+        mixer: Mixer,
+        count: str,
+        batch_tokens: int,
+        micro_batch_size: int,
+        needs_reference: NDArray[np.bool_],
+        pad_id: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if count != "all" and count not in mixer.sources:
+            raise ConfigError(
+                f"budget.count is '{count}', but the method learns nothing from it; "
+                f"accepted: {', '.join(mixer.sources)} or all."
+            )
+        longest = max(source.sequence_length for source in mixer.sources.values())
+        if batch_tokens < longest:
+            raise ConfigError(
+                f"budget.batch_tokens is {batch_tokens}, but one packed row may hold {longest} trained tokens; "
+                f"set it to at least data.sequence_length ({longest}), or shorten the rows."
+            )
+        self.mixer, self.count, self.batch_tokens = mixer, count, batch_tokens
+        self.micro_batch_size, self.needs_reference, self.pad_id = micro_batch_size, needs_reference, pad_id
+        self.rank, self.world_size = rank, world_size
+        self.step = 0
+
+    @property
+    def counted(self) -> int:
+        """Trained tokens that count towards the budget, so far."""
+        trained = self.mixer.trained
+        return sum(trained.values()) if self.count == "all" else trained[self.count]
+
+    @property
+    def counted_tokens_per_epoch(self) -> int:
+        """Counted trained tokens in one pass over the counted source, or over all."""
+        counted = self.mixer.sources if self.count == "all" else [self.count]
+        return sum(self.mixer.sources[name].trained_tokens for name in counted)
+
+    def next_step(self) -> list[Batch]:
+        """This rank's micro-batches of the next optimizer step."""
+        self.step += 1
+        rows: list[Sourced] = []
+        while self.counted < self.step * self.batch_tokens:
+            name, row = self.mixer.next_row()
+            rows.append((self.mixer.sources[name], row))
+        batches = []
+        for reference in (False, True):
+            group = [item for item in rows if self._needs_reference(item[1]) == reference]
+            batches += self._micro_batches(group, reference)
+        return batches
+
+    def _needs_reference(self, row: Row) -> bool:
+        return bool(self.needs_reference[list(row.routes)].any())
+
+    def _micro_batches(self, group: Sequence[Sourced], reference: bool) -> list[Batch]:
+        # Rows of like length share a micro-batch and ranks get like amounts; the sum over a step has no order.
+        ordered = sorted(group, key=lambda item: -item[1].length)
+        mine = ordered[self.rank :: self.world_size]
+        count = math.ceil(math.ceil(len(ordered) / self.world_size) / self.micro_batch_size)
+        chunks = [mine[i * self.micro_batch_size : (i + 1) * self.micro_batch_size] for i in range(count)]
+        return [build_batch(chunk, self.pad_id) if chunk else self._dummy(reference) for chunk in chunks]
+
+    def _dummy(self, reference: bool) -> Batch:
+        """A batch without labels, so that this rank takes part in the other ranks' collectives."""
+        ids = torch.full((1, 2), self.pad_id, dtype=torch.int64)
+        route = int(np.flatnonzero(self.needs_reference == reference)[0])
+        return Batch(
+            input_ids=ids,
+            labels=torch.full_like(ids, IGNORE),
+            position_ids=torch.arange(2).expand_as(ids).clone(),
+            document=torch.full_like(ids, PAD_DOCUMENT),
+            route=torch.full_like(ids, route),  # of the kind of its group, so that all ranks run the reference or none
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"step": self.step, "mixer": self.mixer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.step = state["step"]
+        self.mixer.load_state_dict(state["mixer"])

@@ -1,0 +1,29 @@
+"""Bootstrap intervals over documents."""
+
+from __future__ import annotations
+
+import numpy as np
+
+RESAMPLES = 2000
+
+
+def ratio_interval(
+    numerator: np.ndarray, denominator: np.ndarray, seed: int = 0, level: float = 0.95
+) -> tuple[float, float, float]:
+    """A ratio of sums over documents and its percentile bootstrap interval.
+
+    ``sum(numerator) / sum(denominator)``, documents drawn with replacement (Efron and Tibshirani, 1993, chapter 13).
+
+    Args:
+        numerator, denominator: [M], one entry a document.
+
+    Returns:
+        (value, low, high).
+
+    >>> ratio_interval(np.array([2.0, 2.0]), np.array([1.0, 1.0]))
+    (2.0, 2.0, 2.0)
+    """
+    draws = np.random.default_rng(seed).integers(0, len(numerator), (RESAMPLES, len(numerator)))
+    ratios = numerator[draws].sum(1) / denominator[draws].sum(1)
+    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
+    return float(numerator.sum() / denominator.sum()), float(low), float(high)

@@ -1,0 +1,68 @@
+"""Greedy answers of the base and the tuned model, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from acclimate.model.causal import CausalModel
+from acclimate.model.reference import Reference
+
+TEXT_PROMPT_TOKENS = 24
+"""A plain document is continued after this many of its tokens."""
+
+
+@torch.no_grad()
+def greedy(network: Any, tokenizer: Any, prompt: Sequence[int], max_new_tokens: int) -> str:
+    """The most likely continuation of ``prompt`` (token ids), as text."""
+    inputs = torch.tensor([list(prompt)], device=network.device)
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    training = network.training
+    network.eval()
+    output = network.generate(
+        input_ids=inputs,
+        attention_mask=torch.ones_like(inputs),
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        pad_token_id=pad_id,
+    )
+    network.train(training)
+    return str(tokenizer.decode(output[0, inputs.shape[1] :], skip_special_tokens=True)).strip()
+
+
+def side_by_side(
+    model: CausalModel, base: Reference, prompts: Sequence[tuple[str, str, Sequence[int]]], max_new_tokens: int
+) -> list[dict[str, str]]:
+    """Answers of both models.
+
+    Args:
+        prompts: (set name, prompt as a person would read it, prompt as token ids).
+
+    Returns:
+        ``{set, prompt, base, tuned}`` records.
+    """
+    answers = []
+    for set_name, shown, ids in prompts:
+        with base.generator() as network:
+            before = greedy(network, model.tokenizer, ids, max_new_tokens)
+        after = greedy(model.network, model.tokenizer, ids, max_new_tokens)
+        answers.append({"set": set_name, "prompt": shown, "base": before, "tuned": after})
+    return answers
+
+
+def chat_prompt(tokenizer: Any, messages: Sequence[dict[str, Any]], thinking: str | None) -> tuple[str, list[int]]:
+    """The last user message, and the conversation up to it with the assistant's turn opened."""
+    until = max(i for i, message in enumerate(messages) if message["role"] != "assistant") + 1
+    options = {} if thinking in (None, "mixed") else {"enable_thinking": thinking == "on"}
+    ids = tokenizer.apply_chat_template(
+        list(messages[:until]), add_generation_prompt=True, return_dict=True, **options
+    )["input_ids"]
+    return str(messages[until - 1]["content"]), list(ids)
+
+
+def text_prompt(tokenizer: Any, text: str) -> tuple[str, list[int]]:
+    """The beginning of a document."""
+    ids = tokenizer(text)["input_ids"][:TEXT_PROMPT_TOKENS]
+    return str(tokenizer.decode(ids, skip_special_tokens=True)), list(ids)

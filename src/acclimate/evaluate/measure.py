@@ -1,0 +1,83 @@
+"""Per-document sums over held-out rows: nats and bytes of the model, and its divergence from the base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acclimate.model.causal import CausalModel
+from acclimate.model.reference import Reference
+from acclimate.objective.divergence import forward_kl, reverse_kl
+from acclimate.types import IGNORE, Batch
+
+CHUNK_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One row a held-out document; sums over its tokens, so that any subset of documents can be aggregated.
+
+    Drift columns are None when no base was given. Special tokens count towards drift, not towards bits per byte.
+    """
+
+    document: np.ndarray  # [M] int64, document ids
+    nats: np.ndarray  # [M] float64, of the text tokens
+    bytes: np.ndarray  # [M] float64, UTF-8 bytes of those tokens
+    tokens: np.ndarray  # [M] float64, scored labels, special tokens included
+    kl_base_tuned: np.ndarray | None = None  # [M] nats
+    kl_tuned_base: np.ndarray | None = None  # [M] nats
+    agree: np.ndarray | None = None  # [M] tokens whose most likely next token is the base's
+
+
+def measure(
+    model: CausalModel, base: Reference | None, batches: Sequence[tuple[Batch, Tensor]], special_ids: Sequence[int]
+) -> tuple[Scores, Scores | None]:
+    """Scores held-out rows with the model, and with the base in the same pass.
+
+    Args:
+        batches: (batch, bytes of each label token [B, T]) pairs.
+        special_ids: token ids that are no text; they are left out of bits per byte.
+
+    Returns:
+        Scores of the model, with drift columns if there is a base, and the base's own scores; by document, in
+        ascending document id.
+    """
+    documents = torch.unique(torch.cat([batch.document[batch.labels != IGNORE] for batch, _ in batches]))
+    columns = torch.zeros(7, len(documents), dtype=torch.float64)
+    special = torch.tensor(sorted(special_ids), dtype=torch.int64)
+    with model.inference():
+        dtype = torch.promote_types(model.dtype, torch.float32)
+        head = model.head.cast(dtype)
+        base_head = base.head.cast(dtype) if base is not None else None
+        for batch, token_bytes in batches:
+            moved = batch.to(model.device)
+            hidden = model(moved).flatten(0, 1)
+            base_hidden = base.hidden(moved).flatten(0, 1) if base is not None else None
+            labels = batch.labels.flatten()
+            positions = (labels != IGNORE).nonzero().squeeze(1)
+            rows = torch.searchsorted(documents, batch.document.flatten()[positions])
+            text = ~torch.isin(labels[positions], special)
+            per_token = torch.zeros(7, len(positions), dtype=torch.float64)
+            per_token[1] = token_bytes.flatten()[positions] * text
+            per_token[2] = 1
+            for part in torch.split(torch.arange(len(positions)), CHUNK_TOKENS):
+                here = positions[part].to(model.device)
+                tuned = head.logits(hidden[here]).log_softmax(-1)  # [n, V]
+                label = moved.labels.flatten()[here, None]
+                per_token[0, part] = -tuned.gather(1, label).squeeze(1).double().cpu() * text[part]
+                if base_hidden is not None and base_head is not None:
+                    other = base_head.logits(base_hidden[here]).log_softmax(-1)
+                    per_token[3, part] = forward_kl(tuned, other).double().cpu()
+                    per_token[4, part] = reverse_kl(tuned, other).double().cpu()
+                    per_token[5, part] = (tuned.argmax(-1) == other.argmax(-1)).double().cpu()
+                    per_token[6, part] = -other.gather(1, label).squeeze(1).double().cpu() * text[part]
+            columns.index_add_(1, rows, per_token)
+    nats, size, tokens, forward, reverse, agree, base_nats = columns.numpy()
+    if base is None:
+        return Scores(documents.numpy(), nats, size, tokens), None
+    own = Scores(documents.numpy(), base_nats, size, tokens)
+    return Scores(documents.numpy(), nats, size, tokens, forward, reverse, agree), own

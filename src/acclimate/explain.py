@@ -1,0 +1,161 @@
+"""Turns a configuration's validation errors into sentences: what, where, what would be accepted."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Mapping
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from acclimate.errors import listed, nearest
+
+# What people of other trainers type, and where it lives here.
+SYNONYMS = {
+    "lr": "optimizer.learning_rate",
+    "learning_rate": "optimizer.learning_rate",
+    "weight_decay": "optimizer.weight_decay",
+    "max_grad_norm": "optimizer.max_grad_norm",
+    "model_name_or_path": "model.path",
+    "base_model": "model.path",
+    "lora_r": "lora.rank",
+    "lora_rank": "lora.rank",
+    "r": "lora.rank",
+    "lora_alpha": "lora.alpha",
+    "lora_target": "lora.target_modules",
+    "per_device_train_batch_size": "training.micro_batch_size",
+    "batch_size": "training.micro_batch_size",
+    "gradient_accumulation_steps": "budget.batch_tokens",
+    "num_train_epochs": "budget.epochs",
+    "epochs": "budget.epochs",
+    "max_steps": "budget.steps",
+    "steps": "budget.steps",
+    "max_seq_length": "data.sequence_length",
+    "max_length": "data.sequence_length",
+    "cutoff_len": "data.sequence_length",
+    "warmup_ratio": "schedule.warmup_ratio",
+    "warmup_steps": "schedule.warmup_steps",
+    "lr_scheduler_type": "schedule.type",
+    "bf16": "model.dtype",
+    "torch_dtype": "model.dtype",
+    "datasets": "sources",
+    "dataset": "sources",
+    "train_file": "sources",
+    "weight": "share",
+    "fraction": "share",
+    "attn_implementation": "model.attention",
+    "eval_steps": "training.eval_steps",
+    "save_steps": "training.save_steps",
+    "gradient_checkpointing": "training.gradient_checkpointing",
+    "save_total_limit": "training.keep_last",
+}
+
+
+def explain(error: ValidationError, root: type[Any], origin: str, lines: Mapping[str, int]) -> str:
+    """One sentence a line.
+
+    Args:
+        root: the model or dataclass that was validated.
+        origin: the file, as the user knows it.
+        lines: dotted path -> line of its key in the file.
+    """
+    return "\n".join(dict.fromkeys(_sentence(item, root, origin, lines) for item in error.errors()))
+
+
+def _fields(section: type[Any] | None) -> Mapping[str, Any]:
+    if section is None:
+        return {}
+    fields: Mapping[str, Any] = getattr(section, "model_fields", None) or getattr(section, "__pydantic_fields__", {})
+    return fields
+
+
+def _section_at(root: type[Any], parents: tuple[Any, ...]) -> type[Any] | None:
+    """The section class that a dotted path of parents leads to; None where values are free."""
+    section: type[Any] | None = root
+    for part in parents:
+        if section is None:
+            return None
+        field = _fields(section).get(str(part))
+        annotation = field.annotation if field is not None else None
+        if annotation is None and section is _mapping_value(root, parents):
+            continue
+        section = _inner(annotation)
+    return section
+
+
+def _mapping_value(root: type[Any], parents: tuple[Any, ...]) -> type[Any] | None:
+    """``sources`` is a mapping of sections: its keys are names, not fields."""
+    field = _fields(root).get(str(parents[0]))
+    return _inner(field.annotation) if field is not None and get_origin(field.annotation) is dict else None
+
+
+def _inner(annotation: Any) -> type[Any] | None:
+    """The section class inside ``Section``, ``Section | None`` or ``dict[str, Section]``."""
+    if get_origin(annotation) in (Union, types.UnionType, dict):
+        for argument in get_args(annotation):
+            if (found := _inner(argument)) is not None:
+                return found
+        return None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _paths(section: type[Any], prefix: str = "") -> dict[str, type[Any]]:
+    """Dotted path of every section below ``section``; a mapping's keys appear as ``*``."""
+    found = {prefix: section}
+    for name, field in _fields(section).items():
+        if (inner := _inner(field.annotation)) is not None:
+            path = f"{prefix}.{name}" if prefix else name
+            found |= _paths(inner, f"{path}.*" if get_origin(field.annotation) is dict else path)
+    return found
+
+
+def _unknown_key(location: tuple[Any, ...], root: type[Any]) -> str:
+    key, parents = str(location[-1]), location[:-1]
+    here = list(_fields(_section_at(root, parents)))
+    if close := difflib.get_close_matches(key, here, n=1, cutoff=0.75):
+        return f"Did you mean '{close[0]}'?"
+    if SYNONYMS.get(key) and (SYNONYMS[key] in here or "." in SYNONYMS[key] or not parents):
+        return f"Here it is called '{SYNONYMS[key]}'."
+    if hint := nearest(key, here):
+        return hint.strip()
+    for path, section in _paths(root).items():
+        if key in _fields(section):
+            return f"It belongs at '{path + '.' if path else ''}{key}'."
+    return f"Accepted there: {listed(here)}." if here else "It takes no settings."
+
+
+def _where(location: tuple[Any, ...], origin: str, lines: Mapping[str, int]) -> str:
+    """``file.yaml:12: optimizer.learning_rate``: the line of the nearest key that the file really has."""
+    parts = [str(part) for part in location]
+    for cut in range(len(parts), 0, -1):
+        if (line := lines.get(".".join(parts[:cut]))) is not None:
+            return f"{origin}:{line}: {'.'.join(parts)}"
+    return f"{origin}: {'.'.join(parts)}" if parts else origin
+
+
+def _sentence(item: Any, root: type[Any], origin: str, lines: Mapping[str, int]) -> str:
+    # pydantic adds the branch of a union ("str", "list[str]") to the location; no user typed that
+    location = tuple(
+        part for part in item["loc"] if not (isinstance(part, str) and (part in BRANCHES or part.endswith("]")))
+    )
+    where, kind, given = _where(location, origin, lines), item["type"], item.get("input")
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{where}: there is no such key. {_unknown_key(location, root)}".rstrip()
+    if kind in ("missing", "missing_argument"):
+        return f"{where}: is required and missing. {_describe(location, root)}".rstrip()
+    if kind == "value_error":
+        return f"{where}: {item['ctx']['error']}".rstrip(".?") + ("?" if str(item["ctx"]["error"])[-1] == "?" else ".")
+    if kind == "literal_error":
+        options = [option.strip("' ") for option in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        return f"{where}: {given!r} is not accepted; accepted: {listed(options)}.{nearest(str(given), options)}"
+    message = item["msg"].replace("Input should be", "should be")
+    return f"{where}: {given!r} {message}. {_describe(location, root)}".rstrip()
+
+
+BRANCHES = {"str", "int", "float", "bool"}
+
+
+def _describe(location: tuple[Any, ...], root: type[Any]) -> str:
+    field = _fields(_section_at(root, location[:-1])).get(str(location[-1])) if location else None
+    return f"({field.description})" if field is not None and field.description else ""

@@ -1,0 +1,59 @@
+"""Penalties on the distance from the base, added to the gradient.
+
+A penalty is a gradient transform, not a loss: its gradient is known in closed form, it needs no forward pass, and
+it is applied once per optimizer step, after boosting and before clipping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from acclimate.types import Metrics, Stage
+
+
+@dataclass
+class L2ToBase:
+    """Adds the gradient of ``weight * ||theta - theta_0||^2``, which is ``2 weight (theta - theta_0)``.
+
+    Under LoRA the distance is that of the adapted matrices, ``dW = s B A``: with s in ``lora_scaling``,
+    ``d/dB = 2 weight s^2 B (A A^T)`` and ``d/dA = 2 weight s^2 (B^T B) A``.
+
+    Stores one copy of the trained parameters under full tuning, nothing under LoRA.
+    """
+
+    weight: float
+    lora_scaling: Mapping[str, float] = field(default_factory=dict)
+    stage: Stage = Stage.PENALTY
+    _base: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    def init(self, params: Mapping[str, Tensor]) -> dict[str, Any]:
+        # theta_0 is what every run starts from, so it is read again at each start instead of being saved.
+        self._base = {name: p.detach().clone() for name, p in params.items() if not _is_lora(name)}
+        return {}
+
+    @torch.no_grad()
+    def update(
+        self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Any], step: int
+    ) -> Metrics:
+        distance = torch.zeros((), dtype=torch.float64)
+        for name, base in self._base.items():
+            difference = params[name] - base
+            grads[name].add_(difference, alpha=2 * self.weight)
+            distance += difference.double().square().sum().cpu()
+        for module, scaling in self.lora_scaling.items():
+            a_name, b_name = f"{module}.lora_A.default.weight", f"{module}.lora_B.default.weight"
+            a, b = params[a_name], params[b_name]  # [r, in], [out, r]
+            factor = 2 * self.weight * scaling**2
+            grads[b_name].add_(b @ (a @ a.T), alpha=factor)
+            grads[a_name].add_((b.T @ b) @ a, alpha=factor)
+            distance += scaling**2 * ((b.T @ b).double() * (a @ a.T).double()).sum().cpu()
+        return {"penalty/l2": self.weight * distance.item()}
+
+
+def _is_lora(name: str) -> bool:
+    return ".lora_A." in name or ".lora_B." in name

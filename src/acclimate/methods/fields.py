@@ -1,0 +1,7 @@
+"""How method fields are validated."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict
+
+STRICT = ConfigDict(extra="forbid")

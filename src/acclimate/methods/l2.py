@@ -1,0 +1,35 @@
+"""L2 to the base weights."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from acclimate.gradient.penalty import L2ToBase
+from acclimate.methods.fields import STRICT
+from acclimate.objective.cross_entropy import CrossEntropy
+from acclimate.types import Plan, PlanContext, RoutedTerm
+
+
+@dataclass(frozen=True, config=STRICT)
+class L2:
+    """Cross-entropy on domain tokens and a penalty on the distance from the base weights.
+
+    ``L = mean over domain tokens of -log p(x_i | x_<i) + weight * ||theta - theta_0||^2``, no factor 1/2.
+    Under LoRA the distance is that of the adapted matrices, dW = s B A. The penalty enters the gradient before
+    clipping, so AdamW rescales it with the rest; a decoupled form is another method [ours].
+
+    Stores: one copy of the trained parameters under full tuning, nothing under LoRA. Costs per step: one pass over
+    the trained parameters.
+
+    Reference: Li, Grandvalet and Davoine, "Explicit Inductive Bias for Transfer Learning with Convolutional
+    Networks" (L2-SP), 2018, arXiv 1802.01483 [unverified].
+    """
+
+    weight: float = Field(0.01, ge=0, description="of the squared distance; 0 is sft bitwise [ours: default]")
+
+    def plan(self, context: PlanContext) -> Plan:
+        return Plan(
+            terms=(RoutedTerm("cross_entropy", CrossEntropy(), ("domain",)),),
+            transforms=(L2ToBase(self.weight, dict(context.lora_scaling)),),
+        )

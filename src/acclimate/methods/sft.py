@@ -1,0 +1,25 @@
+"""Ordinary tuning, the first control."""
+
+from __future__ import annotations
+
+from pydantic.dataclasses import dataclass
+
+from acclimate.methods.fields import STRICT
+from acclimate.objective.cross_entropy import CrossEntropy
+from acclimate.types import Plan, PlanContext, RoutedTerm
+
+
+@dataclass(frozen=True, config=STRICT)
+class Sft:
+    """Cross-entropy on domain tokens only: ordinary continued pre-training or supervised fine-tuning.
+
+    ``L = mean over domain tokens of -log p(x_i | x_<i)``
+
+    Stores: nothing. Costs per step: nothing beyond the step itself. General sources are not trained on; they
+    are still evaluated.
+
+    Reference: the common baseline; Gururangan et al., "Don't Stop Pretraining", 2020, arXiv 2004.10964.
+    """
+
+    def plan(self, context: PlanContext) -> Plan:
+        return Plan(terms=(RoutedTerm("cross_entropy", CrossEntropy(), ("domain",)),))

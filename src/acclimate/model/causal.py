@@ -1,0 +1,82 @@
+"""The student: one entry point from a packed batch to hidden states, and its head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from acclimate.model.head import Head, check_head, head_of
+from acclimate.types import Batch
+
+
+class CausalModel(nn.Module):
+    """Wraps a Hugging Face causal model, with or without a PEFT adapter.
+
+    ``forward`` returns final hidden states; logits are the objective's business. Row packing needs no mask
+    tensor from us: transformers builds the document mask from position ids that restart.
+    """
+
+    def __init__(self, network: Any, tokenizer: Any, peft: Any | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.tokenizer = tokenizer
+        self.peft = peft
+        with torch.no_grad():
+            probe = torch.arange(1, 9, device=self.device).remainder(self.head.weight.shape[0])[None]
+            check_head(network, self.head, self._hidden(probe, torch.arange(8, device=self.device)[None]), probe)
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = next(self.network.parameters()).device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.head.weight.dtype
+
+    @property
+    def head(self) -> Head:
+        return head_of(self.network)
+
+    @property
+    def lora_scaling(self) -> dict[str, float]:
+        """Adapted module name -> s of dW = s B A; empty under full tuning."""
+        return {
+            name: float(module.scaling["default"])
+            for name, module in self.network.named_modules()
+            if isinstance(getattr(module, "scaling", None), dict) and "default" in module.scaling
+        }
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
+
+    def forward(self, batch: Batch) -> Tensor:
+        """[B, T] packed rows to hidden states [B, T, D] after the final norm."""
+        return self._hidden(batch.input_ids, batch.position_ids)
+
+    def _hidden(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
+        decoder = self.network.get_decoder()
+        hidden: Tensor = decoder(input_ids=input_ids, position_ids=position_ids, use_cache=False).last_hidden_state
+        return hidden
+
+    @contextmanager
+    def adapter_off(self) -> Iterator[None]:
+        """The base model, through the same weights."""
+        assert self.peft is not None
+        with self.peft.disable_adapter():
+            yield
+
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """Evaluation mode without gradients; the previous mode comes back."""
+        training = self.network.training
+        self.network.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.network.train(training)

@@ -1,0 +1,45 @@
+"""Folders that ``AutoModelForCausalLM`` and ``PeftModel`` load as they are."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+from pathlib import Path
+
+from acclimate.errors import UsageError
+from acclimate.model.causal import CausalModel
+
+
+def save_model(model: CausalModel, folder: Path, base_path: str, card: str | None = None, merge: bool = False) -> None:
+    """Writes safetensors, tokenizer and chat template, atomically.
+
+    Args:
+        folder: must not exist yet or be empty.
+        base_path: recorded as the adapter's base model.
+        card: text of README.md, when there is one to write.
+        merge: fold a LoRA adapter into the weights.
+
+    Raises:
+        UsageError: the folder holds something already.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"'{folder}' is not empty; export into a new folder.")
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    if model.peft is None:
+        model.network.save_pretrained(partial)
+    elif merge:
+        # merging edits the weights in place: on a copy, so that the run's model stays what it is
+        merged = copy.deepcopy(model.peft).merge_and_unload()
+        merged.save_pretrained(partial)
+    else:
+        model.peft.peft_config["default"].base_model_name_or_path = base_path
+        model.peft.save_pretrained(partial)
+    model.tokenizer.save_pretrained(partial)
+    if card is not None:
+        (partial / "README.md").write_text(card, encoding="utf-8")
+    if folder.exists():
+        folder.rmdir()
+    os.replace(partial, folder)

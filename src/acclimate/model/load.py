@@ -1,0 +1,173 @@
+"""Hugging Face at the edge: a hub id, local folder or GGUF file in, a network and a tokenizer out."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from acclimate.config import LoraSection, ModelSection
+from acclimate.errors import ModelError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def load_tokenizer(section: ModelSection) -> Any:
+    """The model's own tokenizer, with its chat template."""
+    return _from_pretrained(AutoTokenizer, section)
+
+
+def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device) -> Any:
+    """The causal language model as Hugging Face builds it, on ``device`` in ``dtype``."""
+    network = _from_pretrained(
+        AutoModelForCausalLM, section, dtype=dtype, attn_implementation=section.attention, use_safetensors=True
+    )
+    forget_quantisation(network)
+    return network.to(device)
+
+
+def forget_quantisation(network: Any) -> None:
+    """A GGUF checkpoint is dequantised while loading; without this it could not be saved again."""
+    quantiser = getattr(network, "hf_quantizer", None)
+    if quantiser is not None and type(quantiser.quantization_config).__name__ == "GgufConfig":
+        del network.config.quantization_config
+        network.hf_quantizer = None
+        network.is_quantized = False
+
+
+def load_config_of(section: ModelSection) -> Any:
+    """The Hugging Face configuration, without weights."""
+    return _from_pretrained(AutoConfig, section)
+
+
+def empty_network(section: ModelSection) -> Any:
+    """The network's structure on the meta device: names and shapes without weights."""
+    config = load_config_of(section)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=section.trust_remote_code)
+
+
+def attach_lora(network: Any, section: LoraSection) -> Any:
+    """Wraps ``network`` with a fresh PEFT adapter (B = 0, so the outputs are the base's).
+
+    Raises:
+        ModelError: ``target_modules`` matches nothing, or adapts the output head.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    try:
+        peft = get_peft_model(
+            network,
+            LoraConfig(
+                r=section.rank,
+                lora_alpha=section.alpha,  # type: ignore[arg-type, unused-ignore]
+                lora_dropout=section.dropout,
+                target_modules=section.target_modules,
+                use_rslora=section.rslora,
+                task_type="CAUSAL_LM",
+            ),
+        )
+    except ValueError as error:
+        linear = sorted({name.split(".")[-1] for name, m in network.named_modules() if isinstance(m, nn.Linear)})
+        raise ModelError(
+            f"lora.target_modules: {section.target_modules!r} fits no part of this model that LoRA can adapt; "
+            f"its linear layers are called {', '.join(linear)}. (PEFT: {str(error).splitlines()[0]})"
+        ) from None
+    head = network.get_output_embeddings()
+    if any("lora_" in name for name, _ in head.named_parameters()):
+        raise ModelError(
+            "lora.target_modules adapts the output head, which acclimate keeps frozen under LoRA; "
+            "use 'all-linear' or name the layers without it."
+        )
+    return peft
+
+
+def resolve_device(section: ModelSection) -> torch.device:
+    if section.device != "auto":
+        try:
+            device = torch.device(section.device)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise ModelError(
+                f"model.device: '{section.device}' is not usable here ({str(error).splitlines()[0]}); accepted: "
+                f"auto, cpu{', cuda' if torch.cuda.is_available() else ''}."
+            ) from None
+        return device
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def resolve_dtype(device: torch.device, hidden_size: int) -> torch.dtype:
+    """bfloat16 on a GPU that has it; on a CPU whichever runs a forward and backward product faster."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return min(DTYPES.values(), key=lambda dtype: _product_seconds(hidden_size, dtype))
+
+
+def _product_seconds(hidden_size: int, dtype: torch.dtype) -> float:
+    """Best of three: one linear layer of the model's width, forward and backward, on 256 tokens."""
+    layer = nn.Linear(hidden_size, 4 * hidden_size, bias=False, dtype=dtype)
+    inputs = torch.ones(256, hidden_size, dtype=dtype, requires_grad=True)
+    seconds = []
+    for _ in range(4):  # the first call builds the kernel
+        start = time.perf_counter()
+        layer(inputs).sum().backward()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
+
+
+def model_digest(section: ModelSection, network: Any) -> str:
+    """What identifies the base: hub commit, or sha256 over the local weight files."""
+    path = Path(section.path).expanduser()
+    if path.is_file():
+        return f"sha256:{_sha256([path])}"
+    if path.is_dir():
+        return f"sha256:{_sha256(sorted(path.glob('*.safetensors')) or sorted(path.glob('*.gguf')))}"
+    return f"hub:{getattr(network.config, '_commit_hash', None) or section.revision or 'main'}"
+
+
+def _sha256(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _from_pretrained(factory: Any, section: ModelSection, **options: Any) -> Any:
+    path = Path(section.path).expanduser()
+    location: str = section.path
+    if section.path.endswith(".gguf"):
+        if not path.is_file():
+            raise ModelError(f"model.path: there is no GGUF file '{section.path}'.")
+        location, options["gguf_file"] = str(path.parent), path.name
+    elif path.is_dir():
+        if not (path / "config.json").is_file():
+            found = ", ".join(sorted(entry.name for entry in path.iterdir())[:6]) or "nothing"
+            raise ModelError(
+                f"model.path: the folder '{section.path}' holds no config.json (it holds {found}); give a folder "
+                "written by save_pretrained, a .gguf file, or a hub id."
+            )
+        location = str(path)
+    elif path.is_file() or section.path.startswith((".", "/", "~")) or section.path.count("/") > 1:
+        raise ModelError(
+            f"model.path: '{section.path}' is no model folder or .gguf file; give a folder written by "
+            "save_pretrained, a .gguf file, or a hub id such as 'HuggingFaceTB/SmolLM2-135M-Instruct'."
+        )
+    else:
+        options["revision"] = section.revision
+    try:
+        return factory.from_pretrained(location, trust_remote_code=section.trust_remote_code, **options)
+    except Exception as error:  # transformers raises many types; each becomes one sentence with its first line
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                f"model.path: '{section.path}' brings its own code, which is not run unless you ask for it: "
+                "read that code, then set model.trust_remote_code: true."
+            ) from None
+        raise ModelError(f"model.path: '{section.path}' could not be loaded: {reason}") from None

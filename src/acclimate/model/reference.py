@@ -1,0 +1,80 @@
+"""The frozen model that a KL term compares with: a frozen copy, or the student with its adapter off."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from acclimate.model.causal import CausalModel
+from acclimate.model.head import Head
+from acclimate.types import Batch
+
+
+class Reference(Protocol):
+    """Hidden states and head of a frozen model, on the same batch as the student."""
+
+    @property
+    def head(self) -> Head: ...
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """[B, T, D], without gradient."""
+        ...
+
+    def generator(self) -> AbstractContextManager[Any]:
+        """The Hugging Face network to generate with, while the context lasts."""
+        ...
+
+
+class FrozenCopy:
+    """A second network whose weights never change. Costs its weights once."""
+
+    def __init__(self, model: CausalModel) -> None:
+        self.model = model.requires_grad_(False).eval()
+
+    @classmethod
+    def of(cls, model: CausalModel) -> FrozenCopy:
+        network = copy.deepcopy(model.network)
+        network.zero_grad(set_to_none=True)
+        return cls(CausalModel(network, model.tokenizer))
+
+    @property
+    def head(self) -> Head:
+        return self.model.head
+
+    def hidden(self, batch: Batch) -> Tensor:
+        with self.model.inference():
+            hidden: Tensor = self.model(batch)
+        return hidden
+
+    def generator(self) -> AbstractContextManager[Any]:
+        return nullcontext(self.model.network)
+
+
+class AdapterOff:
+    """The student itself without its adapter: no second model in memory."""
+
+    def __init__(self, model: CausalModel) -> None:
+        self.model = model
+
+    @property
+    def head(self) -> Head:
+        return self.model.head
+
+    def hidden(self, batch: Batch) -> Tensor:
+        with self.model.inference(), self.model.adapter_off():
+            hidden: Tensor = self.model(batch)
+        return hidden
+
+    @contextmanager
+    def generator(self) -> Iterator[Any]:
+        with self.model.adapter_off():
+            yield self.model.network
+
+
+def base_reference(model: CausalModel) -> Reference:
+    """The base of ``model`` as it is now: call before the first update."""
+    return FrozenCopy.of(model) if model.peft is None else AdapterOff(model)

@@ -1,0 +1,61 @@
+"""Kullback-Leibler and Jensen-Shannon divergence between the student p and its reference q."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from acclimate.types import Chunk
+
+Direction = Literal["reverse", "forward", "js"]
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Nats per token over the full vocabulary.
+
+    reverse: ``KL(p || q) = sum_v p (log p - log q)``  (the MoL authors' restatement, arXiv 2509.06650) [paper]
+    forward: ``KL(q || p)`` [ours]
+    js: ``KL(p || m) / 2 + KL(q || m) / 2`` with ``m = (p + q) / 2`` [ours]
+
+    Each is exactly 0, with zero gradient, where the two logits are equal.
+    """
+
+    direction: Direction = "reverse"
+    needs_reference: bool = True
+
+    @property
+    def name(self) -> str:
+        """The divergence's name in metrics and in a source's ``terms``."""
+        return "js" if self.direction == "js" else f"{self.direction}_kl"
+
+    def __call__(self, chunk: Chunk) -> Tensor:
+        assert chunk.reference_logits is not None
+        return DIVERGENCES[self.direction](chunk.logits.log_softmax(-1), chunk.reference_logits.log_softmax(-1))
+
+
+def reverse_kl(student: Tensor, reference: Tensor) -> Tensor:
+    """``KL(p || q)`` from log-probabilities [N, V] to nats [N]."""
+    return (student.exp() * (student - reference)).sum(-1)
+
+
+def forward_kl(student: Tensor, reference: Tensor) -> Tensor:
+    """``KL(q || p)`` from log-probabilities [N, V] to nats [N]."""
+    return (reference.exp() * (reference - student)).sum(-1)
+
+
+def jensen_shannon(student: Tensor, reference: Tensor) -> Tensor:
+    """Jensen-Shannon divergence from log-probabilities [N, V] to nats [N]."""
+    gap = reference - student  # log q - log p
+    return -0.5 * (student.exp() * _log_mean_exp(gap) + reference.exp() * _log_mean_exp(-gap)).sum(-1)
+
+
+def _log_mean_exp(x: Tensor) -> Tensor:
+    """``log((1 + e^x) / 2)``, exactly 0 at 0 and without overflow."""
+    return torch.log1p(0.5 * torch.expm1(-x.abs())) + x.relu()
+
+
+DIVERGENCES = {"reverse": reverse_kl, "forward": forward_kl, "js": jensen_shannon}

@@ -1,0 +1,173 @@
+"""Routes every token to its loss terms and divides each term by its own count of trained tokens.
+
+The one denominator rule: a term is divided by the number of tokens *it* trains, summed over the micro-batches
+of the optimizer step. The mean of micro-batch means, or one count for all terms, would change a term's pull with
+the batch layout or the mixture ratio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acclimate.model.head import Head
+from acclimate.model.reference import Reference
+from acclimate.objective.chunked import chunked_loss
+from acclimate.types import IGNORE, Batch, Chunk, Metrics, Route, RoutedTerm
+
+
+@dataclass
+class Sums:
+    """Unweighted nats and token counts by (term, route); they add up over micro-batches."""
+
+    nats: Tensor  # [K, R] float64
+    tokens: Tensor  # [K, R] float64
+
+    def __iadd__(self, other: Sums) -> Sums:
+        self.nats += other.nats
+        self.tokens += other.tokens
+        return self
+
+
+class Objective:
+    """Maps hidden states of a micro-batch to its share of the step's loss.
+
+    ``loss = sum_k w_k / n_k * sum_i u_i nats_k(i)`` over the tokens i routed to term k. ``n_k`` is the term's own
+    count of the whole step (``normalise="term"``), or the count of all trained tokens (``"all"``). With
+    ``average="sequence"`` u_i is one over the trained tokens of the token's document piece in its row, and n_k counts
+    such pieces [ours; the MoL restatement averages per token, then over the sequence].
+
+    Args:
+        terms: what the plan routes where.
+        routes: the run's route table, R entries.
+        references: by name, those that ``terms`` ask for.
+        expected: [K] expected trained tokens per step of terms whose sources have a share under 10 %, None for the
+            others: such a term divides by it, so that a step that happens to hold one of its rows is not blown up.
+    """
+
+    def __init__(
+        self,
+        terms: Sequence[RoutedTerm],
+        routes: Sequence[Route],
+        references: Mapping[str, Reference],
+        *,
+        normalise: str = "term",
+        average: str = "token",
+        logits_dtype: torch.dtype = torch.float32,
+        chunk_tokens: int = 256,
+        expected: Sequence[float | None] | None = None,
+    ) -> None:
+        self.terms, self.routes, self.references = tuple(terms), tuple(routes), references
+        self.normalise, self.average = normalise, average
+        self.logits_dtype, self.chunk_tokens = logits_dtype, chunk_tokens
+        self.expected = tuple(expected) if expected is not None else (None,) * len(self.terms)
+        self.selects = torch.tensor(  # [K, R] term k sees route r
+            [[route.name in routed.routes for route in routes] for routed in self.terms], dtype=torch.bool
+        )
+
+    @property
+    def active(self) -> np.ndarray:
+        """[R] bool: some term learns from this route."""
+        return self.selects.any(0).numpy()
+
+    @property
+    def needs_reference(self) -> np.ndarray:
+        """[R] bool: some term compares this route with a reference."""
+        compares = torch.tensor([routed.reference is not None for routed in self.terms])
+        return (self.selects & compares[:, None]).any(0).numpy()
+
+    def count(self, batches: Sequence[Batch]) -> Tensor:
+        """Denominator of each term for one optimizer step: [K] float64."""
+        counts = torch.zeros(len(self.terms), dtype=torch.float64)
+        for batch in batches:
+            counts += torch.stack([self._units(batch, k).sum() for k in range(len(self.terms))]).cpu()
+        if self.normalise == "all":
+            everything = sum(self._shares(batch, self.selects.any(0)).sum().cpu() for batch in batches)
+            return torch.as_tensor(everything, dtype=torch.float64).expand(len(self.terms))
+        return torch.tensor(
+            [own if e is None else e for e, own in zip(self.expected, counts.tolist(), strict=True)],
+            dtype=torch.float64,
+        )
+
+    def _units(self, batch: Batch, k: int) -> Tensor:
+        """[B, T] float64: how much each token weighs in term k; 0 where the term does not look."""
+        return self._shares(batch, self.selects[k])
+
+    def _shares(self, batch: Batch, selected: Tensor) -> Tensor:
+        """1 for each learned token on a selected route; under sequence averaging one over those of its piece."""
+        learned = ((batch.labels != IGNORE) & selected.to(batch.route.device)[batch.route]).double()
+        if self.average == "token":
+            return learned
+        piece = (batch.position_ids == 0).flatten().cumsum(0) - 1  # every piece of a document restarts at 0
+        sizes = torch.zeros(int(piece[-1]) + 1, dtype=torch.float64, device=piece.device)
+        sizes.index_add_(0, piece, learned.flatten())
+        return learned / sizes.clamp_min(1)[piece].view_as(learned)
+
+    def __call__(self, hidden: Tensor, head: Head, batch: Batch, counts: Tensor) -> tuple[Tensor, Sums]:
+        """This micro-batch's part of the step's loss.
+
+        Args:
+            hidden: [B, T, D] of the student.
+            head: the student's head.
+            counts: [K] from :meth:`count` over all micro-batches of the step.
+
+        Returns:
+            The scalar loss, and the unweighted sums for reporting.
+        """
+        sums = Sums(*torch.zeros(2, len(self.terms), len(self.routes), dtype=torch.float64, device=hidden.device))
+        dtype = torch.promote_types(hidden.dtype, self.logits_dtype)  # float64 stays float64, for tests
+        flat = hidden.flatten(0, 1)  # [P, D]
+        labels, document, route = (x.flatten() for x in (batch.labels, batch.document, batch.route))
+        units = torch.stack([self._units(batch, k).flatten() for k in range(len(self.terms))])  # [K, P]
+        if batch.weights is not None:
+            units = units * batch.weights.flatten().double()  # weights scale the nats, never the count
+        selects = self.selects.to(hidden.device)
+        chunks = []
+        seen: dict[str, tuple[Tensor, Head]] = {}  # reference -> hidden [P, D], head
+
+        def chunk_loss(members: Sequence[int], positions: Tensor, logits: Tensor) -> Tensor:
+            loss = logits.new_zeros(())
+            for k in members:
+                routed = self.terms[k]
+                reference_logits = None
+                if routed.reference is not None:
+                    reference_hidden, reference_head = seen[routed.reference]
+                    with torch.no_grad():
+                        reference_logits = reference_head.logits(reference_hidden[positions])
+                nats = routed.term(Chunk(logits, labels[positions], document[positions], reference_logits))  # [n]
+                factor = routed.weight / counts[k].item()
+                loss = loss + (nats * units[k, positions].to(nats.dtype)).sum() * factor
+                sums.nats[k].index_add_(0, route[positions], nats.detach().double())
+                sums.tokens[k].index_add_(0, route[positions], torch.ones_like(nats, dtype=torch.float64))
+            return loss
+
+        # Tokens with the same set of terms are chunked together: no chunk computes logits that a term drops, and a
+        # reference's product has the student's shape, so that equal hidden states give exactly equal logits.
+        pattern = (selects.long() * (2 ** torch.arange(len(self.terms), device=hidden.device))[:, None]).sum(0)[route]
+        pattern = torch.where(labels == IGNORE, 0, pattern)
+        for signature in torch.unique(pattern).tolist():
+            members = [k for k in range(len(self.terms)) if signature >> k & 1]
+            if not members:
+                continue
+            for name in (self.terms[k].reference for k in members):
+                if name is not None and name not in seen:
+                    reference = self.references[name]
+                    seen[name] = (reference.hidden(batch).flatten(0, 1), reference.head.cast(dtype))
+            for positions in (pattern == signature).nonzero().squeeze(1).split(self.chunk_tokens):
+                chunks.append((positions, partial(chunk_loss, members, positions)))
+        return chunked_loss(flat, head, chunks, dtype), sums
+
+    def report(self, sums: Sums) -> Metrics:
+        """Mean nats per token, ``loss/<source>/<term>``; a term with no token this step is absent."""
+        metrics: Metrics = {}
+        for k, routed in enumerate(self.terms):
+            for source in dict.fromkeys(route.source for route in self.routes):
+                rows = [r for r, route in enumerate(self.routes) if route.source == source]
+                if (tokens := sums.tokens[k, rows].sum().item()) > 0:
+                    metrics[f"loss/{source}/{routed.name}"] = sums.nats[k, rows].sum().item() / tokens
+        return metrics

@@ -1,0 +1,152 @@
+"""Configuration to one plan: methods composed, routes checked, sources' own terms put in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from acclimate.config import RunConfig, SourceSection
+from acclimate.errors import ConfigError, listed, nearest
+from acclimate.explain import explain
+from acclimate.registry import METHODS, TERMS
+from acclimate.types import Method, Plan, PlanContext, RoutedTerm
+
+METHOD_ROUTES = ("domain", "general")
+"""Routes that every method knows; a method may leave one of them untrained."""
+
+
+def method_names(config: RunConfig) -> list[str]:
+    """The names in ``method``, in order: ``["mol", "l2"]``."""
+    specs = config.method if isinstance(config.method, list) else [config.method]
+    return [spec if isinstance(spec, str) else str(spec.get("name")) for spec in specs]
+
+
+def build_methods(config: RunConfig) -> list[Method]:
+    """The method objects with their settings.
+
+    Raises:
+        ConfigError: unknown method or setting, with the nearest spelling.
+    """
+    specs = config.method if isinstance(config.method, list) else [config.method]
+    if not specs:
+        raise ConfigError(f"method: is an empty list; accepted: one or more of {listed(METHODS)}.")
+    methods = []
+    for index, spec in enumerate(specs):
+        where = f"method.{index}" if isinstance(config.method, list) else "method"
+        settings: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
+        name = settings.pop("name", None)
+        if name is None:
+            raise ConfigError(f"{where}: needs a name; accepted: {listed(METHODS)}.")
+        if name not in METHODS:
+            raise ConfigError(
+                f"{where}: there is no method '{name}'; accepted: {listed(METHODS)}.{nearest(str(name), METHODS)}"
+            )
+        try:
+            methods.append(TypeAdapter(METHODS[name]).validate_python(settings))
+        except ValidationError as error:
+            raise ConfigError(explain(error, METHODS[name], where, {})) from None
+    return methods
+
+
+def build_plan(config: RunConfig, context: PlanContext) -> Plan:
+    """One plan from all methods and from the sources' own terms, checked against the sources' routes."""
+    names = method_names(config)
+    plan = _compose(dict(zip(names, [method.plan(context) for method in build_methods(config)], strict=True)))
+    _check_routes(config, plan, names)
+    return _with_source_terms(config.sources, plan)
+
+
+def source_route(name: str, section: SourceSection) -> str:
+    """The route of a source's tokens where no role or message says otherwise."""
+    return section.route or name
+
+
+def _compose(plans: Mapping[str, Plan]) -> Plan:
+    """The slots of all plans together; two methods that want one slot differently are refused."""
+    terms: list[RoutedTerm] = []
+    scales = [(name, plan.update_scale) for name, plan in plans.items() if plan.update_scale is not None]
+    if len(scales) > 1:
+        raise ConfigError(f"method: {listed(name for name, _ in scales)} both scale the update; use one of them.")
+    for name, plan in plans.items():
+        for routed in plan.terms:
+            if routed in terms:
+                continue
+            clash = next((t for t in terms if t.name == routed.name and set(t.routes) & set(routed.routes)), None)
+            if clash is not None:
+                raise ConfigError(
+                    f"method: '{name}' wants {routed.name} on {listed(routed.routes)}, another method of the list "
+                    f"wants it on {listed(clash.routes)}; these do not compose, use one of them."
+                )
+            terms.append(routed)
+    return Plan(
+        terms=tuple(terms),
+        references={key: path for plan in plans.values() for key, path in plan.references.items()},
+        transforms=tuple(transform for plan in plans.values() for transform in plan.transforms),
+        update_scale=scales[0][1] if scales else None,
+        callbacks=tuple(callback for plan in plans.values() for callback in plan.callbacks),
+        prepare=tuple(step for plan in plans.values() for step in plan.prepare),
+        finish=tuple(step for plan in plans.values() for step in plan.finish),
+    )
+
+
+def _check_routes(config: RunConfig, plan: Plan, names: Sequence[str]) -> None:
+    present: dict[str, list[str]] = {}  # route -> where it is named
+    for name, section in config.sources.items():
+        present.setdefault(source_route(name, section), []).append(f"sources.{name}")
+        for role, route in (section.routes or {}).items():
+            present.setdefault(route, []).append(f"sources.{name}.routes.{role}")
+    own = {source_route(name, section) for name, section in config.sources.items() if section.terms is not None}
+    known = [*dict.fromkeys([*METHOD_ROUTES, *plan.routes])]
+    for route, places in present.items():
+        if route not in known and route not in own:
+            raise ConfigError(
+                f"{places[0]}: its route is '{route}', which no loss term of '{'+'.join(names)}' looks at; give it "
+                f"route: {listed(known)}, or its own terms.{nearest(route, known)}"
+            )
+    for route in plan.routes:
+        if route not in present:
+            sources = listed(f"'{name}' (route {source_route(name, s)})" for name, s in config.sources.items())
+            raise ConfigError(
+                f"method: '{'+'.join(names)}' learns from route '{route}', but no source has it; the sources are "
+                f"{sources}. Name a source '{route}' or set its route: {route}."
+            )
+
+
+def _with_source_terms(sources: Mapping[str, SourceSection], plan: Plan) -> Plan:
+    """Puts a source's ``terms`` in place of the method's for its route.
+
+    Sources that name the same term with the same weight share its denominator.
+    """
+    terms = list(plan.terms)
+    own = {name: section for name, section in sources.items() if section.terms is not None}
+    for name, section in own.items():
+        route = source_route(name, section)
+        others = [n for n, s in sources.items() if n != name and (source_route(n, s) == route or route in _named(s))]
+        if others:
+            raise ConfigError(
+                f"sources.{name}.terms: the route '{route}' is shared with sources.{others[0]}; leave route out, so "
+                "that the terms hold for this source alone."
+            )
+        terms = [replace(t, routes=tuple(r for r in t.routes if r != route)) for t in terms]
+    for name, section in own.items():
+        for term_name, weight in (section.terms or {}).items():
+            if term_name not in TERMS:
+                raise ConfigError(
+                    f"sources.{name}.terms: there is no loss term '{term_name}'; accepted: {listed(TERMS)}."
+                    + nearest(term_name, TERMS)
+                )
+            term, route = TERMS[term_name](), source_route(name, section)
+            same = next((i for i, t in enumerate(terms) if t.term == term and t.weight == weight), None)
+            if same is not None:
+                terms[same] = replace(terms[same], routes=(*terms[same].routes, route))
+            else:
+                reference = "base" if term.needs_reference else None
+                terms.append(RoutedTerm(term_name, term, (route,), weight, reference))
+    return replace(plan, terms=tuple(term for term in terms if term.routes))
+
+
+def _named(section: SourceSection) -> set[str]:
+    return set((section.routes or {}).values())

@@ -1,0 +1,199 @@
+"""The resolved plan of a run before it is trained: what will be used, dropped, trained, and what it costs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from acclimate.build import Mixture, build_objective, mix, resolve, route_counts
+from acclimate.config import RunConfig
+from acclimate.data.corpus import Corpora, load_corpora
+from acclimate.model.load import DTYPES, attach_lora, empty_network, load_tokenizer
+from acclimate.plan import build_plan, method_names
+from acclimate.types import PlanContext
+
+MAX_EPOCHS = 4
+"""Repeating data up to 4 times is nearly as good as fresh data (Muennighoff et al., 2023, arXiv 2305.16264)."""
+EFFICIENCY = 0.6
+"""Of the rate of bare matrix products, what a training step reaches here [ours, measured in docs/log.md]."""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What :func:`validate` found."""
+
+    config: RunConfig
+    data: dict[str, Any]  # as data.json of a run
+    trained_parameters: int
+    total_parameters: int
+    memory_bytes: float
+    seconds: float
+    warnings: list[str]
+
+
+def validate(config: RunConfig) -> Preflight:
+    """Checks all that can be checked without training, down to each file and record.
+
+    Raises:
+        ConfigError, DataError, ModelError: what, where, and what would be accepted.
+    """
+    build_plan(config, PlanContext(full_tuning=config.lora is None))
+    config, _ = resolve(config)
+    network = empty_network(config.model)
+    total = network.num_parameters()
+    if config.lora is not None:
+        attach_lora(network, config.lora)
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    corpora = load_corpora(config, load_tokenizer(config.model))
+    plan = build_plan(config, PlanContext(full_tuning=config.lora is None))
+    objective = build_objective(config, plan, corpora, {})
+    mixture = mix(config, corpora, objective)
+    copies = sum(name != "base" or config.lora is None for name in plan.required_references)
+    needing = sum(
+        share
+        for name, share in mixture.shares.items()
+        if route_counts(corpora.sources[name].train, len(corpora.routes))[objective.needs_reference].any()
+    )
+    return Preflight(
+        config=config,
+        data=data_record(config, corpora, mixture),
+        trained_parameters=trained,
+        total_parameters=total,
+        memory_bytes=_memory(config, network, trained, total, copies),
+        seconds=_seconds(config, network, mixture, trained, total, needing),
+        warnings=warnings(config, corpora, mixture),
+    )
+
+
+def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[str, Any]:
+    """``data.json``: documents, tokens, dropped rows with reasons, share and epochs of each source; overlap."""
+    sources = {}
+    for name, corpus in corpora.sources.items():
+        tokens = mixture.trained_tokens.get(name)
+        sources[name] = {
+            "role": corpus.role,
+            "documents": corpus.documents_read,
+            "train_documents": len(corpus.train),
+            "heldout_documents": len(corpus.heldout),
+            "tokens": corpus.train.tokens + corpus.heldout.tokens,
+            "trained_tokens": tokens or 0,
+            "share": mixture.shares.get(name, 0.0),
+            "epochs": _epochs(config, mixture, name) if tokens else 0.0,
+            "dropped": dict(corpus.dropped),
+        }
+    return {
+        "sources": sources,
+        "overlap": [vars(row) for row in corpora.overlap],
+        "steps": mixture.total_steps,
+    }
+
+
+def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture) -> list[str]:
+    """What is allowed but probably not meant."""
+    found = []
+    for name in mixture.shares:
+        if (epochs := _epochs(config, mixture, name)) > MAX_EPOCHS:
+            found.append(
+                f"source '{name}' is read {epochs:.1f} times; beyond {MAX_EPOCHS} epochs repeated text teaches little "
+                "and is memorised. Give it more documents, a lower share, or a smaller budget."
+            )
+    for row in corpora.overlap:
+        if row.documents_hit:
+            found.append(
+                f"{row.documents_hit} of {row.documents} held-out documents of '{row.heldout_source}' share a "
+                f"{config.evaluation.overlap_ngram}-word sequence with training text of '{row.train_source}' "
+                f"({row.ngrams_hit} of {row.ngrams} sequences)."
+            )
+    found += [
+        f"source '{name}' holds no document out, so nothing is measured on it."
+        for name, corpus in corpora.sources.items()
+        if len(corpus.heldout) == 0
+    ]
+    if mixture.total_steps < 2:
+        found.append("the budget buys a single optimizer step; lower budget.batch_tokens.")
+    return found
+
+
+def _step_tokens(config: RunConfig, mixture: Mixture) -> float:
+    """Trained tokens of one optimizer step over all sources."""
+    share = 1.0 if config.budget.count == "all" else mixture.shares[config.budget.count]
+    return config.budget.batch_tokens / share
+
+
+def _epochs(config: RunConfig, mixture: Mixture, name: str) -> float:
+    trained = mixture.total_steps * _step_tokens(config, mixture) * mixture.shares[name]
+    return trained / mixture.trained_tokens[name]
+
+
+def _memory(config: RunConfig, network: Any, trained: int, total: int, copies: int) -> float:
+    """Bytes: weights, reference copies, masters, gradients, AdamW's two moments, activations, one chunk of logits."""
+    width = 2 if config.model.dtype == "bfloat16" else 4
+    masters = 4 * trained if width == 2 and config.lora is None else 0
+    states = trained * (4 + 8) + masters + (width * trained if masters else 0)
+    shape = network.config.get_text_config()
+    rows = config.training.micro_batch_size * config.data.sequence_length
+    # about 34 hidden-sized tensors per layer and token without checkpointing (Korthikanti et al., 2022,
+    # arXiv 2205.05198, counts 34 bytes in 16 bit without the attention matrix), one with it
+    per_layer = 2 if config.training.gradient_checkpointing else 17
+    activations = rows * shape.hidden_size * shape.num_hidden_layers * per_layer * width
+    logits = 4 * config.objective.chunk_tokens * shape.vocab_size * 4 + 4 * shape.vocab_size * shape.hidden_size
+    return float(width * total * (1 + copies) + states + activations + logits)
+
+
+def _seconds(config: RunConfig, network: Any, mixture: Mixture, trained: int, total: int, needing: float) -> float:
+    """Training time at the rate of this machine's matrix products, measured now.
+
+    A token costs 2 N in forward, 2 N for the gradient of activations, 2 N for that of trained weights; a reference
+    adds 2 N for the share of rows that need one.
+    """
+    rate = _flops(DTYPES[config.model.dtype], network.config.get_text_config().hidden_size)
+    per_token = 4 * total + 2 * (trained if config.lora is None else 0) + 2 * total * needing
+    return mixture.total_steps * _step_tokens(config, mixture) * per_token / (rate * EFFICIENCY)
+
+
+def _flops(dtype: torch.dtype, hidden_size: int) -> float:
+    a = torch.ones(1024, hidden_size, dtype=dtype)
+    b = torch.ones(hidden_size, 4 * hidden_size, dtype=dtype)
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - start)
+    return 2 * 1024 * hidden_size * 4 * hidden_size / best
+
+
+def print_preflight(found: Preflight, console: Console) -> None:
+    """The plan as a person reads it."""
+    config = found.config
+    table = Table(title=f"Plan of '{config.name}': {'+'.join(method_names(config))} on {config.model.path}")
+    for column in ("source", "role", "documents", "held out", "trained tokens", "share", "epochs", "dropped"):
+        table.add_column(column, justify="left" if column in ("source", "role", "dropped") else "right")
+    for name, row in found.data["sources"].items():
+        dropped = ", ".join(f"{count} {reason}" for reason, count in row["dropped"].items()) or "none"
+        trained = row["trained_tokens"] > 0
+        table.add_row(
+            name, row["role"], f"{row['documents']:,}", f"{row['heldout_documents']:,}",
+            f"{row['trained_tokens']:,}" if trained else "evaluated only",
+            f"{row['share']:.0%}" if trained else "", f"{row['epochs']:.2f}" if trained else "", dropped,
+        )  # fmt: skip
+    console.print(table)
+    kind = f"LoRA rank {config.lora.rank}" if config.lora else "full tuning"
+    console.print(
+        f"{found.data['steps']} optimizer steps · {kind}, {found.trained_parameters:,} of {found.total_parameters:,} "
+        f"parameters trained · {config.model.dtype} · memory about {found.memory_bytes / 2**30:.1f} GiB · "
+        f"training about {_duration(found.seconds)} at this machine's rate of matrix products",
+        highlight=False,
+    )
+    for warning in found.warnings:
+        console.print(f"Note: {warning}", style="yellow", highlight=False)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

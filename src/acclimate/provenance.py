@@ -1,0 +1,79 @@
+"""What produced a run: versions, machine, digests. No user name, host name or environment variable."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import acclimate
+from acclimate.config import RunConfig, dump_config
+
+PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
+
+
+def provenance(config: RunConfig, model_digest: str, data_digests: dict[str, str]) -> dict[str, Any]:
+    """The record at the start of a run; :func:`finished` completes it."""
+    return {
+        "acclimate": acclimate.__version__,
+        "commit": _commit(),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "platform": {
+            "system": platform.system(),
+            "machine": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        },
+        "model": {"path": config.model.path.rstrip("/").split("/")[-1], "digest": model_digest},
+        "data": data_digests,
+        "config_digest": "sha256:" + hashlib.sha256(dump_config(config).encode()).hexdigest(),
+        "started": _now(),
+    }
+
+
+def finished(record: dict[str, Any], train_seconds: float, evaluate_seconds: float) -> dict[str, Any]:
+    """The record at the end of a run. Peak memory is that of the whole process."""
+    return record | {
+        "finished": _now(),
+        "train_seconds": round(train_seconds, 2),
+        "evaluate_seconds": round(evaluate_seconds, 2),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Atomic: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _commit() -> str | None:
+    """Commit of the folder the run is started in, with '+' for uncommitted changes."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.stdout.strip() + ("+" if dirty.stdout.strip() else "")

@@ -1,0 +1,27 @@
+"""What can be named in a configuration: one visible line per entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from acclimate.methods.l2 import L2
+from acclimate.methods.mol import MoL
+from acclimate.methods.replay import Replay
+from acclimate.methods.sft import Sft
+from acclimate.objective.cross_entropy import CrossEntropy
+from acclimate.objective.divergence import Divergence
+from acclimate.types import LossTerm, Method
+
+METHODS: dict[str, type[Method]] = {
+    "sft": Sft,
+    "replay": Replay,
+    "mol": MoL,
+    "l2": L2,
+}
+
+TERMS: dict[str, Callable[[], LossTerm]] = {
+    "cross_entropy": CrossEntropy,
+    "reverse_kl": lambda: Divergence("reverse"),
+    "forward_kl": lambda: Divergence("forward"),
+    "js": lambda: Divergence("js"),
+}

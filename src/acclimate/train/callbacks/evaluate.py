@@ -1,0 +1,40 @@
+"""Measures held-out text while training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from acclimate.evaluate.measure import measure
+from acclimate.evaluate.summary import bits_per_byte
+from acclimate.train.training import Training
+from acclimate.types import Batch, Metrics
+
+
+class Evaluate:
+    """Adds ``eval/<set>/bits_per_byte`` to the metrics every ``every`` steps and at the last one.
+
+    Comes first among the callbacks, so that the ones that log or keep the best see its numbers.
+    """
+
+    def __init__(
+        self, every: int, sets: Mapping[str, Sequence[tuple[Batch, Tensor]]], special_ids: Sequence[int]
+    ) -> None:
+        self.every, self.sets, self.special_ids = every, sets, special_ids
+
+    def on_step_end(self, state: Training, metrics: Metrics) -> None:
+        if state.step % self.every == 0 or state.step == state.total_steps:
+            for name, batches in self.sets.items():
+                scores, _ = measure(state.model, None, batches, self.special_ids)
+                metrics[f"eval/{name}/bits_per_byte"] = bits_per_byte(scores)
+
+    def on_train_end(self, state: Training) -> None:
+        pass
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass

@@ -1,0 +1,74 @@
+"""metrics.jsonl, always, and tensorboard when asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from acclimate.errors import UsageError
+from acclimate.train.training import Training
+from acclimate.types import Metrics
+
+
+class MetricsLog:
+    """One JSON object per optimizer step, flushed at once. After a resume, lines of steps that are done again go."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_step_end(self, state: Training, metrics: Metrics) -> None:
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": state.step} | metrics) + "\n")
+
+    def on_train_end(self, state: Training) -> None:
+        pass
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+    def drop_after(self, step: int) -> None:
+        """Removes lines later than ``step``, and a torn last line."""
+        if not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except (json.JSONDecodeError, KeyError):
+                continue
+        partial = self.path.with_suffix(".partial")
+        partial.write_text("".join(kept), encoding="utf-8")
+        os.replace(partial, self.path)
+
+
+class TensorBoard:
+    """The same metrics for tensorboard, in the run folder's ``tensorboard/``."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise UsageError(
+                "report_to: tensorboard is not installed; run `pip install 'acclimate[tensorboard]'` "
+                "or set report_to: []."
+            ) from None
+        self.writer = SummaryWriter(str(folder))
+
+    def on_step_end(self, state: Training, metrics: Metrics) -> None:
+        for name, value in metrics.items():
+            self.writer.add_scalar(name, value, state.step)
+
+    def on_train_end(self, state: Training) -> None:
+        self.writer.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass

@@ -1,0 +1,47 @@
+"""Writes checkpoints while training, and keeps the best weights."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from acclimate.train.checkpoint import checkpoints, save_checkpoint, write_folder
+from acclimate.train.training import Training
+from acclimate.types import Metrics
+
+
+class Save:
+    """Checkpoints every ``every`` steps and at the end, the last ``keep_last`` of them.
+
+    When the step's metrics hold ``watch`` and it is the lowest so far, the trained weights go to
+    ``checkpoints/best``.
+    """
+
+    def __init__(self, run_dir: Path, every: int | None, keep_last: int, watch: str) -> None:
+        self.folder, self.every, self.keep_last, self.watch = run_dir / "checkpoints", every, keep_last, watch
+        self.run_dir = run_dir
+        self.best: float | None = None
+
+    def on_step_end(self, state: Training, metrics: Metrics) -> None:
+        value = metrics.get(self.watch)
+        if value is not None and (self.best is None or value < self.best):
+            self.best = value
+            weights = {f"weights/{name}": tensor for name, tensor in state.weights.state_dict().items()}
+            write_folder(self.folder / "best", weights, {"step": state.step, self.watch: value})
+        if self.every is not None and state.step % self.every == 0 and state.step < state.total_steps:
+            self._save(state)
+
+    def on_train_end(self, state: Training) -> None:
+        self._save(state)
+
+    def _save(self, state: Training) -> None:
+        save_checkpoint(state, self.folder / f"step-{state.step:08d}")
+        for old in checkpoints(self.run_dir)[: -self.keep_last]:
+            shutil.rmtree(old)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best = state["best"]

@@ -1,0 +1,55 @@
+"""A non-finite loss or gradient stops the run before the optimizer step and says where it came from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from acclimate.errors import NonFiniteError
+from acclimate.train.training import Training
+from acclimate.types import IGNORE, PAD_DOCUMENT, Batch, Metrics
+
+
+def stop_if_not_finite(training: Training, metrics: Metrics, batches: Sequence[Batch]) -> None:
+    """Raises NonFiniteError naming source and documents when any metric of the step is infinite or NaN."""
+    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if not bad:
+        return
+    culprits = _documents_with_non_finite_loss(training, batches)
+    if culprits:
+        shown = "; ".join(training.document_name(document) for document in culprits[:5])
+        more = f" and {len(culprits) - 5} more" if len(culprits) > 5 else ""
+        cause = f"the loss of {shown}{more} is not finite"
+    else:
+        names = [name for name, grad in training.weights.gradients.items() if not bool(grad.isfinite().all())]
+        documents = sorted({int(d) for b in batches for d in torch.unique(b.document) if d != PAD_DOCUMENT})
+        shown = "; ".join(training.document_name(document) for document in documents[:5])
+        cause = (
+            f"every loss is finite but the gradient of {len(names)} parameters is not (first: "
+            f"{names[0] if names else 'none'}); the step held {len(documents)} documents, among them {shown}"
+        )
+    raise NonFiniteError(
+        f"Step {training.step + 1} stopped before the optimizer step: {', '.join(bad)} not finite; {cause}. "
+        "The weights of the last step are unharmed. Usual causes are a learning rate that is too high or a broken "
+        "document; lower optimizer.learning_rate, or remove the document, and use --resume."
+    )
+
+
+@torch.no_grad()
+def _documents_with_non_finite_loss(training: Training, batches: Sequence[Batch]) -> list[int]:
+    """The step's documents whose own loss is not finite, found one by one with the weights as they are."""
+    found = []
+    for batch in batches:
+        hidden = training.model(batch)
+        for document in torch.unique(batch.document).tolist():
+            if document == PAD_DOCUMENT:
+                continue
+            labels = torch.where(batch.document == document, batch.labels, IGNORE)
+            alone = Batch(**(vars(batch) | {"labels": labels}))
+            counts = training.objective.count([alone]).clamp_min(1)
+            loss, _ = training.objective(hidden, training.model.head, alone, counts)
+            if not bool(loss.isfinite()):
+                found.append(document)
+    return found

@@ -1,0 +1,38 @@
+"""Everything one training run consists of, built and named; the loop reads it, checkpoints save it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from acclimate.data.loader import Loader
+from acclimate.gradient.chain import Chain
+from acclimate.model.causal import CausalModel
+from acclimate.objective.objective import Objective
+from acclimate.train.weights import Weights
+from acclimate.types import Callback, Metrics
+
+
+@dataclass
+class Training:
+    """The state of a run between two optimizer steps.
+
+    ``learning_rate`` maps a 0-based step to its rate. ``update_scale`` (a method's slot) maps the step's metrics to
+    a factor on the update, applied to that step's rate, since AdamW would cancel a factor on the gradient.
+    ``document_name`` turns a document id into words for messages.
+    """
+
+    model: CausalModel
+    objective: Objective
+    data: Loader
+    weights: Weights
+    gradients: Chain
+    optimizer: torch.optim.Optimizer
+    learning_rate: Callable[[int], float]
+    total_steps: int
+    document_name: Callable[[int], str]
+    update_scale: Callable[[Metrics], float] | None = None
+    callbacks: Sequence[Callback] = field(default_factory=tuple)
+    step: int = 0

@@ -1,0 +1,63 @@
+"""Trained parameters by name, with float32 master copies where the model computes in a shorter dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+class Weights:
+    """What the optimizer moves.
+
+    A bfloat16 parameter has 8 bits of mantissa: an update below 1/256 of it would be lost, and so would small
+    gradients added over micro-batches. Its master and the master's gradient are float32; the parameter is a rounded
+    copy. A float32 (or float64) parameter is its own master.
+    """
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        self.parameters = dict(parameters)
+        self.masters: dict[str, Tensor] = {
+            name: p if p.dtype in (torch.float32, torch.float64) else p.detach().float().requires_grad_()
+            for name, p in self.parameters.items()
+        }
+
+    @torch.no_grad()
+    def accumulate(self) -> None:
+        """Adds each parameter's gradient to its master's: call after every micro-batch's backward."""
+        for name, parameter in self.parameters.items():
+            master = self.masters[name]
+            if master is parameter or parameter.grad is None:
+                continue
+            if master.grad is None:
+                master.grad = parameter.grad.float()
+            else:
+                master.grad += parameter.grad
+            parameter.grad = None
+
+    @property
+    def gradients(self) -> dict[str, Tensor]:
+        """Gradient of every master; zeros for one that no token reached."""
+        for master in self.masters.values():
+            if master.grad is None:
+                master.grad = torch.zeros_like(master)
+        return {name: master.grad for name, master in self.masters.items() if master.grad is not None}
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Rounds the masters into the model and drops the gradients."""
+        for name, parameter in self.parameters.items():
+            master = self.masters[name]
+            if master is not parameter:
+                parameter.copy_(master)
+            master.grad = None
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {name: master.detach() for name, master in self.masters.items()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        for name, master in self.masters.items():
+            master.copy_(state[name])
+        self.publish()

@@ -1,0 +1,169 @@
+"""The few types that every room shares.
+
+Shapes: B rows, T positions in a row, N selected tokens, D hidden size, V vocabulary size.
+Losses are in nats per token; evaluation is in bits per byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+IGNORE = -100
+"""Label of a position from which nothing is learned."""
+
+PAD_DOCUMENT = -1
+"""Document id of padding."""
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One entry of the run's route table: where a token came from and whose terms it gets.
+
+    ``source`` is the name of the corpus in the configuration, ``name`` the route that loss terms
+    select (``domain`` and ``general`` are the two every method knows).
+    """
+
+    source: str
+    name: str
+
+
+@dataclass
+class Batch:
+    """One micro-batch of packed rows. Labels are already shifted: ``labels[b, t]`` is the token after
+    ``input_ids[b, t]``, and ``route[b, t]`` is the route of that *label*."""
+
+    input_ids: Tensor  # [B, T] int64
+    labels: Tensor  # [B, T] int64, IGNORE where nothing is learned
+    position_ids: Tensor  # [B, T] int64, restarts at 0 at each document
+    document: Tensor  # [B, T] int64, id within the run, PAD_DOCUMENT for padding
+    route: Tensor  # [B, T] int64, index into the run's route table
+    weights: Tensor | None = None  # [B, T] float, per-token loss weights; None means 1
+
+    def to(self, device: torch.device | str) -> Batch:
+        moved = {
+            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for name, value in vars(self).items()
+        }
+        return Batch(**moved)
+
+
+@dataclass
+class Chunk:
+    """What a loss term may see: N tokens that are routed to it."""
+
+    logits: Tensor  # [N, V] in at least float32
+    labels: Tensor  # [N] int64
+    document: Tensor  # [N] int64
+    reference_logits: Tensor | None = None  # [N, V], of the reference this term asked for
+
+
+@runtime_checkable
+class LossTerm(Protocol):
+    """Maps a chunk to nats per token, shape [N]. A term never reduces: the objective divides."""
+
+    @property
+    def needs_reference(self) -> bool: ...
+
+    def __call__(self, chunk: Chunk) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class RoutedTerm:
+    """A loss term, the routes whose tokens it sees, its weight, and the reference it compares with.
+
+    ``name`` labels the metric (``loss/<source>/<name>``). ``reference`` is a key of
+    :attr:`Plan.references` (``base`` is always known), None for a term without one.
+    """
+
+    name: str
+    term: LossTerm
+    routes: tuple[str, ...]
+    weight: float = 1.0
+    reference: str | None = None
+
+
+class Stage(IntEnum):
+    """Order of gradient transforms, whatever methods are combined."""
+
+    OBSERVE = 0
+    BOOST = 1
+    PENALTY = 2
+    PROJECT = 3
+    CLIP = 4
+
+
+class GradientTransform(Protocol):
+    """Edits gradients in place, once per optimizer step, after all micro-batches are summed."""
+
+    @property
+    def stage(self) -> Stage: ...
+
+    def init(self, params: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Returns the state, keyed by parameter *name*; it is saved with the run."""
+        ...
+
+    def update(
+        self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Any], step: int
+    ) -> Metrics: ...
+
+
+class Callback(Protocol):
+    """Called by the loop; ``state_dict`` travels in checkpoints."""
+
+    def on_step_end(self, state: Any, metrics: Metrics) -> None: ...
+
+    def on_train_end(self, state: Any) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class PlanContext:
+    """What a method may know about the run when it plans."""
+
+    full_tuning: bool
+    lora_scaling: Mapping[str, float] = field(default_factory=dict)
+    """Scaling s of dW = s B A, keyed by the name of the adapted module; empty under full tuning."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a method adds to the harness; every slot may be empty.
+
+    ``terms`` says which routes learn what. ``references`` names frozen models besides ``base``
+    (values are model paths). ``update_scale`` maps the step's metrics to a factor on the *update*
+    (Adam would cancel a factor on the gradient). ``prepare`` runs before training, ``finish`` after.
+    """
+
+    terms: tuple[RoutedTerm, ...] = ()
+    references: Mapping[str, str] = field(default_factory=dict)
+    transforms: tuple[GradientTransform, ...] = ()
+    update_scale: Callable[[Metrics], float] | None = None
+    callbacks: tuple[Callback, ...] = ()
+    prepare: tuple[Callable[[Any], None], ...] = ()
+    finish: tuple[Callable[[Any], None], ...] = ()
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """Names of the routes that some term learns from."""
+        return tuple(dict.fromkeys(name for routed in self.terms for name in routed.routes))
+
+    @property
+    def required_references(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(r.reference for r in self.terms if r.reference is not None))
+
+
+class Method(Protocol):
+    """An anti-forgetting method: its fields are its hyper-parameters, ``plan`` what it contributes."""
+
+    def plan(self, context: PlanContext) -> Plan: ...
