@@ -134,7 +134,7 @@ class BudgetSection(Section):
     def _one_unit(self) -> BudgetSection:
         given = [name for name in ("tokens", "steps", "epochs") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"needs exactly one of tokens, steps or epochs, got {listed(given) if given else 'none'}")
+            raise ValueError(f"needs exactly one of tokens, steps or epochs, got {' and '.join(given) or 'none'}")
         return self
 
 
@@ -151,9 +151,19 @@ class TrainingSection(Section):
     micro_batch_size: int = Field(4, ge=1, description="packed rows in one forward")
     gradient_checkpointing: bool = False
     eval_steps: int | None = Field(None, ge=1, description="measure held-out text every so many steps")
-    save_steps: int | None = Field(None, ge=1, description="checkpoint every so many steps; the last step always is")
+    save_steps: int | None = Field(
+        None,
+        ge=1,
+        description="checkpoint every so many steps and at the last; null keeps no checkpoint to resume from",
+    )
     keep_last: int = Field(2, ge=1, description="checkpoints kept besides the best")
     final: Literal["last", "best"] = Field("last", description="which weights become the run's model/")
+
+    @model_validator(mode="after")
+    def _best_is_measured(self) -> TrainingSection:
+        if self.final == "best" and self.eval_steps is None:
+            raise ValueError("final: best needs eval_steps, which measures what best is")
+        return self
 
 
 class EvaluationSection(Section):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from acclimate.config import LoraSection, ModelSection
+from acclimate.digest import sha256_of
 from acclimate.errors import ModelError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -124,19 +124,10 @@ def model_digest(section: ModelSection, network: Any) -> str:
     """What identifies the base: hub commit, or sha256 over the local weight files."""
     path = Path(section.path).expanduser()
     if path.is_file():
-        return f"sha256:{_sha256([path])}"
+        return f"sha256:{sha256_of([path])}"
     if path.is_dir():
-        return f"sha256:{_sha256(sorted(path.glob('*.safetensors')) or sorted(path.glob('*.gguf')))}"
+        return f"sha256:{sha256_of(sorted(path.glob('*.safetensors')) or sorted(path.glob('*.gguf')))}"
     return f"hub:{getattr(network.config, '_commit_hash', None) or section.revision or 'main'}"
-
-
-def _sha256(paths: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _from_pretrained(factory: Any, section: ModelSection, **options: Any) -> Any:

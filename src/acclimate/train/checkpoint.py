@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -14,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from acclimate.digest import sha256_of
 from acclimate.errors import RunError
 from acclimate.train.training import Training
 
@@ -39,7 +39,7 @@ def save_checkpoint(training: Training, folder: Path) -> None:
     document = {
         "step": training.step,
         "data": training.data.state_dict(),
-        "callbacks": [callback.state_dict() for callback in training.callbacks],
+        "callbacks": {type(callback).__name__: callback.state_dict() for callback in training.callbacks},
     }
     write_folder(folder, tensors, document)
 
@@ -69,8 +69,9 @@ def load_checkpoint(training: Training, folder: Path) -> None:
     training.gradients.load_state_dict(transforms)
     training.step = document["step"]
     training.data.load_state_dict(document["data"])
-    for callback, saved in zip(training.callbacks, document["callbacks"], strict=True):
-        callback.load_state_dict(saved)
+    for callback in training.callbacks:  # by name: a run may be continued with another report_to
+        if (saved := document["callbacks"].get(type(callback).__name__)) is not None:
+            callback.load_state_dict(saved)
     torch.set_rng_state(tensors["random/cpu"])
     if "random/cuda" in tensors and training.model.device.type == "cuda":
         torch.cuda.set_rng_state(tensors["random/cuda"], training.model.device)
@@ -102,7 +103,7 @@ def write_folder(folder: Path, tensors: dict[str, Tensor], document: dict[str, A
         partial.mkdir(parents=True)
         save_file({key: t.detach().contiguous().cpu() for key, t in tensors.items()}, partial / "tensors.safetensors")
         (partial / "state.json").write_text(json.dumps(document), encoding="utf-8")
-        digests = {path.name: _sha256(path) for path in sorted(partial.iterdir())}
+        digests = {path.name: sha256_of([path]) for path in sorted(partial.iterdir())}
         (partial / "manifest.json").write_text(json.dumps({"sha256": digests}, indent=1), encoding="utf-8")
         for path in partial.iterdir():
             with path.open("rb") as stream:
@@ -127,7 +128,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         digests = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["sha256"]
         for name, digest in digests.items():
-            if _sha256(folder / name) != digest:
+            if sha256_of([folder / name]) != digest:
                 raise RunError(f"The checkpoint '{folder}' is damaged: {name} differs from its digest in the manifest.")
         return load_file(folder / "tensors.safetensors"), json.loads((folder / "state.json").read_text("utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, KeyError) as error:
@@ -138,15 +139,3 @@ def checkpoints(run_dir: Path) -> list[Path]:
     """Step checkpoints of a run, oldest first."""
     found = [(int(m[1]), p) for p in (run_dir / "checkpoints").glob("step-*") if (m := STEP.fullmatch(p.name))]
     return [path for _, path in sorted(found)]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(stream)
-
-
-def _digest(stream: Any) -> str:
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 22):
-        digest.update(block)
-    return digest.hexdigest()

@@ -38,6 +38,7 @@ def run_loop(training: Training) -> None:
         weights.publish()
         training.step += 1
         tokens = sum(int((batch.labels >= 0).sum()) for batch in batches)
+        metrics |= training.data.progress()
         metrics |= {
             "learning_rate": training.optimizer.param_groups[0]["lr"],
             "tokens_per_second": tokens / (time.perf_counter() - started),

@@ -12,7 +12,7 @@ from acclimate.types import Metrics
 
 
 class Save:
-    """Checkpoints every ``every`` steps and at the end, the last ``keep_last`` of them.
+    """Checkpoints every ``every`` steps and at the end, the last ``keep_last`` of them; none if ``every`` is None.
 
     When the step's metrics hold ``watch`` and it is the lowest so far, the trained weights go to
     ``checkpoints/best``.
@@ -33,7 +33,8 @@ class Save:
             self._save(state)
 
     def on_train_end(self, state: Training) -> None:
-        self._save(state)
+        if self.every is not None:
+            self._save(state)
 
     def _save(self, state: Training) -> None:
         save_checkpoint(state, self.folder / f"step-{state.step:08d}")

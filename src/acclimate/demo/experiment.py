@@ -1,0 +1,124 @@
+"""The demo: one real model, tuned three ways on the same domain tokens, measured against its base."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from acclimate.config import RunConfig, parse_config
+from acclimate.demo.corpora import DemoData, prepare
+from acclimate.evaluate.summary import Record
+from acclimate.provenance import write_json
+from acclimate.report import collect, summary_table, write_report
+from acclimate.run import RunResult, train
+
+METHODS = ("sft", "replay", "mol")
+TRIAL_SEED = 1000
+"""Trials hold other documents out than the reported runs do: the learning rate never saw those."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything; quick takes the same path with less."""
+
+    domain_tokens: int
+    batch_tokens: int
+    learning_rates: tuple[float, ...]
+    domain_documents: int
+    general_documents: int
+    heldout: dict[str, int]
+
+
+FULL = Size(16_000, 512, (2e-4, 5e-4, 1e-3), 400, 300, {"domain": 64, "general": 32, "chat": 48})
+QUICK = Size(4_000, 512, (5e-4, 1e-3), 150, 100, {"domain": 24, "general": 12, "chat": 16})
+
+
+def run_demo(output: Path, quick: bool = False, seeds: int = 1, console: Console | None = None) -> list[RunResult]:
+    """Runs sft, replay and mol at equal domain tokens and writes table, summary.json and report.html.
+
+    The learning rate is chosen once, by sft's held-out domain text alone, and used for all. Runs that are finished
+    are not repeated; an interrupted demo continues with the run that is missing.
+    """
+    console = console or Console(quiet=True)
+    size = QUICK if quick else FULL
+    cache = Path("~/.cache/acclimate").expanduser()
+    data = prepare(cache, quick, say=lambda line: console.print(line, highlight=False))
+    learning_rate = _choose_learning_rate(data, size, output, console)
+    results = []
+    for seed in range(seeds):
+        for method in METHODS:
+            console.rule(f"{method}, seed {seed}")
+            config = demo_config(data, size, output, f"{method}-{seed}", method, learning_rate, seed)
+            results.append(train(config, resume=True, console=console))
+    folders = [result.run_dir for result in results]
+    write_json(output / "summary.json", _together(results))
+    write_report(folders, output / "report.html")
+    console.print(summary_table(collect(folders)))
+    console.print(f"Open {output / 'report.html'}", highlight=False, soft_wrap=True)
+    return results
+
+
+def demo_config(
+    data: DemoData, size: Size, output: Path, name: str, method: str, learning_rate: float, seed: int
+) -> RunConfig:
+    """The same configuration for every method but for ``method`` itself."""
+    steps = size.domain_tokens // size.batch_tokens
+    sources: dict[str, Any] = {
+        "domain": {"path": str(data.domain), "share": 0.5, "max_documents": size.domain_documents},
+        "general": {
+            "path": str(data.general), "share": 0.25, "route": "general", "max_documents": size.general_documents
+        },
+        "chat": {"path": str(data.chat), "share": 0.25, "route": "general"},
+    }  # fmt: skip
+    for source, count in size.heldout.items():
+        sources[source]["heldout"] = count
+    return parse_config(
+        {
+            "name": name,
+            "output_dir": str(output),
+            "seed": seed,
+            "model": {"path": str(data.model)},
+            "method": method,
+            "sources": sources,
+            "budget": {"count": "domain", "tokens": size.domain_tokens, "batch_tokens": size.batch_tokens},
+            "optimizer": {"learning_rate": learning_rate},
+            "schedule": {"type": "cosine", "warmup_ratio": 0.1},
+            "data": {"sequence_length": 256},
+            "training": {"micro_batch_size": 4, "eval_steps": max(1, steps // 4)},
+            "evaluation": {"training_documents": 12, "generations": 6, "max_new_tokens": 48},
+        }
+    )
+
+
+def _choose_learning_rate(data: DemoData, size: Size, output: Path, console: Console) -> float:
+    """The candidate whose sft run has the lowest bits per byte on held-out domain text."""
+    console.rule("choosing the learning rate by sft alone")
+    found: dict[float, float] = {}
+    for learning_rate in size.learning_rates:
+        config = demo_config(data, size, output / "trials", f"lr-{learning_rate:g}", "sft", learning_rate, TRIAL_SEED)
+        quiet = {
+            "sources": {"domain": config.sources["domain"]},
+            "training": config.training.model_copy(update={"eval_steps": None}),
+            "evaluation": config.evaluation.model_copy(update={"generations": 0}),
+        }
+        result = train(config.model_copy(update=quiet), resume=True, console=console)
+        shutil.rmtree(result.run_dir / "model", ignore_errors=True)  # a trial's weights are never used again
+        found[learning_rate] = next(r["value"] for r in result.summary if r["run"] == "sft")
+    best = min(found, key=lambda rate: found[rate])
+    shown = ", ".join(f"{rate:g}: {bits:.3f}" for rate, bits in found.items())
+    console.print(f"Held-out domain bits per byte of sft by learning rate: {shown}; chosen: {best:g}", highlight=False)
+    write_json(output / "trials" / "trials.json", {"bits_per_byte": found, "chosen": best})
+    return best
+
+
+def _together(results: list[RunResult]) -> list[Record]:
+    """Every run's records; the base, which all runs of a seed measure on the same documents, once a seed."""
+    rows: dict[tuple[Any, ...], Record] = {}
+    for result in results:
+        for record in result.summary:
+            rows[record["run"], record["seed"], record["set"], record["metric"]] = record
+    return list(rows.values())

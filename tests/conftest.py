@@ -1,0 +1,32 @@
+"""Tests run on one thread: pico tensors are too small to share, and two suites may run side by side."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+import pytest
+import torch
+from transformers.utils import logging
+
+from tests.fixtures.pico import save_pico
+from tests.fixtures.runs import write_corpora
+
+logging.disable_progress_bar()
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def pico_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved pico model; read only."""
+    return save_pico(tmp_path_factory.mktemp("pico"))
+
+
+@pytest.fixture(scope="session")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """domain.jsonl, general.jsonl and chat.jsonl; read only."""
+    return write_corpora(tmp_path_factory.mktemp("corpora"))

@@ -1,0 +1,234 @@
+"""Every term's gradient against an independent full-logits implementation in float64."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from acclimate.model.head import Head
+from acclimate.objective.cross_entropy import CrossEntropy
+from acclimate.objective.divergence import Divergence
+from acclimate.objective.objective import Objective
+from acclimate.types import IGNORE, Batch, Route, RoutedTerm
+from tests.fixtures.batches import packed
+
+ROUTES = (Route("domain", "domain"), Route("general", "general"), Route("tools", "tools"))
+V, D = 259, 16
+
+
+@dataclass
+class FixedReference:
+    """A reference whose hidden states are given."""
+
+    states: Tensor
+    head: Head
+    calls: int = 0
+
+    def hidden(self, batch: Batch) -> Tensor:
+        self.calls += 1
+        return self.states
+
+
+def two_batches() -> list[Batch]:
+    return [
+        packed([[(0, 9, 0), (1, 12, 0)], [(2, 17, 1)], [(3, 5, 2), (4, 11, 2)]], seed=1),
+        packed([[(5, 7, 1), (6, 6, 1)], [(7, 10, 0)]], seed=2),
+    ]
+
+
+def make_head(bias: bool, scale: float, softcap: float | None, seed: int = 0) -> Head:
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(V, D, dtype=torch.float64, generator=generator).requires_grad_()
+    offset = torch.randn(V, dtype=torch.float64, generator=generator).requires_grad_() if bias else None
+    return Head(weight, offset, scale, softcap)
+
+
+def naive_loss(
+    terms: list[RoutedTerm], hiddens: list[Tensor], head: Head, references: list[Tensor], reference_head: Head,
+    batches: list[Batch], normalise: str, average: str,
+) -> Tensor:  # fmt: skip
+    """The loss of a step, token by token, from full logits."""
+
+    def logits(states: Tensor, h: Head) -> Tensor:
+        out = states @ h.weight.T + (h.bias if h.bias is not None else 0)
+        out = out * h.scale
+        return out if h.softcap is None else h.softcap * torch.tanh(out / h.softcap)
+
+    def unit(batch: Batch, b: int, t: int, names: set[str]) -> float:
+        if average == "token":
+            return 1.0
+        same = [
+            s for s in range(batch.labels.shape[1])
+            if batch.document[b, s] == batch.document[b, t] and batch.labels[b, s] != IGNORE
+            and ROUTES[batch.route[b, s]].name in names
+        ]  # fmt: skip
+        return 1.0 / len(same)
+
+    every = {name for term in terms for name in term.routes}
+    sums, counts, everything = [torch.zeros((), dtype=torch.float64) for _ in terms], [0.0] * len(terms), 0.0
+    for hidden, reference, batch in zip(hiddens, references, batches, strict=True):
+        p = logits(hidden, head).log_softmax(-1)
+        q = logits(reference, reference_head).log_softmax(-1).detach()
+        m = torch.log((p.exp() + q.exp()) / 2)
+        for b, t in itertools.product(*map(range, batch.labels.shape)):
+            name = ROUTES[batch.route[b, t]].name
+            if batch.labels[b, t] == IGNORE:
+                continue
+            if name in every:
+                everything += unit(batch, b, t, every)
+            for k, term in enumerate(terms):
+                if name not in term.routes:
+                    continue
+                pt, qt, mt = p[b, t], q[b, t], m[b, t]
+                nats = {
+                    "cross_entropy": lambda pt=pt, b=b, t=t, batch=batch: -pt[batch.labels[b, t]],
+                    "reverse_kl": lambda pt=pt, qt=qt: (pt.exp() * (pt - qt)).sum(),
+                    "forward_kl": lambda pt=pt, qt=qt: (qt.exp() * (qt - pt)).sum(),
+                    "js": lambda pt=pt, qt=qt, mt=mt: (
+                        0.5 * (pt.exp() * (pt - mt)).sum() + 0.5 * (qt.exp() * (qt - mt)).sum()
+                    ),
+                }[term.name]()
+                u = unit(batch, b, t, set(term.routes))
+                weight = 1.0 if batch.weights is None else batch.weights[b, t].item()
+                sums[k] = sums[k] + nats * u * weight
+                counts[k] += u
+    total = torch.zeros((), dtype=torch.float64)
+    for term, nats_sum, count in zip(terms, sums, counts, strict=True):
+        total = total + term.weight * nats_sum / (everything if normalise == "all" else count)
+    return total
+
+
+@pytest.mark.parametrize("direction", ["reverse", "forward", "js"])
+@pytest.mark.parametrize(
+    ("normalise", "average", "bias", "scale", "softcap", "chunk", "weighted"),
+    [
+        ("term", "token", False, 1.0, None, 256, False),
+        ("term", "token", True, 0.5, 3.0, 5, False),
+        ("all", "token", False, 1.0, 30.0, 7, True),
+        ("term", "sequence", False, 2.0, None, 4, True),
+        ("all", "sequence", True, 1.0, None, 3, False),
+    ],
+)
+def test_gradient_equals_full_logits(
+    direction: str, normalise: str, average: str, bias: bool, scale: float, softcap: float | None, chunk: int,
+    weighted: bool,
+) -> None:  # fmt: skip
+    divergence = Divergence(direction)  # type: ignore[arg-type]
+    terms = [
+        RoutedTerm("cross_entropy", CrossEntropy(), ("domain", "tools"), 0.7),
+        RoutedTerm(divergence.name, divergence, ("general", "tools"), 1.3, "base"),
+    ]
+    batches = two_batches()
+    if weighted:
+        for batch in batches:
+            batch.weights = torch.rand(batch.labels.shape, generator=torch.Generator().manual_seed(3)) + 0.1
+    head, reference_head = make_head(bias, scale, softcap), make_head(bias, scale, softcap, seed=9)
+    generator = torch.Generator().manual_seed(5)
+    hiddens = [torch.randn(*b.labels.shape, D, dtype=torch.float64, generator=generator) for b in batches]
+    states = [h + torch.randn(h.shape, dtype=torch.float64, generator=generator) / 3 for h in hiddens]
+    leaves = [h.requires_grad_() for h in hiddens] + [head.weight] + ([head.bias] if head.bias is not None else [])
+
+    expected = naive_loss(terms, hiddens, head, states, reference_head, batches, normalise, average)
+    expected_grads = torch.autograd.grad(expected, leaves)
+
+    total = torch.zeros((), dtype=torch.float64)
+    references = [FixedReference(s, reference_head) for s in states]
+    objectives = [
+        Objective(terms, ROUTES, {"base": r}, normalise=normalise, average=average, chunk_tokens=chunk)
+        for r in references
+    ]
+    counts = objectives[0].count(batches)
+    for objective, hidden, batch in zip(objectives, hiddens, batches, strict=True):
+        loss, _ = objective(hidden, head, batch, counts)
+        total = total + loss
+    grads = torch.autograd.grad(total, leaves)
+    assert all(r.calls == 1 for r in references)
+    assert abs(total.item() - expected.item()) < 1e-10
+    for found, wanted in zip(grads, expected_grads, strict=True):
+        assert wanted.abs().max() > 1e-4  # the case is not empty
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-10)
+
+
+def test_accumulation_does_not_change_the_gradient() -> None:
+    """One batch or its rows one by one: the same step, although rows train different numbers of tokens."""
+    batch = packed([[(0, 3, 0)], [(1, 19, 0)], [(2, 11, 1)], [(3, 4, 1)]])
+    rows = [Batch(**{n: v[i : i + 1] for n, v in vars(batch).items() if v is not None}) for i in range(4)]
+    assert len({int((row.labels != IGNORE).sum()) for row in rows}) > 2
+    head = make_head(False, 1.0, None)
+    hidden = torch.randn(*batch.labels.shape, D, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    terms = [
+        RoutedTerm("cross_entropy", CrossEntropy(), ("domain",)),
+        RoutedTerm("reverse_kl", Divergence("reverse"), ("general",), reference="base"),
+    ]
+
+    def gradient(batches: list[Batch], states: list[Tensor]) -> Tensor:
+        objective = Objective(terms, ROUTES, {})
+        counts, grads = objective.count(batches), torch.zeros_like(head.weight)
+        for part, state in zip(batches, states, strict=True):
+            objective.references = {"base": FixedReference(state + 0.1, head)}
+            loss, _ = objective(state, head, part, counts)
+            (g,) = torch.autograd.grad(loss, head.weight)
+            grads += g
+        return grads
+
+    whole = gradient([batch], [hidden])
+    torch.testing.assert_close(gradient(rows, list(hidden.split(1))), whole, rtol=0, atol=1e-12)
+
+
+def test_reference_runs_only_where_a_token_needs_it() -> None:
+    batch = packed([[(0, 8, 0)]])
+    reference = FixedReference(torch.zeros(1, 8, D), make_head(False, 1.0, None))
+    terms = [
+        RoutedTerm("cross_entropy", CrossEntropy(), ("domain",)),
+        RoutedTerm("reverse_kl", Divergence(), ("general",), reference="base"),
+    ]
+    objective = Objective(terms, ROUTES, {"base": reference})
+    head = make_head(False, 1.0, None)
+    loss, sums = objective(torch.randn(1, 8, D).double().requires_grad_(), head, batch, objective.count([batch]))
+    assert reference.calls == 0
+    assert loss.isfinite()
+    assert set(objective.report(sums)) == {"loss/domain/cross_entropy"}  # the absent term is absent
+
+
+def test_small_share_divides_by_its_expected_count() -> None:
+    batch = packed([[(0, 30, 0)], [(1, 4, 1)]], ignored=0)
+    terms = [
+        RoutedTerm("cross_entropy", CrossEntropy(), ("domain",)),
+        RoutedTerm("reverse_kl", Divergence(), ("general",), reference="base"),
+    ]
+    assert Objective(terms, ROUTES, {}).count([batch]).tolist() == [30, 4]
+    assert Objective(terms, ROUTES, {}, expected=[None, 12.5]).count([batch]).tolist() == [30, 12.5]
+
+
+@pytest.mark.parametrize("direction", ["reverse", "forward", "js"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_divergence_of_equal_logits_is_exactly_zero(direction: str, dtype: torch.dtype) -> None:
+    logits = (torch.randn(50, V, generator=torch.Generator().manual_seed(0)) * 8).to(dtype).requires_grad_()
+    from acclimate.types import Chunk
+
+    nats = Divergence(direction)(Chunk(logits, torch.zeros(50).long(), torch.zeros(50).long(), logits.detach()))  # type: ignore[arg-type]
+    assert nats.abs().max() == 0
+    (gradient,) = torch.autograd.grad(nats.sum(), logits)
+    assert gradient.abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("direction", ["reverse", "forward", "js"])
+def test_divergence_gradcheck_and_bounds(direction: str) -> None:
+    from acclimate.types import Chunk
+
+    generator = torch.Generator().manual_seed(2)
+    reference = torch.randn(4, 11, dtype=torch.float64, generator=generator) * 20
+    student = (torch.randn(4, 11, dtype=torch.float64, generator=generator) * 20).requires_grad_()
+    none = torch.zeros(4).long()
+
+    def nats(logits: Tensor) -> Tensor:
+        return Divergence(direction)(Chunk(logits, none, none, reference))  # type: ignore[arg-type]
+
+    assert torch.autograd.gradcheck(nats, student)
+    assert (nats(student) > 0).all()
+    if direction == "js":
+        assert (nats(student) <= torch.log(torch.tensor(2.0))).all()

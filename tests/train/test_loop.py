@@ -1,0 +1,206 @@
+"""Steps, slots and stops of the loop."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from acclimate import run as run_module
+from acclimate.build import build_training, load_model, resolve
+from acclimate.config import ScheduleSection
+from acclimate.data.corpus import load_corpora
+from acclimate.errors import NonFiniteError
+from acclimate.model.load import load_tokenizer
+from acclimate.run import train
+from acclimate.train.loop import run_loop
+from acclimate.train.schedule import factor
+from acclimate.train.training import Training
+from acclimate.train.weights import Weights
+from tests.fixtures.runs import config
+
+
+def built(settings: Any) -> Training:
+    settings, device = resolve(settings)
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    corpora = load_corpora(settings, load_tokenizer(settings.model))
+    training, _, _ = build_training(settings, load_model(settings, device), corpora, Console(quiet=True))
+    return training
+
+
+def lines(run_dir: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_kl_is_exactly_zero_at_the_first_step(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    for dtype in ("float32", "bfloat16"):
+        for lora in (None, {"rank": 4}):
+            name = f"{dtype}-{'lora' if lora else 'full'}"
+            settings = config(
+                pico_folder, corpora, tmp_path, name=name, lora=lora, model={"dtype": dtype},
+                budget={"steps": 3, "batch_tokens": 256},
+            )  # fmt: skip
+            first, *rest = lines(train(settings).run_dir)
+            assert first["loss/general/reverse_kl"] == 0
+            assert first["loss/chat/reverse_kl"] == 0
+            assert rest[-1]["loss/general/reverse_kl"] > 0
+
+
+def test_metrics_have_every_source_and_units(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    result = train(config(pico_folder, corpora, tmp_path, training={"eval_steps": 3}))
+    last = lines(result.run_dir)[-1]
+    assert {
+        "step", "loss", "loss/domain/cross_entropy", "loss/general/reverse_kl", "loss/chat/reverse_kl",
+        "gradient_norm", "learning_rate", "tokens_per_second", "trained_tokens/domain", "epochs/chat",
+        "eval/domain/bits_per_byte", "eval/general/bits_per_byte", "eval/chat/bits_per_byte",
+    } <= last.keys()  # fmt: skip
+    assert all(math.isfinite(value) for value in last.values())
+    tokens = {name: last[f"trained_tokens/{name}"] for name in ("domain", "general", "chat")}
+    assert tokens["domain"] >= 6 * 128
+    assert abs(tokens["domain"] / sum(tokens.values()) - 0.5) < 96 / sum(tokens.values())  # within one row
+    records = result.summary
+    assert {(r["run"], r["role"]) for r in records} == {
+        (r, s) for r in ("base", "mol") for s in ("domain", "general", "chat")
+    }
+    assert all(r["low"] <= r["value"] <= r["high"] and r["n"] == 4 for r in records)
+
+
+def test_learning_lowers_the_domain_loss_and_the_anchor_holds(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    found = {}
+    for method in ("sft", "mol"):
+        settings = config(
+            pico_folder, corpora, tmp_path, name=method, method=method, budget={"steps": 20, "batch_tokens": 256}
+        )
+        rows = train(settings).summary
+        found[method] = {(r["run"] == "base", r["set"], r["metric"]): r["value"] for r in rows}
+        assert found[method][False, "domain", "bits_per_byte"] < 0.7 * found[method][True, "domain", "bits_per_byte"]
+    for held in ("general", "chat"):
+        assert found["mol"][False, held, "kl_base_tuned"] < 0.6 * found["sft"][False, held, "kl_base_tuned"]
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_non_finite_stops_before_the_optimizer_step(
+    where: str, pico_folder: Path, corpora: Path, tmp_path: Path
+) -> None:
+    training = built(config(pico_folder, corpora, tmp_path))
+    before = {name: tensor.clone() for name, tensor in training.weights.state_dict().items()}
+    if where == "loss":  # one token's embedding is broken: only documents that hold it have a bad loss
+        dead = training.model.tokenizer("k")["input_ids"][0]
+        with torch.no_grad():
+            training.model.network.get_input_embeddings().weight[dead] = float("nan")
+        expected = r"Step 1 stopped before the optimizer step: .*loss of source 'domain', .*domain.jsonl:\d+"
+    else:
+        training.model.network.model.norm.weight.register_hook(lambda grad: grad * float("inf"))
+        expected = (
+            r"Step 1 stopped .*gradient_norm not finite; every loss is finite but the gradient of 1 parameters .*norm"
+        )
+    with pytest.raises(NonFiniteError, match=expected):
+        run_loop(training)
+    assert training.step == 0
+    if where == "gradient":
+        assert all(torch.equal(before[name], tensor) for name, tensor in training.weights.state_dict().items())
+
+
+def test_the_broken_document_is_the_one_that_is_named(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    training = built(config(pico_folder, corpora, tmp_path, method="sft", budget={"batch_tokens": 1024}))
+    dead = training.model.tokenizer("1")["input_ids"][0]
+    batches = training.data.next_step()
+    holding = {int(b.document[r, t]) for b in batches for r, t in (b.input_ids == dead).nonzero().tolist()}
+    everything = {int(d) for b in batches for d in b.document.unique() if d >= 0}
+    assert set() < holding < everything  # some documents of the step hold a 1, some do not
+    with torch.no_grad():
+        training.model.network.get_input_embeddings().weight[dead] = float("inf")
+    from acclimate.train.finite import _documents_with_non_finite_loss
+
+    # tied weights: the label's logit is infinite for every document, so look at an untied copy of the head
+    training.model.network.lm_head.weight = torch.nn.Parameter(torch.randn_like(training.model.head.weight))
+    assert set(_documents_with_non_finite_loss(training, batches)) == holding
+
+
+def test_update_scale_scales_the_update(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    """The slot that DBA's correction needs: with plain AdamW the first update is proportional to its rate."""
+    moved = {}
+    for scale in (1.0, 0.25):
+        training = built(config(pico_folder, corpora, tmp_path, schedule={"type": "constant", "warmup_ratio": 0.0}))
+        before = {n: t.clone() for n, t in training.weights.state_dict().items()}
+        training.update_scale = lambda metrics, scale=scale: scale * (metrics["loss"] > 0)
+        training.total_steps, training.callbacks = 1, ()
+        run_loop(training)
+        moved[scale] = torch.cat([(t - before[n]).flatten() for n, t in training.weights.state_dict().items()])
+    torch.testing.assert_close(moved[0.25], 0.25 * moved[1.0], rtol=1e-3, atol=1e-8)
+
+
+def test_prepare_and_finish_steps_run(
+    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int]] = []
+    original = run_module.build_training
+
+    def with_steps(*args: Any) -> Any:
+        training, plan, mixture = original(*args)
+        plan = replace(
+            plan,
+            prepare=(lambda t: seen.append(("prepare", t.step)),),
+            finish=(lambda t: seen.append(("finish", t.step)),),
+        )
+        return training, plan, mixture
+
+    monkeypatch.setattr(run_module, "build_training", with_steps)
+    train(config(pico_folder, corpora, tmp_path, budget={"steps": 2, "batch_tokens": 128}))
+    assert seen == [("prepare", 0), ("finish", 2)]
+
+
+def test_masters_keep_what_bfloat16_would_lose() -> None:
+    parameter = torch.nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
+    weights = Weights({"w": parameter})
+    for _ in range(8):  # 8 micro-batches whose gradients a bfloat16 sum would round
+        parameter.grad = torch.tensor([1.0, 2.0**-7, 2.0**-8, 1.0], dtype=torch.bfloat16)
+        weights.accumulate()
+    assert weights.gradients["w"].tolist() == [8.0, 2.0**-4, 2.0**-5, 8.0]
+    with torch.no_grad():
+        for _ in range(4):
+            weights.masters["w"] += 2.0**-9
+            weights.publish()
+    assert weights.masters["w"].tolist() == [1 + 2.0**-7] * 4
+    assert parameter.tolist() == [1 + 2.0**-7] * 4  # each single step would have rounded back to 1
+    assert parameter.grad is None
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "constant", "wsd"])
+def test_schedule(kind: str) -> None:
+    section = ScheduleSection(type=kind, warmup_ratio=0.1, min_ratio=0.1, decay_ratio=0.2)  # type: ignore[arg-type]
+    curve = [factor(step, 100, section) for step in range(100)]
+    assert curve[0] == pytest.approx(1 / 11)
+    assert curve[:10] == sorted(curve[:10])
+    assert curve[10] == pytest.approx(1.0)
+    assert max(curve) <= 1.0
+    if kind == "constant":
+        assert set(curve[10:]) == {1.0}
+    else:
+        assert curve[-1] < 0.16
+        assert curve[10:] == sorted(curve[10:], reverse=True)
+    if kind == "wsd":
+        assert set(curve[10:80]) == {1.0}
+        assert curve[90] == pytest.approx(0.55)
+
+
+def test_gradient_checkpointing_changes_nothing_but_memory(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    rows = []
+    for on in (False, True):
+        settings = config(pico_folder, corpora, tmp_path, name=f"c{on}", training={"gradient_checkpointing": on})
+        rows.append(lines(train(settings).run_dir))
+    for plain, checkpointed in zip(*rows, strict=True):
+        assert checkpointed["loss"] == pytest.approx(plain["loss"], rel=1e-6)
+
+
+def test_tensorboard(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    result = train(
+        config(pico_folder, corpora, tmp_path, report_to=["tensorboard"], budget={"steps": 2, "batch_tokens": 128})
+    )
+    assert list((result.run_dir / "tensorboard").glob("events*"))

@@ -1,0 +1,151 @@
+"""A resumed run is bitwise the uninterrupted one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from acclimate import run as run_module
+from acclimate.errors import RunError, UsageError
+from acclimate.run import train
+from acclimate.train.checkpoint import checkpoints
+from tests.fixtures.runs import config
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAt:
+    """A callback that stops the process's work right after a step, as kill -9 would between two steps."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, state: Any, metrics: dict[str, float]) -> None:
+        if state.step == self.step:
+            raise Killed
+
+    def on_train_end(self, state: Any) -> None:
+        pass
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = run_module.run_loop
+
+    def loop(training: Any) -> None:
+        training.callbacks = [*training.callbacks, KillAt(step)]
+        original(training)
+
+    monkeypatch.setattr(run_module, "run_loop", loop)
+
+
+def weights(run_dir: Path) -> dict[str, torch.Tensor]:
+    (path,) = (run_dir / "model").glob("*.safetensors")
+    return load_file(path)
+
+
+def metric_lines(run_dir: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in lines]
+
+
+CASES = {
+    "full": {},
+    "bfloat16 masters": {"model": {"dtype": "bfloat16"}},
+    "lora with dropout": {"lora": {"rank": 4, "dropout": 0.1}},
+    "l2 and wsd": {"method": ["mol", "l2"], "schedule": {"type": "wsd", "decay_ratio": 0.5}},
+    "epochs": {"budget": {"steps": None, "epochs": 1.5, "batch_tokens": 256}},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_resume_twice_is_bitwise(
+    case: str, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, Any] = {"training": {"micro_batch_size": 2, "save_steps": 2, "eval_steps": 2}} | CASES[case]
+    straight = train(config(pico_folder, corpora, tmp_path, name="straight", **changes))
+    broken = config(pico_folder, corpora, tmp_path, name="broken", **changes)
+    for stop in (3, 5):  # after a checkpoint of step 2, then of step 4: the steps in between are done again
+        with monkeypatch.context() as patch:
+            killed_at(stop, patch)
+            with pytest.raises(Killed):
+                train(broken, resume=stop != 3)
+        assert [path.name for path in checkpoints(broken.run_dir)][-1] == f"step-{stop - 1:08d}"
+        assert not (broken.run_dir / "summary.json").exists()
+    resumed = train(broken, resume=True)
+    one, two = weights(straight.run_dir), weights(resumed.run_dir)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert metric_lines(straight.run_dir) == metric_lines(resumed.run_dir)
+    assert straight.summary == resumed.summary
+    if case == "epochs":
+        assert max(v for k, v in metric_lines(straight.run_dir)[-1].items() if k.startswith("epochs/")) > 1
+
+
+def test_a_finished_run_is_left_alone(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    settings = config(pico_folder, corpora, tmp_path, budget={"steps": 2, "batch_tokens": 128})
+    first = train(settings)
+    stamp = (first.run_dir / "summary.json").stat().st_mtime_ns
+    again = train(settings, resume=True)
+    assert again.summary == first.summary
+    assert (first.run_dir / "summary.json").stat().st_mtime_ns == stamp
+    with pytest.raises(UsageError, match=r"The run '.*run' exists. Continue it with --resume, or choose another name"):
+        train(settings)
+    other = config(
+        pico_folder, corpora, tmp_path, budget={"steps": 2, "batch_tokens": 128}, optimizer={"learning_rate": 1e-4}
+    )
+    with pytest.raises(UsageError, match=r"it differs at optimizer.learning_rate: 0.003 then, 0.0001 now"):
+        train(other, resume=True)
+
+
+def test_a_folder_that_is_no_run_is_not_touched(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("precious")
+    with pytest.raises(UsageError, match="holds something that is no run; choose another name"):
+        train(config(pico_folder, corpora, tmp_path))
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_a_damaged_checkpoint_is_named(
+    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(pico_folder, corpora, tmp_path, training={"micro_batch_size": 2, "save_steps": 2})
+    with monkeypatch.context() as patch:
+        killed_at(3, patch)
+        with pytest.raises(Killed):
+            train(settings)
+    (checkpoint,) = checkpoints(settings.run_dir)
+    payload = bytearray((checkpoint / "tensors.safetensors").read_bytes())
+    payload[-5] ^= 1
+    (checkpoint / "tensors.safetensors").write_bytes(payload)
+    with pytest.raises(RunError, match=r"step-00000002' is damaged: tensors.safetensors differs from its digest"):
+        train(settings, resume=True)
+
+
+def test_keep_last_and_best(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    training = {"micro_batch_size": 2, "save_steps": 1, "eval_steps": 1, "keep_last": 2, "final": "best"}
+    result = train(config(pico_folder, corpora, tmp_path, training=training, optimizer={"learning_rate": 0.3}, schedule={"type": "constant"}))
+    assert [path.name for path in checkpoints(result.run_dir)] == ["step-00000005", "step-00000006"]
+    bits = [line["eval/domain/bits_per_byte"] for line in metric_lines(result.run_dir)]
+    best = json.loads((result.run_dir / "checkpoints" / "best" / "state.json").read_text())
+    assert best["eval/domain/bits_per_byte"] == min(bits)
+    assert best["step"] == bits.index(min(bits)) + 1 < 6  # such a learning rate ends worse than its best
+    tuned = next(r for r in result.summary if r["run"] == "mol" and r["set"] == "domain")
+    assert tuned["value"] == pytest.approx(min(bits), rel=1e-9)
+
+
+def test_best_without_evaluation_is_refused(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"training: final: best needs eval_steps"):
+        config(pico_folder, corpora, tmp_path, training={"final": "best"})
