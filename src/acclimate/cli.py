@@ -159,6 +159,7 @@ def demo(
 def main() -> None:
     """Runs the command line with the documented exit codes."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         status = app(standalone_mode=False)
     except click.exceptions.Abort:

@@ -136,7 +136,8 @@ def test_a_damaged_checkpoint_is_named(
 
 def test_keep_last_and_best(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     training = {"micro_batch_size": 2, "save_steps": 1, "eval_steps": 1, "keep_last": 2, "final": "best"}
-    result = train(config(pico_folder, corpora, tmp_path, training=training, optimizer={"learning_rate": 0.3}, schedule={"type": "constant"}))
+    hot = {"optimizer": {"learning_rate": 0.3}, "schedule": {"type": "constant"}}
+    result = train(config(pico_folder, corpora, tmp_path, training=training, **hot))
     assert [path.name for path in checkpoints(result.run_dir)] == ["step-00000005", "step-00000006"]
     bits = [line["eval/domain/bits_per_byte"] for line in metric_lines(result.run_dir)]
     best = json.loads((result.run_dir / "checkpoints" / "best" / "state.json").read_text())

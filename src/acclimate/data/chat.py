@@ -12,6 +12,7 @@ Three ways, from exact to tolerant; a chat that none of them explains is refused
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,7 @@ from acclimate.errors import ConfigError, DataError
 
 Thinking = Literal["on", "off"]
 Message = dict[str, Any]
+WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class ChatTemplate:
         except _FAILURES as error:
             raise DataError(f"{document.where}: the model's chat template refuses this chat: {error}.") from None
         marks = {i: f"acclimate-{document.fingerprint[:16]}-{i}-mark" for i in range(len(messages))}
-        together = self._contents(messages, text, marks, thinking) or {}
+        together = self._contents(messages, text, marks, thinking)
         spans = []
         for i in range(len(messages)) if wanted is None else wanted:
             found = together.get(i) or self._contents(messages, text, {i: marks[i]}, thinking).get(i)
@@ -153,6 +155,8 @@ class ChatTemplate:
         if marked is None or any(marked.count(mark) > 1 for mark in marks.values()):
             return {}
         order = sorted((marked.index(mark), i) for i, mark in marks.items() if mark in marked)
+        if not order or not text.startswith(marked[: order[0][0]]):
+            return {}
         spans: dict[int, tuple[int, int]] = {}
         at = read = 0  # cursors in text and in marked
         for (start, i), (following, _) in zip(order, [*order[1:], (len(marked), -1)], strict=True):
@@ -165,8 +169,7 @@ class ChatTemplate:
                 return {}
             spans[i] = (at, at + len(fitting[0]))
             at = spans[i][1]
-        first = order[0][0] if order else len(marked)
-        return spans if text[:first] == marked[:first] and text[at:] == marked[read:] else {}
+        return spans if text[at:] == marked[read:] else {}
 
     def _generates_more(self, messages: list[Message], i: int, text: str, thinking: Thinking | None) -> bool:
         """Whether the template prints something of the message besides its content, such as tool calls."""
@@ -190,9 +193,9 @@ class ChatTemplate:
             if whole is None or not text.startswith(whole):
                 return None
             stop = end = len(whole.rstrip())
-        # The last words of the content must be there; a template that drops them is not understood.
-        seen = stop >= len(before) and messages[i]["content"].strip()[-16:] in text[len(before) : stop]
-        return (len(before), end) if seen else None
+        # The last word of the content must be there; a template that drops it is not understood.
+        last = (WORD.findall(messages[i]["content"]) or [""])[-1]
+        return (len(before), end) if stop >= len(before) and last in text[len(before) : stop] else None
 
     @cached_property
     def _turn_end(self) -> str | None:

@@ -91,6 +91,11 @@ class Loader:
         counted = self.mixer.sources if self.count == "all" else [self.count]
         return sum(self.mixer.sources[name].trained_tokens for name in counted)
 
+    def progress(self) -> dict[str, float]:
+        """``trained_tokens/<source>`` and ``epochs/<source>`` so far."""
+        tokens = {f"trained_tokens/{name}": float(count) for name, count in self.mixer.trained.items()}
+        return tokens | {f"epochs/{name}": epochs for name, epochs in self.mixer.epochs.items()}
+
     def next_step(self) -> list[Batch]:
         """This rank's micro-batches of the next optimizer step."""
         self.step += 1

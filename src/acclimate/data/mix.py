@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from acclimate.config import SourceSection
@@ -40,9 +40,10 @@ class Mixer:
     """Gives the next row to one of the sources that are not ahead of their share.
 
     Of these it takes the one that would be the first to fall a whole row behind: the smallest
-    ``(trained + longest row) / share``. So every realised count stays within one (longest) row of
-    ``share * total``. Giving it to the largest deficit instead does not: with three sources and uneven
-    rows a source drifts 1.5 rows away. There is no randomness here.
+    ``(trained + longest row) / share``. So every count stays within one (longest) row of ``share * total``:
+    not below, because rows are served by earliest deadline and the shares sum to 1; not above, because
+    nobody is served while ahead. Giving the row to the largest deficit instead is not enough: with three
+    sources and uneven rows, one drifts 1.5 rows away. There is no randomness here.
 
     Args:
         sources: packed sources in the order of the configuration, which breaks ties.
@@ -58,16 +59,15 @@ class Mixer:
         self._epoch = dict.fromkeys(sources, 0)
         self._position = dict.fromkeys(sources, 0)
         self._rows = {name: source.rows(0) for name, source in sources.items()}
-        self._longest = {name: _longest(rows) for name, rows in self._rows.items()}
+        self._longest = max(row.trained for rows in self._rows.values() for row in rows)
 
     def next_row(self) -> tuple[str, Row]:
         """The next row of the stream and the source it is from."""
         total = sum(self.trained.values())
-        longest = max(self._longest.values())
         deadlines = {
-            name: (self.trained[name] + longest) / share
+            name: (self.trained[name] + self._longest) / share
             for name, share in self.shares.items()
-            if self.trained[name] <= share * total + 1e-6
+            if self.trained[name] <= share * total * (1 + 1e-12)  # rounding must not make everyone ahead
         }
         name = min(deadlines, key=lambda name: deadlines[name])
         row = self._rows[name][self._position[name]]
@@ -118,10 +118,4 @@ class Mixer:
     def _start(self, name: str, epoch: int, position: int) -> None:
         if epoch != self._epoch[name]:
             self._rows[name] = self.sources[name].rows(epoch)
-            self._longest[name] = _longest(self._rows[name])
         self._epoch[name], self._position[name] = epoch, position
-
-
-def _longest(rows: Sequence[Row]) -> int:
-    """Trained tokens of the longest row."""
-    return max(row.trained for row in rows)

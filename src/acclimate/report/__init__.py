@@ -1,0 +1,8 @@
+"""The report: reads run folders and shows what was gained, what was kept, by which run."""
+
+from acclimate.report.card import model_card
+from acclimate.report.collect import collect
+from acclimate.report.html import write_report
+from acclimate.report.table import summary_table
+
+__all__ = ["collect", "model_card", "summary_table", "write_report"]

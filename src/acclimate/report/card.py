@@ -1,0 +1,129 @@
+"""A Hugging Face model card written from one run folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import jinja2
+import yaml
+
+from acclimate.report import number
+from acclimate.report.collect import collect
+from acclimate.report.folder import Measure
+from acclimate.report.html import TEMPLATES
+from acclimate.report.verdict import verdict
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+HUB_CACHE = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
+METRIC_NAMES = {
+    "bits_per_byte": ("bits per byte", number.bits),
+    "kl_base_tuned": ("KL(base‖tuned), nats/token", number.nats),
+    "kl_tuned_base": ("KL(tuned‖base), nats/token", number.nats),
+    "top1_agreement": ("top-1 agreement", number.share),
+}
+
+
+def model_card(run_dir: Path) -> str:
+    """The card: what it is, before and after, how it was trained, how to load it, what it does not promise.
+
+    Args:
+        run_dir: a finished and evaluated run folder.
+
+    Raises:
+        RunError: the run is not finished.
+    """
+    data = collect([run_dir])
+    folder = data.folders[0]
+    config = folder.config
+    lora = config.get("lora")
+    base_model, local = base_name(str((config.get("model") or {}).get("path", "")))
+    front = {
+        "base_model": base_model,
+        "library_name": "peft" if lora else "transformers",
+        "tags": list(dict.fromkeys(["acclimate", folder.method])),
+    }
+    if lora:
+        front["base_model_relation"] = "adapter"
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=False,  # Markdown: the filter `plain` does what Markdown needs
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["plain"] = plain
+    environment.filters["count"] = lambda value: number.count(value) if isinstance(value, int | float) else plain(value)
+    environment.filters["share"] = lambda value: number.share(value) if isinstance(value, int | float) else plain(value)
+    return environment.get_template("card.md.j2").render(
+        front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
+        name=folder.name,
+        method=folder.method,
+        base_model=base_model,
+        local=local,
+        lora=lora,
+        verdict=verdict(data),
+        rows=[
+            (item, *_row(metric, data.base.get(item.name), folder.measures[item.name, metric]))
+            for item in data.sets
+            for metric in METRIC_NAMES
+            if (item.name, metric) in folder.measures
+        ],
+        kept=data.kept,
+        settings=_settings(config),
+        facts=folder.data,
+        sources=folder.data.get("sources") or {},
+        provenance=folder.provenance,
+    )
+
+
+def base_name(path: str) -> tuple[str, bool]:
+    """Hub id or, of a local path, its last component only; and whether it was local.
+
+    >>> base_name("HuggingFaceTB/SmolLM2-135M")
+    ('HuggingFaceTB/SmolLM2-135M', False)
+    >>> base_name("/home/ada/models/SmolLM2-135M/")
+    ('SmolLM2-135M', True)
+    >>> base_name("/root/.cache/huggingface/hub/models--org--name/snapshots/12ab")
+    ('org/name', False)
+    """
+    if cached := HUB_CACHE.search(path):
+        return f"{cached.group(1)}/{cached.group(2)}", False
+    if HUB_ID.fullmatch(path) and not path.endswith(".gguf") and not Path(path).exists():
+        return path, False
+    return PureWindowsPath(path).name or "model", True  # understands both kinds of slash
+
+
+def plain(value: Any) -> str:
+    """Text that stays text inside a Markdown table: no markup, no column break, no line break."""
+    text = " ".join(str(value).split())
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", text)
+
+
+def _row(metric: str, base: Measure | None, tuned: Measure) -> tuple[str, str, str]:
+    name, spell = METRIC_NAMES[metric]
+    limits = number.interval(tuned, spell)
+    before = spell(base.value) if metric == "bits_per_byte" and base else number.NONE
+    return name, before, f"{spell(tuned.value)} ({limits})" if limits else spell(tuned.value)
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, str]:
+    """The settings a reader asks for first, as configured."""
+    settings = {"method": _brief(config.get("method", "")), "seed": str(config.get("seed", 0))}
+    for section, keys in (
+        ("optimizer", ("learning_rate", "weight_decay")),
+        ("schedule", ("type",)),
+        ("budget", ("count", "tokens", "steps", "epochs", "batch_tokens")),
+        ("data", ("sequence_length",)),
+        ("lora", ("rank", "alpha", "dropout")),
+    ):
+        values = config.get(section) or {}
+        settings |= {f"{section}.{key}": str(values[key]) for key in keys if values.get(key) is not None}
+    return settings
+
+
+def _brief(value: Any) -> str:
+    return value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True, sort_keys=False).strip()

@@ -1,0 +1,235 @@
+"""One run folder, read from its files. Nothing is recomputed; a missing file says what to run."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from acclimate.errors import RunError
+
+ROLES = ("domain", "general", "chat")
+METRICS = ("bits_per_byte", "kl_base_tuned", "kl_tuned_base", "top1_agreement")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number and its 95 % interval. Without an interval nothing is claimed of it."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int  # documents
+
+    def below(self, other: Measure) -> bool:
+        """True when the whole interval lies below the other's."""
+        return self.high is not None and other.low is not None and self.high < other.low
+
+    def apart(self, other: Measure) -> bool:
+        return self.below(other) or other.below(self)
+
+
+@dataclass(frozen=True)
+class TextSet:
+    """A held-out set of documents and how it is read: domain, general or chat."""
+
+    name: str
+    role: str
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One prompt, the base's answer and the tuned model's."""
+
+    text_set: str
+    prompt: str
+    base: str
+    tuned: str
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What one training run left behind."""
+
+    path: Path
+    name: str
+    method: str  # as summary.json calls the tuned model
+    seed: int
+    config: Mapping[str, Any]
+    config_text: str
+    provenance: Mapping[str, Any]
+    steps: tuple[Mapping[str, float], ...]  # one merged line of metrics per step, in order
+    skipped_lines: int
+    sets: tuple[TextSet, ...]
+    base: Mapping[str, Measure]  # set -> bits per byte
+    measures: Mapping[tuple[str, str], Measure]  # (set, metric)
+    generations: tuple[Generation, ...]
+    data: Mapping[str, Any]
+
+    def series(self, key: str) -> list[tuple[int, float]]:
+        """(step, value) of one metric, where it was logged."""
+        return [(int(line["step"]), line[key]) for line in self.steps if key in line]
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """The median over steps: the first step compiles and caches, so a mean would blame the method for it."""
+        rates = [line["tokens_per_second"] for line in self.steps if "tokens_per_second" in line]
+        return statistics.median(rates) if rates else None
+
+
+def read_folder(path: Path) -> RunFolder:
+    """Reads RUN/.
+
+    Raises:
+        RunError: the folder is no run folder, the run has not finished, or a file is damaged.
+    """
+    if not path.is_dir():
+        raise RunError(f"There is no run folder '{path}'. `acclimate train CONFIG` makes one.")
+    if not (path / "config.yaml").is_file():
+        raise RunError(f"'{path}' is not a run folder: it has no config.yaml. `acclimate train CONFIG` makes one.")
+    for name in ("provenance.json", "metrics.jsonl"):
+        if not (path / name).is_file():
+            raise RunError(
+                f"The run in '{path}' has not been trained: it has no {name}. Run `acclimate train {path}/config.yaml`."
+            )
+    if not (path / "summary.json").is_file():
+        raise RunError(
+            f"The run in '{path}' has not been evaluated: it has no summary.json. Run `acclimate eval {path}`."
+        )
+    config_text = _text(path / "config.yaml")
+    try:
+        config = yaml.safe_load(config_text)
+    except yaml.YAMLError as error:
+        raise RunError(f"'{path / 'config.yaml'}' is not YAML: {error}.") from None
+    if not isinstance(config, dict):
+        raise RunError(f"'{path / 'config.yaml'}' is not a run configuration: it holds no sections.")
+    method, sets, base, measures = _summary(path)
+    steps, skipped = _metrics(path / "metrics.jsonl")
+    provenance = _json(path / "provenance.json")
+    return RunFolder(
+        path=path,
+        name=str(config.get("name", path.name)),
+        method=method,
+        seed=int(config.get("seed", 0)),
+        config=config,
+        config_text=config_text,
+        provenance=provenance if isinstance(provenance, dict) else {"provenance": provenance},
+        steps=steps,
+        skipped_lines=skipped,
+        sets=sets,
+        base=base,
+        measures=measures,
+        generations=_generations(path / "generations.json"),
+        data=_data(path / "data.json"),
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"'{path}' cannot be read: {error}.") from None
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise RunError(
+            f"'{path}' is not complete JSON (line {error.lineno}: {error.msg}). "
+            f"Run `acclimate eval {path.parent}` again."
+        ) from None
+
+
+def _summary(path: Path) -> tuple[str, tuple[TextSet, ...], dict[str, Measure], dict[tuple[str, str], Measure]]:
+    """The method's name, the sets in the order written, the base's bits per byte, and the tuned model's measures."""
+    file = path / "summary.json"
+    sets: dict[str, TextSet] = {}
+    base: dict[str, Measure] = {}
+    measures: dict[tuple[str, str], Measure] = {}
+    labels: dict[str, None] = {}
+    records = _json(file)
+    for index, record in enumerate(records if isinstance(records, list) else [records]):
+        try:
+            run, name, role, metric = (str(record[key]) for key in ("run", "set", "role", "metric"))
+            measure = Measure(_finite(record["value"]), _bound(record["low"]), _bound(record["high"]), int(record["n"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(
+                f"'{file}': record {index} is not a measurement ({type(error).__name__}: {error}); expected run, seed, "
+                f"set, role, metric, unit, value, low, high and n. Run `acclimate eval {path}` again."
+            ) from None
+        sets.setdefault(name, TextSet(name, role))
+        if run != "base":
+            labels[run] = None
+            measures[name, metric] = measure
+        elif metric == "bits_per_byte":
+            base[name] = measure
+    if len(labels) != 1:
+        held = " and ".join(f"'{label}'" for label in labels) or "only the base"
+        raise RunError(
+            f"'{file}' should measure the base and one tuned model; it holds {held}. Run `acclimate eval {path}`."
+        )
+    ordered = sorted(sets.values(), key=lambda item: ROLES.index(item.role) if item.role in ROLES else len(ROLES))
+    return next(iter(labels)), tuple(ordered), base, measures
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value} is not a finite number")
+    return number
+
+
+def _bound(value: Any) -> float | None:
+    return None if value is None or not math.isfinite(float(value)) else float(value)
+
+
+def _metrics(path: Path) -> tuple[tuple[Mapping[str, float], ...], int]:
+    """One line per step, the last writing of each number winning, and how many broken lines were left out.
+
+    A run that was killed leaves a torn last line, and one that was killed and resumed may leave it in the middle.
+    """
+    merged: dict[int, dict[str, float]] = {}
+    skipped = 0
+    lines = [line for line in _text_lenient(path).split("\n") if line.strip()]
+    for index, text in enumerate(lines):
+        try:
+            line = json.loads(text)
+            step = int(line["step"])
+        except (ValueError, KeyError, TypeError):
+            skipped += index < len(lines) - 1
+            continue
+        numbers = {
+            str(key): float(value)
+            for key, value in line.items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        }
+        merged.setdefault(step, {}).update(numbers)
+    return tuple(merged[step] for step in sorted(merged)), skipped
+
+
+def _text_lenient(path: Path) -> str:
+    """A torn line may end inside a UTF-8 sequence."""
+    return path.read_bytes().decode("utf-8", errors="replace")
+
+
+def _generations(path: Path) -> tuple[Generation, ...]:
+    if not path.is_file():
+        return ()
+    rows = _json(path)
+    return tuple(
+        Generation(*(str(row.get(key) or "") for key in ("set", "prompt", "base", "tuned")))
+        for row in (rows if isinstance(rows, list) else [])
+        if isinstance(row, dict)
+    )
+
+
+def _data(path: Path) -> Mapping[str, Any]:
+    data = _json(path) if path.is_file() else {}
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,73 @@
+"""How numbers are written: one spelling of each unit in page, terminal and card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from acclimate.report.folder import Measure
+
+NONE = "–"
+Spelling = Callable[[float], str]
+
+
+def bits(value: float) -> str:
+    """Bits per byte.
+
+    >>> bits(1.04963)
+    '1.050'
+    """
+    return f"{value:.3f}"
+
+
+def nats(value: float) -> str:
+    """Nats per token; a drift near zero keeps a digit, and rounding never prints a negative zero.
+
+    >>> nats(0.1124), nats(0.00421), nats(-1e-9)
+    ('0.112', '0.0042', '0.0000')
+    """
+    return f"{value:.3f}" if abs(value) >= 0.00995 else f"{round(value, 4) + 0.0:.4f}"
+
+
+def share(value: float) -> str:
+    """A part of one, as percent.
+
+    >>> share(0.9123)
+    '91.2\\xa0%'
+    """
+    return f"{100 * value:.1f}\u00a0%"
+
+
+def change(percent: float, digits: int = 1) -> str:
+    """A signed change in percent, with a real minus sign.
+
+    >>> change(-22.14), change(0.02), change(3, 0)
+    ('−22.1\\xa0%', '0.0\\xa0%', '+3\\xa0%')
+    """
+    rounded = round(percent, digits) + 0.0
+    sign = "+" if rounded > 0 else "−" if rounded < 0 else ""
+    return f"{sign}{abs(rounded):.{digits}f}\u00a0%"
+
+
+def count(value: float) -> str:
+    """
+    >>> count(41000)
+    '41,000'
+    """
+    return f"{value:,.0f}"
+
+
+def interval(measure: Measure, spell: Spelling) -> str:
+    """``low – high`` with the unit said once, or nothing where no interval was measured."""
+    if measure.low is None or measure.high is None:
+        return ""
+    low = spell(measure.low).removesuffix("\u00a0%")
+    return f"{low}\u202f–\u202f{spell(measure.high)}"
+
+
+def clip(text: str, limit: int) -> tuple[str, int]:
+    """The first ``limit`` characters and how many were left out.
+
+    >>> clip("abcdef", 4)
+    ('abcd', 2)
+    """
+    return text[:limit], max(0, len(text) - limit)

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from acclimate.data.chat import ChatTemplate, check_thinking, render, special_tokens, thinking_of
+from acclimate.data.records import Document, Part
+from acclimate.errors import ConfigError, DataError
+from tests.data.samples import THINKING_TEMPLATE, chat, text
+from tests.fixtures.pico import pico_tokenizer
+
+CALLS = {"tool_calls": [{"function": {"name": "add"}}]}
+
+
+def found(document: Document, template: str | None = None, **settings: object) -> dict[int, str]:
+    """Part index -> characters of its span."""
+    tokenizer = pico_tokenizer() if template is None else pico_tokenizer(template)
+    rendered = render(document, tokenizer, **settings)  # type: ignore[arg-type]
+    return {span.part_index: rendered.text[span.start : span.end] for span in rendered.spans}
+
+
+def test_contents_are_found_and_the_assistant_learns_to_stop() -> None:
+    document = chat(("system", "be"), ("user", "be"), ("assistant", " be "), ("user", ""), ("assistant", "so\n"))
+    tokenizer = pico_tokenizer()
+    rendered = render(document, tokenizer)
+    assert rendered.text == tokenizer.apply_chat_template(
+        [{"role": part.role, "content": part.text} for part in document.parts], tokenize=False
+    )
+    assert found(document) == {0: "be", 1: "be", 2: " be <|im_end|>", 3: "", 4: "so\n<|im_end|>"}
+    # Equal contents are told apart by place.
+    assert len({(span.start, span.end) for span in rendered.spans}) == 5
+
+
+def test_only_wanted_messages_are_looked_for() -> None:
+    assert found(chat(("user", "q"), ("assistant", "a")), wanted=[1]) == {1: "a<|im_end|>"}
+
+
+def test_a_template_that_trims() -> None:
+    template = "{% for m in messages %}[{{ m.role }}]{{ m.content | trim }}<|im_end|>{% endfor %}"
+    assert found(chat(("user", " q\n"), ("assistant", "\na ")), template) == {0: "q", 1: "a<|im_end|>"}
+
+
+def test_a_blank_before_the_end_of_turn() -> None:
+    template = "{% for m in messages %}[{{ m.role }}] {{ m.content }} <|im_end|>{% endfor %}"
+    assert found(chat(("assistant", "a")), template) == {0: "a <|im_end|>"}
+
+
+def test_a_template_that_moves_the_system_message() -> None:
+    template = (
+        "{% for m in messages %}{% if m.role != 'system' %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+        "{% if loop.index0 == 1 and messages[0].role == 'system' %}\n{{ messages[0].content }}{% endif %}<|im_end|>"
+        "{% endif %}{% endfor %}"
+    )
+    document = chat(("system", "short"), ("user", "q"), ("assistant", "a"))
+    assert found(document, template) == {0: "short", 1: "q", 2: "a<|im_end|>"}
+
+
+def test_a_template_that_drops_messages_nobody_learns_from() -> None:
+    template = (
+        "{% for m in messages %}{% if m.role != 'system' %}{{ m.role }}: {{ m.content }}<|im_end|>{% endif %}"
+        "{% endfor %}"
+    )
+    document = chat(("system", "dropped"), ("user", "q"), ("assistant", "a"))
+    assert found(document, template, wanted=[2]) == {2: "a<|im_end|>"}
+    with pytest.raises(DataError, match=r"^a\.jsonl:1: message 1 \(system\) is not found in what the model's chat"):
+        found(document, template)
+
+
+def test_plain_answers_of_a_hybrid_model() -> None:
+    document = chat(("user", "q"), ("assistant", "a"), ("user", "r"), ("assistant", "b"))
+    rendered = render(document, pico_tokenizer(THINKING_TEMPLATE))
+    assert "<think>\n\n</think>\n\nb<|im_end|>" in rendered.text  # the template's, not the model's
+    assert found(document, THINKING_TEMPLATE)[1] == "a<|im_end|>"
+    assert found(document, THINKING_TEMPLATE)[3] == "b<|im_end|>"
+
+
+def test_reasoning_of_the_last_turn_is_learned_and_of_earlier_turns_dropped() -> None:
+    document = chat(
+        ("user", "q"), ("assistant", "<think>\nfirst\n</think>\n\nanswer"),
+        ("user", "r"), ("assistant", "<think>\nsecond\n</think>\n\nother"),
+    )  # fmt: skip
+    for thinking in ("on", None):
+        spans = found(document, THINKING_TEMPLATE, thinking=thinking)
+        assert spans[1] == "answer<|im_end|>"
+        assert spans[3] == "<think>\nsecond\n</think>\n\nother<|im_end|>"
+        assert (spans[0], spans[2]) == ("q", "r")
+
+
+def test_reasoning_cannot_be_learned_with_thinking_off() -> None:
+    document = chat(("user", "q"), ("assistant", "<think>\nwhy\n</think>\n\nanswer"))
+    with pytest.raises(
+        DataError,
+        match="^"
+        + re.escape(
+            "a.jsonl:1: message 2 (assistant) is not found in what the model's chat template makes of this chat, so it "
+            "is unknown which tokens to learn. If it holds reasoning, set thinking: on or leave thinking out; "
+            "otherwise give the row as 'prompt' and 'completion' strings, already rendered."
+        )
+        + "$",
+    ):
+        found(document, THINKING_TEMPLATE, thinking="off")
+
+
+def test_tool_calls_are_what_the_model_said() -> None:
+    document = chat(
+        ("user", "1+1"), Part("assistant", "let me", extra=CALLS), Part("tool", "2", extra={"name": "add"}),
+        ("assistant", "two"),
+    )  # fmt: skip
+    spans = found(document, THINKING_TEMPLATE)
+    assert spans[1] == "let me\n<tool_call>\nadd\n</tool_call><|im_end|>"
+    assert spans[2] == "2"
+    assert spans[3] == "two<|im_end|>"
+
+
+def test_keys_the_template_does_not_print_change_nothing() -> None:
+    document = chat(("user", "q"), Part("assistant", "a", extra={"id": 7}))
+    assert found(document) == {0: "q", 1: "a<|im_end|>"}
+
+
+def test_a_thinking_template_without_special_tokens() -> None:
+    template = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content.split('</think>')[-1] }}\n\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    document = chat(
+        ("user", "q"), ("assistant", "<think>x</think>a"), ("user", "r"), ("assistant", "<think>y</think>b")
+    )
+    assert found(document, template, wanted=[1, 3]) == {1: "a", 3: "b"}
+
+
+def test_a_template_that_swallows_the_answer_is_refused() -> None:
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content | upper }}<|im_end|>{% endfor %}"
+    with pytest.raises(DataError, match=r"^a\.jsonl:1: message 2 \(assistant\) is not found"):
+        found(chat(("user", "ASK"), ("assistant", "quiet")), template)
+    doubled = "{% for m in messages %}{{ m.content }}{{ m.content }}<|im_end|>{% endfor %}"
+    with pytest.raises(DataError, match=r"^a\.jsonl:1: message 1 \(user\) is not found"):
+        found(chat(("user", "twice")), doubled)
+
+
+def test_no_chat_template() -> None:
+    tokenizer = pico_tokenizer(None)
+    sentence = (
+        "a.jsonl:1: this is a chat, but the model's tokenizer has no chat template. Use an instruct model, or give "
+        "plain 'text' or 'prompt' and 'completion'."
+    )
+    with pytest.raises(DataError, match="^" + re.escape(sentence) + "$"):
+        render(chat(("user", "q")), tokenizer)
+
+
+def test_the_template_refuses() -> None:
+    template = "{{ raise_exception('Conversation roles must alternate') }}"
+    with pytest.raises(
+        DataError,
+        match=r"^a\.jsonl:1: the model's chat template refuses this chat: Conversation roles must alternate\.$",
+    ):
+        found(chat(("user", "q")), template)
+    with pytest.raises(DataError, match=r"^a\.jsonl:1: the model's chat template refuses this chat: "):
+        found(chat(("user", "q")), "{{ messages[0].content + 1 }}")
+
+
+def test_thinking_without_effect_is_refused() -> None:
+    check_thinking(pico_tokenizer(THINKING_TEMPLATE), "law")
+    with pytest.raises(
+        ConfigError,
+        match=r"^sources\.law\.thinking: the model's chat template never reads enable_thinking, so the option would "
+        r"have no effect; leave it out\.$",
+    ):
+        check_thinking(pico_tokenizer(), "law")
+
+
+def test_thinking_reaches_the_template() -> None:
+    template = "{% for m in messages %}{{ '/think' if enable_thinking else '/no_think' }}{{ m.content }}{% endfor %}"
+    tokenizer = pico_tokenizer(template)
+    assert render(chat(("user", "q")), tokenizer, "on").text == "/thinkq"
+    assert render(chat(("user", "q")), tokenizer, "off").text == "/no_thinkq"
+
+
+def test_mixed_thinking_is_about_half_and_always_the_same() -> None:
+    modes = [thinking_of(text(f"document {i}"), "mixed") for i in range(200)]
+    assert modes == [thinking_of(text(f"document {i}", where="elsewhere"), "mixed") for i in range(200)]
+    assert 70 < modes.count("on") < 130
+    assert set(modes) == {"on", "off"}
+    assert [thinking_of(text("x"), setting) for setting in ("on", "off", None)] == ["on", "off", None]
+
+
+def test_special_tokens() -> None:
+    assert special_tokens(pico_tokenizer()) == {0: "<|endoftext|>", 1: "<|im_start|>", 2: "<|im_end|>"}
+    assert ChatTemplate(pico_tokenizer()).specials[0] == "<|endoftext|>"

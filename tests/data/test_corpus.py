@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from acclimate.data.corpus import Corpora, load_corpora
+from acclimate.errors import ConfigError, DataError
+from acclimate.types import Route
+from tests.data.samples import THINKING_TEMPLATE, run_config, write_records
+from tests.fixtures.pico import pico_tokenizer
+
+LAW = [{"text": f"the court of the year {i} found for the plaintiff"} for i in range(40)]
+CHAT = [
+    {"messages": [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": f"a{i}"}]} for i in range(20)
+]
+
+
+def load(
+    folder: Path, sources: dict[str, tuple[list[Any], dict[str, Any]]], tokenizer: Any = None, **run: Any
+) -> Corpora:
+    paths = {name: write_records(folder / f"{name}.jsonl", records) for name, (records, _) in sources.items()}
+    settings = {name: {"path": str(paths[name])} | given for name, (_, given) in sources.items()}
+    return load_corpora(run_config(folder, settings, **run), tokenizer or pico_tokenizer())
+
+
+def refused(sentence: str, kind: type[Exception] = DataError) -> pytest.RaisesExc[Exception]:
+    return pytest.raises(kind, match="^" + re.escape(sentence) + "$")
+
+
+def test_a_run_of_two_sources(tmp_path: Path) -> None:
+    corpora = load(tmp_path, {"domain": (LAW, {"heldout": 0.1}), "talk": ([*CHAT, CHAT[0], LAW[3]], {"heldout": 3})})
+    assert corpora.routes == (Route("domain", "domain"), Route("talk", "talk"))
+    law, talk = corpora.sources["domain"], corpora.sources["talk"]
+    assert (len(law.train), len(law.heldout), law.documents_read, law.dropped) == (36, 4, 40, {})
+    assert (len(talk.train), len(talk.heldout), talk.documents_read) == (17, 3, 22)
+    assert talk.dropped == {"duplicate": 1, "duplicate of domain": 1}
+    assert (law.role, talk.role) == ("domain", "chat")
+    assert (law.first_document_id, law.first_heldout_id) == (0, 36)
+    assert (talk.first_document_id, talk.first_heldout_id) == (40, 57)
+    assert [document.where for document in law.heldout_documents] == law.heldout.where
+    for i, document in enumerate(law.heldout_documents):
+        assert pico_tokenizer().decode(law.heldout.document(i)[0]) == document.text + "<|endoftext|>"
+    assert set(np.unique(talk.train.routes)) == {-1, 1}
+    assert {(row.train_source, row.heldout_source) for row in corpora.overlap} == {
+        ("domain", "domain"), ("domain", "talk"), ("talk", "domain"), ("talk", "talk"),
+    }  # fmt: skip
+
+
+def test_document_names_cover_every_id(tmp_path: Path) -> None:
+    corpora = load(tmp_path, {"domain": (LAW, {}), "talk": (CHAT, {})})
+    names = [corpora.document_name(i) for i in range(60)]
+    assert len(set(names)) == 60
+    assert names[0].startswith(f"source 'domain', {tmp_path}/domain.jsonl:")
+    assert names[59].startswith(f"source 'talk', {tmp_path}/talk.jsonl:")
+    with pytest.raises(KeyError):
+        corpora.document_name(60)
+
+
+def test_another_source_does_not_move_the_split(tmp_path: Path) -> None:
+    alone = load(tmp_path, {"domain": (LAW, {"max_documents": 20})}).sources["domain"]
+    both = load(tmp_path, {"talk": (CHAT, {}), "domain": (LAW, {"max_documents": 20})}).sources["domain"]
+    assert alone.heldout.where == both.heldout.where
+    assert alone.digest == both.digest
+    assert len(alone.train) + len(alone.heldout) == 20
+    other_seed = load(tmp_path, {"domain": (LAW, {"max_documents": 20})}, seed=1).sources["domain"]
+    assert other_seed.train.where != alone.train.where
+
+
+def test_what_cannot_be_learned_is_dropped_and_counted(tmp_path: Path) -> None:
+    silent = {"messages": [{"role": "user", "content": "only a question"}]}
+    records = [*LAW, silent, {"text": "x"}]
+    source = load(tmp_path, {"law": (records, {"append_eos": False, "heldout": 2})}).sources["law"]
+    assert source.dropped == {"nothing to learn": 1, "too short": 1}
+    assert source.role == "general"
+
+
+@pytest.mark.parametrize(
+    ("settings", "role"),
+    [({}, "chat"), ({"route": "domain"}, "domain"), ({"role": "general", "route": "domain"}, "general"),
+     ({"routes": {"assistant": "domain"}}, "domain"), ({"routes": {"assistant": "domain", "user": "b"}}, "chat")],
+)  # fmt: skip
+def test_roles(tmp_path: Path, settings: dict[str, Any], role: str) -> None:
+    assert load(tmp_path, {"talk": (CHAT, settings)}).sources["talk"].role == role
+
+
+def test_no_heldout_set(tmp_path: Path) -> None:
+    corpora = load(tmp_path, {"domain": (LAW[:1], {"heldout": 0})})
+    assert len(corpora.sources["domain"].heldout) == 0
+    assert corpora.overlap == []
+
+
+def test_message_routes_extend_the_table(tmp_path: Path) -> None:
+    routed = {"messages": [{"role": "user", "content": "f", "route": "domain"}, {"role": "assistant", "content": "g"}]}
+    corpora = load(tmp_path, {"talk": ([*CHAT, routed], {"heldout": 0})})
+    assert corpora.routes == (Route("talk", "talk"), Route("talk", "domain"))
+    assert set(np.unique(corpora.sources["talk"].train.routes)) == {-1, 0, 1}
+
+
+def test_a_source_of_duplicates_only(tmp_path: Path) -> None:
+    with refused("sources.web: no document is left after removing duplicates (dropped: 40 duplicate of law)."):
+        load(tmp_path, {"law": (LAW, {}), "web": (LAW, {})})
+
+
+def test_a_source_without_anything_to_learn(tmp_path: Path) -> None:
+    questions = [{"messages": [{"role": "user", "content": f"question {i}"}]} for i in range(3)]
+    with refused("sources.talk: no document is left to train on (dropped: 3 nothing to learn)."):
+        load(tmp_path, {"talk": (questions, {})})
+
+
+def test_a_heldout_set_without_anything_to_learn(tmp_path: Path) -> None:
+    records = [*LAW[:2], *({"text": letter} for letter in "abcdefgh")]
+    sentences = set()
+    for seed in range(40):
+        try:
+            load(tmp_path, {"law": (records, {"append_eos": False, "heldout": 1})}, seed=seed)
+        except DataError as error:
+            sentences.add(str(error))
+    assert sentences == {"sources.law: no document is left to hold out (dropped: 8 too short)."}
+
+
+def test_thinking_needs_chats_and_a_template_that_reads_it(tmp_path: Path) -> None:
+    with refused(
+        "sources.law.thinking is 'on', but the source has no chats, so it would have no effect; leave it out.",
+        ConfigError,
+    ):
+        load(tmp_path, {"law": (LAW, {"thinking": "on"})})
+    with pytest.raises(ConfigError, match=r"^sources\.talk\.thinking: the model's chat template never reads"):
+        load(tmp_path, {"talk": (CHAT, {"thinking": "mixed"})})
+    hybrid = load(tmp_path, {"talk": (CHAT, {"thinking": "mixed"})}, pico_tokenizer(THINKING_TEMPLATE))
+    assert len(hybrid.sources["talk"].train) == 19
+
+
+def test_a_misspelt_role_or_route_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"names the role 'asistant', .* Did you mean 'assistant'\?$"):
+        load(tmp_path, {"talk": (CHAT, {"routes": {"asistant": "talk"}})})
+    routed = {"messages": [{"role": "user", "content": "x", "route": "tlk"}]}
+    with pytest.raises(DataError, match=r"talk\.jsonl:1: message 1 has the route 'tlk'.*Did you mean 'talk'\?$"):
+        load(tmp_path, {"talk": ([routed, *CHAT], {})})

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, normalizers, processors
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
+
+from acclimate.config import SourceSection
+from acclimate.data import encoding
+from acclimate.data.encoding import Encoded, Encoder, bytes_of_tokens
+from acclimate.data.records import Document, Part
+from acclimate.errors import ModelError
+from acclimate.types import Route
+from tests.data.samples import THINKING_TEMPLATE, chat, section, text
+from tests.fixtures.pico import pico_tokenizer
+
+TABLE = (Route("other", "other"), Route("domain", "domain"), Route("domain", "general"))
+DOMAIN, GENERAL = 1, 2
+
+
+def encode(document: Document, tokenizer: Any = None, config: SourceSection | None = None) -> Encoded:
+    encoder = Encoder(tokenizer or pico_tokenizer(), "domain", config or section(), TABLE)
+    (encoded,) = encoder.encode([document])
+    assert len(encoded.ids) == len(encoded.routes) == len(encoded.token_bytes)
+    assert [array.dtype.name for array in vars(encoded).values()] == ["int32", "int16", "int32"]
+    return encoded
+
+
+def learned(encoded: Encoded, route: int = DOMAIN, tokenizer: Any = None) -> str:
+    return str((tokenizer or pico_tokenizer()).decode(encoded.ids[encoded.routes == route]))
+
+
+def pair(prompt: str, completion: str) -> Document:
+    return Document("domain", "a.jsonl:1", (Part("prompt", prompt), Part("completion", completion)), templated=False)
+
+
+def llama_like(eos: bool = False) -> PreTrainedTokenizerFast:
+    """A word-marker tokenizer with byte fallback and <s> in front, as Llama 2 has."""
+    specials = ["<unk>", "<s>", "</s>"]
+    letters = ["▁", *"abcdefghijklmnopqrstuvwxyz", "▁a", "▁b", "ab", "▁ab", "[", "]"]
+    merges = [("▁", "a"), ("▁", "b"), ("a", "b"), ("▁a", "b")]
+    tokens = [*specials, *(f"<0x{byte:02X}>" for byte in range(256)), *letters]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    backend = Tokenizer(BPE(vocab=vocabulary, merges=merges, unk_token="<unk>", byte_fallback=True))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    after = " </s>" if eos else ""
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"<s> $A{after}", pair="<s> $A $B", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+
+
+def test_plain_text_is_all_learned_and_ends_with_eos() -> None:
+    encoded = encode(text("law é"))
+    assert pico_tokenizer().decode(encoded.ids) == "law é<|endoftext|>"
+    assert encoded.routes.tolist() == [DOMAIN] * 7
+    assert encoded.token_bytes.tolist() == [1, 1, 1, 1, 1, 1, 0]
+
+
+def test_no_eos_when_not_asked_for_or_already_there() -> None:
+    assert encode(text("law"), config=section(append_eos=False)).ids[-1] != 0
+    twice = encode(text("law<|endoftext|>"))
+    assert (twice.ids == 0).sum() == 1
+    assert twice.token_bytes.tolist() == [1, 1, 1, 0]  # an eos spelt out is no text either
+
+
+def test_tokens_that_the_tokenizer_adds() -> None:
+    tokenizer = llama_like()
+    encoded = encode(text("ab b"), tokenizer)
+    assert tokenizer.convert_ids_to_tokens(encoded.ids.tolist()) == ["<s>", "▁ab", "▁b", "</s>"]
+    assert encoded.routes.tolist() == [-1, DOMAIN, DOMAIN, DOMAIN]
+    assert encoded.token_bytes.tolist() == [0, 2, 2, 0]
+    own_eos = encode(text("ab b"), llama_like(eos=True))
+    assert own_eos.ids.tolist() == encoded.ids.tolist()
+    assert own_eos.routes.tolist() == [-1, DOMAIN, DOMAIN, DOMAIN]
+    completed = encode(pair("b", "ab"), llama_like(eos=True))
+    assert learned(completed, tokenizer=tokenizer) == "ab</s>"
+
+
+def test_only_the_completion_is_learned() -> None:
+    encoded = encode(pair("ask: ", "tell"))
+    assert learned(encoded) == " tell<|endoftext|>"[1:]
+    assert encoded.routes.tolist() == [-1] * 5 + [DOMAIN] * 5
+
+
+def test_the_roles_of_a_pair_can_be_routed() -> None:
+    encoded = encode(pair("ask ", "tell"), config=section(routes={"prompt": "general", "completion": "domain"}))
+    assert (learned(encoded, GENERAL), learned(encoded)) == ("ask ", "tell<|endoftext|>")
+    prompt_only = encode(pair("ask", "tell"), config=section(routes={"prompt": "general"}))
+    assert (learned(prompt_only, GENERAL), learned(prompt_only)) == ("ask", "")
+
+
+def test_a_word_whose_blank_belongs_to_the_prompt_is_learned() -> None:
+    tokenizer = llama_like()
+    encoded = encode(pair("[b] ", "ab"), tokenizer)
+    tokens = tokenizer.convert_ids_to_tokens(encoded.ids.tolist())
+    assert tokens[-2:] == ["▁ab", "</s>"]  # one token across the border
+    assert encoded.routes.tolist() == [-1] * (len(tokens) - 2) + [DOMAIN, DOMAIN]
+
+
+def test_a_chat_learns_its_assistant_and_no_eos_is_added() -> None:
+    encoded = encode(chat(("user", "q"), ("assistant", "a b"), ("user", "r"), ("assistant", "c")))
+    assert learned(encoded) == "a b<|im_end|>c<|im_end|>"
+    assert (encoded.ids == 0).sum() == 0
+    assert encoded.token_bytes[encoded.routes >= 0].sum() == 4
+
+
+def test_tool_messages_are_domain_and_answers_general() -> None:
+    routes = {"tool": "domain", "assistant": "general"}
+    document = chat(("user", "q"), ("assistant", "look"), ("tool", "facts"), ("assistant", "so"))
+    for template in (None, THINKING_TEMPLATE):
+        tokenizer = pico_tokenizer(template) if template else pico_tokenizer()
+        encoded = encode(document, tokenizer, section(routes=routes))
+        assert learned(encoded) == "facts"
+        assert learned(encoded, GENERAL) == "look<|im_end|>so<|im_end|>"
+
+
+def test_a_message_route_wins_and_makes_it_learned() -> None:
+    document = chat(Part("user", "q", route="general"), Part("assistant", "a", route="general"), ("assistant", "b"))
+    encoded = encode(document)
+    assert learned(encoded, GENERAL) == "qa<|im_end|>"
+    assert learned(encoded) == "b<|im_end|>"
+
+
+def test_prompt_side_messages_are_context() -> None:
+    document = chat(
+        Part("assistant", "x", context=True), Part("user", "y", "general", context=True), ("assistant", "z")
+    )
+    encoded = encode(document)
+    assert (learned(encoded), learned(encoded, GENERAL)) == ("z<|im_end|>", "y")
+
+
+def test_order_is_kept_across_kinds_and_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "BATCH_CHARACTERS", 40)
+    documents = [text("a" * 20), chat(("assistant", "b")), text("c"), text("d" * 50), chat(("assistant", "e"))]
+    encoder = Encoder(pico_tokenizer(), "domain", section(), TABLE)
+    ends = [pico_tokenizer().decode(encoded.ids[-3:]) for encoded in encoder.encode(documents)]
+    assert ends == ["aa<|endoftext|>", "b<|im_end|>\n", "c<|endoftext|>", "dd<|endoftext|>", "e<|im_end|>\n"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(alphabet=st.sampled_from("ab é€😀漢\n\t❤️"), min_size=1, max_size=30))
+def test_bytes_of_a_document_are_exact(content: str) -> None:
+    for tokenizer in (pico_tokenizer(), llama_like()):
+        encoded = encode(text(content), tokenizer)
+        assert encoded.token_bytes.sum() == len(content.encode())
+        assert (encoded.token_bytes >= 0).all()
+    assert encode(text(content)).token_bytes[:-1].tolist() == [1] * len(content.encode())
+
+
+def test_dropped_characters_count_for_their_neighbour() -> None:
+    codepoints = np.frombuffer("  aé  b ".encode("utf-32-le"), dtype=np.uint32)
+    ends, special = np.array([3, 4, 7]), np.zeros(3, dtype=bool)
+    assert bytes_of_tokens(ends, special, codepoints).tolist() == [3, 2, 4]
+    assert bytes_of_tokens(ends, np.array([False, True, False]), codepoints).tolist() == [3, 0, 4]
+    assert bytes_of_tokens(ends, np.ones(3, dtype=bool), codepoints).tolist() == [0, 0, 0]
+    assert bytes_of_tokens(ends[:0], special[:0], codepoints).tolist() == []
+
+
+def test_offsets_are_required() -> None:
+    class Slow:
+        is_fast = False
+
+    with pytest.raises(
+        ModelError,
+        match=r"^The tokenizer Slow gives no character offsets, which tell what is learned; a fast tokenizer "
+        r"\(tokenizer\.json\) is required\.$",
+    ):
+        Encoder(Slow(), "domain", section(), TABLE)

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from acclimate.config import BudgetSection
+from acclimate.data.loader import Loader, total_steps
+from acclimate.data.mix import Mixer
+from acclimate.data.pack import PackedSource
+from acclimate.errors import ConfigError
+from acclimate.types import IGNORE, PAD_DOCUMENT, Batch
+from tests.data.samples import token_corpus
+
+ALL = np.array([True, True, True])
+GENERAL_NEEDS_IT = np.array([False, True, True])
+
+
+def loader(count: str = "domain", batch_tokens: int = 64, micro: int = 2, mixed: bool = False, **ranks: int) -> Loader:
+    """Routes: 0 domain, 1 general, 2 a route that general's documents may mix in."""
+    random = np.random.default_rng(0)
+    domain = [[0] * int(n) for n in random.integers(2, 60, 30)]
+    general = [[-1, *([1] * int(n))] for n in random.integers(1, 30, 30)]
+    if mixed:
+        domain = [[0, 0, 2, *document] if i % 3 == 0 else document for i, document in enumerate(domain)]
+    sources = {
+        "domain": PackedSource(token_corpus(domain), "domain", 32, ALL, 0),
+        "general": PackedSource(token_corpus(general), "general", 32, ALL, 0, first_document_id=30),
+    }
+    mixer = Mixer(sources, {"domain": 0.4, "general": 0.6})
+    return Loader(mixer, count, batch_tokens, micro, GENERAL_NEEDS_IT, **ranks)
+
+
+def trained(batches: list[Batch], routes: tuple[int, ...] = (0, 1, 2)) -> int:
+    return sum(int(((b.labels != IGNORE) & torch.isin(b.route, torch.tensor(routes))).sum()) for b in batches)
+
+
+def same(one: list[Batch], two: list[Batch]) -> bool:
+    return len(one) == len(two) and all(
+        torch.equal(getattr(a, name), getattr(b, name))
+        for a, b in zip(one, two, strict=True)
+        for name in ("input_ids", "labels", "position_ids", "document", "route")
+    )
+
+
+@pytest.mark.parametrize("count", ["domain", "general", "all"])
+def test_the_budget_is_met_within_one_row(count: str) -> None:
+    data = loader(count)
+    routes = {"domain": (0,), "general": (1,), "all": (0, 1)}[count]
+    total = 0
+    for step in range(1, 40):
+        batches = data.next_step()
+        total += trained(batches, routes)
+        assert data.counted == total
+        assert 0 <= total - step * 64 < 32
+        assert trained(batches, routes) > 0
+    assert min(data.mixer.epochs.values()) > 1
+    assert abs(data.mixer.trained["domain"] - 0.4 * sum(data.mixer.trained.values())) <= 32
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_micro_batch_needs_the_reference_or_does_not(mixed: bool) -> None:
+    data = loader(mixed=mixed)
+    kinds: Counter[bool] = Counter()
+    rows_of_both = 0
+    for _ in range(10):
+        batches = data.next_step()
+        for batch in batches:
+            assert len(batch.input_ids) <= 2
+            learned = batch.labels != IGNORE
+            needs = [bool(GENERAL_NEEDS_IT[batch.route[b][learned[b]].numpy()].any()) for b in range(len(learned))]
+            assert len(set(needs)) == 1
+            kinds[needs[0]] += 1
+            rows_of_both += sum(
+                len({bool(GENERAL_NEEDS_IT[r]) for r in batch.route[b][learned[b]].tolist()}) == 2
+                for b in range(len(learned))
+            )
+    assert min(kinds[True], kinds[False]) > 0
+    assert (rows_of_both > 0) == mixed
+
+
+def test_a_row_of_both_kinds_needs_the_reference() -> None:
+    data = loader(mixed=True)
+    row = next(row for row in data.mixer.sources["domain"].rows(0) if row.routes == (0, 2))
+    assert data._needs_reference(row)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 7])
+def test_ranks_share_the_step(world_size: int) -> None:
+    alone = loader(batch_tokens=96)
+    ranks = [loader(batch_tokens=96, rank=rank, world_size=world_size) for rank in range(world_size)]
+    dummies = 0
+    for _ in range(8):
+        whole, parts = alone.next_step(), [rank.next_step() for rank in ranks]
+        assert len({len(part) for part in parts}) == 1
+        pairs: Counter[Any] = Counter()
+        for batch in (batch for part in parts for batch in part):
+            pairs.update(zip(batch.document.flatten().tolist(), batch.labels.flatten().tolist(), strict=True))
+        expected: Counter[Any] = Counter()
+        for batch in whole:
+            expected.update(zip(batch.document.flatten().tolist(), batch.labels.flatten().tolist(), strict=True))
+        for counter in (pairs, expected):
+            counter.pop((PAD_DOCUMENT, IGNORE), None)
+        assert pairs == expected
+        for batches in zip(*parts, strict=True):  # the same micro-batch on every rank
+            routes = [batch.route[batch.labels != IGNORE] if trained([batch]) else batch.route for batch in batches]
+            kinds = {bool(GENERAL_NEEDS_IT[route.numpy()].any()) for route in routes}
+            assert len(kinds) == 1
+        empty = [batch for part in parts for batch in part if not trained([batch])]
+        assert all((batch.document == PAD_DOCUMENT).all() for batch in empty)
+        dummies += len(empty)
+    if world_size == 7:
+        assert dummies > 0  # some step had a rank without rows
+
+
+@pytest.mark.parametrize("taken", [0, 1, 5, 17])
+def test_resume_gives_the_same_batches_twice(taken: int) -> None:
+    straight = loader()
+    for _ in range(taken):
+        straight.next_step()
+    state = json.loads(json.dumps(straight.state_dict(), sort_keys=True))
+    if taken == 5:
+        assert any(0 < epoch % 1 < 1 for epoch in straight.mixer.epochs.values())  # in the middle of an epoch
+    after = [straight.next_step() for _ in range(6)]
+    for _ in range(2):
+        resumed = loader()
+        resumed.load_state_dict(state)
+        assert all(same(resumed.next_step(), batches) for batches in after)
+        assert resumed.state_dict() == straight.state_dict()
+    # Resume, stop again half-way, and resume from there.
+    first = loader()
+    first.load_state_dict(state)
+    assert all(same(first.next_step(), batches) for batches in after[:3])
+    second = loader()
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert all(same(second.next_step(), batches) for batches in after[3:])
+
+
+def test_rows_of_like_length_share_a_micro_batch() -> None:
+    data = loader(batch_tokens=320, micro=4)
+    for batch in data.next_step():
+        lengths = (batch.document != PAD_DOCUMENT).sum(1).tolist()
+        assert lengths == sorted(lengths, reverse=True)
+        assert lengths[0] == batch.input_ids.shape[1]
+
+
+def test_a_source_that_is_not_trained_cannot_be_counted() -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"^budget\.count is 'talk', but the method learns nothing from it; accepted: domain, general or all\.$",
+    ):
+        loader("talk")
+
+
+def test_a_step_must_hold_a_row() -> None:
+    loader(batch_tokens=32)
+    with pytest.raises(
+        ConfigError,
+        match=r"^budget\.batch_tokens is 31, but one packed row may hold 32 trained tokens; set it to at least "
+        r"data\.sequence_length \(32\), or shorten the rows\.$",
+    ):
+        loader(batch_tokens=31)
+
+
+def test_total_steps() -> None:
+    def steps(tokens_per_epoch: int = 1000, **unit: float) -> int:
+        return total_steps(BudgetSection.model_validate({"batch_tokens": 100} | unit), tokens_per_epoch)
+
+    assert steps(steps=7) == 7
+    assert [steps(tokens=n) for n in (1, 100, 101, 1000)] == [1, 1, 2, 10]
+    assert [steps(epochs=n) for n in (0.01, 0.25, 1, 1.5)] == [1, 3, 10, 15]
+    assert steps(epochs=1, tokens_per_epoch=1001) == 11
+
+
+def test_counted_tokens_per_epoch() -> None:
+    sources = loader().mixer.sources
+    assert loader("domain").counted_tokens_per_epoch == sources["domain"].trained_tokens
+    assert loader("all").counted_tokens_per_epoch == sum(source.trained_tokens for source in sources.values())

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from acclimate.data.mix import Mixer, resolve_shares
+from acclimate.data.pack import PackedSource
+from acclimate.errors import ConfigError, RunError
+from tests.data.samples import section, token_corpus
+
+ACTIVE = np.array([True])
+
+
+def packed(name: str, lengths: list[int], sequence_length: int = 16, seed: int = 0) -> PackedSource:
+    """A source whose documents have so many labels each."""
+    return PackedSource(token_corpus([[0] * (n + 1) for n in lengths]), name, sequence_length, ACTIVE, seed)
+
+
+def mixer(names: str = "ab", seed: int = 0) -> Mixer:
+    random = np.random.default_rng(seed)
+    sources = {name: packed(name, random.integers(1, 40, 20).tolist()) for name in names}
+    return Mixer(sources, {name: 1.0 + i for i, name in enumerate(names)})
+
+
+source_strategy = st.tuples(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.floats(0.01, 1))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(source_strategy, min_size=1, max_size=5), st.integers(2, 16))
+def test_every_source_stays_within_one_row_of_its_share(sources: list[tuple[list[int], float]], length: int) -> None:
+    packs = {f"s{i}": packed(f"s{i}", lengths, length) for i, (lengths, _) in enumerate(sources)}
+    mix = Mixer(packs, {f"s{i}": share for i, (_, share) in enumerate(sources)})
+    first = max(row.trained for source in packs.values() for row in source.rows(0))
+    longest = first
+    for _ in range(60):
+        _, row = mix.next_row()
+        longest = max(longest, row.trained)
+        # A later epoch may pack a longer row than the first one did, which the rule went by.
+        bound = longest + len(packs) * (longest - first)
+        total = sum(mix.trained.values())
+        for name, share in mix.shares.items():
+            assert abs(mix.trained[name] - share * total) <= bound + 1e-5
+
+
+def test_ratios_of_uneven_rows_are_exact_in_the_long_run() -> None:
+    # The case in which giving rows to the largest deficit drifts 1.4 rows away.
+    mix = Mixer({"a": packed("a", [1, 16, 1, 16]), "b": packed("b", [16]), "c": packed("c", [3])},
+                {"a": 0.7, "b": 0.2, "c": 0.1})  # fmt: skip
+    for _ in range(3000):
+        mix.next_row()
+    total = sum(mix.trained.values())
+    assert [round(mix.trained[name] / total, 2) for name in "abc"] == [0.7, 0.2, 0.1]
+
+
+def test_a_source_gives_each_row_once_per_epoch() -> None:
+    mix = mixer("a")
+    expected = mix.sources["a"].rows(0) + mix.sources["a"].rows(1)
+    drawn = [mix.next_row()[1] for _ in expected]
+    assert drawn == expected
+    assert mix.epochs == {"a": 2.0}
+    assert mix.trained == {"a": 2 * mix.sources["a"].trained_tokens}
+
+
+def test_ties_follow_the_configuration() -> None:
+    equal = {name: packed(name, [4, 4]) for name in "zxy"}
+    mix = Mixer(equal, dict.fromkeys(equal, 1.0))
+    assert [mix.next_row()[0] for _ in range(6)] == list("zxyzxy")
+
+
+@pytest.mark.parametrize("taken", [0, 1, 7, 50])
+def test_resume_continues_the_stream(taken: int) -> None:
+    straight = mixer("abc")
+    before = [straight.next_row() for _ in range(taken)]
+    assert len(before) == taken
+    state = json.loads(json.dumps(straight.state_dict(), sort_keys=True))
+    after = [straight.next_row() for _ in range(200)]
+    assert min(straight.epochs.values()) > 1  # the stream crossed an epoch
+    for _ in range(2):
+        resumed = mixer("abc")
+        resumed.next_row()  # whatever it did before
+        resumed.load_state_dict(state)
+        assert [resumed.next_row() for _ in range(200)] == after
+        assert resumed.state_dict() == straight.state_dict()
+
+
+def test_a_state_of_other_sources_or_documents_is_refused() -> None:
+    with pytest.raises(
+        RunError, match=r"^The checkpoint's data position is for the sources a, b; this run trains on a, c\.$"
+    ):
+        mixer("ac").load_state_dict(mixer("ab").state_dict())
+    state = mixer("ab").state_dict()
+    smaller = Mixer({"a": packed("a", [3]), "b": packed("b", [3])}, {"a": 1.0, "b": 1.0})
+    with pytest.raises(
+        RunError,
+        match=rf"^Source 'a' had {state['a']['rows']} rows when the checkpoint was written and has 1 now: its "
+        r"documents or data settings have changed, so the run cannot continue where it stopped\.$",
+    ):
+        smaller.load_state_dict(state)
+
+
+def test_shares() -> None:
+    def shares(*given: float | None) -> list[float]:
+        resolved = resolve_shares({f"s{i}": section(share=share) for i, share in enumerate(given)})
+        return [round(share, 6) for share in resolved.values()]
+
+    assert shares(None) == [1.0]
+    assert shares(None, None) == [0.5, 0.5]
+    assert shares(0.2, None, None) == [0.2, 0.4, 0.4]
+    assert shares(0.2, 0.2) == [0.5, 0.5]
+    assert shares(1.0, 1.0, 0.5) == [0.4, 0.4, 0.2]
+
+
+def test_shares_that_leave_nothing() -> None:
+    sections = {"law": section(share=0.8), "web": section(share=0.4), "a": section(), "b": section()}
+    with pytest.raises(
+        ConfigError,
+        match=r"^The given shares sum to 1\.2, which leaves nothing for sources\.a\.share, sources\.b\.share; lower "
+        r"the given ones or give every source a share\.$",
+    ):
+        resolve_shares(sections)

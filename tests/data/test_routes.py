@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+
+from acclimate.data.records import Part
+from acclimate.data.routes import check_roles, extend_table, route_table
+from acclimate.errors import DataError
+from acclimate.types import Route
+from tests.data.samples import chat, section
+
+SOURCES = {
+    "law": section(route="domain"),
+    "web": section(),
+    "agent": section(routes={"tool": "domain", "assistant": "style", "user": "style"}),
+    "own": section(terms={"cross_entropy": 1.0}),
+}
+TABLE = route_table(SOURCES)
+
+
+def test_the_table_lists_each_route_of_each_source_once() -> None:
+    assert [(route.source, route.name) for route in TABLE] == [
+        ("law", "domain"), ("web", "web"), ("agent", "domain"), ("agent", "style"), ("own", "own"),
+    ]  # fmt: skip
+
+
+def test_message_routes_extend_the_table() -> None:
+    documents = [
+        chat(Part("user", "x", "style"), Part("tool", "y", "general"), source="web"),
+        chat(Part("user", "z", "style"), ("assistant", "a"), source="web"),
+    ]
+    assert extend_table(TABLE, documents) == (*TABLE, Route("web", "style"), Route("web", "general"))
+    assert extend_table(TABLE, []) == TABLE
+
+
+def test_an_unknown_message_route() -> None:
+    with pytest.raises(
+        DataError,
+        match=r"^a\.jsonl:1: message 2 has the route 'domian', which this run does not know; accepted: domain, web, "
+        r"style, own or general\. Did you mean 'domain'\?$",
+    ):
+        extend_table(TABLE, [chat(("user", "x"), Part("tool", "y", "domian"))])
+
+
+def test_a_role_nobody_has() -> None:
+    documents = [chat(("user", "q"), ("assistant", "a"))]
+    check_roles("law", section(routes={"assistant": "domain"}), documents)
+    check_roles("law", section(), documents)
+    with pytest.raises(
+        DataError,
+        match=r"^sources\.law\.routes names the role 'asistant', which no document has; roles found: assistant, user\. "
+        r"Did you mean 'assistant'\?$",
+    ):
+        check_roles("law", section(routes={"asistant": "domain"}), documents)

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from acclimate.data import tokens
+from acclimate.data.tokens import TokenCorpus, tokenise
+from acclimate.errors import ConfigError, DataError
+from acclimate.types import Route
+from tests.data.samples import chat, section, text
+from tests.fixtures.pico import CHAT_TEMPLATE, pico_tokenizer
+
+TABLE = (Route("domain", "domain"), Route("general", "general"))
+DOCUMENTS = [text("first"), chat(("user", "q"), ("assistant", "a"), where="b.jsonl:2"), text("thé")]
+
+
+class Silent(PreTrainedTokenizerFast):  # type: ignore[misc]
+    """Refuses to tokenise."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("tokenised a cached corpus")
+
+
+def silent() -> PreTrainedTokenizerFast:
+    tokenizer = pico_tokenizer()
+    tokenizer.__class__ = Silent
+    return tokenizer
+
+
+def build(cache: Path, tokenizer: Any = None, documents: list[Any] = DOCUMENTS, **settings: Any) -> TokenCorpus:
+    return tokenise(documents, tokenizer or pico_tokenizer(), "domain", section(**settings), TABLE, cache)
+
+
+def cached(cache: Path) -> list[Path]:
+    return sorted((cache / "tokens").iterdir())
+
+
+def test_a_corpus_maps_its_documents(tmp_path: Path) -> None:
+    corpus = build(tmp_path)
+    assert len(corpus) == 3
+    assert corpus.where == ["a.txt", "b.jsonl:2", "a.txt"]
+    assert isinstance(corpus.ids, np.memmap)
+    assert corpus.tokens == len(corpus.ids) == corpus.lengths.sum()
+    ids, routes, token_bytes = corpus.document(2)
+    assert pico_tokenizer().decode(ids) == "thé<|endoftext|>"
+    assert routes.tolist() == [0] * 5
+    assert token_bytes.tolist() == [1, 1, 1, 1, 0]
+    assert corpus.scored_bytes(2) == 3  # not the first token, which nothing predicts
+    assert corpus.scored_bytes(1) == 1  # the answer, without its end-of-turn token
+
+
+def test_a_subset_shares_the_arrays(tmp_path: Path) -> None:
+    corpus = build(tmp_path)
+    chosen = corpus.subset([2, 0])
+    assert (len(chosen), chosen.where) == (2, ["a.txt", "a.txt"])
+    assert chosen.ids is corpus.ids
+    assert pico_tokenizer().decode(chosen.document(1)[0]) == "first<|endoftext|>"
+    assert len(corpus.subset([])) == 0
+    assert corpus.subset([]).tokens == 0
+
+
+def test_a_cached_corpus_tokenises_nothing(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="tokenised"):
+        build(tmp_path, silent())
+    assert cached(tmp_path) == []  # and leaves nothing behind
+    first = build(tmp_path)
+    again = build(tmp_path, silent(), [replace(document, where="moved") for document in DOCUMENTS])
+    for name in ("ids", "routes", "token_bytes", "bounds"):
+        assert np.array_equal(getattr(first, name), getattr(again, name))
+    assert again.where == ["moved"] * 3
+
+
+def test_a_tokenizer_called_with_padding_has_the_same_key(tmp_path: Path) -> None:
+    build(tmp_path)
+    used = silent()
+    used.backend_tokenizer.enable_truncation(4)
+    used.backend_tokenizer.enable_padding()
+    build(tmp_path, used)
+    assert len(cached(tmp_path)) == 1
+
+
+def test_whatever_changes_the_tokens_changes_the_key(tmp_path: Path) -> None:
+    other = pico_tokenizer()
+    other.add_tokens(["first"])
+    builds: list[tuple[Any, list[Any], dict[str, Any]]] = [
+        (pico_tokenizer(), DOCUMENTS, {}),
+        (other, DOCUMENTS, {}),
+        (pico_tokenizer(CHAT_TEMPLATE + " "), DOCUMENTS, {}),
+        (pico_tokenizer(), DOCUMENTS[:2], {}),
+        (pico_tokenizer(), DOCUMENTS[::-1], {}),
+        (pico_tokenizer(), DOCUMENTS, {"append_eos": False}),
+        (pico_tokenizer(), DOCUMENTS, {"routes": {"assistant": "domain"}}),
+        (pico_tokenizer(), DOCUMENTS, {"thinking": "mixed"}),
+    ]
+    for count, (tokenizer, documents, settings) in enumerate(builds, 1):
+        build(tmp_path, tokenizer, documents, **settings)
+        assert len(cached(tmp_path)) == count
+    build(tmp_path, share=0.5, heldout=0.2)  # these do not
+    assert len(cached(tmp_path)) == len(builds)
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "long", "no description", "garbled", "other count"])
+def test_a_damaged_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
+    good = build(tmp_path).ids.tolist()
+    (folder,) = cached(tmp_path)
+    ids = folder / "ids.bin"
+    if damage == "missing":
+        ids.unlink()
+    elif damage in ("short", "long"):
+        ids.write_bytes(ids.read_bytes()[:-4] if damage == "short" else ids.read_bytes() + b"abcd")
+    elif damage == "no description":
+        (folder / "corpus.json").unlink()
+    elif damage == "garbled":
+        (folder / "corpus.json").write_text("{")
+    else:
+        (folder / "corpus.json").write_text('{"documents": 9, "tokens": 1}')
+    assert build(tmp_path).ids.tolist() == good
+    assert cached(tmp_path) == [folder]
+
+
+def test_another_process_may_be_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = build(tmp_path).ids.tolist()
+    (folder,) = cached(tmp_path)
+    complete, calls = tokens._complete, iter([False, True, True])
+    # The first look happens before the other process renames its folder into place.
+    monkeypatch.setattr(tokens, "_complete", lambda *args: next(calls) and complete(*args))
+    assert build(tmp_path).ids.tolist() == good
+    assert next(calls, None) is None
+    assert cached(tmp_path) == [folder]
+
+
+def test_a_failed_build_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no chat template"):
+        build(tmp_path, pico_tokenizer(None))
+    assert cached(tmp_path) == []
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(
+        ConfigError,
+        match=rf"^data\.cache_dir: '{tmp_path}/file' cannot be written \(Not a directory\); set it to a folder you can "
+        r"write to\.$",
+    ):
+        build(tmp_path / "file")
+    if os.geteuid() != 0:
+        (tmp_path / "locked").mkdir(mode=0o500)
+        with pytest.raises(ConfigError, match=r"\(Permission denied\)"):
+            build(tmp_path / "locked")
+
+
+def test_documents_without_tokens_can_be_stored(tmp_path: Path) -> None:
+    corpus = build(tmp_path, documents=[text("")], append_eos=False)
+    assert (len(corpus), corpus.tokens) == (1, 0)

@@ -1,0 +1,203 @@
+"""Run folders that look like real ones, without a model."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+METHOD_TERMS = {
+    "sft": ["loss/domain/ce"],
+    "replay": ["loss/domain/ce", "loss/general/ce"],
+    "mol": ["loss/domain/ce", "loss/general/kl"],
+}
+BASE = {"domain": 1.05, "general": 0.93, "chat": 0.71}
+
+
+def write_run(
+    folder: Path,
+    method: str = "mol",
+    seed: int = 0,
+    *,
+    domain: float = 0.82,
+    general: float = 0.94,
+    kl_general: float = 0.09,
+    kl_chat: float = 0.11,
+    base: dict[str, float] | None = None,
+    names: dict[str, str] | None = None,
+    spread: float = 0.04,
+    documents: int = 40,
+    steps: int = 240,
+    config: dict[str, Any] | None = None,
+    model_digest: str = "sha256:4c1b7a90d2f3",
+    answer: str = "Tachycardia is a heart rate above 100 beats per minute at rest.",
+) -> Path:
+    """Writes a finished run. ``spread`` is half an interval over its value; ``names`` renames sets by role."""
+    folder.mkdir(parents=True)
+    base = BASE | (base or {})
+    names = {role: role for role in BASE} | (names or {})
+    settings: dict[str, Any] = {
+        "version": 1,
+        "name": folder.name,
+        "seed": seed,
+        "method": method,
+        "model": {"path": "HuggingFaceTB/SmolLM2-135M-Instruct"},
+        "sources": {names[role]: {"path": f"data/{role}.jsonl", "role": role} for role in BASE},
+        "optimizer": {"learning_rate": 5e-4, "weight_decay": 0.0},
+        "schedule": {"type": "cosine"},
+        "budget": {"count": names["domain"], "epochs": 3.0, "batch_tokens": 2048},
+        "data": {"sequence_length": 512},
+    } | (config or {})
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    _json(folder / "provenance.json", _provenance(seed, names, model_digest))
+    _json(
+        folder / "summary.json",
+        _summary(method, seed, names, base, domain, general, kl_general, kl_chat, spread, documents),
+    )
+    _metrics(folder / "metrics.jsonl", method, seed, base, domain, general, kl_general, steps, names)
+    prompts = ["What is tachycardia?", "Write a two-line poem about the sea.", "How do I boil an egg?"]
+    _json(
+        folder / "generations.json",
+        [
+            {
+                "set": names["domain"] if index == 0 else names["chat"],
+                "prompt": prompt,
+                "base": "Certainly! I'd be happy to help you with that question about health.",
+                "tuned": answer
+                if index == 0
+                else "The sea is wide, the sea is deep,\nit hums the tired shore to sleep.",
+            }
+            for index, prompt in enumerate(prompts)
+        ],
+    )
+    _json(folder / "data.json", _data(method, names, steps))
+    return folder
+
+
+def three_methods(folder: Path, seeds: int = 1, **overrides: Any) -> list[Path]:
+    """sft, replay and mol as they come out on SmolLM2-135M at a learning rate that forgets."""
+    numbers = {
+        "sft": {"domain": 0.812, "general": 1.004, "kl_general": 0.41, "kl_chat": 0.50},
+        "replay": {"domain": 0.815, "general": 0.948, "kl_general": 0.22, "kl_chat": 0.34},
+        "mol": {"domain": 0.806, "general": 0.941, "kl_general": 0.071, "kl_chat": 0.131},
+    }
+    runs = []
+    for method, values in numbers.items():
+        for seed in range(seeds):
+            noise = random.Random(f"{method}{seed}")
+            moved = {key: value * (1 + noise.gauss(0, 0.012)) for key, value in values.items()}
+            name = f"demo-{method}-s{seed}" if seeds > 1 else f"demo-{method}"
+            runs.append(write_run(folder / name, method, seed, **(moved | overrides)))
+    return runs
+
+
+def edit_summary(folder: Path, **changes: Any) -> None:
+    """Sets fields of every record of the tuned model that matches ``set`` and ``metric``."""
+    where = {key: changes.pop(key) for key in ("run", "set", "metric") if key in changes}
+    records = json.loads((folder / "summary.json").read_text())
+    for record in records:
+        if all(record[key] == value for key, value in where.items()):
+            record.update(changes)
+    _json(folder / "summary.json", records)
+
+
+def _json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1))
+
+
+def _summary(
+    method: str, seed: int, names: dict[str, str], base: dict[str, float], domain: float, general: float,
+    kl_general: float, kl_chat: float, spread: float, documents: int,
+) -> list[dict[str, Any]]:  # fmt: skip
+    tuned = {"domain": domain, "general": general, "chat": base["chat"] * (1 + kl_chat / 6)}
+    drift = {"domain": 0.46, "general": kl_general, "chat": kl_chat}
+    records = []
+    for role, name in names.items():
+        rows = [("base", "bits_per_byte", "bits/byte", base[role], spread)]
+        rows += [(method, "bits_per_byte", "bits/byte", tuned[role], spread)]
+        rows += [(method, "kl_base_tuned", "nats/token", drift[role], 2 * spread)]
+        rows += [(method, "kl_tuned_base", "nats/token", 1.1 * drift[role], 2 * spread)]
+        rows += [(method, "top1_agreement", "share", math.exp(-drift[role] * 0.7), spread / 4)]
+        for run, metric, unit, value, width in rows:
+            records.append(
+                {"run": run, "seed": seed, "set": name, "role": role, "metric": metric, "unit": unit, "value": value,
+                 "low": value * (1 - width), "high": value * (1 + width), "n": documents}
+            )  # fmt: skip
+    return records
+
+
+def _provenance(seed: int, names: dict[str, str], model_digest: str) -> dict[str, Any]:
+    return {
+        "acclimate": "0.1.0",
+        "versions": {"python": "3.11.7", "torch": "2.13.0", "transformers": "5.2.0", "peft": "0.19.0"},
+        "platform": {"system": "Linux", "machine": "x86_64", "device": "cpu", "threads": 2},
+        "model": {"path": "HuggingFaceTB/SmolLM2-135M-Instruct", "revision": None, "digest": model_digest},
+        "data": {name: f"sha256:{role}0f3a" for role, name in names.items()},
+        "config_digest": f"sha256:{seed:04d}ab12cd",
+        "commit": "3f9c2e1",
+        "started": f"2026-02-0{seed + 1}T10:00:00+00:00",
+        "finished": f"2026-02-0{seed + 1}T10:14:41+00:00",
+        "wall_seconds": 881.4 + seed,
+    }
+
+
+def _metrics(
+    path: Path, method: str, seed: int, base: dict[str, float], domain: float, general: float, kl: float, steps: int,
+    names: dict[str, str],
+) -> None:  # fmt: skip
+    noise = random.Random(f"{method}-{seed}-curve")
+    speed = {"sft": 1450.0, "replay": 760.0}.get(method, 520.0)
+    lines: list[dict[str, float]] = []
+    for step in range(1, steps + 1):
+        part = 1 - math.exp(-4 * step / steps)
+        line: dict[str, float] = {"step": step, "learning_rate": 5e-4 * (1 - step / steps)}
+        for key in METHOD_TERMS.get(method, ["loss/domain/ce"]):
+            _, role, term = key.split("/")
+            start, end = {"domain": (3.1, 2.2), "general": (2.9, 2.75)}[role] if term == "ce" else (0.0, kl)
+            value = start + (end - start) * part
+            line[f"loss/{names[role]}/{term}"] = value + noise.gauss(0, 0.06 * max(value, 0.02))
+            line[f"trained_tokens/{names[role]}"] = 2048 * step
+        line["loss"] = sum(value for key, value in line.items() if key.startswith("loss/"))
+        line |= {"gradient_norm": 1.1 + noise.random(), "tokens_per_second": speed * (1 + noise.gauss(0, 0.03))}
+        lines.append(line)
+        if step % max(1, steps // 6) == 0:
+            lines.append(
+                {
+                    "step": step,
+                    f"eval/{names['domain']}/bits_per_byte": base["domain"] + (domain - base["domain"]) * part,
+                }
+            )
+            lines.append(
+                {
+                    "step": step,
+                    f"eval/{names['general']}/bits_per_byte": base["general"] + (general - base["general"]) * part,
+                }
+            )
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _data(method: str, names: dict[str, str], steps: int) -> dict[str, Any]:
+    used = {"sft": ["domain"]}.get(method, ["domain", "general"])
+    sources = {
+        names[role]: {
+            "role": role, "documents": 1240, "train_documents": 1200, "heldout_documents": 40, "tokens": 41_230,
+            "trained_tokens": 2048 * steps if role in used else 0, "share": 1 / len(used) if role in used else 0.0,
+            "dropped": {"empty": 3, "longer than 8192 tokens": 1} if role == "domain" else {},
+        }
+        for role in names
+    }  # fmt: skip
+    return {
+        "sources": sources,
+        "overlap": [
+            {"train_source": names["domain"], "heldout_source": names["domain"], "documents": 40, "documents_hit": 1,
+             "ngrams": 2610, "ngrams_hit": 14},
+            {"train_source": names["general"], "heldout_source": names["general"], "documents": 40, "documents_hit": 0,
+             "ngrams": 5120, "ngrams_hit": 0},
+        ],
+        "parameters": {"trained": 134_515_008, "total": 134_515_008},
+        "steps": steps,
+    }  # fmt: skip

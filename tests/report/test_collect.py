@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from acclimate.errors import RunError
+from acclimate.report import collect
+from tests.report.runs import edit_summary, three_methods, write_run
+
+
+def test_seeds_of_one_method_become_one_run(tmp_path: Path) -> None:
+    data = collect(three_methods(tmp_path, seeds=3))
+    assert [run.label for run in data.runs] == ["sft", "replay", "mol"]
+    assert [[seed.seed for seed in run.seeds] for run in data.runs] == [[0, 1, 2]] * 3
+    assert [item.role for item in data.sets] == ["domain", "general", "chat"]
+
+
+def test_mean_and_interval_of_seeds_cover_every_seed(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / f"mol-{seed}", seed=seed, kl_chat=0.1 + 0.02 * seed) for seed in range(3)]
+    measure = collect(runs).runs[0].measure("chat", "kl_base_tuned")
+    assert measure is not None
+    assert measure.value == pytest.approx(0.12)
+    assert (measure.low, measure.high) == (pytest.approx(0.1 * 0.92), pytest.approx(0.14 * 1.08))
+
+
+def test_two_configurations_of_one_method_stay_apart(tmp_path: Path) -> None:
+    mild = write_run(tmp_path / "mild", config={"optimizer": {"learning_rate": 1e-5}})
+    runs = collect([write_run(tmp_path / "hot"), mild]).runs
+    assert [run.label for run in runs] == ["mol (hot)", "mol (mild)"]
+
+
+def test_the_same_seed_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="are both mol with seed 0; a seed counts once"):
+        collect([write_run(tmp_path / "a"), write_run(tmp_path / "b")])
+
+
+def test_one_folder_named_twice_counts_once(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a")
+    assert len(collect([run, run]).folders) == 1
+
+
+def test_bases_that_disagree_are_refused(tmp_path: Path) -> None:
+    a, b = write_run(tmp_path / "a", "sft"), write_run(tmp_path / "b", base={"domain": 1.2})
+    with pytest.raises(
+        RunError, match=r"cannot be compared: the base scores 1\.0500 bits per byte on 'domain'.*1\.2000"
+    ):
+        collect([a, b])
+
+
+def test_the_reason_names_the_number_of_documents(tmp_path: Path) -> None:
+    a, b = write_run(tmp_path / "a", "sft"), write_run(tmp_path / "b", documents=20)
+    with pytest.raises(RunError, match="40 documents in one and 20 in the other"):
+        collect([a, b])
+
+
+def test_the_reason_names_the_data(tmp_path: Path) -> None:
+    a, b = write_run(tmp_path / "a", "sft"), write_run(tmp_path / "b", base={"chat": 0.9})
+    provenance = json.loads((b / "provenance.json").read_text())
+    provenance["data"]["chat"] = "sha256:other"
+    (b / "provenance.json").write_text(json.dumps(provenance))
+    with pytest.raises(RunError, match="the data of 'chat' differ"):
+        collect([a, b])
+
+
+def test_different_models_are_refused_even_with_equal_scores(tmp_path: Path) -> None:
+    a, b = write_run(tmp_path / "a", "sft"), write_run(tmp_path / "b", model_digest="sha256:another")
+    with pytest.raises(RunError, match="different base models"):
+        collect([a, b])
+
+
+def test_arithmetic_of_another_machine_is_tolerated(tmp_path: Path) -> None:
+    a, b = write_run(tmp_path / "a", "sft"), write_run(tmp_path / "b", base={"domain": 1.05 * (1 + 1e-5)})
+    assert len(collect([a, b]).runs) == 2
+
+
+def test_seeds_measured_differently_are_refused(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / f"s{seed}", seed=seed) for seed in range(2)]
+    records = [record for record in json.loads((runs[1] / "summary.json").read_text()) if record["set"] != "chat"]
+    (runs[1] / "summary.json").write_text(json.dumps(records))
+    with pytest.raises(RunError, match=rf"Run `acclimate eval {runs[1]}`"):
+        collect(runs)
+
+
+NOT_TRAINED = "The run in '{run}' has not been trained: it has no {missing}. Run `acclimate train {run}/config.yaml`."
+SENTENCES = {
+    "config.yaml": "'{run}' is not a run folder: it has no config.yaml. `acclimate train CONFIG` makes one.",
+    "metrics.jsonl": NOT_TRAINED,
+    "provenance.json": NOT_TRAINED,
+    "summary.json": "The run in '{run}' has not been evaluated: it has no {missing}. Run `acclimate eval {run}`.",
+}
+
+
+@pytest.mark.parametrize("missing", SENTENCES)
+def test_a_missing_file_says_what_to_run(tmp_path: Path, missing: str) -> None:
+    run = write_run(tmp_path / "run")
+    (run / missing).unlink()
+    with pytest.raises(RunError) as caught:
+        collect([run])
+    assert str(caught.value) == SENTENCES[missing].format(run=run, missing=missing)
+
+
+def test_no_folder_and_no_such_folder(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="needs at least one run folder"):
+        collect([])
+    with pytest.raises(RunError, match="There is no run folder"):
+        collect([tmp_path / "nowhere"])
+
+
+def test_optional_files_are_optional(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    (run / "generations.json").unlink()
+    (run / "data.json").unlink()
+    folder = collect([run]).folders[0]
+    assert (folder.generations, folder.data) == ((), {})
+
+
+def test_a_torn_last_line_is_tolerated_and_the_last_writing_of_a_step_wins(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", steps=0)
+    lines = ['{"step": 1, "loss": 3.0}', '{"step": 2, "loss": 2.5}', '{"step": 2, "loss": 2.0}', '{"step": 3, "lo']
+    (run / "metrics.jsonl").write_text("\n".join(lines))
+    folder = collect([run]).folders[0]
+    assert folder.series("loss") == [(1, 3.0), (2, 2.0)]
+    assert folder.skipped_lines == 0
+
+
+def test_a_torn_line_in_the_middle_is_counted(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", steps=0)
+    (run / "metrics.jsonl").write_text('{"step": 1, "lo{"step": 1, "loss": 3.0}\n{"step": 2, "loss": NaN}\n')
+    folder = collect([run]).folders[0]
+    assert folder.skipped_lines == 1
+    assert folder.series("loss") == []
+
+
+def test_a_damaged_summary_says_so(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    edit_summary(run, run="mol", set="chat", metric="kl_base_tuned", value="nan")
+    with pytest.raises(RunError, match=r"record \d+ is not a measurement"):
+        collect([run])
+    (run / "summary.json").write_text("[{")
+    with pytest.raises(RunError, match="is not complete JSON"):
+        collect([run])

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from acclimate.report import collect
+from acclimate.report.verdict import gained_finding, kept_finding, verdict
+from tests.report.runs import edit_summary, three_methods, write_run
+
+
+def judged(*runs: Path) -> tuple[str, str]:
+    found = verdict(collect(runs))
+    return found.headline.replace("\u00a0", " "), " ".join(found.notes).replace("\u00a0", " ")
+
+
+def pair(folder: Path, sft: dict[str, Any], mol: dict[str, Any]) -> tuple[str, str]:
+    return judged(write_run(folder / "sft", "sft", **sft), write_run(folder / "mol", "mol", **mol))
+
+
+def test_good(tmp_path: Path) -> None:
+    headline, notes = pair(tmp_path, {"domain": 0.83, "kl_chat": 0.38, "general": 1.02}, {"kl_chat": 0.11})
+    assert headline == (
+        "mol learned the domain (bits per byte 1.050 → 0.820, −21.9 %) and moved 71 % less from the base on chat than "
+        "sft (KL 0.110 vs 0.380 nats/token). What the two gained on the domain cannot be told apart (−21.9 % against "
+        "−21.0 %; the 95 % intervals overlap)."
+    )
+    assert "Forgotten on general, in bits per byte: sft 0.930 → 1.020, +9.7 %." in notes
+    assert "One seed" in notes
+
+
+def test_less_drift_bought_with_less_gain_is_said(tmp_path: Path) -> None:
+    headline, _ = pair(tmp_path, {"domain": 0.70, "kl_chat": 0.38}, {"domain": 0.90})
+    assert "It paid for that: it learned less of the domain than sft (−14.3 % against −33.3 %)." in headline
+
+
+def test_more_gain_and_less_drift(tmp_path: Path) -> None:
+    headline, _ = pair(tmp_path, {"domain": 0.90, "kl_chat": 0.38}, {"domain": 0.70})
+    assert "It also learned more of the domain than sft (−33.3 % against −14.3 %)." in headline
+
+
+def test_overlapping_drift_is_not_claimed(tmp_path: Path) -> None:
+    headline, _ = pair(tmp_path, {"kl_chat": 0.12}, {"kl_chat": 0.11})
+    assert "less from the base" not in headline
+    assert "its distance from the base on chat cannot be told from sft's (KL 0.110 vs 0.120" in headline
+
+
+def test_the_numbers_decide_who_is_praised(tmp_path: Path) -> None:
+    headline, _ = pair(tmp_path, {"kl_chat": 0.10}, {"kl_chat": 0.40})
+    assert headline.startswith("sft learned the domain")
+    assert "75 % less from the base on chat than mol" in headline
+
+
+def test_the_other_way_round_on_another_set_is_said(tmp_path: Path) -> None:
+    _, notes = pair(tmp_path, {"kl_chat": 0.38, "kl_general": 0.05}, {"kl_general": 0.30})
+    assert "On general it is the other way round: mol moved further than sft (KL 0.300 vs 0.050 nats/token)." in notes
+
+
+def test_only_one_learned(tmp_path: Path) -> None:
+    headline, notes = pair(tmp_path, {"domain": 1.03}, {})
+    assert headline.startswith("Only mol clearly learned the domain")
+    assert "than sft" not in headline
+    assert (
+        "sft did not clearly learn the domain (bits per byte 1.050 → 1.030, −1.9 %, the 95 % intervals overlap)."
+        in notes
+    )
+
+
+def test_a_run_that_lost_the_domain_is_named(tmp_path: Path) -> None:
+    _, notes = pair(tmp_path, {"domain": 1.20}, {})
+    assert "sft became worse at the domain (bits per byte 1.050 → 1.200, +14.3 %)." in notes
+
+
+def test_no_gain_anywhere_comes_first(tmp_path: Path) -> None:
+    headline, _ = pair(tmp_path, {"domain": 1.20}, {"domain": 1.04})
+    assert headline.startswith("No run clearly learned the domain. Bits per byte: sft 1.050 → 1.200, +14.3 %; mol ")
+    assert headline.endswith("−1.0 %, the 95 % intervals overlap.")
+
+
+def test_single_run_good(tmp_path: Path) -> None:
+    headline, _ = judged(write_run(tmp_path / "mol"))
+    assert headline == (
+        "mol learned the domain (bits per byte 1.050 → 0.820, −21.9 %). It moved 0.110 nats/token (KL) from the base "
+        "on chat, and picks the same next token for 92.6 % of tokens."
+    )
+
+
+def test_single_run_without_gain_says_so_first(tmp_path: Path) -> None:
+    headline, _ = judged(write_run(tmp_path / "mol", domain=1.03))
+    assert headline.startswith(
+        "It is not clear that mol learned the domain (bits per byte 1.050 → 1.030, −1.9 %, the 95"
+    )
+
+
+def test_single_run_worse_says_so_first(tmp_path: Path) -> None:
+    headline, _ = judged(write_run(tmp_path / "mol", domain=1.2))
+    assert headline.startswith(
+        "mol did not learn the domain, it became worse at it (bits per byte 1.050 → 1.200, +14.3 %)."
+    )
+
+
+def test_seeds_that_all_agree(tmp_path: Path) -> None:
+    headline, notes = judged(*three_methods(tmp_path, seeds=3))
+    assert "; means of 3 seeds, and it holds in every seed." in headline
+    assert "One seed" not in notes
+
+
+def test_seeds_that_disagree(tmp_path: Path) -> None:
+    sft = [write_run(tmp_path / f"sft{seed}", "sft", seed, kl_chat=0.30) for seed in range(3)]
+    mol = [write_run(tmp_path / f"mol{seed}", "mol", seed, kl_chat=kl) for seed, kl in enumerate((0.1, 0.2, 0.4))]
+    headline, _ = judged(*sft, *mol)
+    assert "cannot be told from sft's" in headline
+    assert "means of 3 seeds, lower in 2 of 3 seeds" in headline
+
+
+def test_seeds_of_a_single_method(tmp_path: Path) -> None:
+    headline, _ = judged(*(write_run(tmp_path / f"s{seed}", seed=seed) for seed in range(2)))
+    assert "−21.9 %), on the mean of 2 seeds and in every seed." in headline
+
+
+def test_nothing_kept_was_measured(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "mol")
+    records = [record for record in json.loads((run / "summary.json").read_text()) if record["role"] == "domain"]
+    (run / "summary.json").write_text(json.dumps(records))
+    headline, _ = judged(run)
+    assert "what was kept is unknown" in headline
+
+
+def test_no_domain_was_measured(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "mol")
+    edit_summary(run, set="domain", role="general")
+    headline, _ = judged(run)
+    assert headline == "No held-out domain text was measured, so nothing can be said about what was gained."
+
+
+def test_without_intervals_nothing_is_claimed(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "mol")
+    edit_summary(run, low=None, high=None)
+    headline, _ = judged(run)
+    assert headline.startswith("It is not clear that mol learned")
+
+
+def test_a_close_third_is_mentioned(tmp_path: Path) -> None:
+    replay = write_run(tmp_path / "replay", "replay", kl_chat=0.115)
+    _, notes = judged(write_run(tmp_path / "sft", "sft", kl_chat=0.4), replay, write_run(tmp_path / "mol"))
+    assert "replay cannot be told from mol on chat" in notes
+
+
+def test_titles_of_pictures_follow_the_numbers(tmp_path: Path) -> None:
+    data = collect(three_methods(tmp_path / "good"))
+    domain, chat = data.role("domain")[0], data.role("chat")[0]
+    assert gained_finding(data, domain) == "All 3 runs predict unseen domain text better than the base"
+    assert kept_finding(data, chat) == "mol stays closer to the base than the others on chat"
+    data = collect([write_run(tmp_path / "a", "sft", domain=1.04), write_run(tmp_path / "b", "mol", domain=1.04)])
+    assert gained_finding(data, domain) == "No run clearly predicts unseen domain text better than the base"
+    assert kept_finding(data, chat) == "How far did each run move from the base on chat?"
+
+
+def test_doing_little_does_not_win(tmp_path: Path) -> None:
+    sft = write_run(tmp_path / "sft", "sft", domain=0.80, kl_chat=0.4)
+    shy = write_run(tmp_path / "shy", "lwf", domain=0.95, kl_chat=0.05)
+    headline, notes = judged(sft, shy, write_run(tmp_path / "mol"))
+    assert headline.startswith("mol learned the domain")
+    assert "73 % less from the base on chat than sft" in headline
+    assert "lwf moved less on chat (KL 0.050), and learned less (−9.5 %)." in notes
