@@ -127,6 +127,20 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
     return Mixture(shares, trained, total_steps(budget, epoch_tokens), expected)
 
 
+def build_loader(
+    config: RunConfig, corpora: Corpora, objective: Objective, mixture: Mixture, pad_id: int | None
+) -> Loader:
+    """The stream of micro-batches, at its beginning."""
+    return Loader(
+        Mixer({name: _packed(config, corpora, objective, name) for name in mixture.shares}, mixture.shares),
+        config.budget.count,
+        config.budget.batch_tokens,
+        config.training.micro_batch_size,
+        objective.needs_reference,
+        pad_id if pad_id is not None else 0,
+    )
+
+
 def _packed(config: RunConfig, corpora: Corpora, objective: Objective, name: str) -> PackedSource:
     corpus = corpora.sources[name]
     return PackedSource(
@@ -197,16 +211,7 @@ def build_training(
     objective = build_objective(config, plan, corpora, references)
     mixture = mix(config, corpora, objective)
     objective.expected = tuple(mixture.expected)
-    mixer = Mixer({name: _packed(config, corpora, objective, name) for name in mixture.shares}, mixture.shares)
-    pad_id = model.tokenizer.pad_token_id
-    loader = Loader(
-        mixer,
-        config.budget.count,
-        config.budget.batch_tokens,
-        config.training.micro_batch_size,
-        objective.needs_reference,
-        pad_id if pad_id is not None else 0,
-    )
+    loader = build_loader(config, corpora, objective, mixture, model.tokenizer.pad_token_id)
     weights = Weights(model.trainable())
     chain = Chain([*plan.transforms, ClipNorm(config.optimizer.max_grad_norm)], weights.masters)
     optimizer = torch.optim.AdamW(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -164,6 +164,11 @@ class Plan:
 
 
 class Method(Protocol):
-    """An anti-forgetting method: its fields are its hyper-parameters, ``plan`` what it contributes."""
+    """An anti-forgetting method: its fields are its hyper-parameters, ``plan`` what it contributes.
+
+    ``neutral`` is a setting at which the method is bitwise another one, ``({"weight": 0}, "sft")``, or None.
+    """
+
+    neutral: ClassVar[tuple[Mapping[str, Any], str] | None]
 
     def plan(self, context: PlanContext) -> Plan: ...

@@ -94,8 +94,8 @@ def test_reasoning_cannot_be_learned_with_thinking_off() -> None:
         match="^"
         + re.escape(
             "a.jsonl:1: message 2 (assistant) is not found in what the model's chat template makes of this chat, so it "
-            "is unknown which tokens to learn. If it holds reasoning, set thinking: on or leave thinking out; "
-            "otherwise give the row as 'prompt' and 'completion' strings, already rendered."
+            "is unknown which tokens to learn. If it holds reasoning or tool calls, another setting of thinking may "
+            "fit; otherwise give the row as 'prompt' and 'completion' strings, already rendered."
         )
         + "$",
     ):
@@ -111,6 +111,60 @@ def test_tool_calls_are_what_the_model_said() -> None:
     assert spans[1] == "let me\n<tool_call>\nadd\n</tool_call><|im_end|>"
     assert spans[2] == "2"
     assert spans[3] == "two<|im_end|>"
+
+
+INLINE_TOOLS = (
+    "{% for m in messages %}{% if m.role == 'tool' %}<result>{{ m.content }}</result>{% else %}"
+    "{% if loop.index0 == 0 or messages[loop.index0 - 1].role != 'tool' %}<|im_start|>{{ m.role }}\n{% endif %}"
+    "{{ m.content }}{% if m.tool_calls %}<call>{% else %}<|im_end|>{% endif %}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_a_tool_answer_inside_the_turn_is_never_taken_for_the_model() -> None:
+    document = chat(("user", "1+1"), Part("assistant", "let me", extra=CALLS), ("tool", "2"), ("assistant", "two"))
+    assert (
+        "let me<call><result>2</result>two<|im_end|>" in render(document, pico_tokenizer(INLINE_TOOLS), wanted=[]).text
+    )
+    for wanted in ([1], [1, 3]):
+        with pytest.raises(DataError, match=r"^a\.jsonl:1: message 2 \(assistant\) is not found"):
+            found(document, INLINE_TOOLS, wanted=wanted)
+    assert found(document, INLINE_TOOLS, wanted=[2, 3]) == {2: "2", 3: "two<|im_end|>"}
+
+
+def test_messages_that_cannot_be_told_apart_are_refused() -> None:
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | replace('~', '') }}{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% else %}<|im_end|>{% endif %}"
+    )
+    assert found(chat(("user", "q"), ("assistant", "a~b")), template) == {0: "q", 1: "ab<|im_end|>"}
+    with pytest.raises(DataError, match=r"^a\.jsonl:1: message 2 \(assistant\) is not found"):
+        found(chat(("user", "q"), ("assistant", "a~b"), ("assistant", "c~d")), template)
+
+
+def test_a_template_that_prints_only_the_tool_call() -> None:
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{% if m.tool_calls %}{{ m.tool_calls[0].function.name }}{% else %}{{ m.content }}{% endif %}<|im_end|>"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    document = chat(("user", "1+1"), Part("assistant", "Hm", extra=CALLS), ("tool", "2"), ("assistant", "two"))
+    assert found(document, template, wanted=[1, 3]) == {1: "add<|im_end|>", 3: "two<|im_end|>"}
+
+
+# DeepSeek R1 distills open the think block in the generation prompt and print no reasoning at all.
+FORGETFUL = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content.split('</think>')[-1] | trim }}<|im_end|>"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
+
+
+def test_reasoning_may_be_missing_from_earlier_turns_but_not_from_the_last() -> None:
+    thought = ("assistant", "<think>\nwhy\n</think>\n\nanswer")
+    document = chat(("user", "q"), thought, ("user", "r"), ("assistant", "other"))
+    assert found(document, FORGETFUL, wanted=[1, 3]) == {1: "answer<|im_end|>", 3: "other<|im_end|>"}
+    with pytest.raises(DataError, match=r"^a\.jsonl:1: message 2 \(assistant\) is not found"):
+        found(chat(("user", "q"), thought), FORGETFUL)
 
 
 def test_keys_the_template_does_not_print_change_nothing() -> None:
@@ -132,7 +186,7 @@ def test_a_thinking_template_without_special_tokens() -> None:
 def test_a_template_that_swallows_the_answer_is_refused() -> None:
     template = "{% for m in messages %}{{ m.role }}: {{ m.content | upper }}<|im_end|>{% endfor %}"
     with pytest.raises(DataError, match=r"^a\.jsonl:1: message 2 \(assistant\) is not found"):
-        found(chat(("user", "ASK"), ("assistant", "quiet")), template)
+        found(chat(("user", "ASK"), ("assistant", "quiet")), template, wanted=[1])
     doubled = "{% for m in messages %}{{ m.content }}{{ m.content }}<|im_end|>{% endfor %}"
     with pytest.raises(DataError, match=r"^a\.jsonl:1: message 1 \(user\) is not found"):
         found(chat(("user", "twice")), doubled)

@@ -1,12 +1,12 @@
 """A chat is rendered by the tokenizer's own template, and every message is found again in the result.
 
-Three ways, from exact to tolerant; a chat that none of them explains is refused, never guessed at:
+Two ways; a chat that neither explains is refused, never guessed at:
 
-1. render once with the contents and once with unique marks in their place; the literal pieces between
-   the marks, filled with the contents, must rebuild the rendering (one mark at a time if not all at once);
-2. for assistant messages that the template takes apart (``<think>`` blocks, tool calls): what was
+1. Render once with the contents and once with unique marks in their place; the literal pieces between
+   the marks, filled with the contents, must rebuild the rendering (one mark at a time if not all at once).
+2. For assistant messages that the template takes apart (``<think>`` blocks, tool calls): what was
    generated starts where the rendering of the messages before it, with the generation prompt, ends,
-   and stops at the end-of-turn token.
+   and stops at the end-of-turn token, which must come before the next message.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal
 
 from jinja2 import TemplateError
@@ -112,24 +113,11 @@ class ChatTemplate:
             text = self._text(messages, thinking)
         except _FAILURES as error:
             raise DataError(f"{document.where}: the model's chat template refuses this chat: {error}.") from None
-        marks = {i: f"acclimate-{document.fingerprint[:16]}-{i}-mark" for i in range(len(messages))}
-        together = self._contents(messages, text, marks, thinking)
-        spans = []
-        for i in range(len(messages)) if wanted is None else wanted:
-            found = together.get(i) or self._contents(messages, text, {i: marks[i]}, thinking).get(i)
-            if messages[i]["role"] == "assistant":
-                if found is None or self._generates_more(messages, i, text, thinking):
-                    found = self._generated(messages, i, text, thinking)
-                else:
-                    found = (found[0], self._after_turn(text, found[1]))
-            if found is None:
-                raise DataError(
-                    f"{document.where}: message {i + 1} ({messages[i]['role']}) is not found in what the model's chat "
-                    "template makes of this chat, so it is unknown which tokens to learn. If it holds reasoning, "
-                    "set thinking: on or leave thinking out; otherwise give the row as 'prompt' and 'completion' "
-                    "strings, already rendered."
-                )
-            spans.append(Span(*found, i))
+        search = _Search(self, document, messages, text, thinking)
+        spans = [Span(*search.message(i), i) for i in (range(len(messages)) if wanted is None else wanted)]
+        for one, two in pairwise(sorted(spans, key=lambda span: span.start)):
+            if one.end > two.start:
+                raise search.not_found(one.part_index)
         return Rendered(text, tuple(spans))
 
     def _text(self, messages: list[Message], thinking: Thinking | None, generation_prompt: bool = False) -> str:
@@ -140,18 +128,70 @@ class ChatTemplate:
             )
         )
 
-    def _try(self, messages: list[Message], thinking: Thinking | None, generation_prompt: bool = False) -> str | None:
+    def attempt(
+        self, messages: list[Message], thinking: Thinking | None, generation_prompt: bool = False
+    ) -> str | None:
         """None when the template refuses; a changed or shortened chat may break rules the whole one keeps."""
         try:
             return self._text(messages, thinking, generation_prompt)
         except _FAILURES:
             return None
 
-    def _contents(
-        self, messages: list[Message], text: str, marks: Mapping[int, str], thinking: Thinking | None
-    ) -> dict[int, tuple[int, int]]:
+    @cached_property
+    def turn_end(self) -> str | None:
+        """The special token that the template puts after an assistant's content."""
+        probe = self.attempt([_message("user", "acclimate-question"), _message("assistant", "acclimate-answer")], None)
+        _, answer, rest = (probe or "").partition("acclimate-answer")
+        return rest[: self.after_turn(rest, 0)].lstrip(" ") or None if answer else None
+
+    def after_turn(self, text: str, end: int) -> int:
+        """Position after the special token at ``end``; some templates put one blank before it."""
+        start = end + 1 if text.startswith(" ", end) else end
+        return next((start + len(token) for token in self.specials if text.startswith(token, start)), end)
+
+
+class _Search:
+    """Finds the messages of one chat in its rendering."""
+
+    def __init__(
+        self, template: ChatTemplate, document: Document, messages: list[Message], text: str, thinking: Thinking | None
+    ) -> None:
+        self.template, self.document, self.messages, self.text = template, document, messages, text
+        self.thinking = thinking
+        self.marks = {i: f"acclimate-{document.fingerprint[:16]}-{i}-mark" for i in range(len(messages))}
+        self.last_answer = max((i for i, m in enumerate(messages) if m["role"] == "assistant"), default=-1)
+        self.together = self._contents(self.marks)
+
+    def message(self, i: int) -> tuple[int, int]:
+        """What the model would have to produce of message ``i``."""
+        found = self._content(i)
+        if self.messages[i]["role"] == "assistant":
+            if found is None or self._prints_more(i):
+                found = self._generated(i)
+            else:
+                found = (found[0], self.template.after_turn(self.text, found[1]))
+        if found is None:
+            raise self.not_found(i)
+        return found
+
+    def not_found(self, i: int) -> DataError:
+        role = self.messages[i]["role"]
+        return DataError(
+            f"{self.document.where}: message {i + 1} ({role}) is not found in what the model's chat "
+            "template makes of this chat, so it is unknown which tokens to learn. If it holds reasoning or tool calls, "
+            "another setting of thinking may fit; otherwise give the row as 'prompt' and 'completion' strings, "
+            "already rendered."
+        )
+
+    def _content(self, i: int) -> tuple[int, int] | None:
+        return self.together.get(i) or self._contents({i: self.marks[i]}).get(i)
+
+    def _contents(self, marks: Mapping[int, str]) -> dict[int, tuple[int, int]]:
         """Characters of each marked message's content; empty when literal pieces and contents do not rebuild text."""
-        marked = self._try([m | {"content": marks[i]} if i in marks else m for i, m in enumerate(messages)], thinking)
+        text = self.text
+        marked = self.template.attempt(
+            [m | {"content": marks[i]} if i in marks else m for i, m in enumerate(self.messages)], self.thinking
+        )
         if marked is None or any(marked.count(mark) > 1 for mark in marks.values()):
             return {}
         order = sorted((marked.index(mark), i) for i, mark in marks.items() if mark in marked)
@@ -162,52 +202,59 @@ class ChatTemplate:
         for (start, i), (following, _) in zip(order, [*order[1:], (len(marked), -1)], strict=True):
             at += start - read
             read = start + len(marks[i])
-            content, literal = messages[i]["content"], marked[read:following]
-            trimmed = (content, content.strip(), content.lstrip(), content.rstrip())
-            fitting = [c for c in trimmed if text.startswith(c + literal, at)]
+            literal = marked[read:following]
+            fitting = [printed for printed in self._printed(i) if text.startswith(printed + literal, at)]
             if not fitting:
                 return {}
             spans[i] = (at, at + len(fitting[0]))
             at = spans[i][1]
         return spans if text[at:] == marked[read:] else {}
 
-    def _generates_more(self, messages: list[Message], i: int, text: str, thinking: Thinking | None) -> bool:
-        """Whether the template prints something of the message besides its content, such as tool calls."""
-        if messages[i].keys() <= {"role", "content", "name"}:
-            return False
-        bare = _message(messages[i]["role"], messages[i]["content"])
-        return self._try([*messages[:i], bare, *messages[i + 1 :]], thinking) != text
+    def _printed(self, i: int) -> tuple[str, ...]:
+        """Forms in which templates print a content: as it is, trimmed, and in earlier turns without its reasoning.
 
-    def _generated(
-        self, messages: list[Message], i: int, text: str, thinking: Thinking | None
-    ) -> tuple[int, int] | None:
+        Reasoning missing from the last answer is not accepted: the model would unlearn to think.
+        """
+        content = self.messages[i]["content"]
+        forms = (content, content.strip(), content.lstrip(), content.rstrip())
+        answer = content.rpartition("</think>")[2]
+        return (*forms, answer, answer.strip(), answer.lstrip()) if i < self.last_answer else forms
+
+    def _prints_more(self, i: int) -> bool:
+        """Whether the template prints something of the message besides its content, such as tool calls."""
+        message = self.messages[i]
+        if message.keys() <= {"role", "content", "name"}:
+            return False
+        bare = [*self.messages[:i], _message(message["role"], message["content"]), *self.messages[i + 1 :]]
+        return self.template.attempt(bare, self.thinking) != self.text
+
+    def _generated(self, i: int) -> tuple[int, int] | None:
         """From the end of the generation prompt to the end of the turn."""
-        before = self._try(messages[:i], thinking, generation_prompt=True)
-        if before is None or not text.startswith(before):
+        before = self.template.attempt(self.messages[:i], self.thinking, generation_prompt=True)
+        if before is None or not self.text.startswith(before):
             return None
-        if self._turn_end is not None:
-            stop = text.find(self._turn_end, len(before))
-            end = stop + len(self._turn_end)
+        start = len(before)
+        if self.template.turn_end is not None:
+            stop = self.text.find(self.template.turn_end, start)
+            end = stop + len(self.template.turn_end)
         else:
-            whole = self._try(messages[: i + 1], thinking)
-            if whole is None or not text.startswith(whole):
+            whole = self.template.attempt(self.messages[: i + 1], self.thinking)
+            if whole is None or not self.text.startswith(whole):
                 return None
             stop = end = len(whole.rstrip())
-        # The last word of the content must be there; a template that drops it is not understood.
-        last = (WORD.findall(messages[i]["content"]) or [""])[-1]
-        return (len(before), end) if stop >= len(before) and last in text[len(before) : stop] else None
+        if stop < start or not self._ends_before_next(i, end):
+            return None
+        # The last word of a content must be there: a template that changes it is not understood.
+        last = (WORD.findall(self.messages[i]["content"]) or [""])[-1]
+        return (start, end) if last in self.text[start:stop] or self._prints_more(i) else None
 
-    @cached_property
-    def _turn_end(self) -> str | None:
-        """The special token that the template puts after an assistant's content."""
-        probe = self._try([_message("user", "acclimate-question"), _message("assistant", "acclimate-answer")], None)
-        _, answer, rest = (probe or "").partition("acclimate-answer")
-        return rest[: self._after_turn(rest, 0)].lstrip(" ") or None if answer else None
-
-    def _after_turn(self, text: str, end: int) -> int:
-        """Position after the special token at ``end``; some templates put one blank before it."""
-        start = end + 1 if text.startswith(" ", end) else end
-        return next((start + len(token) for token in self.specials if text.startswith(token, start)), end)
+    def _ends_before_next(self, i: int, end: int) -> bool:
+        """Some templates print a tool's answer inside the turn that called it; that is not the model's."""
+        if i + 1 == len(self.messages):
+            return True
+        following = self._content(i + 1)
+        # A following assistant that is not found has its own start checked against this end.
+        return self.messages[i + 1]["role"] == "assistant" if following is None else end <= following[0]
 
 
 _FAILURES = (TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError)

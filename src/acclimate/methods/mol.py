@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -31,6 +31,8 @@ class MoL:
     Reference: "MoL" (Mixture of Losses), 2025, arXiv 2505.12043; loss as restated by the same group in
     arXiv 2509.06650. Their full text was not available to us: this is a reconstruction.
     """
+
+    neutral: ClassVar[tuple[dict[str, Any], str] | None] = ({"kl_weight": 0.0}, "sft")
 
     direction: Literal["reverse", "forward", "js"] = Field("reverse", description="of the divergence to the base")
     kl_weight: float = Field(1.0, ge=0, description="weight of the KL term; 0 is sft on the domain, step for step")

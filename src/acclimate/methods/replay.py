@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from pydantic.dataclasses import dataclass
 
 from acclimate.methods.fields import STRICT
@@ -22,6 +24,8 @@ class Replay:
     Reference: the common baseline; Ibrahim et al., "Simple and Scalable Strategies to Continually Pre-train Large
     Language Models", 2024, arXiv 2403.08763 [unverified].
     """
+
+    neutral: ClassVar[tuple[dict[str, Any], str] | None] = None
 
     def plan(self, context: PlanContext) -> Plan:
         return Plan(terms=(RoutedTerm("cross_entropy", CrossEntropy(), ("domain", "general")),))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from pydantic.dataclasses import dataclass
 
 from acclimate.methods.fields import STRICT
@@ -20,6 +22,8 @@ class Sft:
 
     Reference: the common baseline; Gururangan et al., "Don't Stop Pretraining", 2020, arXiv 2004.10964.
     """
+
+    neutral: ClassVar[tuple[dict[str, Any], str] | None] = None
 
     def plan(self, context: PlanContext) -> Plan:
         return Plan(terms=(RoutedTerm("cross_entropy", CrossEntropy(), ("domain",)),))

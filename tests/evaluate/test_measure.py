@@ -1,0 +1,78 @@
+"""Sums by document equal a naive full-logits computation; intervals cover."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from acclimate.evaluate.bootstrap import ratio_interval
+from acclimate.evaluate.measure import measure
+from acclimate.evaluate.summary import bits_per_byte, records
+from acclimate.model.causal import CausalModel
+from acclimate.model.reference import FrozenCopy
+from acclimate.types import IGNORE, PAD_DOCUMENT
+from tests.fixtures.batches import packed
+from tests.fixtures.pico import pico_model, pico_tokenizer
+
+
+def test_scores_equal_full_logits() -> None:
+    model = CausalModel(pico_model(seed=1, dtype=torch.float64), pico_tokenizer())
+    base = FrozenCopy(CausalModel(pico_model(seed=2, dtype=torch.float64), pico_tokenizer()))
+    batch = packed([[(4, 9, 0), (7, 300, 0)], [(5, 280, 0)], [(9, 31, 1)]], ignored=0.1)
+    special = [int(batch.labels[0, 12])] if batch.labels[0, 12] != IGNORE else [int(batch.labels[0, 13])]
+    sizes = torch.randint(1, 4, batch.labels.shape)
+    tuned, before = measure(model, base, [(batch, sizes)], special)
+    assert before is not None
+    p = model.network(input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False).logits.log_softmax(-1)
+    q = base.model.network(input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False).logits.log_softmax(-1)
+    assert tuned.document.tolist() == [4, 5, 7, 9]
+    for row, document in enumerate(tuned.document.tolist()):
+        here = (batch.document == document) & (batch.labels != IGNORE)
+        text = here & ~torch.isin(batch.labels, torch.tensor(special))
+        label = batch.labels.clamp_min(0)[..., None]
+        expected = {
+            "nats": -p.gather(-1, label)[..., 0][text].sum(),
+            "bytes": sizes[text].sum(),
+            "tokens": here.sum(),
+            "kl_base_tuned": (q.exp() * (q - p)).sum(-1)[here].sum(),
+            "kl_tuned_base": (p.exp() * (p - q)).sum(-1)[here].sum(),
+            "agree": (p.argmax(-1) == q.argmax(-1))[here].sum(),
+        }
+        for name, value in expected.items():
+            assert getattr(tuned, name)[row] == pytest.approx(value.item(), rel=1e-10), name
+        assert before.nats[row] == pytest.approx(-q.gather(-1, label)[..., 0][text].sum().item(), rel=1e-10)
+    assert (tuned.agree < tuned.tokens).all()
+    assert PAD_DOCUMENT not in tuned.document
+    total = sum(-p.gather(-1, label)[..., 0][(batch.labels != IGNORE) & ~torch.isin(batch.labels, torch.tensor(special))])
+    assert bits_per_byte(tuned) == pytest.approx(total.item() / math.log(2) / tuned.bytes.sum())
+
+
+def test_a_model_has_no_drift_from_itself() -> None:
+    model = CausalModel(pico_model(dtype=torch.bfloat16), pico_tokenizer())
+    batches = [(packed([[(0, 40, 0)], [(1, 23, 0)]]), torch.ones(2, 40))]
+    tuned, before = measure(model, FrozenCopy.of(model), batches, [])
+    assert before is not None
+    assert tuned.kl_base_tuned is not None
+    assert tuned.agree is not None
+    assert tuned.kl_base_tuned.tolist() == tuned.kl_tuned_base.tolist() == [0, 0]
+    assert tuned.agree.tolist() == tuned.tokens.tolist()
+    assert tuned.nats.tolist() == before.nats.tolist()
+    found = {r["metric"]: r for r in records(tuned, run="x", seed=0, set_name="s", role="chat")}
+    assert set(found) == {"bits_per_byte", "kl_base_tuned", "kl_tuned_base", "top1_agreement"}
+    assert found["top1_agreement"]["value"] == found["top1_agreement"]["low"] == 1.0
+
+
+def test_interval_covers_the_truth_as_often_as_it_says() -> None:
+    """Ratio of means 3 over documents of random length: 95 % intervals hold it in about 95 % of samples."""
+    random = np.random.default_rng(0)
+    hits = 0
+    for trial in range(300):
+        lengths = random.integers(20, 200, 60)
+        sums = random.gamma(2.0, 1.5, 60) * lengths  # mean 3 a token, by document
+        value, low, high = ratio_interval(sums, lengths, seed=trial)
+        assert low <= value <= high
+        hits += low <= 3.0 <= high
+    assert 0.90 <= hits / 300 <= 0.98

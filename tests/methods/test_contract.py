@@ -1,0 +1,157 @@
+"""What every registered method must pass; nothing here names a method but through the registry."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from acclimate.build import build_training, load_model, resolve
+from acclimate.catalogue import describe
+from acclimate.config import dump_config, load_config
+from acclimate.data.corpus import load_corpora
+from acclimate.errors import ConfigError
+from acclimate.model.load import load_tokenizer
+from acclimate.plan import build_plan
+from acclimate.registry import METHODS
+from acclimate.run import train
+from acclimate.train.training import Training
+from acclimate.types import PlanContext
+from tests.fixtures.runs import config
+
+ROOT = Path(__file__).parents[2]
+LORA = {"rank": 4}
+
+
+def built(settings: Any, dtype: torch.dtype = torch.float64) -> Training:
+    settings, device = resolve(settings)
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    corpora = load_corpora(settings, load_tokenizer(settings.model))
+    model = load_model(settings, device)
+    model.network.to(dtype)
+    return build_training(settings, model, corpora, Console(quiet=True))[0]
+
+
+def step_gradient(training: Training) -> dict[str, Tensor]:
+    """The gradient that reaches the optimizer in the second step, where references and penalties are not zero."""
+    training.model.network.train()
+    for step in range(2):
+        batches = training.data.next_step()
+        counts = training.objective.count(batches)
+        for batch in batches:
+            loss, _ = training.objective(training.model(batch), training.model.head, batch, counts)
+            loss.backward()
+            training.weights.accumulate()
+        training.gradients.update(training.weights.gradients, step)
+        if step == 0:
+            with torch.no_grad():
+                for name, master in training.weights.masters.items():
+                    master -= 0.01 * training.weights.gradients[name]
+            training.weights.publish()
+    return {name: gradient.clone() for name, gradient in training.weights.gradients.items()}
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("name", METHODS)
+def test_accumulation_leaves_the_gradient_unchanged(
+    name: str, lora: dict[str, int] | None, pico_folder: Path, corpora: Path, tmp_path: Path
+) -> None:
+    found, layouts = [], []
+    for size in (1, 8):
+        training = built(
+            config(
+                pico_folder, corpora, tmp_path, name=f"b{size}", method=name, lora=lora,
+                training={"micro_batch_size": size}, budget={"batch_tokens": 400}, optimizer={"max_grad_norm": None},
+            )
+        )  # fmt: skip
+        state = training.data.state_dict()
+        layouts.append(len(training.data.next_step()))
+        training.data.load_state_dict(state)
+        found.append(step_gradient(training))
+    assert layouts[0] > layouts[1]
+    assert max(g.abs().max() for g in found[0].values()) > 1e-3
+    for parameter, gradient in found[0].items():
+        torch.testing.assert_close(found[1][parameter], gradient, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.neutral is not None])
+def test_neutral_setting_is_bitwise_the_baseline(
+    name: str, lora: dict[str, int] | None, pico_folder: Path, corpora: Path, tmp_path: Path
+) -> None:
+    assert METHODS[name].neutral is not None
+    setting, baseline = METHODS[name].neutral
+    weights = []
+    for run, method in (("neutral", {"name": name, **setting}), ("baseline", baseline), ("default", name)):
+        result = train(config(pico_folder, corpora, tmp_path, name=run, method=method, lora=lora))
+        (path,) = (result.run_dir / "model").glob("*.safetensors")
+        weights.append(path.read_bytes())
+    assert weights[0] == weights[1]
+    assert weights[2] != weights[1]  # and at its default it does something
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_runs_in_bfloat16_with_finite_metrics(name: str, pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    settings = config(pico_folder, corpora, tmp_path, method=name, model={"dtype": "bfloat16"})
+    result = train(settings)
+    for line in (result.run_dir / "metrics.jsonl").read_text().splitlines():
+        for key, value in json.loads(line).items():
+            assert math.isfinite(value), key
+            known = r"step|loss(/.+/.+)?|penalty/.+|gradient_norm|learning_rate|tokens_per_second|trained_tokens/.+|epochs/.+"
+            assert re.fullmatch(known, key), f"{key} has no unit that docs/glossary.md knows"
+    assert {r["run"] for r in result.summary} == {"base", name}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_parameters_outside_the_adapter_are_untouched(name: str, pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    from acclimate.train.loop import run_loop
+
+    training = built(config(pico_folder, corpora, tmp_path, method=name, lora=LORA), torch.float32)
+    before = {n: p.detach().clone() for n, p in training.model.network.named_parameters()}
+    run_loop(training)
+    changed = {n for n, p in training.model.network.named_parameters() if not torch.equal(p, before[n])}
+    assert changed
+    assert changed <= set(training.weights.masters)
+    assert all("lora_" in n for n in changed)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_configuration_round_trip_and_unknown_keys(name: str, pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    settings = {f.name: getattr(f.default, "default", f.default) for f in fields(METHODS[name])}  # type: ignore[arg-type]
+    first = config(pico_folder, corpora, tmp_path, method={"name": name, **settings})
+    (tmp_path / "c.yaml").write_text(dump_config(first))
+    assert load_config(tmp_path / "c.yaml") == first
+    context = PlanContext(full_tuning=True)
+    assert build_plan(first, context).terms == build_plan(config(pico_folder, corpora, tmp_path, method=name), context).terms
+    for key in settings:
+        wrong = config(pico_folder, corpora, tmp_path, method={"name": name, key[:-1]: 1})
+        with pytest.raises(ConfigError, match=rf"^method: {key[:-1]}: there is no such key. Did you mean '{key}'\?$"):
+            build_plan(wrong, context)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_documented(name: str) -> None:
+    described = describe(METHODS[name])
+    assert all(described.values()), described
+    assert re.search(r"arXiv \d{4}\.\d{4,5}", described["reference"])
+    rows = (ROOT / "docs" / "methods.md").read_text().splitlines()
+    (row,) = [row for row in rows if row.startswith(f"| [{name}]")]
+    assert f"src/acclimate/methods/{name}.py" in row
+    assert (ROOT / "src" / "acclimate" / "methods" / f"{name}.py").is_file()
+
+
+def test_methods_compose_and_clash(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    context = PlanContext(full_tuning=True)
+    both = build_plan(config(pico_folder, corpora, tmp_path, method=["mol", {"name": "l2", "weight": 0.5}]), context)
+    assert [(t.name, t.routes) for t in both.terms] == [("cross_entropy", ("domain",)), ("reverse_kl", ("general",))]
+    assert len(both.transforms) == 1
+    with pytest.raises(ConfigError, match="these do not compose, use one of them"):
+        build_plan(config(pico_folder, corpora, tmp_path, method=["mol", "replay"]), context)

@@ -1,0 +1,97 @@
+"""The table of rooms in docs/architecture.md, held true over the import statements."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[1] / "src" / "acclimate"
+FREE = {"types", "errors", "explain", "digest", "config"}
+"""Leaves that every room may use."""
+
+ALLOWED: dict[str, set[str]] = {
+    "types": set(),
+    "errors": set(),
+    "digest": set(),
+    "explain": {"errors"},
+    "config": {"errors", "explain"},
+    "data": set(),
+    "model": set(),
+    "objective": {"model"},
+    "gradient": set(),
+    "methods": {"objective", "gradient"},
+    "registry": {"methods", "objective"},
+    "plan": {"registry"},
+    "evaluate": {"data", "model", "objective"},
+    "train": {"data", "model", "objective", "gradient", "evaluate"},
+    "report": {"evaluate"},
+    "provenance": {""},
+    "template": set(),
+    "catalogue": {"registry"},
+    "build": {"data", "model", "objective", "gradient", "evaluate", "train", "plan"},
+    "preflight": {"build", "data", "model", "plan"},
+    "run": {"build", "data", "model", "evaluate", "train", "plan", "preflight", "provenance", "report"},
+    "demo": {"evaluate", "model", "provenance", "report", "run"},
+    "cli": {"", "report", "run", "demo", "preflight", "template", "catalogue"},
+    "__main__": {"cli"},
+    "": set(),
+}  # fmt: skip
+
+
+def room(path: Path) -> str:
+    first = path.relative_to(SOURCE).parts[0]
+    return "" if first == "__init__.py" else first.removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            names = [node.module] if node.module != "acclimate" else [f"acclimate.{alias.name}" for alias in node.names]
+        for name in names:
+            if name == "acclimate" or name.startswith("acclimate."):
+                part = (name.split(".") + [""])[1]
+                found.add("" if part.startswith("__") else part)
+    return found
+
+
+def test_rooms_import_only_what_the_table_allows() -> None:
+    seen = set()
+    for path in SOURCE.rglob("*.py"):
+        here = room(path)
+        assert here in ALLOWED, f"{path.relative_to(SOURCE)} is in a room that the table does not know"
+        for target in imports(path) - {here} - FREE:
+            assert target in ALLOWED[here], f"{path.relative_to(SOURCE)} imports {target or 'the package'}"
+            seen.add((here, target))
+    assert {(a, b) for a, targets in ALLOWED.items() for b in targets if b not in FREE} == seen, "an arrow is gone"
+
+
+def test_the_loop_knows_no_method_term_or_transform() -> None:
+    for node in ast.walk(ast.parse((SOURCE / "train" / "loop.py").read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            assert not re.match(r"acclimate\.(methods|objective|gradient|registry)", node.module)
+
+
+def test_torch_is_not_imported_where_files_are_enough() -> None:
+    for name in ("config", "explain", "errors", "template", "cli"):
+        tree = ast.parse((SOURCE / f"{name}.py").read_text())
+        top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        assert not any("torch" in ast.dump(node) or "transformers" in ast.dump(node) for node in top)
+    for path in (SOURCE / "report").rglob("*.py"):
+        assert "import torch" not in path.read_text()
+
+
+def test_file_sizes_and_names() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in SOURCE.rglob("*.py")}
+    assert not {str(path): n for path, n in lengths.items() if n > 350}
+    assert sorted(lengths.values())[len(lengths) // 2] <= 130
+    assert not [path for path in lengths if re.search(r"utils|common|helpers|misc|manager", path.name)]
+    assert len((SOURCE / "types.py").read_text().splitlines()) <= 200
+
+
+def test_no_unfinished_code() -> None:
+    for path in SOURCE.rglob("*.py"):
+        assert not re.search(r"NotImplementedError|TODO|FIXME|XXX", path.read_text()), path

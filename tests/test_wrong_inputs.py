@@ -1,0 +1,205 @@
+"""Wrong inputs and the exact sentence each gets, through the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from acclimate.cli import main
+from tests.fixtures.pico import save_pico
+from tests.fixtures.runs import settings
+
+Edit = Callable[[dict[str, Any], Path], None]
+
+
+def put(path: str, value: Any) -> Edit:
+    def edit(data: dict[str, Any], folder: Path) -> None:
+        *parents, leaf = path.split(".")
+        for name in parents:
+            data = data.setdefault(name, {})
+        data[leaf] = value
+
+    return edit
+
+
+def drop(path: str) -> Edit:
+    def edit(data: dict[str, Any], folder: Path) -> None:
+        *parents, leaf = path.split(".")
+        for name in parents:
+            data = data[name]
+        del data[leaf]
+
+    return edit
+
+
+def domain_file(name: str, content: bytes | str) -> Edit:
+    def edit(data: dict[str, Any], folder: Path) -> None:
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        data["sources"]["domain"]["path"] = str(folder / name)
+
+    return edit
+
+
+def both(*edits: Edit) -> Edit:
+    def edit(data: dict[str, Any], folder: Path) -> None:
+        for one in edits:
+            one(data, folder)
+
+    return edit
+
+
+GOOD = "".join(json.dumps({"text": f"A good line number {i}."}) + "\n" for i in range(12))
+
+# (edit, the sentence with {F} for the folder and {C} for the configuration file, exit code)
+TABLE: dict[str, tuple[Edit, str, int]] = {
+    "unknown section": (put("optimzer", {}), "{C}:46: optimzer: there is no such key. Did you mean 'optimizer'?", 3),
+    "unknown key": (
+        put("optimizer.learning_rat", 1),
+        "{C}:36: optimizer.learning_rat: there is no such key. Did you mean 'learning_rate'?", 3,
+    ),
+    "another trainer's name": (
+        put("training.per_device_train_batch_size", 4),
+        "{C}:42: training.per_device_train_batch_size: there is no such key. Here it is called 'training.micro_batch_size'.", 3,
+    ),
+    "key in the wrong section": (
+        put("model.rslora", True), "{C}:9: model.rslora: there is no such key. It belongs at 'lora.rslora'.", 3,
+    ),
+    "missing model": (drop("model"), "{C}: model: is required and missing.", 3),
+    "missing path": (
+        drop("sources.domain.path"),
+        "{C}:9: sources.domain.path: is required and missing. (file, folder or glob of .txt, .md, .jsonl; or a list of them)", 3,
+    ),
+    "no sources": (put("sources", {}), "{C}:8: sources: {{}} Dictionary should have at least 1 item after validation, not 0.", 3),
+    "wrong literal": (
+        put("schedule", {"type": "cosin"}),
+        "{C}:47: schedule.type: 'cosin' is not accepted; accepted: cosine, linear, constant or wsd. Did you mean 'cosine'?", 3,
+    ),
+    "share above 1": (
+        put("sources.domain.share", 50),
+        "{C}:11: sources.domain.share: 50 should be less than or equal to 1. "
+        "(part of all trained tokens; shares are normalised over used sources)", 3,
+    ),
+    "text for a number": (
+        put("optimizer.learning_rate", "fast"),
+        "{C}:35: optimizer.learning_rate: 'fast' should be a valid number, unable to parse string as a number.", 3,
+    ),
+    "two budgets": (
+        put("budget.tokens", 5), "{C}:30: budget: needs exactly one of tokens, steps or epochs, got tokens and steps.", 3,
+    ),
+    "budget counts nothing": (
+        put("budget.count", "domian"),
+        "{C}: budget.count is 'domian', which is no source; accepted: domain, general, chat or all. Did you mean 'domain'?", 3,
+    ),
+    "budget counts an unused source": (
+        both(put("method", "sft"), put("budget.count", "general")),
+        "budget.count: 'general' is not trained on by this method; count domain or all.", 3,
+    ),
+    "batch smaller than a row": (
+        put("budget.batch_tokens", 50),
+        "budget.batch_tokens is 50, but one packed row may hold 96 trained tokens; set it to at least "
+        "data.sequence_length (96), or shorten the rows.", 3,
+    ),
+    "unknown method": (put("method", "moll"), "method: there is no method 'moll'; accepted: sft, replay, mol or l2. Did you mean 'mol'?", 3),
+    "unknown method setting": (
+        put("method", {"name": "mol", "kl_wieght": 2}), "method: kl_wieght: there is no such key. Did you mean 'kl_weight'?", 3,
+    ),
+    "wrong method setting": (
+        put("method", {"name": "mol", "direction": "reversed"}),
+        "method: direction: 'reversed' is not accepted; accepted: reverse, forward or js. Did you mean 'reverse'?", 3,
+    ),
+    "negative weight": (
+        put("method", {"name": "l2", "weight": -1}),
+        "method: weight: -1 should be greater than or equal to 0. (of the squared distance; 0 is sft bitwise [ours: default])", 3,
+    ),
+    "clashing methods": (
+        put("method", ["sft", "replay"]),
+        "method: 'replay' wants cross_entropy on domain or general, another method of the list wants it on domain; "
+        "these do not compose, use one of them.", 3,
+    ),
+    "route that no term looks at": (
+        put("sources.chat.route", "genral"),
+        "sources.chat: its route is 'genral', which no loss term of 'mol' looks at; give it route: domain or general, "
+        "or its own terms. Did you mean 'general'?", 3,
+    ),
+    "no general source": (
+        both(drop("sources.general"), drop("sources.chat")),
+        "method: 'mol' learns from route 'general', but no source has it; the sources are 'domain' (route domain). "
+        "Name a source 'general' or set its route: general.", 3,
+    ),
+    "unknown term": (
+        put("sources.general.terms", {"kl": 1.0}),
+        "sources.general.terms: there is no loss term 'kl'; accepted: cross_entropy, reverse_kl, forward_kl or js.", 3,
+    ),
+    "terms on a shared route": (
+        put("sources.general.terms", {"js": 1.0}),
+        "sources.general.terms: the route 'general' is shared with sources.chat; leave route out, so that the terms hold "
+        "for this source alone.", 3,
+    ),
+    "another version": (put("version", 2), "{C}:45: version: this file is of version 2; this acclimate reads version 1.", 3),
+    "bad name": (put("name", "a/b"), "{C}:1: name: 'a/b' String should match pattern", 3),
+    "best of nothing": (
+        put("training.final", "best"), "{C}:41: training: final: best needs eval_steps, which measures what best is.", 3,
+    ),
+    "missing data": (put("sources.domain.path", "no/such.jsonl"), "sources.domain.path: 'no/such.jsonl'", 1),
+    "bad json": (domain_file("bad.jsonl", GOOD + '{"text": "x"\n'), "{F}/bad.jsonl:13: ", 1),
+    "no known field": (domain_file("odd.jsonl", GOOD + '{"body": "x"}\n'), "{F}/odd.jsonl:13: ", 1),
+    "wrong type": (domain_file("type.jsonl", GOOD + '{"text": 5}\n'), "{F}/type.jsonl:13: ", 1),
+    "not utf-8": (domain_file("latin.txt", "caf\xe9".encode("latin-1")), "{F}/latin.txt: ", 1),
+    "unknown extension": (domain_file("data.parquet", b"PAR1"), "{F}/data.parquet", 1),
+    "everything held out": (put("sources.domain.heldout", 500), "sources.domain", 1),
+    "half a document": (put("sources.domain.heldout", 2.5), "sources.domain.heldout", 3),
+    "thinking without a template for it": (
+        put("sources.chat.thinking", "on"), "sources.chat.thinking", 3,
+    ),
+    "unknown chat role": (put("sources.chat.routes", {"asistant": "general"}), "sources.chat.routes", 3),
+    "shares leave nothing": (
+        both(put("sources.domain.share", 1.0), put("sources.general.share", 0.5), drop("sources.chat.share")),
+        "The given shares sum to 1.5, which leaves nothing for sources.chat.share; lower the given ones or give every "
+        "source a share.", 3,
+    ),
+    "missing model folder": (
+        put("model.path", "./no-model"),
+        "model.path: './no-model' is no model folder or .gguf file; give a folder written by save_pretrained, a .gguf file, "
+        "or a hub id such as 'HuggingFaceTB/SmolLM2-135M-Instruct'.", 1,
+    ),
+    "device that is not here": (put("model.device", "cuda:7"), "model.device: 'cuda:7' is not usable here", 1),
+    "lora target that matches nothing": (
+        put("lora", {"target_modules": ["qq"]}), "lora.target_modules: ['qq'] fits no part of this model", 1,
+    ),
+}  # fmt: skip
+
+
+def run_cli(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["acclimate", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    out, err = capsys.readouterr()
+    return int(caught.value.code or 0), out, err
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_wrong_input(
+    case: str, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    edit, sentence, code = TABLE[case]
+    data = settings(pico_folder, corpora, tmp_path / "runs")
+    edit(data, tmp_path)
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    found, _, err = run_cli(["validate", str(path)], monkeypatch, capsys)
+    expected = sentence.format(C=path, F=tmp_path)
+    assert err.startswith(f"Error: {expected}"), err
+    assert found == code
+    assert "Traceback" not in err
+    assert not list((tmp_path / "runs").glob("run*"))  # nothing was begun
+
+
+def test_the_table_is_long_enough() -> None:
+    assert len(TABLE) >= 25
