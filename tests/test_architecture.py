@@ -23,9 +23,9 @@ ALLOWED: dict[str, set[str]] = {
     "methods": {"objective", "gradient"},
     "registry": {"methods", "objective"},
     "plan": {"registry"},
-    "evaluate": {"data", "model", "objective"},
+    "evaluate": {"model", "objective"},
     "train": {"data", "model", "objective", "gradient", "evaluate"},
-    "report": {"evaluate"},
+    "report": set(),
     "provenance": {""},
     "template": set(),
     "catalogue": {"registry"},
@@ -52,7 +52,7 @@ def imports(path: Path) -> set[str]:
             names = [node.module] if node.module != "acclimate" else [f"acclimate.{alias.name}" for alias in node.names]
         for name in names:
             if name == "acclimate" or name.startswith("acclimate."):
-                part = (name.split(".") + [""])[1]
+                part = [*name.split("."), ""][1]
                 found.add("" if part.startswith("__") else part)
     return found
 

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 from rich.console import Console
 
@@ -18,7 +17,7 @@ from acclimate import __version__
 from acclimate.errors import AcclimateError, UsageError
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
-OK, RUNTIME_ERROR, USAGE_ERROR = 0, 1, 3
+RUNTIME_ERROR, CLICK_USAGE_ERROR, USAGE_ERROR = 1, 2, 3
 
 app = typer.Typer(
     name="acclimate",
@@ -161,14 +160,9 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        status = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        problems.print("Interrupted.")
-        sys.exit(RUNTIME_ERROR)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(USAGE_ERROR)
+        app()
+    except SystemExit as end:  # the CLI library exits with 2 on usage errors, which here will mean a failed gate
+        sys.exit(USAGE_ERROR if end.code == CLICK_USAGE_ERROR else end.code)
     except AcclimateError as error:
         problems.print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(USAGE_ERROR if isinstance(error, UsageError) else RUNTIME_ERROR)
-    sys.exit(status if isinstance(status, int) else OK)

@@ -169,6 +169,6 @@ class Method(Protocol):
     ``neutral`` is a setting at which the method is bitwise another one, ``({"weight": 0}, "sft")``, or None.
     """
 
-    neutral: ClassVar[tuple[Mapping[str, Any], str] | None]
+    neutral: ClassVar[tuple[dict[str, Any], str] | None]
 
     def plan(self, context: PlanContext) -> Plan: ...

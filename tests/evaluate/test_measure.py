@@ -26,8 +26,12 @@ def test_scores_equal_full_logits() -> None:
     sizes = torch.randint(1, 4, batch.labels.shape)
     tuned, before = measure(model, base, [(batch, sizes)], special)
     assert before is not None
-    p = model.network(input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False).logits.log_softmax(-1)
-    q = base.model.network(input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False).logits.log_softmax(-1)
+    p = model.network(input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False).logits.log_softmax(
+        -1
+    )
+    q = base.model.network(
+        input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False
+    ).logits.log_softmax(-1)
     assert tuned.document.tolist() == [4, 5, 7, 9]
     for row, document in enumerate(tuned.document.tolist()):
         here = (batch.document == document) & (batch.labels != IGNORE)
@@ -46,7 +50,9 @@ def test_scores_equal_full_logits() -> None:
         assert before.nats[row] == pytest.approx(-q.gather(-1, label)[..., 0][text].sum().item(), rel=1e-10)
     assert (tuned.agree < tuned.tokens).all()
     assert PAD_DOCUMENT not in tuned.document
-    total = sum(-p.gather(-1, label)[..., 0][(batch.labels != IGNORE) & ~torch.isin(batch.labels, torch.tensor(special))])
+    total = sum(
+        -p.gather(-1, label)[..., 0][(batch.labels != IGNORE) & ~torch.isin(batch.labels, torch.tensor(special))]
+    )
     assert bits_per_byte(tuned) == pytest.approx(total.item() / math.log(2) / tuned.bytes.sum())
 
 
