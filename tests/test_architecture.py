@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "preflight": {"build", "data", "model", "plan"},
     "run": {"build", "data", "model", "evaluate", "train", "plan", "preflight", "provenance", "report"},
     "demo": {"evaluate", "model", "provenance", "report", "run"},
+    "document": set(),
     "cli": {"", "report", "run", "demo", "preflight", "template", "catalogue"},
     "__main__": {"cli"},
     "": set(),

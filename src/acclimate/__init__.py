@@ -1,3 +1,7 @@
-"""Adapt a language model to a domain without losing what it already knew, and prove it."""
+"""Adapt a language model to a domain without losing what it already knew, and prove it.
+
+The Python API is what the verbs of the command line call: ``config.load_config``, ``preflight.validate``,
+``run.train``, ``run.evaluate_run``, ``run.export`` and ``report.write_report``.
+"""
 
 __version__ = "0.1.0"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -18,7 +18,6 @@ from acclimate.explain import explain
 
 FORMAT_VERSION = 1
 
-Share = Annotated[float, Field(gt=0, le=1)]
 TextFormat = Literal["auto", "text", "messages", "prompt_completion"]
 
 
@@ -53,7 +52,9 @@ class SourceSection(Section):
     """One corpus."""
 
     path: str | list[str] = Field(description="file, folder or glob of .txt, .md, .jsonl; or a list of them")
-    share: Share | None = Field(None, description="part of all trained tokens; shares are normalised over used sources")
+    share: float | None = Field(
+        None, gt=0, le=1, description="part of all trained tokens; shares are normalised over used sources"
+    )
     route: str | None = Field(None, description="whose loss terms its tokens get; default: the source's own name")
     terms: dict[str, float] | None = Field(
         None, description="loss terms and weights of this source's tokens, in place of the method's"

@@ -100,13 +100,13 @@ def _inner(annotation: Any) -> type[Any] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
-def _paths(section: type[Any], prefix: str = "") -> dict[str, type[Any]]:
+def section_paths(section: type[Any], prefix: str = "") -> dict[str, type[Any]]:
     """Dotted path of every section below ``section``; a mapping's keys appear as ``*``."""
     found = {prefix: section}
     for name, field in _fields(section).items():
         if (inner := _inner(field.annotation)) is not None:
             path = f"{prefix}.{name}" if prefix else name
-            found |= _paths(inner, f"{path}.*" if get_origin(field.annotation) is dict else path)
+            found |= section_paths(inner, f"{path}.*" if get_origin(field.annotation) is dict else path)
     return found
 
 
@@ -119,7 +119,7 @@ def _unknown_key(location: tuple[Any, ...], root: type[Any]) -> str:
         return f"Here it is called '{SYNONYMS[key]}'."
     if hint := nearest(key, here):
         return hint.strip()
-    for path, section in _paths(root).items():
+    for path, section in section_paths(root).items():
         if key in _fields(section):
             return f"It belongs at '{path + '.' if path else ''}{key}'."
     return f"Accepted there: {listed(here)}." if here else "It takes no settings."

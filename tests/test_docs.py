@@ -1,0 +1,73 @@
+"""Code in the documentation runs; tables match the code."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from acclimate.config import RunConfig, load_config, parse_config
+from acclimate.document import configuration_page
+from acclimate.plan import build_plan
+from acclimate.types import PlanContext
+from tests.fixtures.runs import settings
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(path: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / path).read_text(), re.S)
+
+
+def test_readme_configuration_is_the_recipe() -> None:
+    (block,) = blocks("README.md", "yaml")
+    assert parse_config(yaml.safe_load(block)) == load_config(ROOT / "recipes" / "quickstart.yaml")
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipes_load(recipe: Path) -> None:
+    config = load_config(recipe)
+    assert build_plan(config, PlanContext(full_tuning=config.lora is None)).terms
+
+
+def test_readme_python_runs(
+    pico_folder: Path,
+    corpora: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The README's program on the README's configuration, with the model and the files replaced."""
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    recipe = tmp_path / "recipes" / "quickstart.yaml"
+    data = yaml.safe_load(recipe.read_text())
+    small = settings(pico_folder, corpora, tmp_path)
+    data |= {key: small[key] for key in ("model", "sources", "budget", "data", "output_dir")}
+    recipe.write_text(yaml.safe_dump(data))
+    monkeypatch.chdir(tmp_path)
+    (program,) = blocks("README.md", "python")
+    exec(compile(program, "README.md", "exec"), {})
+    out = capsys.readouterr().out
+    assert re.search(r"mol chat kl_base_tuned 0\.\d+", out)
+    assert re.search(r"sft domain bits_per_byte \d\.\d+", out)
+    assert (tmp_path / "control" / "model" / "model.safetensors").exists() or (tmp_path / "control" / "model").is_dir()
+
+
+@pytest.mark.parametrize("block", blocks("docs/methods.md", "yaml"))
+def test_method_snippets_plan(block: str, tmp_path: Path) -> None:
+    data = settings(tmp_path, tmp_path, tmp_path) | yaml.safe_load(block)
+    assert build_plan(parse_config(data), PlanContext(full_tuning=True)).terms
+
+
+def test_the_configuration_page_is_the_schema() -> None:
+    """`python -m acclimate.document > docs/configuration.md` writes it."""
+    assert (ROOT / "docs" / "configuration.md").read_text() == configuration_page(RunConfig)
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
