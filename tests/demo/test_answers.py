@@ -82,7 +82,7 @@ def test_another_model_is_asked_again(tmp_path: Path) -> None:
     for seed in (0, 1):
         save_pico(model, seed=seed)
         answers.write_answers(
-            model, PROMPTS, output, 6, 2, torch.float32, lambda done, total: steps.append((done, total))
+            model, PROMPTS, output, 6, 2, torch.float32, progress=lambda done, total: steps.append((done, total))
         )
     assert steps == [(0, 5), (2, 5), (4, 5), (5, 5)] * 2
 

@@ -16,8 +16,9 @@ from acclimate.demo import entry
 from acclimate.errors import ModelError
 from acclimate.model.load import resolve_dtype
 
-FORMAT = 2
+FORMAT = 3
 """Raise when :func:`write_answers` would write something else for the same model, prompts and settings."""
+TEMPERATURE = 1.0
 
 
 def write_answers(
@@ -27,15 +28,16 @@ def write_answers(
     max_new_tokens: int = 96,
     batch_size: int = 64,
     dtype: torch.dtype | None = None,
+    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Writes one chat row per answered prompt, in the order of the prompts, and returns how many.
 
-    Decoding is greedy: nothing is drawn (so there is no seed), and each token is the one that the
-    model itself holds most likely, which is the behaviour that a KL or cross-entropy on these rows
-    is meant to hold still. Up to rounding: dtype and batch size decide near ties, and one such tie
-    changes the rest of the answer (of 50 answers of SmolLM2-135M, 17 were the same in bfloat16 and
-    float32). All are greedy answers of the same weights; the dtype used is noted in the manifest.
+    Answers are drawn from the model's own distribution (temperature 1, nothing cut off). Greedy answers would be
+    unfair to replay: a cross-entropy on them sharpens the model towards its own mode, and measured drift on
+    chat was then larger than that of tuning without any chat rows (docs/log.md, 2026-11-22); a cross-entropy on
+    samples is in expectation the forward KL. Up to rounding: dtype and batch size move what is drawn, so files
+    differ between machines; the dtype used is noted in the manifest.
 
     An answer that does not end by itself within ``max_new_tokens`` is dropped: the end-of-turn token that a
     chat template puts behind it is not what the model would have said there, and a cross-entropy would
@@ -48,6 +50,7 @@ def write_answers(
         max_new_tokens: longest answer, in tokens.
         batch_size: most prompts decoded together. Prompts are sorted by length first, so little is padding.
         dtype: None takes what is faster on this machine.
+        seed: of the draw.
         progress: called with (answered, all) before the first batch, answered then being 0, and after each.
     """
     identity = {
@@ -57,13 +60,17 @@ def write_answers(
         "max_new_tokens": max_new_tokens,
         "batch_size": batch_size,
         "dtype": "faster" if dtype is None else str(dtype),
+        "temperature": TEMPERATURE,
+        "seed": seed,
     }
     if entry.is_current(output, identity):
         with output.open(encoding="utf-8") as file:
             return sum(1 for _ in file)
     hidden_size = AutoConfig.from_pretrained(str(model_path)).hidden_size
     chosen = dtype or resolve_dtype(torch.device("cpu"), hidden_size)
-    replies = answer(model_path, prompts, max_new_tokens, batch_size, chosen, progress)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        replies = answer(model_path, prompts, max_new_tokens, batch_size, chosen, TEMPERATURE, progress)
     rows = [
         {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": text.strip()}]}
         for prompt, (text, ended) in zip(prompts, replies, strict=True)
@@ -81,9 +88,13 @@ def answer(
     max_new_tokens: int,
     batch_size: int = 64,
     dtype: torch.dtype = torch.float32,
+    temperature: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[tuple[str, bool]]:
-    """(answer, whether the model ended it) for each prompt, greedily. Arguments as in :func:`write_answers`."""
+    """(answer, whether the model ended it) for each prompt; greedy at temperature 0.
+
+    The other arguments are those of :func:`write_answers`.
+    """
     # Left padding: all prompts of a batch then end, and all answers begin, at the same column.
     tokenizer = AutoTokenizer.from_pretrained(str(model_path), padding_side="left")
     if not tokenizer.chat_template:
@@ -110,7 +121,11 @@ def answer(
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             max_new_tokens=max_new_tokens,
-            do_sample=False,
+            **(
+                {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+                if temperature
+                else {"do_sample": False}
+            ),
             eos_token_id=sorted(ends),
             pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends),
         )

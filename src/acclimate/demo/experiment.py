@@ -33,8 +33,8 @@ class Size:
     heldout: dict[str, int]
 
 
-FULL = Size(16_000, 512, (2e-4, 5e-4, 1e-3), 400, 300, {"domain": 64, "general": 32, "chat": 48})
-QUICK = Size(4_000, 512, (5e-4, 1e-3), 150, 100, {"domain": 24, "general": 12, "chat": 16})
+FULL = Size(16_000, 512, (1e-4, 2e-4, 5e-4), 400, 300, {"domain": 64, "general": 32, "chat": 48})
+QUICK = Size(4_000, 512, (2e-4, 5e-4), 150, 100, {"domain": 24, "general": 12, "chat": 16})
 
 
 def run_demo(output: Path, quick: bool = False, seeds: int = 1, console: Console | None = None) -> list[RunResult]:
