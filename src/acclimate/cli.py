@@ -117,7 +117,7 @@ def _report(runs: list[Path], output: Path) -> None:
     from acclimate.report import collect, summary_table, write_report
 
     write_report(runs, output)
-    console.print(summary_table(collect(runs)))
+    console.print(summary_table(collect(runs), console.width))
     console.print(f"Report: {output}", highlight=False, soft_wrap=True)
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -117,8 +116,7 @@ def test_a_file_that_is_no_gguf(tmp_path: Path) -> None:
 
 @pytest.mark.real
 def test_the_real_demo() -> None:
-    cache = Path(os.environ.get("ACCLIMATE_CACHE", "~/.cache/acclimate")).expanduser()
-    data = prepare(cache, quick=True)
+    data = prepare(Path("~/.cache/acclimate").expanduser(), quick=True)
     assert len(rows_of(data.domain)) > 16_000
     general = rows_of(data.general)
     assert len(general) > 4_500

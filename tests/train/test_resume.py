@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from acclimate import run as run_module
+from acclimate.config import save_config
 from acclimate.errors import RunError, UsageError
 from acclimate.run import train
 from acclimate.train.checkpoint import checkpoints
@@ -150,3 +155,26 @@ def test_keep_last_and_best(pico_folder: Path, corpora: Path, tmp_path: Path) ->
 def test_best_without_evaluation_is_refused(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"training: final: best needs eval_steps"):
         config(pico_folder, corpora, tmp_path, training={"final": "best"})
+
+
+def test_kill_minus_nine_and_resume(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    """A real process, really killed while it trains, ends in the weights of the undisturbed run."""
+    training = {"micro_batch_size": 2, "save_steps": 5}
+    budget = {"steps": 60, "batch_tokens": 128}
+    straight = train(config(pico_folder, corpora, tmp_path, name="straight", training=training, budget=budget))
+    killed = config(pico_folder, corpora, tmp_path, name="killed", training=training, budget=budget)
+    save_config(killed, tmp_path / "c.yaml")
+    command = [sys.executable, "-m", "acclimate", "train", str(tmp_path / "c.yaml")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    deadline = time.monotonic() + 120
+    while len(checkpoints(killed.run_dir)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert len(checkpoints(killed.run_dir)) > 0
+    assert not (killed.run_dir / "summary.json").exists()  # it was killed before its end
+    resumed = train(killed, resume=True)
+    one, two = weights(straight.run_dir), weights(resumed.run_dir)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert [line["step"] for line in metric_lines(resumed.run_dir)] == list(range(1, 61))

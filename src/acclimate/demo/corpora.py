@@ -10,6 +10,7 @@ from pathlib import Path
 from acclimate.demo import answers, assets, entry, model, ontology, passages, prompts
 from acclimate.errors import AcclimateError
 
+MODEL_NAME = "SmolLM2-135M-Instruct"
 CHAT_PROMPTS = 240
 CHAT_PROMPTS_QUICK = 80
 CHAT_SEED = 0
@@ -64,7 +65,7 @@ def prepare(
     _written(general, boolq, passages.__file__, lambda path: passages.write_passages(text, path))
 
     gguf = files[assets.MODEL.members[0]]
-    base = folder / "model"
+    base = folder / MODEL_NAME
     if not model.is_converted(gguf, base):
         tell("Converting the model to float32 safetensors.")
     model.convert_gguf(gguf, base)
@@ -93,7 +94,7 @@ def _written(output: Path, sources: list[Path], code: str, write: Callable[[Path
 
 def _check_space(folder: Path) -> None:
     """Refuses a first use that would fill the disk half-way, with a sentence instead of a stack trace."""
-    if (folder / "model").is_dir():
+    if (folder / MODEL_NAME).is_dir():
         return
     existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.is_dir())
     free = shutil.disk_usage(existing).free

@@ -33,8 +33,8 @@ class Size:
     heldout: dict[str, int]
 
 
-FULL = Size(16_000, 512, (1e-4, 2e-4, 5e-4), 400, 300, {"domain": 64, "general": 32, "chat": 48})
-QUICK = Size(4_000, 512, (2e-4, 5e-4), 150, 100, {"domain": 24, "general": 12, "chat": 16})
+FULL = Size(16_000, 512, (1e-4, 2e-4, 5e-4), 400, 300, {"medical": 64, "general": 32, "chat": 48})
+QUICK = Size(4_000, 512, (2e-4, 5e-4), 150, 100, {"medical": 24, "general": 12, "chat": 16})
 
 
 def run_demo(output: Path, quick: bool = False, seeds: int = 1, console: Console | None = None) -> list[RunResult]:
@@ -56,8 +56,8 @@ def run_demo(output: Path, quick: bool = False, seeds: int = 1, console: Console
             results.append(train(config, resume=True, console=console))
     folders = [result.run_dir for result in results]
     write_json(output / "summary.json", _together(results))
-    write_report(folders, output / "report.html")
-    console.print(summary_table(collect(folders)))
+    write_report(folders, output / "report.html", title=f"{data.model.name} adapted to medical definitions")
+    console.print(summary_table(collect(folders), console.width))
     console.print(f"Open {output / 'report.html'}", highlight=False, soft_wrap=True)
     return results
 
@@ -68,7 +68,9 @@ def demo_config(
     """The same configuration for every method but for ``method`` itself."""
     steps = size.domain_tokens // size.batch_tokens
     sources: dict[str, Any] = {
-        "domain": {"path": str(data.domain), "share": 0.5, "max_documents": size.domain_documents},
+        "medical": {
+            "path": str(data.domain), "share": 0.5, "route": "domain", "max_documents": size.domain_documents
+        },
         "general": {
             "path": str(data.general), "share": 0.25, "route": "general", "max_documents": size.general_documents
         },
@@ -84,12 +86,12 @@ def demo_config(
             "model": {"path": str(data.model)},
             "method": method,
             "sources": sources,
-            "budget": {"count": "domain", "tokens": size.domain_tokens, "batch_tokens": size.batch_tokens},
+            "budget": {"count": "medical", "tokens": size.domain_tokens, "batch_tokens": size.batch_tokens},
             "optimizer": {"learning_rate": learning_rate},
             "schedule": {"type": "cosine", "warmup_ratio": 0.1},
             "data": {"sequence_length": 256},
             "training": {"micro_batch_size": 4, "eval_steps": max(1, steps // 4)},
-            "evaluation": {"training_documents": 12, "generations": 6, "max_new_tokens": 48},
+            "evaluation": {"training_documents": 12, "generations": 6, "max_new_tokens": 40},
         }
     )
 
@@ -101,7 +103,7 @@ def _choose_learning_rate(data: DemoData, size: Size, output: Path, console: Con
     for learning_rate in size.learning_rates:
         config = demo_config(data, size, output / "trials", f"lr-{learning_rate:g}", "sft", learning_rate, TRIAL_SEED)
         quiet = {
-            "sources": {"domain": config.sources["domain"]},
+            "sources": {"medical": config.sources["medical"]},
             "training": config.training.model_copy(update={"eval_steps": None}),
             "evaluation": config.evaluation.model_copy(update={"generations": 0}),
         }

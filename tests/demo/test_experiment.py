@@ -1,0 +1,45 @@
+"""The quick demo for real, once: the same code path as `make demo`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+def demo(output: Path) -> str:
+    command = [sys.executable, "-m", "acclimate", "demo", "--quick", "--output", str(output)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1500)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
+
+
+@pytest.mark.real
+@pytest.mark.timeout(1600)
+def test_the_quick_demo_learns_and_keeps(tmp_path: Path) -> None:
+    demo(tmp_path)
+    records = json.loads((tmp_path / "summary.json").read_text())
+    assert {tuple(sorted(r)) for r in records} == {
+        ("high", "low", "metric", "n", "role", "run", "seed", "set", "unit", "value")
+    }
+    value = {(r["run"], r["role"], r["metric"]): r["value"] for r in records}
+    base = value["base", "domain", "bits_per_byte"]
+    for run in ("sft", "replay", "mol"):
+        assert value[run, "domain", "bits_per_byte"] < 0.92 * base, run
+    gain = {run: base - value[run, "domain", "bits_per_byte"] for run in ("sft", "mol")}
+    assert gain["mol"] > 0.8 * gain["sft"]
+    for role in ("general", "chat"):
+        assert value["mol", role, "kl_base_tuned"] < 0.7 * value["sft", role, "kl_base_tuned"], role
+    page = (tmp_path / "report.html").read_text()
+    assert "mol" in page
+    trials = json.loads((tmp_path / "trials" / "trials.json").read_text())
+    assert trials["chosen"] == float(min(trials["bits_per_byte"], key=trials["bits_per_byte"].get))
+
+    started = time.monotonic()
+    assert "finished before, nothing to do" in demo(tmp_path)  # a second call trains, downloads and converts nothing
+    assert time.monotonic() - started < 60
+    assert json.loads((tmp_path / "summary.json").read_text()) == records
