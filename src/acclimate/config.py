@@ -143,6 +143,9 @@ class DataSection(Section):
     """Packing and caching."""
 
     sequence_length: int = Field(512, ge=2, description="positions in a packed row")
+    split_seed: int = Field(
+        0, ge=0, description="chooses held-out documents and subsamples; apart from `seed`, so that seeds compare"
+    )
     cache_dir: str = Field("~/.cache/acclimate", description="tokenised corpora, keyed by content and settings")
 
 
@@ -183,7 +186,7 @@ class RunConfig(Section):
     version: Literal[1] = 1
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="letters, digits, '.', '_' and '-'")
     output_dir: str = Field("runs", description="the run folder is output_dir/name")
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(0, ge=0, lt=2**31, description="order of documents, LoRA initialisation, dropout")
     model: ModelSection
     lora: LoraSection | None = None
     sources: dict[str, SourceSection] = Field(min_length=1)

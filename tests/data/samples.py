@@ -61,8 +61,12 @@ def write_records(path: Path, records: Sequence[Any]) -> Path:
     return path
 
 
-def run_config(folder: Path, sources: dict[str, dict[str, Any]], **sections: Any) -> RunConfig:
-    base = {"model": {"path": "none"}, "budget": {"steps": 1, "count": "all"}, "data": {"cache_dir": f"{folder}/cache"}}
+def run_config(folder: Path, sources: dict[str, dict[str, Any]], split_seed: int = 0, **sections: Any) -> RunConfig:
+    base = {
+        "model": {"path": "none"},
+        "budget": {"steps": 1, "count": "all"},
+        "data": {"cache_dir": f"{folder}/cache", "split_seed": split_seed},
+    }
     return parse_config(base | {"sources": sources} | sections)
 
 

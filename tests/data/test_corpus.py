@@ -66,8 +66,10 @@ def test_another_source_does_not_move_the_split(tmp_path: Path) -> None:
     assert alone.heldout.where == both.heldout.where
     assert alone.digest == both.digest
     assert len(alone.train) + len(alone.heldout) == 20
-    other_seed = load(tmp_path, {"domain": (LAW, {"max_documents": 20})}, seed=1).sources["domain"]
+    other_seed = load(tmp_path, {"domain": (LAW, {"max_documents": 20})}, split_seed=1).sources["domain"]
     assert other_seed.train.where != alone.train.where
+    run_seed = load(tmp_path, {"domain": (LAW, {"max_documents": 20})}, seed=1).sources["domain"]
+    assert run_seed.heldout.where == alone.heldout.where  # seeds of a comparison measure the same documents
 
 
 def test_what_cannot_be_learned_is_dropped_and_counted(tmp_path: Path) -> None:
@@ -116,7 +118,7 @@ def test_a_heldout_set_without_anything_to_learn(tmp_path: Path) -> None:
     sentences = set()
     for seed in range(40):
         try:
-            load(tmp_path, {"law": (records, {"append_eos": False, "heldout": 1})}, seed=seed)
+            load(tmp_path, {"law": (records, {"append_eos": False, "heldout": 1})}, split_seed=seed)
         except DataError as error:
             sentences.add(str(error))
     assert sentences == {"sources.law: no document is left to hold out (dropped: 8 too short)."}

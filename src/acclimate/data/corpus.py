@@ -83,14 +83,14 @@ def load_corpora(config: RunConfig, tokenizer: Any) -> Corpora:
         table = extend_table(table, documents)
         unique = without_duplicates(documents, seen, dropped[name])
         _require(unique, name, "is left after removing duplicates", dropped[name])
-        kept[name] = subsample(unique, section.max_documents, config.seed)
+        kept[name] = subsample(unique, section.max_documents, config.data.split_seed)
 
     sources: dict[str, Corpus] = {}
     train: dict[str, list[Document]] = {}
     first = 0
     for name, section in config.sources.items():
         documents, reasons = kept[name], dropped[name]
-        apart = set(held_out(documents, name, section, config.seed))
+        apart = set(held_out(documents, name, section, config.data.split_seed))
         tokens = tokenise(documents, tokenizer, name, section, table, config.data.cache_dir)
         usable = _usable(tokens, reasons)
         training = [i for i in usable if i not in apart]

@@ -17,8 +17,8 @@ from acclimate.report import collect, summary_table, write_report
 from acclimate.run import RunResult, train
 
 METHODS = ("sft", "replay", "mol")
-TRIAL_SEED = 1000
-"""Trials hold other documents out than the reported runs do: the learning rate never saw those."""
+TRIAL_SPLIT = 1000
+"""Trials choose and hold out other documents than the reported runs do."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,9 @@ def _choose_learning_rate(data: DemoData, size: Size, output: Path, console: Con
     console.rule("choosing the learning rate by sft alone")
     found: dict[float, float] = {}
     for learning_rate in size.learning_rates:
-        config = demo_config(data, size, output / "trials", f"lr-{learning_rate:g}", "sft", learning_rate, TRIAL_SEED)
+        config = demo_config(data, size, output / "trials", f"lr-{learning_rate:g}", "sft", learning_rate, seed=0)
         quiet = {
+            "data": config.data.model_copy(update={"split_seed": TRIAL_SPLIT}),
             "sources": {"medical": config.sources["medical"]},
             "training": config.training.model_copy(update={"eval_steps": None}),
             "evaluation": config.evaluation.model_copy(update={"generations": 0}),
