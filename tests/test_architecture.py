@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "acclimate"
-FREE = {"types", "errors", "explain", "digest", "config"}
+FREE = {"types", "errors", "explain", "digest", "schema", "config"}
 """Leaves that every room may use."""
 
 ALLOWED: dict[str, set[str]] = {
@@ -15,7 +15,8 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "digest": set(),
     "explain": {"errors"},
-    "config": {"errors", "explain"},
+    "schema": {"errors"},
+    "config": {"errors", "explain", "schema"},
     "data": set(),
     "model": set(),
     "objective": {"model"},

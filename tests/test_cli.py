@@ -76,7 +76,7 @@ def test_init_validates_and_is_never_overwritten(
         "--model", str(pico_folder),
     ]  # fmt: skip
     assert run_cli(arguments, monkeypatch, capsys)[0] == 0
-    overrides = ["--set", f"data.cache_dir={tmp_path}", "--set", "budget.batch_tokens=2048"]
+    overrides = ["--set", f"data.cache_dir={tmp_path}", "--set", "data.sequence_length=512"]
     code, out, err = run_cli(["validate", str(path), *overrides], monkeypatch, capsys)
     assert code == 0, err
     for word in ("domain", "general", "LoRA rank 16", "optimizer steps", "GiB"):

@@ -130,7 +130,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "no general source": (
         both(drop("sources.general"), drop("sources.chat")),
-        "method: 'mol' learns from route 'general', but no source has it; the sources are 'domain' (route domain). "
+        "method: 'mol' learns reverse_kl from route 'general', but no token is on it; the sources are 'domain' (route domain). "
         "Name a source 'general' or set its route: general.", 3,
     ),
     "unknown term": (
@@ -177,8 +177,34 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         put("sources.chat.thinking", "on"),
         """sources.chat.thinking: the model's chat template never reads enable_thinking, so the option would have no effect; leave it out.""", 3,
     ),
-    "unknown chat role": (put("sources.chat.routes", {"asistant": "general"}),
+    "unknown chat role": (both(drop("sources.chat.route"), put("sources.chat.routes", {"asistant": "general"})),
         """sources.chat.routes names the role 'asistant', which no document has; roles found: assistant, user. Did you mean 'assistant'?""", 1,
+    ),
+    "routes and route": (
+        put("sources.chat.routes", {"assistant": "general"}),
+        "sources.chat: 'routes' gives every learned role its route, so 'route' would have no effect; keep one of them.", 3,
+    ),
+    "a method twice": (put("method", ["mol", {"name": "mol", "kl_weight": 3}]), "method: 'mol' is listed twice; keep one.", 3),
+    "a method without a name": (put("method", {"name": ["mol"]}), "method: needs a name; accepted: sft, replay, mol or l2.", 3),
+    "longer than the model": (
+        put("data.sequence_length", 4096),
+        "data.sequence_length: 4096 is more than the 512 positions this model was made for; lower it.", 3,
+    ),
+    "logits dtype without effect": (
+        put("objective.logits_dtype", "bfloat16"),
+        "objective.logits_dtype: bfloat16 has no effect on a float32 model, whose logits are float32; leave it out.", 3,
+    ),
+    "schedule setting without effect": (
+        put("schedule.decay_ratio", 0.5), "{C}:35: schedule: decay_ratio has no effect on type cosine; it belongs to wsd.", 3,
+    ),
+    "a source name that is a path": (
+        put("sources", {"../evil": {"path": "x"}}),
+        "{C}:8: sources: '../evil' is no name for a source: letters, digits, '.', '_' and '-', and not 'all'.", 3,
+    ),
+    "best without held-out domain text": (
+        both(put("training", {"final": "best", "eval_steps": 2}), put("sources.domain.heldout", 0)),
+        "training.final: best is judged by held-out text of the domain, but no source of role domain holds any out; set "
+        "sources.NAME.heldout, or role: domain, or final: last.", 3,
     ),
     "shares leave nothing": (
         both(put("sources.domain.share", 1.0), put("sources.general.share", 0.5), drop("sources.chat.share")),

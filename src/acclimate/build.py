@@ -13,6 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from acclimate.config import RunConfig
+from acclimate.data.chat import special_tokens
 from acclimate.data.corpus import Corpora
 from acclimate.data.loader import Loader, total_steps
 from acclimate.data.mix import Mixer, resolve_shares
@@ -34,7 +35,7 @@ from acclimate.model.load import (
 )
 from acclimate.model.reference import FrozenCopy, Reference, base_reference
 from acclimate.objective.objective import Objective
-from acclimate.plan import build_plan
+from acclimate.plan import build_plan, method_names, source_route
 from acclimate.train.callbacks.evaluate import Evaluate
 from acclimate.train.callbacks.log import MetricsLog, TensorBoard
 from acclimate.train.callbacks.progress import ProgressBar
@@ -62,9 +63,20 @@ class Mixture:
 def resolve(config: RunConfig) -> tuple[RunConfig, torch.device]:
     """Fills in what ``auto`` means on this machine."""
     device = resolve_device(config.model)
+    shape = load_config_of(config.model).get_text_config()
+    positions = getattr(shape, "max_position_embeddings", None)
+    if positions is not None and config.data.sequence_length > positions:
+        raise ConfigError(
+            f"data.sequence_length: {config.data.sequence_length} is more than the {positions} positions this model "
+            "was made for; lower it."
+        )
+    if config.objective.logits_dtype == "bfloat16" and config.model.dtype == "float32":
+        raise ConfigError(
+            "objective.logits_dtype: bfloat16 has no effect on a float32 model, whose logits are float32; leave it out."
+        )
     if config.model.dtype != "auto":
         return config, device
-    dtype = resolve_dtype(device, load_config_of(config.model).get_text_config().hidden_size)
+    dtype = resolve_dtype(device, shape.hidden_size)
     name = next(name for name, known in DTYPES.items() if known == dtype)
     return config.model_copy(update={"model": config.model.model_copy(update={"dtype": name})}), device
 
@@ -106,6 +118,7 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
         ConfigError: the budget counts a source that is not trained on.
     """
     by_route = {name: route_counts(corpus.train, len(corpora.routes)) for name, corpus in corpora.sources.items()}
+    _check_reached(config, objective, corpora, sum(by_route.values()))
     used = [name for name, counts in by_route.items() if counts[objective.active].sum() > 0]
     shares = resolve_shares({name: config.sources[name] for name in used})
     budget = config.budget
@@ -123,8 +136,36 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
         share = sum(
             shares[name] * by_route[name][select].sum() / by_route[name][objective.active].sum() for name in used
         )
-        expected.append(float(share * step_tokens) if 0 < share < SMALL_SHARE else None)
+        small = 0 < share < SMALL_SHARE and config.objective.average == "token"  # counts are of tokens only then
+        expected.append(float(share * step_tokens) if small else None)
     return Mixture(shares, trained, total_steps(budget, epoch_tokens), expected)
+
+
+def _check_reached(config: RunConfig, objective: Objective, corpora: Corpora, tokens: Any) -> None:
+    """Every route that a term names must have a token; a term that no token reaches would have no effect."""
+    for routed in objective.terms:
+        for name in routed.routes:
+            if sum(int(tokens[r]) for r, route in enumerate(corpora.routes) if route.name == name) == 0:
+                found = listed(f"'{source}' (route {source_route(source, s)})" for source, s in config.sources.items())
+                raise ConfigError(
+                    f"method: '{'+'.join(method_names(config))}' learns {routed.name} from route '{name}', but no "
+                    f"token is on it; the sources are {found}. Name a source '{name}' or set its route: {name}."
+                )
+
+
+def watched_metric(config: RunConfig, corpora: Corpora) -> str | None:
+    """What decides which weights are the best: held-out bits per byte of the first domain source.
+
+    Raises:
+        ConfigError: ``training.final: best`` without such a source.
+    """
+    watched = next((n for n, c in corpora.sources.items() if c.role == "domain" and len(c.heldout)), None)
+    if watched is None and config.training.final == "best":
+        raise ConfigError(
+            "training.final: best is judged by held-out text of the domain, but no source of role domain holds any "
+            "out; set sources.NAME.heldout, or role: domain, or final: last."
+        )
+    return f"eval/{watched}/bits_per_byte" if watched else None
 
 
 def build_loader(
@@ -184,8 +225,9 @@ def heldout_prompts(config: RunConfig, corpora: Corpora, tokenizer: Any) -> list
             messages = [{"role": part.role, "content": part.text, **part.extra} for part in document.parts]
             shown, ids = chat_prompt(tokenizer, messages, config.sources[name].thinking)
         else:
-            shown, ids = text_prompt(tokenizer, document.parts[0].text)
-        prompts.append((name, shown, ids))
+            shown, ids = text_prompt(tokenizer, document.parts[0].text, whole=len(document.parts) > 1)
+        if ids:  # a chat without a question, or an empty prompt, has nothing to answer
+            prompts.append((name, shown, ids))
     return prompts
 
 
@@ -224,15 +266,14 @@ def build_training(
     )
     total = mixture.total_steps
     callbacks: list[Callback] = [*plan.callbacks]
-    watched = next((n for n, c in corpora.sources.items() if c.role == "domain" and len(c.heldout)), None)
     if config.training.eval_steps is not None:
         sets = heldout_sets(config, corpora, config.evaluation.training_documents)
-        callbacks.append(Evaluate(config.training.eval_steps, sets, model.tokenizer.all_special_ids))
+        callbacks.append(Evaluate(config.training.eval_steps, sets, list(special_tokens(model.tokenizer))))
     callbacks += [
         MetricsLog(run_dir / "metrics.jsonl"),
         *(TensorBoard(run_dir / "tensorboard") for target in config.report_to if target == "tensorboard"),
         ProgressBar(console, config.name, total),
-        Save(run_dir, config.training.save_steps, config.training.keep_last, f"eval/{watched}/bits_per_byte"),
+        Save(run_dir, config.training.save_steps, config.training.keep_last, watched_metric(config, corpora)),
     ]
     training = Training(
         model=model,

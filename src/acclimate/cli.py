@@ -87,12 +87,14 @@ def train(
 
     loaded = load_config(config, set_ or ())
     try:
-        train_run(loaded, resume=resume, console=console)
+        result = train_run(loaded, resume=resume, console=console)
     except KeyboardInterrupt:
-        raise AcclimateError(
-            f"Interrupted. Continue from the last checkpoint with: acclimate train {config} --resume"
-        ) from None
-    _report([loaded.run_dir], loaded.run_dir / "report.html")
+        kept = "from the last checkpoint" if loaded.training.save_steps else "from step 0 (training.save_steps is null)"
+        raise AcclimateError(f"Interrupted. The same command with --resume continues {kept}.") from None
+    if result.summary:
+        _report([loaded.run_dir], loaded.run_dir / "report.html")
+    else:
+        console.print("No source holds documents out, so nothing was measured and there is no report.")
 
 
 @app.command("eval")
@@ -145,14 +147,14 @@ def methods() -> None:
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option(help="Where the runs and the report go.")] = Path("runs/demo"),
+    output: Annotated[Path | None, typer.Option(help="Default: runs/demo, or runs/demo-quick.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="The same path with a quarter of the tokens.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Runs per method.")] = 1,
 ) -> None:
     """Tune a real small model three ways on medical text and show what each kept."""
     from acclimate.demo import run_demo
 
-    run_demo(output, quick=quick, seeds=seeds, console=console)
+    run_demo(output or Path("runs/demo-quick" if quick else "runs/demo"), quick=quick, seeds=seeds, console=console)
 
 
 def main() -> None:
@@ -166,3 +168,7 @@ def main() -> None:
     except AcclimateError as error:
         problems.print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(USAGE_ERROR if isinstance(error, UsageError) else RUNTIME_ERROR)
+    except OSError as error:
+        where = f" '{error.filename}'" if error.filename else ""
+        problems.print(f"Error:{where} {error.strerror or error}.", style="red", highlight=False, markup=False)
+        sys.exit(RUNTIME_ERROR)

@@ -8,10 +8,11 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from acclimate.config import RunConfig, SourceSection
+from acclimate.config import RunConfig
 from acclimate.errors import ConfigError, listed, nearest
 from acclimate.explain import explain
 from acclimate.registry import METHODS, TERMS
+from acclimate.schema import SourceSection
 from acclimate.types import Method, Plan, PlanContext, RoutedTerm
 
 METHOD_ROUTES = ("domain", "general")
@@ -33,12 +34,15 @@ def build_methods(config: RunConfig) -> list[Method]:
     specs = config.method if isinstance(config.method, list) else [config.method]
     if not specs:
         raise ConfigError(f"method: is an empty list; accepted: one or more of {listed(METHODS)}.")
+    names = method_names(config)
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"method: '{twice}' is listed twice; keep one.")
     methods = []
     for index, spec in enumerate(specs):
         where = f"method.{index}" if isinstance(config.method, list) else "method"
         settings: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
         name = settings.pop("name", None)
-        if name is None:
+        if not isinstance(name, str):
             raise ConfigError(f"{where}: needs a name; accepted: {listed(METHODS)}.")
         if name not in METHODS:
             raise ConfigError(
@@ -95,7 +99,14 @@ def _compose(plans: Mapping[str, Plan]) -> Plan:
 def _check_routes(config: RunConfig, plan: Plan, names: Sequence[str]) -> None:
     present: dict[str, list[str]] = {}  # route -> where it is named
     for name, section in config.sources.items():
-        present.setdefault(source_route(name, section), []).append(f"sources.{name}")
+        for key in ("route", "terms") if section.routes is not None else ():
+            if getattr(section, key) is not None:
+                raise ConfigError(
+                    f"sources.{name}: 'routes' gives every learned role its route, so '{key}' would have no effect; "
+                    "keep one of them."
+                )
+        if section.routes is None:
+            present.setdefault(source_route(name, section), []).append(f"sources.{name}")
         for role, route in (section.routes or {}).items():
             present.setdefault(route, []).append(f"sources.{name}.routes.{role}")
     own = {source_route(name, section) for name, section in config.sources.items() if section.terms is not None}
@@ -105,13 +116,6 @@ def _check_routes(config: RunConfig, plan: Plan, names: Sequence[str]) -> None:
             raise ConfigError(
                 f"{places[0]}: its route is '{route}', which no loss term of '{'+'.join(names)}' looks at; give it "
                 f"route: {listed(known)}, or its own terms.{nearest(route, known)}"
-            )
-    for route in plan.routes:
-        if route not in present:
-            sources = listed(f"'{name}' (route {source_route(name, s)})" for name, s in config.sources.items())
-            raise ConfigError(
-                f"method: '{'+'.join(names)}' learns from route '{route}', but no source has it; the sources are "
-                f"{sources}. Name a source '{route}' or set its route: {route}."
             )
 
 

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from acclimate.build import Mixture, build_loader, build_objective, mix, resolve, route_counts
+from acclimate.build import Mixture, build_loader, build_objective, mix, resolve, route_counts, watched_metric
 from acclimate.config import RunConfig
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.model.load import DTYPES, attach_lora, empty_network, load_tokenizer
@@ -54,6 +54,7 @@ def validate(config: RunConfig) -> Preflight:
     objective = build_objective(config, plan, corpora, {})
     mixture = mix(config, corpora, objective)
     build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
+    watched_metric(config, corpora)
     copies = sum(name != "base" or config.lora is None for name in plan.required_references)
     needing = sum(
         share

@@ -21,7 +21,9 @@ from acclimate.config import RunConfig, dump_config
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
 
 
-def provenance(config: RunConfig, model_digest: str, data_digests: dict[str, str]) -> dict[str, Any]:
+def provenance(
+    config: RunConfig, device: torch.device, model_digest: str, data_digests: dict[str, str]
+) -> dict[str, Any]:
     """The record at the start of a run; :func:`finished` completes it."""
     return {
         "acclimate": acclimate.__version__,
@@ -31,7 +33,7 @@ def provenance(config: RunConfig, model_digest: str, data_digests: dict[str, str
             "system": platform.system(),
             "machine": platform.machine(),
             "threads": torch.get_num_threads(),
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         },
         "model": {"path": config.model.path.rstrip("/").split("/")[-1], "digest": model_digest},
         "data": data_digests,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,8 @@ import torch
 from rich.console import Console
 
 from acclimate.build import build_training, heldout_prompts, heldout_sets, load_model, resolve
-from acclimate.config import RunConfig, load_config, save_config
+from acclimate.config import RunConfig, load_config, save_config, with_absolute_paths
+from acclimate.data.chat import special_tokens
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.errors import RunError, UsageError, listed
 from acclimate.evaluate.generate import side_by_side
@@ -56,6 +57,7 @@ def train(config: RunConfig, resume: bool = False, console: Console | None = Non
         NonFiniteError: a loss or gradient became infinite or NaN.
     """
     console = console or Console(quiet=True)
+    config = with_absolute_paths(config)
     run_dir = config.run_dir
     _check_run_dir(config, resume)
     if resume and (run_dir / "summary.json").is_file():
@@ -63,14 +65,17 @@ def train(config: RunConfig, resume: bool = False, console: Console | None = Non
         return RunResult(run_dir, read_summary(run_dir))
     build_plan(config, PlanContext(full_tuning=config.lora is None))  # configuration errors before slow work
     config, device = resolve(_with_saved_dtype(config) if resume else config)
+    if resume and (run_dir / "model").is_dir():  # it is written whole, after the last step
+        console.print(f"{config.name}: trained before; measuring it.")
+        return evaluate_run(run_dir)
     corpora = load_corpora(config, load_tokenizer(config.model))
     model = load_model(config, device)
     training, plan, mixture = build_training(config, model, corpora, console)
     for warning in warnings(config, corpora, mixture):
         console.print(f"Note: {warning}", style="yellow", highlight=False)
-    record = provenance(
-        config, model_digest(config.model, model.network), {n: c.digest for n, c in corpora.sources.items()}
-    )
+    digest, data = model_digest(config.model, model.network), {n: c.digest for n, c in corpora.sources.items()}
+    began = _check_digests(run_dir, digest, data)
+    record = provenance(config, device, digest, data) | ({"started": began["started"]} if began else {})
     run_dir.mkdir(parents=True, exist_ok=True)
     save_config(config, run_dir / "config.yaml")
     parameters = {
@@ -86,25 +91,46 @@ def train(config: RunConfig, resume: bool = False, console: Console | None = Non
         finish(training)
     if config.training.final == "best":
         load_best(training, run_dir)
-    shutil.rmtree(run_dir / "model", ignore_errors=True)  # of this same, unfinished run
     save_model(model, run_dir / "model", config.model.path)
     ended = time.perf_counter()
     base = training.objective.references.get("base") or load_base(config, model, device)
-    summary = evaluate_model(config, corpora, model, base)
+    result = _measure(config, corpora, model, base)
     write_json(run_dir / "provenance.json", finished(record, ended - started, time.perf_counter() - ended))
-    write_json(run_dir / "summary.json", summary)  # marks the run as finished
-    (run_dir / "model" / "README.md").write_text(model_card(run_dir), encoding="utf-8")
-    return RunResult(run_dir, summary)
+    return result
 
 
-def evaluate_run(run_dir: Path, console: Console | None = None) -> RunResult:
-    """Measures a finished run's ``model/`` against its base again and rewrites ``summary.json``."""
-    config = read_config(run_dir)
-    config, device = resolve(config)
+def evaluate_run(run_dir: Path) -> RunResult:
+    """Measures a trained run's ``model/`` against its base again and rewrites ``summary.json``.
+
+    Raises:
+        RunError: the run is not trained yet, or its base or data have changed since.
+    """
+    config, device = resolve(read_config(run_dir))
     corpora = load_corpora(config, load_tokenizer(config.model))
     model = load_tuned(config, run_dir / "model", device)
-    summary = evaluate_model(config, corpora, model, load_base(config, model, device))
-    write_json(run_dir / "summary.json", summary)
+    base = load_base(config, model, device)
+    _check_digests(
+        run_dir, model_digest(config.model, model.network), {n: c.digest for n, c in corpora.sources.items()}
+    )
+    return _measure(config, corpora, model, base)
+
+
+def _measure(config: RunConfig, corpora: Corpora, model: CausalModel, base: Reference) -> RunResult:
+    """Scores every held-out set against the base and writes eval/, summary.json, generations.json and the card."""
+    run_dir, name, summary = config.run_dir, "+".join(method_names(config)), []
+    for set_name, batches in heldout_sets(config, corpora, config.evaluation.documents).items():
+        tuned, before = measure(model, base, batches, list(special_tokens(model.tokenizer)))
+        role = corpora.sources[set_name].role
+        for run, scores in (("base", before), (name, tuned)):
+            if scores is not None:
+                summary += records(scores, run=run, seed=config.seed, set_name=set_name, role=role)
+        places = [corpora.document_name(int(document)) for document in tuned.document]
+        write_scores(run_dir / "eval" / f"{set_name}.jsonl", places, tuned, before)
+    prompts = heldout_prompts(config, corpora, model.tokenizer)
+    write_json(run_dir / "generations.json", side_by_side(model, base, prompts, config.evaluation.max_new_tokens))
+    write_json(run_dir / "summary.json", summary)  # marks the run as finished
+    if summary:
+        (run_dir / "model" / "README.md").write_text(model_card(run_dir), encoding="utf-8")
     return RunResult(run_dir, summary)
 
 
@@ -122,25 +148,9 @@ def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | N
             found = sorted(path.name for path in (run_dir / "checkpoints").glob("[!.]*"))
             raise UsageError(f"--checkpoint: '{run_dir}' has no checkpoint '{checkpoint}'; it has {listed(found)}.")
         Weights(model.trainable()).load_state_dict(checkpoint_weights(folder))
-    save_model(model, output, config.model.path, model_card(run_dir), merge)
+    card = model_card(run_dir) if (run_dir / "summary.json").is_file() and read_summary(run_dir) else None
+    save_model(model, output, config.model.path, card, merge)
     return output
-
-
-def evaluate_model(config: RunConfig, corpora: Corpora, model: CausalModel, base: Reference) -> list[Record]:
-    """Scores every held-out set against the base; also writes ``generations.json`` and ``eval/<set>.jsonl``."""
-    name, summary = "+".join(method_names(config)), []
-    for set_name, batches in heldout_sets(config, corpora, config.evaluation.documents).items():
-        tuned, before = measure(model, base, batches, model.tokenizer.all_special_ids)
-        role = corpora.sources[set_name].role
-        for run, scores in (("base", before), (name, tuned)):
-            if scores is not None:
-                summary += records(scores, run=run, seed=config.seed, set_name=set_name, role=role)
-        places = [corpora.document_name(int(document)) for document in tuned.document]
-        write_scores(config.run_dir / "eval" / f"{set_name}.jsonl", places, tuned, before)
-    prompts = heldout_prompts(config, corpora, model.tokenizer)
-    answers = side_by_side(model, base, prompts, config.evaluation.max_new_tokens)
-    write_json(config.run_dir / "generations.json", answers)
-    return summary
 
 
 def load_base(config: RunConfig, model: CausalModel, device: torch.device) -> Reference:
@@ -185,6 +195,8 @@ def _start(training: Training, plan: Plan, run_dir: Path, resume: bool, console:
         load_checkpoint(training, saved[-1])
         console.print(f"Continuing after step {training.step} of {training.total_steps}.")
     else:
+        if resume:
+            console.print("There is no checkpoint to continue from: starting at step 0.")
         for prepare in plan.prepare:
             prepare(training)
     for callback in training.callbacks:
@@ -192,9 +204,32 @@ def _start(training: Training, plan: Plan, run_dir: Path, resume: bool, console:
             callback.drop_after(training.step)
 
 
+def _check_digests(run_dir: Path, model: str, data: dict[str, str]) -> dict[str, Any] | None:
+    """The run's own provenance, if it has begun; refuses another base or other documents than it began with."""
+    path = run_dir / "provenance.json"
+    if not path.is_file():
+        return None
+    began: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    changed = [f"source '{name}'" for name, digest in data.items() if began["data"].get(name) != digest]
+    changed += ["the base model"] if began["model"]["digest"] != model else []
+    if changed:
+        raise RunError(
+            f"The run '{run_dir}' began with other contents of {' and '.join(changed)} than there are now, so it can "
+            "neither be continued nor measured again; restore them, or start a new run under another name."
+        )
+    return began
+
+
 def _check_run_dir(config: RunConfig, resume: bool) -> None:
     """Nothing that exists is overwritten, and a run is only continued by the configuration that began it."""
     path = config.run_dir / "config.yaml"
+    try:
+        config.run_dir.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(config.run_dir.parent, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise UsageError(f"output_dir: '{config.output_dir}' cannot be written to; choose another folder.")
     if not path.exists():
         if config.run_dir.is_dir() and any(config.run_dir.iterdir()):
             raise UsageError(f"The folder '{config.run_dir}' holds something that is no run; choose another name.")
@@ -225,6 +260,6 @@ def _differences(began: Any, now: Any, path: str = "") -> list[str]:
     if isinstance(began, dict) and isinstance(now, dict):
         keys = dict.fromkeys([*began, *now])
         return [d for key in keys for d in _differences(began.get(key), now.get(key), f"{path}.{key}".lstrip("."))]
-    if began == now or path in ("output_dir", "report_to"):
+    if began == now or path in ("output_dir", "report_to", "data.cache_dir"):
         return []
     return [f"{path}: {began!r} then, {now!r} now"]

@@ -59,7 +59,7 @@ class Batch:
 class Chunk:
     """What a loss term may see: N tokens that are routed to it."""
 
-    logits: Tensor  # [N, V] in at least float32
+    logits: Tensor  # [N, V] in objective.logits_dtype, float32 unless asked otherwise
     labels: Tensor  # [N] int64
     document: Tensor  # [N] int64
     reference_logits: Tensor | None = None  # [N, V], of the reference this term asked for
@@ -121,6 +121,10 @@ class Callback(Protocol):
     def on_step_end(self, state: Any, metrics: Metrics) -> None: ...
 
     def on_train_end(self, state: Any) -> None: ...
+
+    def close(self) -> None:
+        """Called last, also when the loop stops with an error."""
+        ...
 
     def state_dict(self) -> dict[str, Any]: ...
 

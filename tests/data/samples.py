@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from acclimate.config import RunConfig, SourceSection, parse_config
+from acclimate.config import RunConfig, parse_config
 from acclimate.data.records import Document, Part
 from acclimate.data.tokens import TokenCorpus
+from acclimate.schema import SourceSection
 
 # The logic of Qwen3's template: reasoning of earlier turns is dropped, the last turn always shows a think block.
 THINKING_TEMPLATE = (

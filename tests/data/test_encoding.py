@@ -10,11 +10,11 @@ from tokenizers import Tokenizer, decoders, normalizers, processors
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
-from acclimate.config import SourceSection
 from acclimate.data import encoding
 from acclimate.data.encoding import Encoded, Encoder, bytes_of_tokens
 from acclimate.data.records import Document, Part
 from acclimate.errors import ModelError
+from acclimate.schema import SourceSection
 from acclimate.types import Route
 from tests.data.samples import THINKING_TEMPLATE, chat, section, text
 from tests.fixtures.pico import pico_tokenizer

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from acclimate.config import BudgetSection
 from acclimate.data.loader import Loader, total_steps
 from acclimate.data.mix import Mixer
 from acclimate.data.pack import PackedSource
 from acclimate.errors import ConfigError
+from acclimate.schema import BudgetSection
 from acclimate.types import IGNORE, PAD_DOCUMENT, Batch
 from tests.data.samples import token_corpus
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from acclimate.config import TextFormat
 from acclimate.data.records import Document, Part, parse_record
 from acclimate.errors import DataError
+from acclimate.schema import TextFormat
 
 
 def parse(record: Any, text_format: TextFormat = "auto") -> Document | None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from acclimate.config import LoraSection, ModelSection
 from acclimate.errors import ModelError
 from acclimate.model.causal import CausalModel
 from acclimate.model.head import Head, check_head, head_of
 from acclimate.model.load import attach_lora, load_network, load_tokenizer
 from acclimate.model.reference import AdapterOff, FrozenCopy, base_reference
+from acclimate.schema import LoraSection, ModelSection
 from tests.fixtures.batches import packed
 from tests.fixtures.pico import pico_model, pico_tokenizer
 

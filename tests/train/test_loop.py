@@ -14,11 +14,11 @@ from rich.console import Console
 
 from acclimate import run as run_module
 from acclimate.build import build_training, load_model, resolve
-from acclimate.config import ScheduleSection
 from acclimate.data.corpus import load_corpora
 from acclimate.errors import NonFiniteError
 from acclimate.model.load import load_tokenizer
 from acclimate.run import train
+from acclimate.schema import ScheduleSection
 from acclimate.train.loop import run_loop
 from acclimate.train.schedule import factor
 from acclimate.train.training import Training
@@ -174,7 +174,8 @@ def test_masters_keep_what_bfloat16_would_lose() -> None:
 
 @pytest.mark.parametrize("kind", ["cosine", "linear", "constant", "wsd"])
 def test_schedule(kind: str) -> None:
-    section = ScheduleSection(type=kind, warmup_ratio=0.1, min_ratio=0.1, decay_ratio=0.2)  # type: ignore[arg-type]
+    least = 0.0 if kind == "constant" else 0.1
+    section = ScheduleSection(type=kind, warmup_ratio=0.1, min_ratio=least)  # type: ignore[arg-type]
     curve = [factor(step, 100, section) for step in range(100)]
     assert curve[0] == pytest.approx(1 / 11)
     assert curve[:10] == sorted(curve[:10])

@@ -39,6 +39,9 @@ class KillAt:
     def on_train_end(self, state: Any) -> None:
         pass
 
+    def close(self) -> None:
+        pass
+
     def state_dict(self) -> dict[str, Any]:
         return {}
 

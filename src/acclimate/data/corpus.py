@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from acclimate.config import RunConfig, SourceSection
+from acclimate.config import RunConfig
 from acclimate.data.chat import check_thinking
 from acclimate.data.documents import Document, read_documents
 from acclimate.data.overlap import OverlapRow, count_overlap
@@ -16,6 +16,7 @@ from acclimate.data.routes import check_roles, extend_table, role_routes, route_
 from acclimate.data.split import held_out, subsample, without_duplicates
 from acclimate.data.tokens import TokenCorpus, tokenise
 from acclimate.errors import ConfigError, DataError
+from acclimate.schema import SourceSection
 from acclimate.types import Route
 
 __all__ = ["Corpora", "Corpus", "Role", "load_corpora", "route_table"]

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from acclimate.config import SourceSection
 from acclimate.data.records import Document, Part, parse_record
 from acclimate.errors import DataError, listed, nearest
+from acclimate.schema import SourceSection
 
 __all__ = ["EXTENSIONS", "Document", "Part", "read_documents"]
 

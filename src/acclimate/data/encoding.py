@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.config import SourceSection
 from acclimate.data.chat import ChatTemplate, special_tokens, thinking_of
 from acclimate.data.records import Document, Part
 from acclimate.data.routes import NOT_LEARNED, role_routes
 from acclimate.errors import ModelError
+from acclimate.schema import SourceSection
 from acclimate.types import Route
 
 BATCH_CHARACTERS = 1_000_000

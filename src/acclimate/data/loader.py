@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from acclimate.config import BudgetSection
 from acclimate.data.mix import Mixer
 from acclimate.data.pack import PackedSource, Row, build_batch
 from acclimate.errors import ConfigError
+from acclimate.schema import BudgetSection
 from acclimate.types import IGNORE, PAD_DOCUMENT, Batch
 
 Sourced = tuple[PackedSource, Row]

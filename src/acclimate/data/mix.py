@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from acclimate.config import SourceSection
 from acclimate.data.pack import PackedSource, Row
 from acclimate.errors import ConfigError, RunError
+from acclimate.schema import SourceSection
 
 
 def resolve_shares(sections: Mapping[str, SourceSection]) -> dict[str, float]:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from acclimate.config import TextFormat
 from acclimate.errors import DataError, listed
+from acclimate.schema import TextFormat
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "messages": ("messages",),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from acclimate.config import SourceSection
 from acclimate.data.records import Document
 from acclimate.errors import DataError, listed, nearest
+from acclimate.schema import SourceSection
 from acclimate.types import Route
 
 NOT_LEARNED = -1

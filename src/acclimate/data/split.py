@@ -7,9 +7,9 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
-from acclimate.config import SourceSection
 from acclimate.data.records import Document
 from acclimate.errors import ConfigError, DataError
+from acclimate.schema import SourceSection
 
 
 def without_duplicates(documents: Sequence[Document], seen: dict[str, str], dropped: Counter[str]) -> list[Document]:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from acclimate.config import SourceSection
 from acclimate.data.encoding import Encoder
 from acclimate.data.records import Document
 from acclimate.errors import ConfigError
+from acclimate.schema import SourceSection
 from acclimate.types import Route
 
 FORMAT_VERSION = 1

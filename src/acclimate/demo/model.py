@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from pathlib import Path
 
-from acclimate.demo import assets, entry
+from acclimate.demo import entry
 from acclimate.errors import ModelError
 
 
@@ -51,9 +51,3 @@ def _save(gguf: Path, folder: Path) -> None:
     model.is_quantized = False
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def demo_model(cache_dir: Path) -> Path:
-    """Folder of SmolLM2-135M-Instruct, downloaded and converted on first use."""
-    gguf = assets.fetch(assets.MODEL, cache_dir)[assets.MODEL.members[0]]
-    return convert_gguf(gguf, cache_dir / "model")

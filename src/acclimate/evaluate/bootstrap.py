@@ -23,7 +23,10 @@ def ratio_interval(
     >>> ratio_interval(np.array([2.0, 2.0]), np.array([1.0, 1.0]))
     (2.0, 2.0, 2.0)
     """
-    draws = np.random.default_rng(seed).integers(0, len(numerator), (RESAMPLES, len(numerator)))
-    ratios = numerator[draws].sum(1) / denominator[draws].sum(1)
+    random = np.random.default_rng(seed)
+    ratios = []
+    for _ in range(RESAMPLES):  # one draw at a time: all at once would be RESAMPLES x M numbers
+        draw = random.integers(0, len(numerator), len(numerator))
+        ratios.append(numerator[draw].sum() / denominator[draw].sum())
     low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
     return float(numerator.sum() / denominator.sum()), float(low), float(high)

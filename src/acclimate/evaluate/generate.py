@@ -53,8 +53,10 @@ def side_by_side(
 
 
 def chat_prompt(tokenizer: Any, messages: Sequence[dict[str, Any]], thinking: str | None) -> tuple[str, list[int]]:
-    """The last user message, and the conversation up to it with the assistant's turn opened."""
-    until = max(i for i, message in enumerate(messages) if message["role"] != "assistant") + 1
+    """The last user message, and the conversation up to it with the assistant's turn opened; empty without one."""
+    until = max((i for i, message in enumerate(messages) if message["role"] != "assistant"), default=-1) + 1
+    if until == 0:
+        return "", []
     options = {} if thinking in (None, "mixed") else {"enable_thinking": thinking == "on"}
     ids = tokenizer.apply_chat_template(
         list(messages[:until]), add_generation_prompt=True, return_dict=True, **options
@@ -62,7 +64,7 @@ def chat_prompt(tokenizer: Any, messages: Sequence[dict[str, Any]], thinking: st
     return str(messages[until - 1]["content"]), list(ids)
 
 
-def text_prompt(tokenizer: Any, text: str) -> tuple[str, list[int]]:
-    """The beginning of a document."""
-    ids = tokenizer(text)["input_ids"][:TEXT_PROMPT_TOKENS]
+def text_prompt(tokenizer: Any, text: str, whole: bool) -> tuple[str, list[int]]:
+    """The beginning of a document, or all of ``text`` where it is a prompt."""
+    ids = tokenizer(text)["input_ids"][: None if whole else TEXT_PROMPT_TOKENS]
     return str(tokenizer.decode(ids, skip_special_tokens=True)), list(ids)

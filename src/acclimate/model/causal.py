@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from acclimate.errors import ModelError
 from acclimate.model.head import Head, check_head, head_of
 from acclimate.types import Batch
 
@@ -25,9 +26,27 @@ class CausalModel(nn.Module):
         self.network = network
         self.tokenizer = tokenizer
         self.peft = peft
-        with torch.no_grad():
+        with self.inference():
+            self._check_packing()
             probe = torch.arange(1, 9, device=self.device).remainder(self.head.weight.shape[0])[None]
             check_head(network, self.head, self._hidden(probe, torch.arange(8, device=self.device)[None]), probe)
+
+    def _check_packing(self) -> None:
+        """Refuses a network in which packed documents see each other.
+
+        Two rows of two documents; other tokens in the first document must leave the second one's hidden states
+        bitwise as they are, since shapes and kernels are the same.
+        """
+        ids = torch.arange(1, 33, device=self.device).remainder(self.head.weight.shape[0]).view(2, 16)
+        positions = torch.arange(8, device=self.device).repeat(2).expand(2, 16)
+        other = ids.clone()
+        other[:, :8] = other[:, :8].flip(1)
+        if not torch.equal(self._hidden(ids, positions)[:, 8:], self._hidden(other, positions)[:, 8:]):
+            raise ModelError(
+                f"{type(self.network).__name__} with attention '{self.network.config._attn_implementation}' lets "
+                "documents that are packed in one row see each other, so acclimate cannot train or measure it; use "
+                "model.attention: sdpa or eager, and a model with plain causal attention (Llama, Qwen, Gemma ...)."
+            )
 
     @property
     def device(self) -> torch.device:

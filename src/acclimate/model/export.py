@@ -7,7 +7,9 @@ import os
 import shutil
 from pathlib import Path
 
-from acclimate.errors import UsageError
+from safetensors import SafetensorError
+
+from acclimate.errors import RunError, UsageError
 from acclimate.model.causal import CausalModel
 
 
@@ -23,11 +25,25 @@ def save_model(model: CausalModel, folder: Path, base_path: str, card: str | Non
     Raises:
         UsageError: the folder holds something already.
     """
+    folder = folder.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"'{folder}' is a file; export into a new folder.")
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"'{folder}' is not empty; export into a new folder.")
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        partial.mkdir(parents=True)
+        _write(model, partial, base_path, card, merge)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise RunError(f"The model could not be written to '{folder}' ({error}).") from error
+    if folder.exists():
+        folder.rmdir()
+    os.replace(partial, folder)
+
+
+def _write(model: CausalModel, partial: Path, base_path: str, card: str | None, merge: bool) -> None:
     if model.peft is None:
         model.network.save_pretrained(partial)
     elif merge:
@@ -40,6 +56,3 @@ def save_model(model: CausalModel, folder: Path, base_path: str, card: str | Non
     model.tokenizer.save_pretrained(partial)
     if card is not None:
         (partial / "README.md").write_text(card, encoding="utf-8")
-    if folder.exists():
-        folder.rmdir()
-    os.replace(partial, folder)

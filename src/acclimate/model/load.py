@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from acclimate.config import LoraSection, ModelSection
 from acclimate.digest import sha256_of
 from acclimate.errors import ModelError
+from acclimate.schema import LoraSection, ModelSection
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -24,11 +24,28 @@ def load_tokenizer(section: ModelSection) -> Any:
 
 def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device) -> Any:
     """The causal language model as Hugging Face builds it, on ``device`` in ``dtype``."""
+    options: dict[str, Any] = {}
+    if not section.path.endswith(".gguf"):
+        options["config"] = without_dropout(load_config_of(section))
     network = _from_pretrained(
-        AutoModelForCausalLM, section, dtype=dtype, attn_implementation=section.attention, use_safetensors=True
+        AutoModelForCausalLM,
+        section,
+        dtype=dtype,
+        attn_implementation=section.attention,
+        use_safetensors=True,
+        **options,
     )
     forget_quantisation(network)
     return network.to(device)
+
+
+def without_dropout(config: Any) -> Any:
+    """Switches the model's own dropout off (a few old families have it): the reference runs without it, and the
+    divergence of an untouched model must be 0 [ours]. A LoRA adapter's dropout is its own."""
+    for name, value in vars(config).items():
+        if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
+            setattr(config, name, 0.0)
+    return config
 
 
 def forget_quantisation(network: Any) -> None:
@@ -48,8 +65,14 @@ def load_config_of(section: ModelSection) -> Any:
 def empty_network(section: ModelSection) -> Any:
     """The network's structure on the meta device: names and shapes without weights."""
     config = load_config_of(section)
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=section.trust_remote_code)
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=section.trust_remote_code)
+    except ValueError:
+        raise ModelError(
+            f"model.path: '{section.path}' is a {type(config).__name__.removesuffix('Config')} model, which is no "
+            "causal language model that transformers knows."
+        ) from None
 
 
 def attach_lora(network: Any, section: LoraSection) -> Any:
@@ -78,6 +101,8 @@ def attach_lora(network: Any, section: LoraSection) -> Any:
             f"lora.target_modules: {section.target_modules!r} fits no part of this model that LoRA can adapt; "
             f"its linear layers are called {', '.join(linear)}. (PEFT: {str(error).splitlines()[0]})"
         ) from None
+    if any("lora_embedding" in name for name, _ in network.named_parameters()):
+        raise ModelError("lora.target_modules adapts the embeddings, which acclimate keeps frozen; leave them out.")
     head = network.get_output_embeddings()
     if any("lora_" in name for name, _ in head.named_parameters()):
         raise ModelError(

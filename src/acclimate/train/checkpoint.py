@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -90,6 +91,7 @@ def load_best(training: Training, run_dir: Path) -> None:
         RunError: none were kept, because nothing was evaluated during training.
     """
     folder = run_dir / "checkpoints" / "best"
+    _recover(folder)
     if not folder.is_dir():
         raise RunError(f"training.final: best, but '{run_dir}' kept no best checkpoint; set training.eval_steps.")
     training.weights.load_state_dict(checkpoint_weights(folder))
@@ -99,6 +101,7 @@ def write_folder(folder: Path, tensors: dict[str, Tensor], document: dict[str, A
     """Tensors as safetensors, the rest as JSON, and a manifest of digests; atomic."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    _recover(folder)
     try:
         partial.mkdir(parents=True)
         save_file({key: t.detach().contiguous().cpu() for key, t in tensors.items()}, partial / "tensors.safetensors")
@@ -116,11 +119,18 @@ def write_folder(folder: Path, tensors: dict[str, Tensor], document: dict[str, A
             shutil.rmtree(stale)
         else:
             partial.rename(folder)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(
             f"The checkpoint '{folder}' could not be written ({error}); checkpoints saved before are unharmed."
         ) from error
+
+
+def _recover(folder: Path) -> None:
+    """After a kill between the two renames of :func:`write_folder` the older one is still there, set aside."""
+    stale = folder.with_name(f".{folder.name}.stale")
+    if stale.is_dir() and not folder.exists():
+        stale.rename(folder)
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -33,7 +33,7 @@ def stop_if_not_finite(training: Training, metrics: Metrics, batches: Sequence[B
     raise NonFiniteError(
         f"Step {training.step + 1} stopped before the optimizer step: {', '.join(bad)} not finite; {cause}. "
         "The weights of the last step are unharmed. Usual causes are a learning rate that is too high or a broken "
-        "document; lower optimizer.learning_rate, or remove the document, and use --resume."
+        "document: start a new run under another name with a lower optimizer.learning_rate or without the document."
     )
 
 

@@ -15,35 +15,43 @@ def run_loop(training: Training) -> None:
     Raises:
         NonFiniteError: a loss or gradient is infinite or NaN; the optimizer step was not taken.
     """
+    try:
+        while training.step < training.total_steps:
+            _step(training)
+        for callback in training.callbacks:
+            callback.on_train_end(training)
+    finally:
+        for callback in training.callbacks:
+            callback.close()
+
+
+def _step(training: Training) -> None:
     model, objective, weights = training.model, training.objective, training.weights
     model.network.train()
-    while training.step < training.total_steps:
-        started = time.perf_counter()
-        batches = [batch.to(model.device) for batch in training.data.next_step()]
-        counts = objective.count(batches)
-        total, sums = 0.0, None
-        for batch in batches:
-            loss, part = objective(model(batch), model.head, batch, counts)
-            loss.backward()  # type: ignore[no-untyped-call]
-            weights.accumulate()
-            total += loss.item()
-            sums = part if sums is None else sums.__iadd__(part)
-        metrics: Metrics = {"loss": total} | (objective.report(sums) if sums else {})
-        metrics |= training.gradients.update(weights.gradients, training.step)
-        stop_if_not_finite(training, metrics, batches)
-        scale = training.update_scale(metrics) if training.update_scale else 1.0
-        for group in training.optimizer.param_groups:
-            group["lr"] = training.learning_rate(training.step) * scale
-        training.optimizer.step()
-        weights.publish()
-        training.step += 1
-        tokens = sum(int((batch.labels >= 0).sum()) for batch in batches)
-        metrics |= training.data.progress()
-        metrics |= {
-            "learning_rate": training.optimizer.param_groups[0]["lr"],
-            "tokens_per_second": tokens / (time.perf_counter() - started),
-        }
-        for callback in training.callbacks:
-            callback.on_step_end(training, metrics)
+    started = time.perf_counter()
+    batches = [batch.to(model.device) for batch in training.data.next_step()]
+    counts = objective.count(batches)
+    total, sums = 0.0, None
+    for batch in batches:
+        loss, part = objective(model(batch), model.head, batch, counts)
+        loss.backward()  # type: ignore[no-untyped-call]
+        weights.accumulate()
+        total += loss.item()
+        sums = part if sums is None else sums.__iadd__(part)
+    metrics: Metrics = {"loss": total} | (objective.report(sums) if sums else {})
+    metrics |= training.gradients.update(weights.gradients, training.step)
+    stop_if_not_finite(training, metrics, batches)
+    scale = training.update_scale(metrics) if training.update_scale else 1.0
+    for group in training.optimizer.param_groups:
+        group["lr"] = training.learning_rate(training.step) * scale
+    training.optimizer.step()
+    weights.publish()
+    training.step += 1
+    tokens = sum(int((batch.labels >= 0).sum()) for batch in batches)
+    metrics |= training.data.progress()
+    metrics |= {
+        "learning_rate": training.optimizer.param_groups[0]["lr"],
+        "tokens_per_second": tokens / (time.perf_counter() - started),
+    }
     for callback in training.callbacks:
-        callback.on_train_end(training)
+        callback.on_step_end(training, metrics)

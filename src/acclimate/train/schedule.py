@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from acclimate.config import ScheduleSection
+from acclimate.schema import ScheduleSection
 
 
 def factor(step: int, total: int, section: ScheduleSection) -> float:

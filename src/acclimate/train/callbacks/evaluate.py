@@ -33,6 +33,9 @@ class Evaluate:
     def on_train_end(self, state: Training) -> None:
         pass
 
+    def close(self) -> None:
+        pass
+
     def state_dict(self) -> dict[str, Any]:
         return {}
 

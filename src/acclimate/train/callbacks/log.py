@@ -25,6 +25,9 @@ class MetricsLog:
     def on_train_end(self, state: Training) -> None:
         pass
 
+    def close(self) -> None:
+        pass
+
     def state_dict(self) -> dict[str, Any]:
         return {}
 
@@ -65,6 +68,9 @@ class TensorBoard:
             self.writer.add_scalar(name, value, state.step)
 
     def on_train_end(self, state: Training) -> None:
+        pass
+
+    def close(self) -> None:
         self.writer.close()
 
     def state_dict(self) -> dict[str, Any]:

@@ -32,7 +32,10 @@ class ProgressBar:
             self.console.print(f"{self.name}: step {state.step}/{state.total_steps}  {figures}", highlight=False)
 
     def on_train_end(self, state: Training) -> None:
-        self.bar.stop()
+        pass
+
+    def close(self) -> None:
+        self.bar.stop()  # also when the loop stops with an error: the terminal gets its cursor back
 
     def state_dict(self) -> dict[str, Any]:
         return {}

@@ -18,17 +18,17 @@ class Save:
     ``checkpoints/best``.
     """
 
-    def __init__(self, run_dir: Path, every: int | None, keep_last: int, watch: str) -> None:
+    def __init__(self, run_dir: Path, every: int | None, keep_last: int, watch: str | None) -> None:
         self.folder, self.every, self.keep_last, self.watch = run_dir / "checkpoints", every, keep_last, watch
         self.run_dir = run_dir
         self.best: float | None = None
 
     def on_step_end(self, state: Training, metrics: Metrics) -> None:
-        value = metrics.get(self.watch)
+        value = metrics.get(self.watch) if self.watch else None
         if value is not None and (self.best is None or value < self.best):
             self.best = value
             weights = {f"weights/{name}": tensor for name, tensor in state.weights.state_dict().items()}
-            write_folder(self.folder / "best", weights, {"step": state.step, self.watch: value})
+            write_folder(self.folder / "best", weights, {"step": state.step, str(self.watch): value})
         if self.every is not None and state.step % self.every == 0 and state.step < state.total_steps:
             self._save(state)
 
@@ -40,6 +40,9 @@ class Save:
         save_checkpoint(state, self.folder / f"step-{state.step:08d}")
         for old in checkpoints(self.run_dir)[: -self.keep_last]:
             shutil.rmtree(old)
+
+    def close(self) -> None:
+        pass
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}

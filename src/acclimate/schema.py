@@ -1,0 +1,231 @@
+"""The schema of a run configuration: every key, its default, its meaning."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from acclimate.errors import listed, nearest
+
+FORMAT_VERSION = 1
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+"""Of runs and sources: they become file names."""
+
+TextFormat = Literal["auto", "text", "messages", "prompt_completion"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ModelSection(Section):
+    """Where the base model comes from."""
+
+    path: str = Field(description="hub id, local folder, or a .gguf file")
+    revision: str | None = Field(None, description="hub revision")
+    trust_remote_code: bool = Field(False, description="run code that ships with the model")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="dtype of the weights in forward and backward; auto times one step of each on a CPU"
+    )
+    attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = Field("sdpa")
+    device: str = Field("auto", description="auto (a GPU where there is one), cpu, cuda, cuda:1")
+
+
+class LoraSection(Section):
+    """A PEFT LoRA adapter. Leave the section out for full tuning."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32.0, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: str | list[str] = Field("all-linear", description="as in PEFT; all-linear leaves the head alone")
+    rslora: bool = Field(False, description="rank-stabilised scaling alpha / sqrt(rank)")
+
+
+class SourceSection(Section):
+    """One corpus."""
+
+    path: str | list[str] = Field(description="file, folder or glob of .txt, .md, .jsonl; or a list of them")
+    share: float | None = Field(
+        None, gt=0, le=1, description="part of all trained tokens; shares are normalised over used sources"
+    )
+    route: str | None = Field(None, description="whose loss terms its tokens get; default: the source's own name")
+    terms: dict[str, float] | None = Field(
+        None, description="loss terms and weights of this source's tokens, in place of the method's"
+    )
+    format: TextFormat = "auto"
+    routes: dict[str, str] | None = Field(
+        None,
+        description="chat rows: route of each role's tokens; roles not named are context only (default: assistant)",
+    )
+    thinking: Literal["on", "off", "mixed"] | None = Field(None, description="mode of a hybrid model's chat template")
+    append_eos: bool = Field(True, description="end plain documents with the tokenizer's eos token")
+    heldout: float | int = Field(0.05, ge=0, description="documents held out: a share below 1, or a count")
+    max_documents: int | None = Field(None, ge=1, description="use a seeded subsample of this many documents")
+    role: Literal["domain", "general", "chat"] | None = Field(
+        None, description="how reports read this source; default: by route and format"
+    )
+
+    @field_validator("terms")
+    @classmethod
+    def _terms_not_empty(cls, value: dict[str, float] | None) -> dict[str, float] | None:
+        if value is not None and (not value or any(weight <= 0 for weight in value.values())):
+            raise ValueError("needs at least one loss term, each with a weight above 0")
+        return value
+
+
+class ObjectiveSection(Section):
+    """How nats per token become one loss."""
+
+    normalise: Literal["term", "all"] = Field(
+        "term", description="term: each term by its own count of trained tokens; all: one count for all terms"
+    )
+    average: Literal["token", "sequence"] = Field(
+        "token", description="token: every token weighs the same; sequence: every document weighs the same"
+    )
+    logits_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16 is wrong by 20-86 % in the KL gradient near the base; a documented cost"
+    )
+    chunk_tokens: int = Field(256, ge=1, description="tokens whose logits exist at one time")
+
+
+class OptimizerSection(Section):
+    """AdamW, with float32 master weights where the model is bfloat16."""
+
+    learning_rate: float = Field(5e-5, gt=0, le=1)
+    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    max_grad_norm: float | None = Field(1.0, gt=0, description="clip the gradient's 2-norm; null to leave it alone")
+
+    @field_validator("betas")
+    @classmethod
+    def _betas(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in value):
+            raise ValueError("needs two numbers in [0, 1)")
+        return value
+
+
+class ScheduleSection(Section):
+    """Learning rate over steps: linear warmup, then the named shape."""
+
+    type: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    warmup_steps: int | None = Field(None, ge=0)
+    warmup_ratio: float = Field(0.05, ge=0, lt=1, description="used when warmup_steps is not given")
+    min_ratio: float = Field(0.0, ge=0, le=1, description="final learning rate over the peak")
+    decay_ratio: float = Field(0.2, gt=0, le=1, description="wsd: part of all steps spent in the final decay")
+
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> ScheduleSection:
+        if self.type != "wsd" and self.decay_ratio != 0.2:
+            raise ValueError(f"decay_ratio has no effect on type {self.type}; it belongs to wsd")
+        if self.type == "constant" and self.min_ratio != 0:
+            raise ValueError("min_ratio has no effect on type constant, which does not decay")
+        if self.warmup_steps is not None and self.warmup_ratio not in (0, 0.05):
+            raise ValueError("warmup_steps and warmup_ratio are both given; keep one")
+        return self
+
+
+class BudgetSection(Section):
+    """How long to train. Tokens are *trained* tokens (those with a label) of ``count``."""
+
+    count: str = Field("domain", description="the source whose trained tokens are counted, or 'all'")
+    tokens: int | None = Field(None, ge=1)
+    steps: int | None = Field(None, ge=1)
+    epochs: float | None = Field(None, gt=0, description="passes over the counted source's training documents")
+    batch_tokens: int = Field(2048, ge=1, description="trained tokens of `count` per optimizer step")
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> BudgetSection:
+        given = [name for name in ("tokens", "steps", "epochs") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"needs exactly one of tokens, steps or epochs, got {' and '.join(given) or 'none'}")
+        return self
+
+
+class DataSection(Section):
+    """Packing and caching."""
+
+    sequence_length: int = Field(512, ge=2, description="positions in a packed row")
+    split_seed: int = Field(
+        0, ge=0, description="chooses held-out documents and subsamples; apart from `seed`, so that seeds compare"
+    )
+    cache_dir: str = Field("~/.cache/acclimate", description="tokenised corpora, keyed by content and settings")
+
+
+class TrainingSection(Section):
+    """The loop."""
+
+    micro_batch_size: int = Field(4, ge=1, description="packed rows in one forward")
+    gradient_checkpointing: bool = False
+    eval_steps: int | None = Field(None, ge=1, description="measure held-out text every so many steps")
+    save_steps: int | None = Field(
+        None,
+        ge=1,
+        description="checkpoint every so many steps and at the last; null keeps no checkpoint to resume from",
+    )
+    keep_last: int = Field(2, ge=1, description="checkpoints kept besides the best")
+    final: Literal["last", "best"] = Field("last", description="which weights become the run's model/")
+
+    @model_validator(mode="after")
+    def _best_is_measured(self) -> TrainingSection:
+        if self.final == "best" and self.eval_steps is None:
+            raise ValueError("final: best needs eval_steps, which measures what best is")
+        if self.save_steps is None and self.keep_last != 2:
+            raise ValueError("keep_last has no effect without save_steps, which keeps checkpoints")
+        return self
+
+
+class EvaluationSection(Section):
+    """What is measured on held-out documents."""
+
+    documents: int | None = Field(None, ge=1, description="at most this many held-out documents per source")
+    training_documents: int = Field(32, ge=1, description="of these, how many during training (every eval_steps)")
+    generations: int = Field(4, ge=0, description="greedy answers shown side by side")
+    max_new_tokens: int = Field(64, ge=1)
+    overlap_ngram: int = Field(13, ge=1, description="words in an n-gram of the train/held-out overlap count")
+
+
+class RunConfig(Section):
+    """One run."""
+
+    version: Literal[1] = 1
+    name: str = Field("run", pattern=f"^{NAME}$", description="letters, digits, '.', '_' and '-'")
+    output_dir: str = Field("runs", description="the run folder is output_dir/name")
+    seed: int = Field(0, ge=0, lt=2**31, description="order of documents, LoRA initialisation, dropout")
+    model: ModelSection
+    lora: LoraSection | None = None
+    sources: dict[str, SourceSection] = Field(min_length=1)
+    method: str | dict[str, Any] | list[str | dict[str, Any]] = "mol"
+    objective: ObjectiveSection = ObjectiveSection()
+    optimizer: OptimizerSection = OptimizerSection()
+    schedule: ScheduleSection = ScheduleSection()
+    budget: BudgetSection
+    data: DataSection = DataSection()
+    training: TrainingSection = TrainingSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    report_to: list[Literal["tensorboard"]] = Field(default_factory=list)
+
+    @field_validator("sources")
+    @classmethod
+    def _source_names(cls, value: dict[str, SourceSection]) -> dict[str, SourceSection]:
+        for name in value:
+            if not re.fullmatch(NAME, name) or name == "all":
+                raise ValueError(f"'{name}' is no name for a source: letters, digits, '.', '_' and '-', and not 'all'")
+        return value
+
+    @model_validator(mode="after")
+    def _budget_counts_a_source(self) -> RunConfig:
+        known = [*self.sources, "all"]
+        if self.budget.count not in known:
+            raise ValueError(
+                f"budget.count is '{self.budget.count}', which is no source; accepted: {listed(known)}."
+                + nearest(self.budget.count, known)
+            )
+        return self
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.output_dir).expanduser() / self.name

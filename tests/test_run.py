@@ -1,0 +1,220 @@
+"""Whole runs in the corners: what a user can meet, from seeds to moved folders."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from acclimate import run as run_module
+from acclimate.build import build_objective, mix, resolve
+from acclimate.config import load_config
+from acclimate.data.corpus import load_corpora
+from acclimate.errors import ModelError, RunError, UsageError
+from acclimate.evaluate.generate import chat_prompt
+from acclimate.model.causal import CausalModel
+from acclimate.model.load import load_tokenizer
+from acclimate.plan import build_plan
+from acclimate.report import collect, write_report
+from acclimate.run import evaluate_run, export, train
+from acclimate.types import PlanContext
+from tests.fixtures.pico import pico_tokenizer
+from tests.fixtures.runs import config
+
+SHORT = {"steps": 2, "batch_tokens": 128}
+
+
+def test_seeds_of_a_comparison_share_their_base(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    runs = [
+        train(config(pico_folder, corpora, tmp_path, name=f"{m}-{s}", method=m, seed=s, budget=SHORT)).run_dir
+        for m in ("sft", "mol")
+        for s in (0, 1)
+    ]
+    data = collect(runs)
+    assert [(run.label, len(run.seeds)) for run in data.runs] == [("sft", 2), ("mol", 2)]
+    write_report(runs, tmp_path / "r.html")
+    first, second = ((run / "model" / "model.safetensors").read_bytes() for run in runs[:2])
+    assert first != second  # a seed does change the run
+
+
+@pytest.mark.parametrize("family", ["OPT", "Bloom"])
+def test_families_that_mix_packed_documents_are_refused(family: str) -> None:
+    import transformers
+
+    shape = {
+        "OPT": {"ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "word_embed_proj_dim": 32},
+        "Bloom": {"n_layer": 2, "n_head": 4},
+    }[family]
+    settings = getattr(transformers, f"{family}Config")(vocab_size=99, hidden_size=32, initializer_range=0.5, **shape)
+    network = getattr(transformers, f"{family}ForCausalLM")(settings)
+    with pytest.raises(ModelError, match=rf"{family}ForCausalLM with attention '\w+' lets documents .* see each other"):
+        CausalModel(network, pico_tokenizer())
+
+
+def test_a_model_with_dropout_is_anchored_exactly(corpora: Path, tmp_path: Path) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    shape = GPT2Config(vocab_size=259, n_embd=32, n_layer=2, n_head=4, n_positions=512, initializer_range=0.2)
+    assert shape.resid_pdrop > 0
+    GPT2LMHeadModel(shape).save_pretrained(tmp_path / "gpt2")
+    pico_tokenizer().save_pretrained(tmp_path / "gpt2")
+    result = train(config(tmp_path / "gpt2", corpora, tmp_path / "runs", budget=SHORT))
+    first, second = [json.loads(line) for line in (result.run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert first["loss/general/reverse_kl"] == 0
+    assert second["loss/general/reverse_kl"] > 0
+
+
+def test_expected_counts_are_of_tokens(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    sources = {
+        "domain": {"path": str(corpora / "domain.jsonl"), "share": 0.95},
+        "general": {"path": str(corpora / "general.jsonl"), "share": 0.05},
+    }
+    for average, expected in (("token", [None, pytest.approx(128 * 0.05 / 0.95)]), ("sequence", [None, None])):
+        settings, _ = resolve(config(pico_folder, corpora, tmp_path, sources=sources, objective={"average": average}))
+        settings = settings.model_copy(update={"sources": {n: settings.sources[n] for n in sources}})
+        loaded = load_corpora(settings, load_tokenizer(settings.model))
+        plan = build_plan(settings, PlanContext(full_tuning=True))
+        assert mix(settings, loaded, build_objective(settings, plan, loaded, {})).expected == expected
+
+
+def test_trajectories_route_by_role_and_by_message(pico_folder: Path, tmp_path: Path) -> None:
+    """The MoL-RL case: one source whose tool output gets CE and whose own text gets KL."""
+    by_role, by_message = [], []
+    for i in range(20):
+        turns = [
+            ("user", f"Ask {i}"),
+            ("assistant", f"call {i}"),
+            ("tool", f"result is {i * 7}"),
+            ("assistant", "done"),
+        ]
+        by_role.append({"messages": [{"role": role, "content": text} for role, text in turns]})
+        routes = {"assistant": "general", "tool": "domain"}
+        marked = [{"role": r, "content": t} | ({"route": routes[r]} if r in routes else {}) for r, t in turns]
+        by_message.append({"messages": marked})
+    losses = []
+    for name, rows, routed in (("role", by_role, True), ("message", by_message, False)):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("\n".join(map(json.dumps, rows)))
+        source = {"path": str(path), "heldout": 0} | (
+            {"routes": {"tool": "domain", "assistant": "general"}} if routed else {}
+        )
+        settings = config(
+            pico_folder,
+            tmp_path,
+            tmp_path / "runs",
+            name=name,
+            budget={"steps": 3, "count": "domain", "batch_tokens": 128},
+        )
+        settings = settings.model_copy(update={"sources": {"domain": type(settings.sources["domain"])(**source)}})
+        result = train(settings)
+        lines = [json.loads(line) for line in (result.run_dir / "metrics.jsonl").read_text().splitlines()]
+        losses.append([(line["loss/domain/cross_entropy"], line["loss/domain/reverse_kl"]) for line in lines])
+        assert lines[0]["loss/domain/reverse_kl"] == 0 < lines[-1]["loss/domain/reverse_kl"]
+    assert losses[0] == losses[1]
+
+
+def test_chats_without_a_question_and_empty_prompts(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "odd.jsonl"
+    rows: list[dict[str, Any]] = [
+        {"messages": [{"role": "assistant", "content": f"Hello number {i}."}]} for i in range(6)
+    ]
+    rows += [{"prompt": "" if i % 2 else f"What is {i}? " * 9, "completion": f"It is {i}."} for i in range(6)]
+    odd.write_text("\n".join(map(json.dumps, rows)))
+    settings = config(pico_folder, corpora, tmp_path, budget=SHORT, evaluation={"generations": 12})
+    sources = settings.sources | {"chat": settings.sources["chat"].model_copy(update={"path": str(odd), "heldout": 8})}
+    result = train(settings.model_copy(update={"sources": sources}))
+    shown = [a["prompt"] for a in json.loads((result.run_dir / "generations.json").read_text()) if a["set"] == "chat"]
+    assert all(prompt.endswith("? ") for prompt in shown)  # whole questions, and nothing else
+    assert chat_prompt(pico_tokenizer(), [{"role": "assistant", "content": "x"}], None) == ("", [])
+
+
+def test_nothing_held_out(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    settings = config(pico_folder, corpora, tmp_path, budget=SHORT)
+    sources = {name: section.model_copy(update={"heldout": 0}) for name, section in settings.sources.items()}
+    result = train(settings.model_copy(update={"sources": sources}))
+    assert result.summary == []
+    export(result.run_dir, tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_a_failure_after_training_costs_no_training(
+    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(pico_folder, corpora, tmp_path, budget=SHORT)
+
+    def fails(*arguments: Any) -> Any:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "side_by_side", fails)
+        with pytest.raises(OSError, match="No space"):
+            train(settings)
+    trained = (settings.run_dir / "model" / "model.safetensors").stat().st_mtime_ns
+    monkeypatch.setattr(run_module, "run_loop", fails)  # nothing is trained again
+    result = train(settings, resume=True)
+    assert result.summary
+    assert (settings.run_dir / "model" / "model.safetensors").stat().st_mtime_ns == trained
+    assert (settings.run_dir / "model" / "README.md").is_file()
+
+
+def test_a_run_is_used_from_anywhere(
+    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative paths in the configuration; the run folder moved; another working folder."""
+    shutil.copytree(pico_folder, tmp_path / "pico")
+    shutil.copytree(corpora, tmp_path / "text")
+    monkeypatch.chdir(tmp_path)
+    result = train(config(Path("pico"), Path("text"), Path("runs"), budget=SHORT, lora={"rank": 2}))
+    adapter = json.loads((result.run_dir / "model" / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == str(tmp_path / "pico")
+    assert load_config(result.run_dir / "config.yaml").model.path == str(tmp_path / "pico")
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(tmp_path / "runs" / "run", tmp_path / "elsewhere" / "moved")
+    monkeypatch.chdir("/")
+    assert evaluate_run(tmp_path / "elsewhere" / "moved").summary == result.summary
+
+
+def test_changed_documents_are_not_continued_with(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    text = shutil.copytree(corpora, tmp_path / "text")
+    result = train(config(pico_folder, text, tmp_path, budget=SHORT))
+    provenance = (result.run_dir / "provenance.json").read_text()
+    (text / "domain.jsonl").write_text((text / "domain.jsonl").read_text().replace("kidney", "liver"))
+    with pytest.raises(RunError, match=r"began with other contents of source 'domain' than there are now"):
+        evaluate_run(result.run_dir)
+    assert (result.run_dir / "provenance.json").read_text() == provenance
+
+
+def test_an_output_folder_that_cannot_be(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match=r"output_dir: '.*file/runs' cannot be written to; choose another folder."):
+        train(config(pico_folder, corpora, tmp_path / "file" / "runs"))
+
+
+def test_disk_full_leaves_nothing_half(
+    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors import SafetensorError
+
+    from acclimate.train import checkpoint
+
+    settings = config(pico_folder, corpora, tmp_path, training={"save_steps": 2})
+    written = []
+
+    def full(tensors: Any, path: Path) -> None:
+        if written:
+            raise SafetensorError("No space left on device")
+        written.append(path)
+        original(tensors, path)
+
+    original = checkpoint.save_file
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(RunError, match=r"step-00000004' could not be written .*; checkpoints .* are unharmed"):
+        train(settings)
+    assert [path.name for path in (settings.run_dir / "checkpoints").iterdir()] == ["step-00000002"]
+    monkeypatch.setattr(checkpoint, "save_file", original)
+    assert train(settings, resume=True).summary
