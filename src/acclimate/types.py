@@ -115,20 +115,23 @@ class GradientTransform(Protocol):
     ) -> Metrics: ...
 
 
-class Callback(Protocol):
-    """Called by the loop; ``state_dict`` travels in checkpoints."""
+class Callback:
+    """Called by the loop; override what you need. ``state_dict`` travels in checkpoints."""
 
-    def on_step_end(self, state: Any, metrics: Metrics) -> None: ...
+    def on_step_end(self, state: Any, metrics: Metrics) -> None:
+        """After each optimizer step; may add to ``metrics``, which later callbacks see."""
 
-    def on_train_end(self, state: Any) -> None: ...
+    def on_train_end(self, state: Any) -> None:
+        """After the last step."""
 
     def close(self) -> None:
         """Called last, also when the loop stops with an error."""
-        ...
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Gets what :meth:`state_dict` gave when the checkpoint was written."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from acclimate.config import save_config
 from acclimate.errors import RunError, UsageError
 from acclimate.run import train
 from acclimate.train.checkpoint import checkpoints
+from acclimate.types import Callback
 from tests.fixtures.runs import config
 
 
@@ -26,8 +27,8 @@ class Killed(Exception):
     pass
 
 
-class KillAt:
-    """A callback that stops the process's work right after a step, as kill -9 would between two steps."""
+class KillAt(Callback):
+    """Stops the process's work right after a step, as kill -9 would between two steps."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -35,18 +36,6 @@ class KillAt:
     def on_step_end(self, state: Any, metrics: dict[str, float]) -> None:
         if state.step == self.step:
             raise Killed
-
-    def on_train_end(self, state: Any) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
 
 
 def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:

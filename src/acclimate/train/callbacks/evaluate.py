@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from torch import Tensor
 
 from acclimate.evaluate.measure import measure
 from acclimate.evaluate.summary import bits_per_byte
 from acclimate.train.training import Training
-from acclimate.types import Batch, Metrics
+from acclimate.types import Batch, Callback, Metrics
 
 
-class Evaluate:
+class Evaluate(Callback):
     """Adds ``eval/<set>/bits_per_byte`` to the metrics every ``every`` steps and at the last one.
 
     Comes first among the callbacks, so that the ones that log or keep the best see its numbers.
@@ -29,15 +28,3 @@ class Evaluate:
             for name, batches in self.sets.items():
                 scores, _ = measure(state.model, None, batches, self.special_ids)
                 metrics[f"eval/{name}/bits_per_byte"] = bits_per_byte(scores)
-
-    def on_train_end(self, state: Training) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from acclimate.errors import UsageError
 from acclimate.train.training import Training
-from acclimate.types import Metrics
+from acclimate.types import Callback, Metrics
 
 
-class MetricsLog:
+class MetricsLog(Callback):
     """One JSON object per optimizer step, flushed at once. After a resume, lines of steps that are done again go."""
 
     def __init__(self, path: Path) -> None:
@@ -21,18 +20,6 @@ class MetricsLog:
     def on_step_end(self, state: Training, metrics: Metrics) -> None:
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": state.step} | metrics) + "\n")
-
-    def on_train_end(self, state: Training) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
 
     def drop_after(self, step: int) -> None:
         """Removes lines later than ``step``, and a torn last line."""
@@ -50,7 +37,7 @@ class MetricsLog:
         os.replace(partial, self.path)
 
 
-class TensorBoard:
+class TensorBoard(Callback):
     """The same metrics for tensorboard, in the run folder's ``tensorboard/``."""
 
     def __init__(self, folder: Path) -> None:
@@ -67,14 +54,5 @@ class TensorBoard:
         for name, value in metrics.items():
             self.writer.add_scalar(name, value, state.step)
 
-    def on_train_end(self, state: Training) -> None:
-        pass
-
     def close(self) -> None:
         self.writer.close()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from acclimate.train.training import Training
-from acclimate.types import Metrics
+from acclimate.types import Callback, Metrics
 
 
-class ProgressBar:
+class ProgressBar(Callback):
     """Steps, time left, rate, and the loss of every source and term. A line per tenth where there is no terminal."""
 
     def __init__(self, console: Console, name: str, total_steps: int) -> None:
@@ -31,14 +29,5 @@ class ProgressBar:
         elif state.step % max(1, state.total_steps // 10) == 0:
             self.console.print(f"{self.name}: step {state.step}/{state.total_steps}  {figures}", highlight=False)
 
-    def on_train_end(self, state: Training) -> None:
-        pass
-
     def close(self) -> None:
         self.bar.stop()  # also when the loop stops with an error: the terminal gets its cursor back
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass

@@ -8,10 +8,10 @@ from typing import Any
 
 from acclimate.train.checkpoint import checkpoints, save_checkpoint, write_folder
 from acclimate.train.training import Training
-from acclimate.types import Metrics
+from acclimate.types import Callback, Metrics
 
 
-class Save:
+class Save(Callback):
     """Checkpoints every ``every`` steps and at the end, the last ``keep_last`` of them; none if ``every`` is None.
 
     When the step's metrics hold ``watch`` and it is the lowest so far, the trained weights go to
@@ -40,9 +40,6 @@ class Save:
         save_checkpoint(state, self.folder / f"step-{state.step:08d}")
         for old in checkpoints(self.run_dir)[: -self.keep_last]:
             shutil.rmtree(old)
-
-    def close(self) -> None:
-        pass
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
