@@ -76,7 +76,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         drop("sources.domain.path"),
         "{C}:9: sources.domain.path: is required and missing. (file, folder or glob of .txt, .md, .jsonl; or a list of them)", 3,
     ),
-    "no sources": (put("sources", {}), "{C}:8: sources: {{}} Dictionary should have at least 1 item after validation, not 0.", 3),
+    "no sources": (put("sources", {}), "{C}:8: sources: is empty.", 3),
     "wrong literal": (
         put("schedule", {"type": "cosin"}),
         "{C}:36: schedule.type: 'cosin' is not accepted; accepted: cosine, linear, constant or wsd. Did you mean 'cosine'?", 3,
@@ -144,7 +144,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "another version": (put("version", 2), "{C}:35: version: this file is of version 2; this acclimate reads version 1.", 3),
     "bad name": (put("name", "a/b"),
-        """{C}:1: name: 'a/b' String should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$'. (letters, digits, '.', '_' and '-')""", 3,
+        """{C}:1: name: 'a/b' is not accepted; accepted: letters, digits, '.', '_' and '-'.""", 3,
     ),
     "best of nothing": (
         put("training.final", "best"), "{C}:30: training: final: best needs eval_steps, which measures what best is.", 3,
@@ -179,6 +179,19 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "unknown chat role": (both(drop("sources.chat.route"), put("sources.chat.routes", {"asistant": "general"})),
         """sources.chat.routes names the role 'asistant', which no document has; roles found: assistant, user. Did you mean 'assistant'?""", 1,
+    ),
+    "a boolean for a number": (
+        put("optimizer.learning_rate", True), "{C}:26: optimizer.learning_rate: true is no number.", 3,
+    ),
+    "infinity": (
+        put("lora", {"alpha": float("inf")}), "{C}:36: lora.alpha: inf should be a finite number.", 3,
+    ),
+    "a word for a section": (
+        put("model", "pico"), "{C}:3: model: 'pico' is not a section: write its keys below it, indented.", 3,
+    ),
+    "an empty path": (
+        put("sources.domain.path", ""),
+        "{C}:10: sources.domain.path: is empty. (file, folder or glob of .txt, .md, .jsonl; or a list of them)", 3,
     ),
     "routes and route": (
         put("sources.chat.routes", {"assistant": "general"}),

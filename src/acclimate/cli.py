@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from acclimate import __version__
 from acclimate.errors import AcclimateError, UsageError
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+NOTHING_HELD_OUT = "No source holds documents out, so nothing was measured and there is no report."
 RUNTIME_ERROR, CLICK_USAGE_ERROR, USAGE_ERROR = 1, 2, 3
 
 app = typer.Typer(
@@ -94,7 +96,7 @@ def train(
     if result.summary:
         _report([loaded.run_dir], loaded.run_dir / "report.html")
     else:
-        console.print("No source holds documents out, so nothing was measured and there is no report.")
+        console.print(NOTHING_HELD_OUT)
 
 
 @app.command("eval")
@@ -102,8 +104,10 @@ def evaluate(run: Run) -> None:
     """Measure a run's model against its base again and refresh summary and report."""
     from acclimate.run import evaluate_run
 
-    evaluate_run(run)
-    _report([run], run / "report.html")
+    if evaluate_run(run).summary:
+        _report([run], run / "report.html")
+    else:
+        console.print(NOTHING_HELD_OUT)
 
 
 @app.command()
@@ -118,6 +122,8 @@ def report(
 def _report(runs: list[Path], output: Path) -> None:
     from acclimate.report import collect, summary_table, write_report
 
+    if output.suffix != ".html":
+        raise UsageError(f"--output: '{output}' does not end in .html; a report is one HTML file.")
     write_report(runs, output)
     console.print(summary_table(collect(runs), console.width))
     console.print(f"Report: {output}", highlight=False, soft_wrap=True)
@@ -161,6 +167,7 @@ def main() -> None:
     """Runs the command line with the documented exit codes."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries: nothing a user can act on
     try:
         app()
     except SystemExit as end:  # the CLI library exits with 2 on usage errors, which here will mean a failed gate
@@ -168,6 +175,9 @@ def main() -> None:
     except AcclimateError as error:
         problems.print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(USAGE_ERROR if isinstance(error, UsageError) else RUNTIME_ERROR)
+    except KeyboardInterrupt:
+        problems.print("Interrupted.")
+        sys.exit(RUNTIME_ERROR)
     except OSError as error:
         where = f" '{error.filename}'" if error.filename else ""
         problems.print(f"Error:{where} {error.strerror or error}.", style="red", highlight=False, markup=False)

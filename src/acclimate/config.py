@@ -39,6 +39,13 @@ class _Lines(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+# A run called 2026-11-22 is a word, not a date.
+_Lines.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def _line_numbers(node: yaml.Node | None, prefix: str = "") -> dict[str, int]:
     """Dotted path -> line of its key."""
     lines: dict[str, int] = {}
@@ -84,7 +91,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}:{line}: this is not YAML: {error.problem}.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: this is not YAML: {error}.") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a configuration is a mapping of sections, this file holds {type(data).__name__}.")
@@ -117,7 +124,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         return os.path.abspath(os.path.expanduser(path))
 
     model = config.model
-    if Path(model.path).expanduser().exists():
+    if os.path.exists(os.path.expanduser(model.path)):
         model = model.model_copy(update={"path": absolute(model.path)})
     sources = {
         name: section.model_copy(
@@ -144,8 +151,8 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
             f"--set {override}: an override reads dotted.path=value, for example optimizer.learning_rate=1e-5."
         )
     try:
-        value = yaml.safe_load(raw)
-    except yaml.YAMLError:
+        value = yaml.load(raw, Loader=_Lines)
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"--set {override}: the value '{raw}' is not YAML; quote it if it is text.") from None
     *parents, leaf = dotted.strip().split(".")
     target = data

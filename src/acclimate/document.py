@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from typing import Any
+import types
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -33,17 +33,32 @@ def configuration_page(root: type[BaseModel]) -> str:
 
 
 def _type(annotation: Any) -> str:
-    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    text = re.sub(r"acclimate\.config\.|typing\.|, FieldInfo\(.*?\)\)?|Annotated\[", "", text)
-    text = re.sub(r"Literal\[([^\]]*)\]", lambda m: m[1].replace("'", "").replace(", ", " · "), text)
-    return f"`{text.rstrip()}`" if not text.startswith("`") else text
+    """The type as a person writes it: ``text``, ``number``, ``a · b``."""
+    return f"`{_plain(annotation)}`"
+
+
+def _plain(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " · ".join(map(str, arguments))
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys("null" if a is type(None) else _plain(a) for a in arguments))
+    if origin is list:
+        return f"list of {_plain(arguments[0])}"
+    if origin is dict:
+        return f"{_plain(arguments[0])}: {_plain(arguments[1])}"
+    if origin is tuple:
+        return f"list of {len(arguments)} {_plain(arguments[0])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "section"
+    return {str: "text", int: "integer", float: "number", bool: "boolean", Any: "value"}[annotation]
 
 
 def _default(field: Any) -> str:
     if field.is_required():
         return "required"
     value = field.default if field.default is not PydanticUndefined else field.default_factory()
-    return "below" if isinstance(value, BaseModel) else f"`{'null' if value is None else value}`"
+    return "its defaults" if isinstance(value, BaseModel) else f"`{'null' if value is None else value}`"
 
 
 if __name__ == "__main__":

@@ -149,10 +149,23 @@ def _sentence(item: Any, root: type[Any], origin: str, lines: Mapping[str, int])
     if kind == "literal_error":
         options = [option.strip("' ") for option in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         return f"{where}: {given!r} is not accepted; accepted: {listed(options)}.{nearest(str(given), options)}"
+    if kind in TYPES:
+        return f"{where}: {given!r} is not {TYPES[kind]}. {_describe(location, root)}".rstrip()
+    if kind in ("too_short", "string_too_short"):
+        return f"{where}: is empty. {_describe(location, root)}".rstrip()
+    if kind == "string_pattern_mismatch":
+        return f"{where}: {given!r} is not accepted; accepted: {_describe(location, root).strip('()')}."
     message = item["msg"].replace("Input should be", "should be")
     return f"{where}: {given!r} {message}. {_describe(location, root)}".rstrip()
 
 
+TYPES = {
+    "model_type": "a section: write its keys below it, indented",
+    "dict_type": "a mapping: write its keys below it, indented",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "string_type": "text; quote it if it looks like a number or a word of YAML",
+}
 BRANCHES = {"str", "int", "float", "bool"}
 
 

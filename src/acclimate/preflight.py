@@ -45,9 +45,9 @@ def validate(config: RunConfig) -> Preflight:
     build_plan(config, PlanContext(full_tuning=config.lora is None))
     config, device = resolve(config)
     network = empty_network(config.model)
-    total = network.num_parameters()
     if config.lora is not None:
         attach_lora(network, config.lora)
+    total = network.num_parameters()
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     corpora = load_corpora(config, load_tokenizer(config.model))
     plan = build_plan(config, PlanContext(full_tuning=config.lora is None))
@@ -116,6 +116,8 @@ def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture) -> list[str]
         for name, corpus in corpora.sources.items()
         if len(corpus.heldout) == 0
     ]
+    if (config.run_dir / "config.yaml").exists():
+        found.append(f"the run '{config.run_dir}' exists; `acclimate train` wants --resume or another name.")
     if mixture.total_steps < 2:
         found.append("the budget buys a single optimizer step; lower budget.batch_tokens.")
     return found

@@ -17,6 +17,7 @@ import torch
 
 import acclimate
 from acclimate.config import RunConfig, dump_config
+from acclimate.errors import RunError
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
 
@@ -58,6 +59,20 @@ def write_json(path: Path, document: Any) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(partial, path)
+
+
+def read_json(path: Path) -> Any:
+    """Reads a file of a run folder.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"'{path}' is missing: the run is not finished, or the folder is no run.") from None
+    except ValueError:
+        raise RunError(f"'{path}' is damaged: it is not JSON. `acclimate eval` writes summary.json again.") from None
 
 
 def _now() -> str:

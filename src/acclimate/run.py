@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from safetensors import SafetensorError
 
 from acclimate.build import build_training, heldout_prompts, heldout_sets, load_model, resolve
 from acclimate.config import RunConfig, load_config, save_config, with_absolute_paths
@@ -21,12 +21,12 @@ from acclimate.evaluate.generate import side_by_side
 from acclimate.evaluate.measure import measure
 from acclimate.evaluate.summary import Record, records, write_scores
 from acclimate.model.causal import CausalModel
-from acclimate.model.export import save_model
+from acclimate.model.export import check_empty, save_model
 from acclimate.model.load import DTYPES, load_network, load_tokenizer, model_digest
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference
 from acclimate.plan import build_plan, method_names
 from acclimate.preflight import data_record, warnings
-from acclimate.provenance import finished, provenance, write_json
+from acclimate.provenance import finished, provenance, read_json, write_json
 from acclimate.report import model_card
 from acclimate.train.callbacks.log import MetricsLog
 from acclimate.train.checkpoint import checkpoint_weights, checkpoints, load_best, load_checkpoint
@@ -140,15 +140,18 @@ def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | N
     Args:
         checkpoint: ``best`` or ``step-00000100``; None is the run's final ``model/``.
     """
-    config, device = resolve(read_config(run_dir))
+    config = read_config(run_dir)
+    check_empty(output)
+    found = sorted(path.name for path in (run_dir / "checkpoints").glob("[!.]*"))
+    if checkpoint is not None and checkpoint not in found:
+        has = f"it has {listed(found)}" if found else "it kept none"
+        raise UsageError(f"--checkpoint: '{run_dir}' has no checkpoint '{checkpoint}'; {has}.")
+    config, device = resolve(config)
     model = load_tuned(config, run_dir / "model", device)
     if checkpoint is not None:
-        folder = run_dir / "checkpoints" / checkpoint
-        if not folder.is_dir():
-            found = sorted(path.name for path in (run_dir / "checkpoints").glob("[!.]*"))
-            raise UsageError(f"--checkpoint: '{run_dir}' has no checkpoint '{checkpoint}'; it has {listed(found)}.")
-        Weights(model.trainable()).load_state_dict(checkpoint_weights(folder))
-    card = model_card(run_dir) if (run_dir / "summary.json").is_file() and read_summary(run_dir) else None
+        Weights(model.trainable()).load_state_dict(checkpoint_weights(run_dir / "checkpoints" / checkpoint))
+    measured = (run_dir / "summary.json").is_file() and read_summary(run_dir)
+    card = model_card(run_dir, merge, checkpoint) if measured else None
     save_model(model, output, config.model.path, card, merge)
     return output
 
@@ -170,7 +173,10 @@ def load_tuned(config: RunConfig, folder: Path, device: torch.device) -> CausalM
     from peft import PeftModel
 
     network = load_network(config.model, DTYPES[config.model.dtype], device)
-    peft = PeftModel.from_pretrained(network, str(folder), is_trainable=True)
+    try:
+        peft = PeftModel.from_pretrained(network, str(folder), is_trainable=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise RunError(f"The adapter in '{folder}' could not be read: {str(error).splitlines()[0]}") from None
     return CausalModel(network, load_tokenizer(config.model), peft)
 
 
@@ -184,7 +190,7 @@ def read_config(run_dir: Path) -> RunConfig:
 
 
 def read_summary(run_dir: Path) -> list[Record]:
-    records: list[Record] = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
+    records: list[Record] = read_json(run_dir / "summary.json")
     return records
 
 
@@ -209,7 +215,7 @@ def _check_digests(run_dir: Path, model: str, data: dict[str, str]) -> dict[str,
     path = run_dir / "provenance.json"
     if not path.is_file():
         return None
-    began: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    began: dict[str, Any] = read_json(path)
     changed = [f"source '{name}'" for name, digest in data.items() if began["data"].get(name) != digest]
     changed += ["the base model"] if began["model"]["digest"] != model else []
     if changed:
@@ -230,6 +236,8 @@ def _check_run_dir(config: RunConfig, resume: bool) -> None:
         writable = False
     if not writable:
         raise UsageError(f"output_dir: '{config.output_dir}' cannot be written to; choose another folder.")
+    if config.run_dir.exists() and not config.run_dir.is_dir():
+        raise UsageError(f"'{config.run_dir}' is a file, so it cannot be the run folder; choose another name.")
     if not path.exists():
         if config.run_dir.is_dir() and any(config.run_dir.iterdir()):
             raise UsageError(f"The folder '{config.run_dir}' holds something that is no run; choose another name.")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from acclimate.errors import listed, nearest
 
@@ -18,13 +19,21 @@ TextFormat = Literal["auto", "text", "messages", "prompt_completion"]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        accepted = str(cls.model_fields[info.field_name or ""].annotation)
+        if isinstance(value, bool) and "bool" not in accepted and ("int" in accepted or "float" in accepted):
+            raise ValueError(f"{str(value).lower()} is no number")
+        return value
 
 
 class ModelSection(Section):
     """Where the base model comes from."""
 
-    path: str = Field(description="hub id, local folder, or a .gguf file")
+    path: str = Field(min_length=1, description="hub id, local folder, or a .gguf file")
     revision: str | None = Field(None, description="hub revision")
     trust_remote_code: bool = Field(False, description="run code that ships with the model")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
@@ -37,7 +46,7 @@ class ModelSection(Section):
 class LoraSection(Section):
     """A PEFT LoRA adapter. Leave the section out for full tuning."""
 
-    rank: int = Field(16, ge=1)
+    rank: int = Field(16, ge=1, le=8192)
     alpha: float = Field(32.0, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
     target_modules: str | list[str] = Field("all-linear", description="as in PEFT; all-linear leaves the head alone")
@@ -47,7 +56,9 @@ class LoraSection(Section):
 class SourceSection(Section):
     """One corpus."""
 
-    path: str | list[str] = Field(description="file, folder or glob of .txt, .md, .jsonl; or a list of them")
+    path: str | list[str] = Field(
+        min_length=1, description="file, folder or glob of .txt, .md, .jsonl; or a list of them"
+    )
     share: float | None = Field(
         None, gt=0, le=1, description="part of all trained tokens; shares are normalised over used sources"
     )
@@ -67,6 +78,11 @@ class SourceSection(Section):
     role: Literal["domain", "general", "chat"] | None = Field(
         None, description="how reports read this source; default: by route and format"
     )
+
+    @field_validator("thinking", mode="before")
+    @classmethod
+    def _yaml_reads_on_as_true(cls, value: Any) -> Any:
+        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
 
     @field_validator("terms")
     @classmethod
@@ -132,8 +148,8 @@ class BudgetSection(Section):
     """How long to train. Tokens are *trained* tokens (those with a label) of ``count``."""
 
     count: str = Field("domain", description="the source whose trained tokens are counted, or 'all'")
-    tokens: int | None = Field(None, ge=1)
-    steps: int | None = Field(None, ge=1)
+    tokens: int | None = Field(None, ge=1, le=2**53)
+    steps: int | None = Field(None, ge=1, le=2**53)
     epochs: float | None = Field(None, gt=0, description="passes over the counted source's training documents")
     batch_tokens: int = Field(2048, ge=1, description="trained tokens of `count` per optimizer step")
 
@@ -152,7 +168,9 @@ class DataSection(Section):
     split_seed: int = Field(
         0, ge=0, description="chooses held-out documents and subsamples; apart from `seed`, so that seeds compare"
     )
-    cache_dir: str = Field("~/.cache/acclimate", description="tokenised corpora, keyed by content and settings")
+    cache_dir: str = Field(
+        "~/.cache/acclimate", min_length=1, description="tokenised corpora, keyed by content and settings"
+    )
 
 
 class TrainingSection(Section):
@@ -193,7 +211,7 @@ class RunConfig(Section):
 
     version: Literal[1] = 1
     name: str = Field("run", pattern=f"^{NAME}$", description="letters, digits, '.', '_' and '-'")
-    output_dir: str = Field("runs", description="the run folder is output_dir/name")
+    output_dir: str = Field("runs", min_length=1, description="the run folder is output_dir/name")
     seed: int = Field(0, ge=0, lt=2**31, description="order of documents, LoRA initialisation, dropout")
     model: ModelSection
     lora: LoraSection | None = None
@@ -228,4 +246,4 @@ class RunConfig(Section):
 
     @property
     def run_dir(self) -> Path:
-        return Path(self.output_dir).expanduser() / self.name
+        return Path(os.path.expanduser(self.output_dir)) / self.name

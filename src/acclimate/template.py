@@ -47,7 +47,7 @@ schedule:
   warmup_ratio: 0.05
 
 data:
-  sequence_length: 1024
+  sequence_length: 512
 training:
   micro_batch_size: 2            # packed rows in one forward; lower it if memory runs out
   eval_steps: 50

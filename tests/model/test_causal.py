@@ -133,7 +133,7 @@ def test_a_family_with_an_unknown_head_is_refused() -> None:
         ("missing.gguf", "model.path: there is no GGUF file 'missing.gguf'."),
         ("./nowhere", "model.path: './nowhere' is no model folder or .gguf file; give a folder written by"),
         ("EMPTY", "holds no config.json (it holds notes.txt); give a folder written by save_pretrained"),
-        ("nobody/nothing", "model.path: 'nobody/nothing' could not be loaded: "),
+        ("nobody/nothing", "model.path: there is no folder 'nobody/nothing' in "),
     ],
 )
 def test_wrong_model_paths(path: str, message: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,14 +57,14 @@ def read_documents(name: str, section: SourceSection) -> tuple[list[Document], C
 
 def _shown(section: SourceSection) -> str:
     paths = [section.path] if isinstance(section.path, str) else section.path
-    return ", ".join(f"'{path}'" for path in paths) or "an empty list of paths"
+    return ", ".join(f"'{path}'" for path in paths)
 
 
 def _files(name: str, section: SourceSection) -> list[Path]:
     """Every file once, in the order the paths are given; inside a folder or glob sorted by name."""
     found: dict[Path, None] = {}
     for given in [section.path] if isinstance(section.path, str) else section.path:
-        path = Path(given).expanduser()
+        path = Path(os.path.expanduser(given))
         if path.is_file():
             if path.suffix.lower() not in EXTENSIONS:
                 raise DataError(

@@ -71,6 +71,8 @@ def parse_record(line: str, source: str, where: str, text_format: TextFormat = "
             f"{where}: this is not JSON: {error.msg} (column {error.colno}); "
             "a .jsonl file holds one JSON object a line."
         ) from None
+    except ValueError as error:  # a number of more digits than Python reads
+        raise DataError(f"{where}: this is not JSON: {error}.") from None
     except RecursionError:
         raise DataError(f"{where}: this JSON is nested too deeply to be read.") from None
     if not isinstance(record, dict):

@@ -91,7 +91,7 @@ def tokenise(
         DataError: a chat cannot be rendered.
     """
     encoder = Encoder(tokenizer, source, section, table)
-    folder = Path(cache_dir).expanduser() / "tokens" / _key(documents, encoder)
+    folder = Path(os.path.expanduser(cache_dir)) / "tokens" / _key(documents, encoder)
     if not _complete(folder, len(documents)):
         try:
             _write(folder, documents, encoder)

@@ -26,10 +26,7 @@ def save_model(model: CausalModel, folder: Path, base_path: str, card: str | Non
         UsageError: the folder holds something already.
     """
     folder = folder.resolve()
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"'{folder}' is a file; export into a new folder.")
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"'{folder}' is not empty; export into a new folder.")
+    check_empty(folder)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -41,6 +38,14 @@ def save_model(model: CausalModel, folder: Path, base_path: str, card: str | Non
     if folder.exists():
         folder.rmdir()
     os.replace(partial, folder)
+
+
+def check_empty(folder: Path) -> None:
+    """Nothing that exists is written over."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"'{folder}' is a file; export into a new folder.")
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"'{folder}' is not empty; export into a new folder.")
 
 
 def _write(model: CausalModel, partial: Path, base_path: str, card: str | None, merge: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,13 @@ def empty_network(section: ModelSection) -> Any:
     config = load_config_of(section)
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=section.trust_remote_code)
+            return AutoModelForCausalLM.from_config(
+                config, trust_remote_code=section.trust_remote_code, attn_implementation=section.attention
+            )
+    except ImportError as error:
+        raise ModelError(
+            f"model.attention: '{section.attention}' is not usable here: {str(error).splitlines()[0]}"
+        ) from None
     except ValueError:
         raise ModelError(
             f"model.path: '{section.path}' is a {type(config).__name__.removesuffix('Config')} model, which is no "
@@ -149,7 +156,7 @@ def _product_seconds(hidden_size: int, dtype: torch.dtype) -> float:
 
 def model_digest(section: ModelSection, network: Any) -> str:
     """What identifies the base: hub commit, or sha256 over the local weight files."""
-    path = Path(section.path).expanduser()
+    path = Path(os.path.expanduser(section.path))
     if path.is_file():
         return f"sha256:{sha256_of([path])}"
     if path.is_dir():
@@ -158,7 +165,7 @@ def model_digest(section: ModelSection, network: Any) -> str:
 
 
 def _from_pretrained(factory: Any, section: ModelSection, **options: Any) -> Any:
-    path = Path(section.path).expanduser()
+    path = Path(os.path.expanduser(section.path))
     location: str = section.path
     if section.path.endswith(".gguf"):
         if not path.is_file():
@@ -188,4 +195,7 @@ def _from_pretrained(factory: Any, section: ModelSection, **options: Any) -> Any
                 f"model.path: '{section.path}' brings its own code, which is not run unless you ask for it: "
                 "read that code, then set model.trust_remote_code: true."
             ) from None
-        raise ModelError(f"model.path: '{section.path}' could not be loaded: {reason}") from None
+        place = f"there is no folder '{section.path}' in {os.getcwd()}, and as a hub id it"
+        if "revision" not in options:
+            place = f"'{section.path}'"
+        raise ModelError(f"model.path: {place} could not be loaded: {reason}") from None

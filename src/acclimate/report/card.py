@@ -26,11 +26,14 @@ METRIC_NAMES = {
 }
 
 
-def model_card(run_dir: Path) -> str:
+def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = None) -> str:
     """The card: what it is, before and after, how it was trained, how to load it, what it does not promise.
 
     Args:
         run_dir: a finished and evaluated run folder.
+
+        merged: the folder holds a whole model, its adapter folded in.
+        checkpoint: the folder holds the weights of this checkpoint, which were not measured.
 
     Raises:
         RunError: the run is not finished.
@@ -38,7 +41,7 @@ def model_card(run_dir: Path) -> str:
     data = collect([run_dir])
     folder = data.folders[0]
     config = folder.config
-    lora = config.get("lora")
+    lora = None if merged else config.get("lora")
     base_model, local = base_name(str((config.get("model") or {}).get("path", "")))
     front = {
         "base_model": base_model,
@@ -64,6 +67,7 @@ def model_card(run_dir: Path) -> str:
         base_model=base_model,
         local=local,
         lora=lora,
+        checkpoint=checkpoint,
         verdict=verdict(data),
         rows=[
             (item, *_row(metric, data.base.get(item.name), folder.measures[item.name, metric]))

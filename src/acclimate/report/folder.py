@@ -170,6 +170,8 @@ def _summary(path: Path) -> tuple[str, tuple[TextSet, ...], dict[str, Measure], 
             measures[name, metric] = measure
         elif metric == "bits_per_byte":
             base[name] = measure
+    if not records:
+        raise RunError(f"The run '{path}' holds no documents out, so nothing was measured: no report.")
     if len(labels) != 1:
         held = " and ".join(f"'{label}'" for label in labels) or "only the base"
         raise RunError(

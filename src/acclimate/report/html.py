@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from acclimate.report.palette import BASE, Slot, slots
 from acclimate.report.scoreboard import scoreboard
 from acclimate.report.verdict import named, phrase, verdict
 
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""Characters that no HTML page may hold."""
 TEMPLATES = Path(__file__).parent / "templates"
 TEXT_LIMIT = 1200  # characters of one generation
 CONFIG_LIMIT = 20_000
@@ -58,7 +61,7 @@ def write_report(run_dirs: Sequence[Path], output: Path, title: str | None = Non
     Raises:
         RunError: a run is not finished, the runs cannot be compared, or the file cannot be written.
     """
-    text = render(collect(run_dirs), title)
+    text = CONTROL.sub("\N{REPLACEMENT CHARACTER}", render(collect(run_dirs), title))
     output = Path(output)
     try:
         _replace(output, text.encode("utf-8", errors="replace"))
