@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +32,12 @@ class Size:
     domain_documents: int
     general_documents: int
     heldout: dict[str, int]
+    evaluations: int  # during training
+    generations: int
 
 
-FULL = Size(16_000, 512, (1e-4, 2e-4, 5e-4), 400, 300, {"medical": 64, "general": 32, "chat": 48})
-QUICK = Size(4_000, 512, (2e-4, 5e-4), 150, 100, {"medical": 24, "general": 12, "chat": 16})
+FULL = Size(16_000, 512, (1e-4, 2e-4, 5e-4), 400, 300, {"medical": 64, "general": 32, "chat": 48}, 4, 6)
+QUICK = Size(4_000, 512, (2e-4, 5e-4), 150, 100, {"medical": 24, "general": 12, "chat": 16}, 2, 2)
 
 
 def run_demo(output: Path, quick: bool = False, seeds: int = 1, console: Console | None = None) -> list[RunResult]:
@@ -66,7 +69,7 @@ def demo_config(
     data: DemoData, size: Size, output: Path, name: str, method: str, learning_rate: float, seed: int
 ) -> RunConfig:
     """The same configuration for every method but for ``method`` itself."""
-    steps = size.domain_tokens // size.batch_tokens
+    steps = math.ceil(size.domain_tokens / size.batch_tokens)
     sources: dict[str, Any] = {
         "medical": {
             "path": str(data.domain), "share": 0.5, "route": "domain", "max_documents": size.domain_documents
@@ -90,8 +93,8 @@ def demo_config(
             "optimizer": {"learning_rate": learning_rate},
             "schedule": {"type": "cosine", "warmup_ratio": 0.1},
             "data": {"sequence_length": 256},
-            "training": {"micro_batch_size": 4, "eval_steps": max(1, steps // 4)},
-            "evaluation": {"training_documents": 12, "generations": 6, "max_new_tokens": 40},
+            "training": {"micro_batch_size": 4, "eval_steps": math.ceil(steps / size.evaluations)},
+            "evaluation": {"training_documents": 12, "generations": size.generations, "max_new_tokens": 40},
         }
     )
 
