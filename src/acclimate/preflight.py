@@ -19,8 +19,10 @@ from acclimate.types import PlanContext
 
 MAX_EPOCHS = 4
 """Repeating data up to 4 times is nearly as good as fresh data (Muennighoff et al., 2023, arXiv 2305.16264)."""
-EFFICIENCY = 0.6
-"""Of the rate of bare matrix products, what a training step reaches here [ours, measured in docs/log.md]."""
+EFFICIENCY = 0.25
+"""Of the rate of bare matrix products, what a training step reached on two CPU cores [ours; docs/log.md]."""
+PROCESS_BYTES = 2**30
+"""Of Python, torch and the other libraries, measured [ours]."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,9 @@ def _memory(config: RunConfig, network: Any, trained: int, total: int, copies: i
     # arXiv 2205.05198, counts 34 bytes in 16 bit without the attention matrix), one with it
     per_layer = 2 if config.training.gradient_checkpointing else 17
     activations = rows * shape.hidden_size * shape.num_hidden_layers * per_layer * width
-    logits = 4 * config.objective.chunk_tokens * shape.vocab_size * 4 + 4 * shape.vocab_size * shape.hidden_size
-    return float(width * total * (1 + copies) + states + activations + logits)
+    logits = 4 * config.objective.chunk_tokens * shape.vocab_size * 4
+    heads = 4 * shape.vocab_size * shape.hidden_size * (1 + (config.lora is None) + copies)  # float32 casts, gradient
+    return float(PROCESS_BYTES + width * total * (1 + copies) + states + activations + logits + heads)
 
 
 def _seconds(
