@@ -9,8 +9,8 @@ READY  := .venv/.installed
 .PHONY: help demo test format clean
 
 help:
-	@echo 'make demo           tune a real 135M model three ways on medical text and open runs/demo/report.html'
-	@echo '                    (about 15 minutes on 2 cores; QUICK=1: under 4 minutes; SEEDS=3: three runs a method)'
+	@echo 'make demo           tune a real 135M model three ways on medical text, write runs/demo/report.html'
+	@echo '                    (12 to 15 minutes on 2 cores; QUICK=1: about 4; SEEDS=3: three runs a method)'
 	@echo 'make test           format, lint, types, unit tests and one quick demo, as CI runs them'
 	@echo 'make format         format the code'
 	@echo 'make clean          remove the virtual environment and caches of this folder, but no run'

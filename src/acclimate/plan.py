@@ -13,10 +13,7 @@ from acclimate.errors import ConfigError, listed, nearest
 from acclimate.explain import explain
 from acclimate.registry import METHODS, TERMS
 from acclimate.schema import SourceSection
-from acclimate.types import Method, Plan, PlanContext, RoutedTerm
-
-METHOD_ROUTES = ("domain", "general")
-"""Routes that every method knows; a method may leave one of them untrained."""
+from acclimate.types import METHOD_ROUTES, Method, Plan, PlanContext, RoutedTerm
 
 
 def method_names(config: RunConfig) -> list[str]:

@@ -20,6 +20,9 @@ IGNORE = -100
 PAD_DOCUMENT = -1
 """Document id of padding."""
 
+METHOD_ROUTES = ("domain", "general")
+"""Routes that every method knows; a method may leave one of them untrained."""
+
 Metrics = dict[str, float]
 
 

@@ -174,9 +174,3 @@ def test_total_steps() -> None:
     assert [steps(tokens=n) for n in (1, 100, 101, 1000)] == [1, 1, 2, 10]
     assert [steps(epochs=n) for n in (0.01, 0.25, 1, 1.5)] == [1, 3, 10, 15]
     assert steps(epochs=1, tokens_per_epoch=1001) == 11
-
-
-def test_counted_tokens_per_epoch() -> None:
-    sources = loader().mixer.sources
-    assert loader("domain").counted_tokens_per_epoch == sources["domain"].trained_tokens
-    assert loader("all").counted_tokens_per_epoch == sum(source.trained_tokens for source in sources.values())

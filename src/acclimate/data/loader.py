@@ -85,12 +85,6 @@ class Loader:
         trained = self.mixer.trained
         return sum(trained.values()) if self.count == "all" else trained[self.count]
 
-    @property
-    def counted_tokens_per_epoch(self) -> int:
-        """Counted trained tokens in one pass over the counted source, or over all."""
-        counted = self.mixer.sources if self.count == "all" else [self.count]
-        return sum(self.mixer.sources[name].trained_tokens for name in counted)
-
     def progress(self) -> dict[str, float]:
         """``trained_tokens/<source>`` and ``epochs/<source>`` so far."""
         tokens = {f"trained_tokens/{name}": float(count) for name, count in self.mixer.trained.items()}

@@ -7,13 +7,10 @@ from collections.abc import Iterable, Mapping
 from acclimate.data.records import Document
 from acclimate.errors import DataError, listed, nearest
 from acclimate.schema import SourceSection
-from acclimate.types import Route
+from acclimate.types import METHOD_ROUTES, Route
 
 NOT_LEARNED = -1
 """Route of a token that is context only."""
-
-EVERY_METHOD = ("domain", "general")
-"""Route names that every method knows, whether or not a source is called so."""
 
 
 def role_routes(name: str, section: SourceSection) -> dict[str, str]:
@@ -42,7 +39,7 @@ def extend_table(table: tuple[Route, ...], documents: Iterable[Document]) -> tup
     Raises:
         DataError: a message names a route that no source and no method has.
     """
-    known = list(dict.fromkeys([*(route.name for route in table), *EVERY_METHOD]))
+    known = list(dict.fromkeys([*(route.name for route in table), *METHOD_ROUTES]))
     routes = dict.fromkeys(table)
     for document in documents:
         for number, part in enumerate(document.parts, 1):

@@ -61,11 +61,6 @@ class TokenCorpus:
         chosen = np.asarray(indices, dtype=np.int64)
         return replace(self, bounds=self.bounds[chosen], where=[self.where[i] for i in chosen])
 
-    def scored_bytes(self, i: int) -> int:
-        """UTF-8 bytes of the text whose tokens are labels: learned, and not the first of the document."""
-        _, routes, token_bytes = self.document(i)
-        return int(token_bytes[1:][routes[1:] >= 0].sum())
-
 
 def tokenise(
     documents: Sequence[Document],
