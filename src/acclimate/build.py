@@ -58,6 +58,7 @@ class Mixture:
     trained_tokens: dict[str, int]  # of one epoch
     total_steps: int
     expected: list[float | None]  # per term of the objective, trained tokens of one step
+    reference_share: float  # of the sources with tokens that are compared with a reference
 
 
 def resolve(config: RunConfig) -> tuple[RunConfig, torch.device]:
@@ -138,7 +139,8 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
         )
         small = 0 < share < SMALL_SHARE and config.objective.average == "token"  # counts are of tokens only then
         expected.append(float(share * step_tokens) if small else None)
-    return Mixture(shares, trained, total_steps(budget, epoch_tokens), expected)
+    compared = sum(shares[name] for name in used if by_route[name][objective.needs_reference].any())
+    return Mixture(shares, trained, total_steps(budget, epoch_tokens), expected, compared)
 
 
 def _check_reached(config: RunConfig, objective: Objective, corpora: Corpora, tokens: Any) -> None:

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from acclimate.build import Mixture, build_loader, build_objective, mix, resolve, route_counts, watched_metric
+from acclimate.build import Mixture, build_loader, build_objective, mix, resolve, watched_metric
 from acclimate.config import RunConfig
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.model.load import DTYPES, attach_lora, empty_network, load_tokenizer
@@ -58,18 +58,13 @@ def validate(config: RunConfig) -> Preflight:
     build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
     watched_metric(config, corpora)
     copies = sum(name != "base" or config.lora is None for name in plan.required_references)
-    needing = sum(
-        share
-        for name, share in mixture.shares.items()
-        if route_counts(corpora.sources[name].train, len(corpora.routes))[objective.needs_reference].any()
-    )
     return Preflight(
         config=config,
         data=data_record(config, corpora, mixture),
         trained_parameters=trained,
         total_parameters=total,
         memory_bytes=_memory(config, network, trained, total, copies),
-        seconds=_seconds(config, device, network, mixture, total, needing),
+        seconds=_seconds(config, device, network, mixture, total),
         warnings=warnings(config, corpora, mixture),
     )
 
@@ -152,9 +147,7 @@ def _memory(config: RunConfig, network: Any, trained: int, total: int, copies: i
     return float(PROCESS_BYTES + width * total * (1 + copies) + states + activations + logits + heads)
 
 
-def _seconds(
-    config: RunConfig, device: torch.device, network: Any, mixture: Mixture, total: int, needing: float
-) -> float:
+def _seconds(config: RunConfig, device: torch.device, network: Any, mixture: Mixture, total: int) -> float:
     """Training time at the rate of this machine's matrix products, measured now.
 
     With N weights a token costs 2 N in forward, 2 N for the gradient of activations and, under full tuning, 2 N for
@@ -163,7 +156,7 @@ def _seconds(
     shape = network.config.get_text_config()
     head = shape.vocab_size * shape.hidden_size
     embeddings = head if not shape.tie_word_embeddings else 0
-    factor = (6 if config.lora is None else 4) + 2 * needing
+    factor = (6 if config.lora is None else 4) + 2 * mixture.reference_share
     body_rate = _flops(DTYPES[config.model.dtype], device, shape.hidden_size)
     head_rate = _flops(DTYPES[config.objective.logits_dtype], device, shape.hidden_size)
     per_token = factor * ((total - head - embeddings) / body_rate + head / head_rate)

@@ -15,7 +15,7 @@ from acclimate.types import Batch, Callback, Metrics
 class Evaluate(Callback):
     """Adds ``eval/<set>/bits_per_byte`` to the metrics every ``every`` steps and at the last one.
 
-    Comes first among the callbacks, so that the ones that log or keep the best see its numbers.
+    Comes before the callbacks that log or keep the best, so that they see its numbers.
     """
 
     def __init__(
