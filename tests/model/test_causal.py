@@ -13,6 +13,7 @@ from acclimate.model.head import Head, check_head, head_of
 from acclimate.model.load import attach_lora, load_network, load_tokenizer
 from acclimate.model.reference import AdapterOff, FrozenCopy, base_reference
 from acclimate.schema import LoraSection, ModelSection
+from acclimate.train.weights import Weights
 from tests.fixtures.batches import packed
 from tests.fixtures.pico import pico_model, pico_tokenizer
 
@@ -29,7 +30,7 @@ def student(
     return CausalModel(network, load_tokenizer(section), peft)
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa", "packed_sdpa"])
 @pytest.mark.parametrize("window", [None, 5])
 def test_packed_documents_equal_documents_alone(attention: str, window: int | None) -> None:
     if window is None:
@@ -85,7 +86,8 @@ def test_adapter_trains_only_the_adapter(pico_folder: Path) -> None:
     names = list(model.trainable())
     assert names
     assert all("lora_" in name for name in names)
-    assert {p.dtype for p in model.trainable().values()} == {torch.float32}  # trained without rounding
+    assert {p.dtype for p in model.trainable().values()} == {torch.bfloat16}  # no activation is cast for it
+    assert {m.dtype for m in Weights(model.trainable()).masters.values()} == {torch.float32}  # trained unrounded
     assert set(model.lora_scaling.values()) == {8.0}  # alpha 32 over rank 4
     rank_stable = student(pico_folder, torch.float32, LoraSection(rank=4, rslora=True))
     assert set(rank_stable.lora_scaling.values()) == {16.0}  # alpha over sqrt(rank)
@@ -122,9 +124,10 @@ def test_a_family_with_an_unknown_head_is_refused() -> None:
     network = pico_model()
     ids = torch.arange(3, 11)[None]
     hidden = network.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-    check_head(network, head_of(network), hidden, ids)
+    logits = network(ids).logits
+    check_head(network, head_of(network), hidden, logits)
     with pytest.raises(ModelError, match="changes its logits after the output head in a way acclimate does not know"):
-        check_head(network, Head(network.lm_head.weight, None, scale=0.5), hidden, ids)
+        check_head(network, Head(network.lm_head.weight, None, scale=0.5), hidden, logits)
 
 
 @pytest.mark.parametrize(

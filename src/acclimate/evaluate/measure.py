@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from acclimate.model.causal import CausalModel
+from acclimate.model.projection import Projection
 from acclimate.model.reference import Reference
 from acclimate.objective.divergence import forward_kl, reverse_kl
 from acclimate.types import IGNORE, Batch
@@ -51,8 +52,8 @@ def measure(
     special = torch.tensor(sorted(special_ids), dtype=torch.int64)
     with model.inference():
         dtype = torch.promote_types(model.dtype, torch.float32)
-        head = model.head.cast(dtype)
-        base_head = base.head.cast(dtype) if base is not None else None
+        head = Projection(model.head, dtype)
+        base_head = Projection(base.head, dtype) if base is not None else None
         for batch, token_bytes in batches:
             moved = batch.to(model.device)
             hidden = model(moved).flatten(0, 1)

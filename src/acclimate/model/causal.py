@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from acclimate.errors import ModelError
+from acclimate.model.attention import PACKED_SDPA, with_packing
 from acclimate.model.head import Head, check_head, head_of
 from acclimate.types import Batch
 
@@ -29,7 +30,8 @@ class CausalModel(nn.Module):
         with self.inference():
             self._check_packing()
             probe = torch.arange(1, 9, device=self.device).remainder(self.head.weight.shape[0])[None]
-            check_head(network, self.head, self._hidden(probe, torch.arange(8, device=self.device)[None]), probe)
+            inputs = self._inputs(probe, torch.arange(8, device=self.device)[None])
+            check_head(network, self.head, network.get_decoder()(**inputs).last_hidden_state, network(**inputs).logits)
 
     def _check_packing(self) -> None:
         """Refuses a network in which packed documents see each other.
@@ -78,9 +80,13 @@ class CausalModel(nn.Module):
         return self._hidden(batch.input_ids, batch.position_ids)
 
     def _hidden(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
-        decoder = self.network.get_decoder()
-        hidden: Tensor = decoder(input_ids=input_ids, position_ids=position_ids, use_cache=False).last_hidden_state
+        hidden: Tensor = self.network.get_decoder()(**self._inputs(input_ids, position_ids)).last_hidden_state
         return hidden
+
+    def _inputs(self, input_ids: Tensor, position_ids: Tensor) -> dict[str, Any]:
+        if self.network.config._attn_implementation == PACKED_SDPA:
+            position_ids = with_packing(position_ids)
+        return {"input_ids": input_ids, "position_ids": position_ids, "use_cache": False}
 
     @contextmanager
     def adapter_off(self) -> Iterator[None]:

@@ -30,17 +30,9 @@ class Head:
             raw = raw * self.scale
         return raw if self.softcap is None else torch.tanh(raw / self.softcap) * self.softcap
 
-    def cast(self, dtype: torch.dtype) -> Head:
-        """The same head, detached, in ``dtype``: cast once for all chunks of a batch."""
-        bias = None if self.bias is None else self.bias.detach().to(dtype)
-        return Head(self.weight.detach().to(dtype), bias, self.scale, self.softcap)
-
-    def raw(self, hidden: Tensor) -> Tensor:
-        return torch.nn.functional.linear(hidden, self.weight, self.bias)
-
     def logits(self, hidden: Tensor) -> Tensor:
         """[N, D] to [N, V], in the head's own dtype."""
-        return self.shape(self.raw(hidden.to(self.weight.dtype)))
+        return self.shape(torch.nn.functional.linear(hidden.to(self.weight.dtype), self.weight, self.bias))
 
 
 def head_of(network: Any) -> Head:
@@ -57,17 +49,17 @@ def head_of(network: Any) -> Head:
 
 
 @torch.no_grad()
-def check_head(network: Any, head: Head, hidden: Tensor, input_ids: Tensor) -> None:
+def check_head(network: Any, head: Head, hidden: Tensor, expected: Tensor) -> None:
     """Compares the head with the network's own logits, so that an unknown family is refused, not mistrained.
 
     Args:
-        hidden: [1, T, D], the final hidden states of ``input_ids`` [1, T].
+        hidden: [1, T, D], final hidden states.
+        expected: [1, T, V], the network's own logits of the same input.
 
     Raises:
         ModelError: the logits differ by more than rounding.
     """
-    expected = network(input_ids=input_ids, use_cache=False).logits[0].float()
-    found = head.logits(hidden[0]).float()
+    expected, found = expected[0].float(), head.logits(hidden[0]).float()
     allowed = (0.05 if head.weight.dtype == torch.bfloat16 else 1e-3) * max(1.0, expected.abs().max().item())
     if (difference := (expected - found).abs().max().item()) > allowed:
         raise ModelError(

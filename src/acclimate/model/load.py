@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from acclimate.digest import sha256_of
 from acclimate.errors import ModelError
+from acclimate.model.attention import PACKED_SDPA
 from acclimate.schema import LoraSection, ModelSection
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -37,6 +38,8 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
         **options,
     )
     forget_quantisation(network)
+    if device.type == "cpu" and network.config._attn_implementation == "sdpa":
+        network.set_attn_implementation(PACKED_SDPA)
     return network.to(device)
 
 
@@ -101,6 +104,7 @@ def attach_lora(network: Any, section: LoraSection) -> Any:
                 use_rslora=section.rslora,
                 task_type="CAUSAL_LM",
             ),
+            autocast_adapter_dtype=False,  # masters are float32; an adapter in float32 would cast every activation
         )
     except ValueError as error:
         linear = sorted({name.split(".")[-1] for name, m in network.named_modules() if isinstance(m, nn.Linear)})

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from acclimate.model.head import Head
+from acclimate.model.projection import Projection
 from acclimate.model.reference import Reference
-from acclimate.objective.chunked import chunked_loss
+from acclimate.objective.chunked import BlockLoss, Group, chunked_loss
 from acclimate.types import IGNORE, Batch, Chunk, Metrics, Route, RoutedTerm
 
 
@@ -66,6 +66,7 @@ class Objective:
         self.normalise, self.average = normalise, average
         self.logits_dtype, self.chunk_tokens = logits_dtype, chunk_tokens
         self.expected = tuple(expected) if expected is not None else (None,) * len(self.terms)
+        self._projections: list[tuple[Tensor, int, Projection]] = []
         self.selects = torch.tensor(  # [K, R] term k sees route r
             [[route.name in routed.routes for route in routes] for routed in self.terms], dtype=torch.bool
         )
@@ -119,48 +120,61 @@ class Objective:
         Returns:
             The scalar loss, and the unweighted sums for reporting.
         """
-        sums = Sums(*torch.zeros(2, len(self.terms), len(self.routes), dtype=torch.float64, device=hidden.device))
         dtype = torch.promote_types(hidden.dtype, self.logits_dtype)  # float64 stays float64, for tests
-        flat = hidden.flatten(0, 1)  # [P, D]
-        labels, document, route = (x.flatten() for x in (batch.labels, batch.document, batch.route))
+        labels, document, route = (x.flatten() for x in (batch.labels, batch.document, batch.route))  # [P]
         units = torch.stack([self._units(batch, k).flatten() for k in range(len(self.terms))])  # [K, P]
         if batch.weights is not None:
             units = units * batch.weights.flatten().double()  # weights scale the nats, never the count
-        selects = self.selects.to(hidden.device)
-        chunks = []
-        seen: dict[str, tuple[Tensor, Head]] = {}  # reference -> hidden [P, D], head
+        pull = torch.tensor([routed.weight for routed in self.terms], dtype=torch.float64) / counts
+        factors = (units * pull.to(units.device)[:, None]).to(dtype)  # [K, P]
+        nats = torch.zeros_like(factors)  # [K, P]
+        chosen = (self.selects.to(hidden.device)[:, route]) & (labels != IGNORE)  # [K, P]
 
-        def chunk_loss(members: Sequence[int], positions: Tensor, logits: Tensor) -> Tensor:
-            loss = logits.new_zeros(())
-            for k in members:
-                routed = self.terms[k]
-                reference_logits = None
-                if routed.reference is not None:
-                    reference_hidden, reference_head = seen[routed.reference]
-                    with torch.no_grad():
-                        reference_logits = reference_head.logits(reference_hidden[positions])
-                nats = routed.term(Chunk(logits, labels[positions], document[positions], reference_logits))  # [n]
-                factor = routed.weight / counts[k].item()
-                loss = loss + (nats * units[k, positions].to(nats.dtype)).sum() * factor
-                sums.nats[k].index_add_(0, route[positions], nats.detach().double())
-                sums.tokens[k].index_add_(0, route[positions], torch.ones_like(nats, dtype=torch.float64))
+        def loss_of(members: Sequence[int]) -> BlockLoss:
+            def loss(positions: Tensor, logits: Tensor, references: Mapping[str, Tensor]) -> Tensor:
+                total = logits.new_zeros(())
+                for k in members:
+                    routed = self.terms[k]
+                    other = references[routed.reference] if routed.reference is not None else None
+                    per_token = routed.term(Chunk(logits, labels[positions], document[positions], other))  # [m]
+                    nats[k, positions] = per_token.detach()
+                    total = total + (per_token * factors[k, positions]).sum()
+                return total
+
             return loss
 
         # Tokens with the same set of terms are chunked together: no chunk computes logits that a term drops, and a
         # reference's product has the student's shape, so that equal hidden states give exactly equal logits.
-        pattern = (selects.long() * (2 ** torch.arange(len(self.terms), device=hidden.device))[:, None]).sum(0)[route]
-        pattern = torch.where(labels == IGNORE, 0, pattern)
+        groups = []
+        seen: dict[str, tuple[Tensor, Projection]] = {}
+        pattern = (chosen.long() * (2 ** torch.arange(len(self.terms), device=hidden.device))[:, None]).sum(0)  # [P]
         for signature in torch.unique(pattern).tolist():
             members = [k for k in range(len(self.terms)) if signature >> k & 1]
-            if not members:
-                continue
-            for name in (self.terms[k].reference for k in members):
-                if name is not None and name not in seen:
+            names = [name for k in members if (name := self.terms[k].reference) is not None]
+            for name in names:
+                if name not in seen:
                     reference = self.references[name]
-                    seen[name] = (reference.hidden(batch).flatten(0, 1), reference.head.cast(dtype))
-            for positions in (pattern == signature).nonzero().squeeze(1).split(self.chunk_tokens):
-                chunks.append((positions, partial(chunk_loss, members, positions)))
-        return chunked_loss(flat, head, chunks, dtype), sums
+                    seen[name] = (reference.hidden(batch).flatten(0, 1), self._projection(reference.head, dtype))
+            if members:
+                positions = (pattern == signature).nonzero().squeeze(1)
+                groups.append(Group(positions, {name: seen[name] for name in names}, loss_of(members)))
+        student = self._projection(head, dtype)
+        loss = chunked_loss(hidden.flatten(0, 1), head, student, groups, self.chunk_tokens)
+        sums = Sums(*torch.zeros(2, len(self.terms), len(self.routes), dtype=torch.float64, device=hidden.device))
+        for k in range(len(self.terms)):
+            sums.nats[k].index_add_(0, route[chosen[k]], nats[k, chosen[k]].double())
+            sums.tokens[k].index_add_(0, route[chosen[k]], torch.ones_like(route[chosen[k]], dtype=torch.float64))
+        return loss, sums
+
+    def _projection(self, head: Head, dtype: torch.dtype) -> Projection:
+        """One projection per weight, made again when the weight has changed: references share the student's."""
+        for weight, version, projection in self._projections:
+            if weight is head.weight and version == weight._version and projection.dtype == dtype:
+                return projection
+        self._projections = [entry for entry in self._projections if entry[0] is not head.weight]
+        projection = Projection(head, dtype)
+        self._projections.append((head.weight, head.weight._version, projection))
+        return projection
 
     def report(self, sums: Sums) -> Metrics:
         """Mean nats per token, ``loss/<source>/<term>``; a term with no token this step is absent."""

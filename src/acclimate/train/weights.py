@@ -22,6 +22,7 @@ class Weights:
             name: p if p.dtype in (torch.float32, torch.float64) else p.detach().float().requires_grad_()
             for name, p in self.parameters.items()
         }
+        self._room: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def accumulate(self) -> None:
@@ -30,8 +31,9 @@ class Weights:
             master = self.masters[name]
             if master is parameter or parameter.grad is None:
                 continue
-            if master.grad is None:
-                master.grad = parameter.grad.float()
+            if master.grad is None:  # room for it is kept: fresh memory of this size costs page faults each step
+                room = self._room.setdefault(name, torch.empty_like(master))
+                master.grad = room.copy_(parameter.grad)
             else:
                 master.grad += parameter.grad
             parameter.grad = None

@@ -1,0 +1,167 @@
+"""The head's loss from hidden states, ours beside its peers: time, extra memory, and the gradient's error.
+
+    python benchmarks/head.py race [--rounds 5] [--threads 1] > benchmarks/DATE-head.md     (needs the extra `bench`)
+    python benchmarks/head.py accuracy --model FOLDER
+
+Forward KL(base || student) summed over N tokens, forward and backward, float32. Every contender gets the same tensors
+and must give the same loss; `head: trained` asks for the gradient of the weight too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from alternate import header, middle, race, ratios, serve, spread
+from torch import Tensor
+
+from acclimate.model.head import Head
+from acclimate.model.projection import Projection
+from acclimate.objective.chunked import Group, chunked_loss
+from acclimate.objective.cross_entropy import CrossEntropy
+from acclimate.objective.divergence import Divergence
+from acclimate.types import Chunk
+
+SHAPES = {"512 x 49k": (512, 576, 49152), "2048 x 49k": (2048, 576, 49152), "1024 x 152k": (1024, 896, 151936)}
+CHUNK = 256  # acclimate's default, objective.chunk_tokens
+PEERS = {
+    "naive": "full logits, `log_softmax`",
+    "torchtune": "torchtune 0.6.1 `ForwardKLWithChunkedOutputLoss`, 8 chunks",
+    "liger": "Liger 0.8.5 `LigerFusedLinearJSDLoss`, beta 0, chunk 128, eager",
+    "trl": "TRL 1.16 `ChunkedDivergenceFunction`, beta 0, default tiles 4096 x 32768",
+    "trl-256": "the same, tiles 256 x 32768",
+    "trl-1024": "the same, tiles 1024 x 8192",
+    "trl-128v": "the same, tiles 128 x the vocabulary",
+    "acclimate": f"`chunked_loss` with `Divergence('forward')`, chunk {CHUNK}",
+}
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(student hidden [N, D], reference hidden [N, D], weight [V, D]) to a scalar."""
+
+
+def ours(hidden: Tensor, reference: Tensor, weight: Tensor, kind: str = "forward") -> Tensor:
+    head = Head(weight)
+    projection = Projection(head, torch.promote_types(hidden.dtype, torch.float32))
+    labels = torch.arange(len(hidden)) * 37 % len(weight)
+    term: Any = CrossEntropy() if kind == "ce" else Divergence(kind)  # type: ignore[arg-type]
+
+    def loss(positions: Tensor, logits: Tensor, references: Any) -> Tensor:
+        found: Tensor = term(Chunk(logits, labels[positions], positions, references.get("base"))).sum()
+        return found
+
+    # a frozen head is the same for both, as under LoRA; a trained one faces a frozen copy
+    other = projection if not weight.requires_grad else Projection(Head(weight.detach().clone()), projection.dtype)
+    references = {} if kind == "ce" else {"base": (reference, other)}
+    return chunked_loss(hidden, head, projection, [Group(torch.arange(len(hidden)), references, loss)], CHUNK)
+
+
+def naive(hidden: Tensor, reference: Tensor, weight: Tensor) -> Tensor:
+    p = (hidden @ weight.T).float().log_softmax(-1)
+    with torch.no_grad():
+        q = (reference @ weight.T).float().log_softmax(-1)
+    return (q.exp() * (q - p)).sum()
+
+
+def torchtune(hidden: Tensor, reference: Tensor, weight: Tensor) -> Tensor:
+    from torchtune.modules.loss.kd_losses import ForwardKLWithChunkedOutputLoss
+
+    with torch.no_grad():
+        q = [part[None] @ weight.T for part in reference.chunk(8)]
+    p = [part[None] @ weight.T for part in hidden.chunk(8)]
+    found: Tensor = ForwardKLWithChunkedOutputLoss(8)(p, q, torch.zeros(1, len(hidden), dtype=torch.int64))
+    return found * len(hidden)  # it is a mean over tokens
+
+
+def liger(hidden: Tensor, reference: Tensor, weight: Tensor) -> Tensor:
+    from liger_kernel.chunked_loss import LigerFusedLinearJSDLoss
+
+    loss = LigerFusedLinearJSDLoss(weight_hard_loss=0.0, weight_soft_loss=1.0, beta=0.0, compiled=False, chunk_size=128)
+    labels = torch.zeros(len(hidden), dtype=torch.int64)
+    found: Tensor = loss(hidden, weight, reference, weight.detach(), labels)
+    return found * len(hidden)
+
+
+def trl(tokens: int | None = None, vocabulary: int | None = None) -> Loss:
+    import trl.kernels.chunked_divergence as kernel
+
+    if tokens is not None:
+        kernel.TOKEN_CHUNK_SIZE, kernel.VOCAB_CHUNK_SIZE = tokens, vocabulary
+
+    def loss(hidden: Tensor, reference: Tensor, weight: Tensor) -> Tensor:
+        found: Tensor = kernel.ChunkedDivergenceFunction.apply(
+            hidden, weight, None, reference, weight.detach(), None, 0.0
+        )[0].sum()
+        return found
+
+    return loss
+
+
+def contender(name: str) -> Loss:
+    tiles = {"trl": (), "trl-256": (256, 32768), "trl-1024": (1024, 8192), "trl-128v": (128, 2**20)}
+    if name in tiles:
+        return trl(*tiles[name])
+    return {"acclimate": ours, "naive": naive, "torchtune": torchtune, "liger": liger}[name]
+
+
+def inputs(shape: tuple[int, int, int], distance: float = 0.1) -> tuple[Tensor, Tensor, Tensor]:
+    tokens, size, vocabulary = shape
+    generator = torch.Generator().manual_seed(0)
+    reference = torch.randn(tokens, size, generator=generator)
+    weight = torch.randn(vocabulary, size, generator=generator) / size**0.5 * 2
+    return reference + distance * torch.randn(tokens, size, generator=generator), reference, weight
+
+
+def work(name: str, shape: str, trained: bool) -> None:
+    hidden, reference, weight = inputs(SHAPES[shape])
+    loss = contender(name)
+
+    def once() -> dict[str, Any]:
+        student, matrix = hidden.clone().requires_grad_(), weight.detach().requires_grad_(trained)
+        found = loss(student, reference, matrix)
+        found.backward()  # type: ignore[no-untyped-call]
+        assert student.grad is not None
+        return {"loss": found.item(), "norm": student.grad.norm().item()}
+
+    serve(once)
+
+
+def compare(rounds: int, threads: int) -> None:
+    print(header("The head: forward KL from hidden states, forward and backward", PACKAGES))
+    print(f"float32, {threads} thread{'s' * (threads > 1)}, {rounds} rounds. MiB is peak memory above the inputs.\n")
+    print("\n".join(f"- **{name}**: {what}" for name, what in PEERS.items()) + "\n")
+    for trained in (False, True):
+        for shape in SHAPES:
+            names = list(PEERS) if threads == 1 else ["naive", "trl-256", "acclimate"]
+            samples = race(__file__, {n: [n, shape, str(int(trained))] for n in names}, rounds, threads)
+            expected = middle(samples["naive"], "loss")
+            print(f"\n## {shape}, head {'trained' if trained else 'frozen'}\n")
+            print("| | seconds | CPU s | MiB | loss off by | time / acclimate | range |\n|---|---|---|---|---|---|---|")
+            for name in names:
+                ratio, between = ratios(samples, name, "acclimate")
+                off = abs(middle(samples[name], "loss") / expected - 1)
+                print(
+                    f"| {name} | {spread(samples[name], 'wall')} | {middle(samples[name], 'cpu'):.2f} | "
+                    f"{middle(samples[name], 'extra'):.0f} | {off:.0e} | {ratio:.2f} | {between} |",
+                    flush=True,
+                )
+
+
+PACKAGES = ["torch", "trl", "liger-kernel", "torchtune"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["race"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    compare(arguments.rounds, arguments.threads)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["worker"]:
+        work(sys.argv[2], sys.argv[3], bool(int(sys.argv[4])))
+    else:
+        main()
