@@ -113,7 +113,7 @@ def spread(samples: Sequence[Sample], field: str) -> str:
     return f"{median(values):.2f} ({values[0]:.2f}-{values[-1]:.2f})"
 
 
-def header(title: str, packages: Sequence[str]) -> str:
+def header(title: str, packages: Sequence[str], raced: bool = True) -> str:
     """First lines of a result file: date, machine, versions, commit."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -122,5 +122,6 @@ def header(title: str, packages: Sequence[str]) -> str:
     return (
         f"# {title}\n\n{datetime.now(timezone.utc):%Y-%m-%d}, commit {commit.strip()}, `python {' '.join(sys.argv)}`. "
         f"{os.cpu_count()} cores of {cpu}, Linux {platform.release()}, Python {platform.python_version()}, {versions}. "
-        "One process per contender, timed in turn; medians, smallest and largest in brackets.\n"
+        + "One process per contender, timed in turn; medians, smallest and largest in brackets.\n"
+        * raced
     )

@@ -39,9 +39,11 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(student hidden [N, D], reference hidden [N, D], weight [V, D]) to a scalar."""
 
 
-def ours(hidden: Tensor, reference: Tensor, weight: Tensor, kind: str = "forward") -> Tensor:
+def ours(
+    hidden: Tensor, reference: Tensor, weight: Tensor, kind: str = "forward", logits_dtype: torch.dtype = torch.float32
+) -> Tensor:
     head = Head(weight)
-    projection = Projection(head, torch.promote_types(hidden.dtype, torch.float32))
+    projection = Projection(head, torch.promote_types(hidden.dtype, logits_dtype))
     labels = torch.arange(len(hidden)) * 37 % len(weight)
     term: Any = CrossEntropy() if kind == "ce" else Divergence(kind)  # type: ignore[arg-type]
 
@@ -49,8 +51,8 @@ def ours(hidden: Tensor, reference: Tensor, weight: Tensor, kind: str = "forward
         found: Tensor = term(Chunk(logits, labels[positions], positions, references.get("base"))).sum()
         return found
 
-    # a frozen head is the same for both, as under LoRA; a trained one faces a frozen copy
-    other = projection if not weight.requires_grad else Projection(Head(weight.detach().clone()), projection.dtype)
+    # a frozen head is the same for both, as under LoRA; a trained one faces another head, and products of its own
+    other = projection if not weight.requires_grad else Projection(Head(weight.detach()), projection.dtype)
     references = {} if kind == "ce" else {"base": (reference, other)}
     return chunked_loss(hidden, head, projection, [Group(torch.arange(len(hidden)), references, loss)], CHUNK)
 
@@ -133,9 +135,8 @@ def compare(rounds: int, threads: int) -> None:
             samples = race(__file__, {n: [n, shape, str(int(trained))] for n in PEERS}, rounds, threads)
             expected = middle(samples["naive"], "norm")
             print(f"\n## {shape}, head {'trained' if trained else 'frozen'}\n")
-            print(
-                "| | seconds | CPU s | MiB | gradient norm off by | time / acclimate | range |\n|---|---|---|---|---|---|---|"
-            )
+            print("| | seconds | CPU s | MiB | gradient norm off by | time / acclimate | range |")
+            print("|---|---|---|---|---|---|---|")
             for name in PEERS:
                 ratio, between = ratios(samples, name, "acclimate")
                 off = abs(middle(samples[name], "norm") / expected - 1)

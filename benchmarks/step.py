@@ -140,9 +140,9 @@ def compare(arguments: argparse.Namespace) -> None:
     )
     print(
         f"SmolLM2-135M-Instruct, {arguments.tokens} trained tokens a step (two micro-batches of 2 x 512 packed "
-        f"positions), {arguments.rounds} rounds, 2 threads, logits in float32. `products`: every matrix product of a mol "
-        "step, alone; of attention, the full squares. The floor of mol / replay is 3.5F / 3F = 1.17 under full tuning "
-        "and 2.5F / 2F = 1.25 with LoRA.\n"
+        f"positions), {arguments.rounds} rounds, 2 threads, logits in float32. `products`: every matrix product of a "
+        "mol step, alone; of attention, the full squares. The floor of mol / replay is 3.5F / 3F = 1.17 under full "
+        "tuning and 2.5F / 2F = 1.25 with LoRA.\n"
     )
     print(
         "| | replay ms/token | mol ms/token | mol / replay | range | products / mol | linear products alone / mol | "
@@ -165,8 +165,8 @@ def compare(arguments: argparse.Namespace) -> None:
             peaks = {name: max(s["peak"] for s in samples[name]) for name in ("replay", "mol")}
             print(
                 f"| {tuning} {dtype} | {spread(samples['replay'], 'each')} | {spread(samples['mol'], 'each')} | "
-                f"**{ratio:.2f}** | {between} | {100 * rate:.0f} % | {100 * linear:.0f} % | {peaks['replay']:.0f} MiB | "
-                f"{peaks['mol']:.0f} MiB |",
+                f"**{ratio:.2f}** | {between} | {100 * rate:.0f} % | {100 * linear:.0f} % | "
+                f"{peaks['replay']:.0f} MiB | {peaks['mol']:.0f} MiB |",
                 flush=True,
             )
 

@@ -102,9 +102,11 @@ class ObjectiveSection(Section):
         "token", description="token: every token weighs the same; sequence: every document weighs the same"
     )
     logits_dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="bfloat16 is wrong by 20-86 % in the KL gradient near the base; a documented cost"
+        "float32", description="bfloat16 rounds logits: a KL gradient that is wrong near the base (docs/performance.md)"
     )
-    chunk_tokens: int = Field(256, ge=1, description="tokens whose logits exist at one time")
+    chunk_tokens: int = Field(
+        256, ge=1, description="tokens whose logits exist at one time, in memory: 4 bytes x tokens x vocabulary"
+    )
 
 
 class OptimizerSection(Section):

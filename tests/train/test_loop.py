@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from acclimate.build import build_training, load_model, resolve
 from acclimate.data.corpus import load_corpora
 from acclimate.errors import NonFiniteError
 from acclimate.model.load import load_tokenizer
+from acclimate.model.projection import Projection
 from acclimate.run import train
 from acclimate.schema import ScheduleSection
 from acclimate.train.loop import run_loop
@@ -192,12 +194,15 @@ def test_schedule(kind: str) -> None:
 
 
 def test_gradient_checkpointing_changes_nothing_but_memory(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
-    rows = []
+    rows, products = [], []
     for on in (False, True):
         settings = config(pico_folder, corpora, tmp_path, name=f"c{on}", training={"gradient_checkpointing": on})
-        rows.append(lines(train(settings).run_dir))
+        with patch.object(Projection, "raw", autospec=True, side_effect=Projection.raw) as raw:
+            rows.append(lines(train(settings).run_dir))
+        products.append(raw.call_count)
     for plain, checkpointed in zip(*rows, strict=True):
         assert checkpointed["loss"] == pytest.approx(plain["loss"], rel=1e-6)
+    assert products[0] == products[1] > 0  # layers are recomputed, the head is not
 
 
 def test_tensorboard(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
