@@ -1,7 +1,6 @@
 """The head's loss from hidden states, ours beside its peers: time, extra memory, and the gradient's error.
 
-    python benchmarks/head.py race [--rounds 5] [--threads 1] > benchmarks/DATE-head.md     (needs the extra `bench`)
-    python benchmarks/head.py accuracy --model FOLDER
+    python benchmarks/head.py [--rounds 3] [--threads 2] > benchmarks/DATE-head.md    (extra `bench`)
 
 Forward KL(base || student) summed over N tokens, forward and backward, float32. Every contender gets the same tensors
 and must give the same gradient; `head: trained` asks for the gradient of the weight too.
@@ -152,9 +151,8 @@ PACKAGES = ["torch", "trl", "liger-kernel", "torchtune"]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["race"])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     compare(arguments.rounds, arguments.threads)
 
