@@ -6,53 +6,84 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from acclimate.data.records import Document, Part, parse_record
 from acclimate.errors import DataError, listed, nearest
 from acclimate.schema import SourceSection
 
-__all__ = ["EXTENSIONS", "Document", "Part", "read_documents"]
+__all__ = ["EXTENSIONS", "Cursor", "Document", "Part", "Reader", "read_documents"]
 
 EXTENSIONS = (".txt", ".md", ".jsonl")
 BOM = "\ufeff"
 
 
-def read_documents(name: str, section: SourceSection) -> tuple[list[Document], Counter[str]]:
-    """Reads every file of a source, in a fixed order.
+@dataclass(frozen=True)
+class Cursor:
+    """Where to read on: a file of the source and a record in it, both counted from 0."""
+
+    file: int = 0
+    record: int = 0
+
+
+class Reader:
+    """Reads one source lazily, in a fixed order: memory holds a record, not a corpus.
 
     Args:
         name: the source's name in the configuration.
         section: its section; ``path`` is a file, a folder (read recursively), a glob, or a list of them.
 
-    Returns:
-        The documents, and how many records or files were dropped by reason.
+    Raises:
+        DataError: a path that matches nothing.
+    """
+
+    def __init__(self, name: str, section: SourceSection) -> None:
+        self.name, self.section = name, section
+        self.dropped: Counter[str] = Counter()
+        """Records or files dropped so far, by reason."""
+        self.files: list[Path] = []
+        for file in _files(name, section):
+            extension = file.suffix.lower()
+            if extension in EXTENSIONS:
+                self.files.append(file)
+            else:
+                self.dropped[f"unsupported file type {extension or '(none)'}"] += 1
+
+    def read(self, start: Cursor = Cursor()) -> Iterator[tuple[Document, Cursor]]:
+        """Every document from ``start`` on, with the place where reading goes on after it.
+
+        Raises:
+            DataError: a file or record that cannot be read.
+        """
+        for index in range(start.file, len(self.files)):
+            file = self.files[index]
+            read = _records if file.suffix.lower() == ".jsonl" else _plain
+            for number, document in enumerate(read(file, self.name, self.section)):
+                if index == start.file and number < start.record:
+                    continue
+                if document is None:
+                    self.dropped["empty"] += 1
+                else:
+                    yield document, Cursor(index, number + 1)
+
+
+def read_documents(name: str, section: SourceSection) -> tuple[list[Document], Counter[str]]:
+    """All documents of a source, and how many records or files were dropped by reason.
 
     Raises:
         DataError: a path that matches nothing, a file or record that cannot be read, or no document at all.
     """
-    documents: list[Document] = []
-    dropped: Counter[str] = Counter()
-    files = 0
-    for file in _files(name, section):
-        extension = file.suffix.lower()
-        if extension not in EXTENSIONS:
-            dropped[f"unsupported file type {extension or '(none)'}"] += 1
-            continue
-        files += 1
-        read = _records if extension == ".jsonl" else _plain
-        for document in read(file, name, section):
-            if document is None:
-                dropped["empty"] += 1
-            else:
-                documents.append(document)
+    reader = Reader(name, section)
+    documents = [document for document, _ in reader.read()]
     if not documents:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "nothing"
+        reasons = ", ".join(f"{count} {reason}" for reason, count in reader.dropped.items()) or "nothing"
+        files = len(reader.files)
         raise DataError(
             f"sources.{name}.path: there is no document in {_shown(section)} "
             f"({files} file{'' if files == 1 else 's'} read, dropped: {reasons})."
         )
-    return documents, dropped
+    return documents, reader.dropped
 
 
 def _shown(section: SourceSection) -> str:
@@ -103,13 +134,17 @@ def _plain(file: Path, name: str, section: SourceSection) -> Iterator[Document |
 def _records(file: Path, name: str, section: SourceSection) -> Iterator[Document | None]:
     """One document a line; blank lines are skipped."""
     offset = 0
-    for number, raw in enumerate(_bytes(file).split(b"\n"), 1):
-        line = _decode(raw, file, offset)
-        offset += len(raw) + 1
-        if number == 1:
-            line = line.removeprefix(BOM)
-        if line.strip():
-            yield parse_record(line, name, f"{file}:{number}", section.format)
+    try:
+        with file.open("rb") as lines:
+            for number, raw in enumerate(lines, 1):
+                line = _decode(raw.removesuffix(b"\n"), file, offset)
+                offset += len(raw)
+                if number == 1:
+                    line = line.removeprefix(BOM)
+                if line.strip():
+                    yield parse_record(line, name, f"{file}:{number}", section.format)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror or error}.") from None
 
 
 def _bytes(file: Path) -> bytes:
