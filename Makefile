@@ -6,12 +6,13 @@ BIN    := .venv/bin
 READY  := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test format clean
+.PHONY: help demo test soak format clean
 
 help:
 	@echo 'make demo           tune a real 135M model three ways on medical text, write runs/demo/report.html'
 	@echo '                    (12 to 15 minutes on 2 cores; QUICK=1: about 4; SEEDS=3: three runs a method)'
 	@echo 'make test           format, lint, types, unit tests and one quick demo, as CI runs them'
+	@echo 'make soak           kill -9 a run at 20 random moments, resume it, compare every byte'
 	@echo 'make format         format the code'
 	@echo 'make clean          remove the virtual environment and caches of this folder, but no run'
 
@@ -28,6 +29,9 @@ test: $(READY)
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+soak: $(READY)
+	SOAK=20 $(BIN)/pytest -s --timeout 3600 tests/train/test_soak.py
 
 format: $(READY)
 	$(BIN)/ruff format src tests benchmarks

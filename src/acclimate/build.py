@@ -35,6 +35,8 @@ from acclimate.model.load import (
 )
 from acclimate.model.reference import FrozenCopy, Reference, base_reference
 from acclimate.objective.objective import Objective
+from acclimate.parallel.shard import shard
+from acclimate.parallel.world import SOLO, World
 from acclimate.plan import build_plan, method_names, source_route
 from acclimate.train.callbacks.evaluate import Evaluate
 from acclimate.train.callbacks.log import MetricsLog, TensorBoard
@@ -61,9 +63,9 @@ class Mixture:
     reference_share: float  # of the sources with tokens that are compared with a reference
 
 
-def resolve(config: RunConfig) -> tuple[RunConfig, torch.device]:
+def resolve(config: RunConfig, local_rank: int = 0) -> tuple[RunConfig, torch.device]:
     """Fills in what ``auto`` means on this machine."""
-    device = resolve_device(config.model)
+    device = resolve_device(config.model, local_rank)
     shape = load_config_of(config.model).get_text_config()
     positions = getattr(shape, "max_position_embeddings", None)
     if positions is not None and config.data.sequence_length > positions:
@@ -171,9 +173,14 @@ def watched_metric(config: RunConfig, corpora: Corpora) -> str | None:
 
 
 def build_loader(
-    config: RunConfig, corpora: Corpora, objective: Objective, mixture: Mixture, pad_id: int | None
+    config: RunConfig,
+    corpora: Corpora,
+    objective: Objective,
+    mixture: Mixture,
+    pad_id: int | None,
+    world: World = SOLO,
 ) -> Loader:
-    """The stream of micro-batches, at its beginning."""
+    """This rank's stream of micro-batches, at its beginning."""
     return Loader(
         Mixer({name: _packed(config, corpora, objective, name) for name in mixture.shares}, mixture.shares),
         config.budget.count,
@@ -181,6 +188,8 @@ def build_loader(
         config.training.micro_batch_size,
         objective.needs_reference,
         pad_id if pad_id is not None else 0,
+        world.rank,
+        world.size,
     )
 
 
@@ -233,7 +242,9 @@ def heldout_prompts(config: RunConfig, corpora: Corpora, tokenizer: Any) -> list
     return prompts
 
 
-def build_objective(config: RunConfig, plan: Plan, corpora: Corpora, references: Mapping[str, Reference]) -> Objective:
+def build_objective(
+    config: RunConfig, plan: Plan, corpora: Corpora, references: Mapping[str, Reference], world: World = SOLO
+) -> Objective:
     return Objective(
         plan.terms,
         corpora.routes,
@@ -242,20 +253,25 @@ def build_objective(config: RunConfig, plan: Plan, corpora: Corpora, references:
         average=config.objective.average,
         logits_dtype=DTYPES[config.objective.logits_dtype],
         chunk_tokens=config.objective.chunk_tokens,
+        world=world,
     )
 
 
 def build_training(
-    config: RunConfig, model: CausalModel, corpora: Corpora, console: Console
+    config: RunConfig, model: CausalModel, corpora: Corpora, console: Console, world: World = SOLO
 ) -> tuple[Training, Plan, Mixture]:
-    """Everything the loop needs, at step 0."""
+    """Everything the loop needs, at step 0. With ``parallel.strategy: fsdp`` it spreads ``model`` over the ranks."""
     run_dir = config.run_dir
     plan = build_plan(config, PlanContext(full_tuning=model.peft is None, lora_scaling=model.lora_scaling))
     references = load_references(config, plan, model)
-    objective = build_objective(config, plan, corpora, references)
+    if world.size > 1 and config.parallel.strategy == "fsdp":
+        copies = [reference.model for reference in references.values() if reference.model is not model]
+        for network in (model, *copies):
+            shard(network, network.layers, world, config.parallel)
+    objective = build_objective(config, plan, corpora, references, world)
     mixture = mix(config, corpora, objective)
     objective.expected = tuple(mixture.expected)
-    loader = build_loader(config, corpora, objective, mixture, model.tokenizer.pad_token_id)
+    loader = build_loader(config, corpora, objective, mixture, model.tokenizer.pad_token_id, world)
     weights = Weights(model.trainable())
     chain = Chain([*plan.transforms, ClipNorm(config.optimizer.max_grad_norm)], weights.masters)
     optimizer = torch.optim.AdamW(
@@ -272,9 +288,7 @@ def build_training(
         sets = heldout_sets(config, corpora, config.evaluation.training_documents)
         callbacks.append(Evaluate(config.training.eval_steps, sets, list(special_tokens(model.tokenizer))))
     callbacks += [
-        MetricsLog(run_dir / "metrics.jsonl"),
-        *(TensorBoard(run_dir / "tensorboard") for target in config.report_to if target == "tensorboard"),
-        ProgressBar(console, config.name, total),
+        *(_watchers(config, console, total) if world.is_main else ()),
         Save(run_dir, config.training.save_steps, config.training.keep_last, watched_metric(config, corpora)),
     ]
     training = Training(
@@ -289,5 +303,16 @@ def build_training(
         document_name=corpora.document_name,
         update_scale=plan.update_scale,
         callbacks=callbacks,
+        world=world,
     )
+    torch.manual_seed(config.seed + world.rank)  # ranks drop other units
     return training, plan, mixture
+
+
+def _watchers(config: RunConfig, console: Console, total_steps: int) -> list[Callback]:
+    """What writes and prints metrics: on one rank only."""
+    return [
+        MetricsLog(config.run_dir / "metrics.jsonl"),
+        *(TensorBoard(config.run_dir / "tensorboard") for target in config.report_to if target == "tensorboard"),
+        ProgressBar(console, config.name, total_steps),
+    ]

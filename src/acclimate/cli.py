@@ -1,6 +1,7 @@
 """The command line: thin verbs over the Python API.
 
-Exit codes: 0 ok, 1 runtime error, 2 reserved for a failed gate, 3 usage error.
+Exit codes: 0 ok, 1 runtime error, 2 reserved for a failed gate, 3 usage error; 130 and 143 when Ctrl-C or SIGTERM
+stopped a training after its checkpoint.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import typer
 from rich.console import Console
 
 from acclimate import __version__
-from acclimate.errors import AcclimateError, UsageError
+from acclimate.errors import AcclimateError, PeerError, Stopped, UsageError
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 NOTHING_HELD_OUT = "No source holds documents out, so nothing was measured and there is no report."
@@ -82,17 +83,29 @@ def train(
     config: Config,
     set_: Set = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")] = False,
+    nproc: Annotated[
+        int | None, typer.Option("--nproc", min=1, help="Train in so many processes on this machine, one a GPU.")
+    ] = None,
 ) -> None:
     """Train, measure against the base, and write the run folder with its report."""
     from acclimate.config import load_config
+    from acclimate.parallel.launch import launch
+    from acclimate.parallel.world import launched_processes, launched_rank
     from acclimate.run import train as train_run
 
     loaded = load_config(config, set_ or ())
+    if nproc is not None and nproc > 1:
+        if launched_processes() > 1:
+            raise UsageError(f"--nproc {nproc}: this is one of {launched_processes()} processes already; leave it out.")
+        overrides = [part for override in set_ or () for part in ("--set", override)]
+        raise typer.Exit(launch(["train", str(config), *overrides, *(["--resume"] if resume else [])], nproc))
     try:
         result = train_run(loaded, resume=resume, console=console)
     except KeyboardInterrupt:
         kept = "from the last checkpoint" if loaded.training.save_steps else "from step 0 (training.save_steps is null)"
         raise AcclimateError(f"Interrupted. The same command with --resume continues {kept}.") from None
+    if launched_rank() > 0:
+        return
     if result.summary:
         _report([loaded.run_dir], loaded.run_dir / "report.html")
     else:
@@ -165,20 +178,48 @@ def demo(
 
 def main() -> None:
     """Runs the command line with the documented exit codes."""
+    from acclimate.parallel.launch import end_with_launcher
+
+    end_with_launcher()
+    code = _run()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # leaving the usual way, communication threads may abort
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _run() -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries: nothing a user can act on
     try:
         app()
     except SystemExit as end:  # the CLI library exits with 2 on usage errors, which here will mean a failed gate
-        sys.exit(USAGE_ERROR if end.code == CLICK_USAGE_ERROR else end.code)
+        return USAGE_ERROR if end.code == CLICK_USAGE_ERROR else int(end.code or 0)
+    except PeerError:
+        return RUNTIME_ERROR
+    except Stopped as stopped:
+        if os.environ.get("RANK", "0") == "0":  # all ranks stop together
+            problems.print(str(stopped), highlight=False, markup=False, soft_wrap=True)
+        return 128 + stopped.signal
     except AcclimateError as error:
-        problems.print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(USAGE_ERROR if isinstance(error, UsageError) else RUNTIME_ERROR)
+        from acclimate.parallel.world import speaks
+
+        if speaks():
+            problems.print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        return USAGE_ERROR if isinstance(error, UsageError) else RUNTIME_ERROR
     except KeyboardInterrupt:
         problems.print("Interrupted.")
-        sys.exit(RUNTIME_ERROR)
+        return RUNTIME_ERROR
+    except RuntimeError as error:
+        from acclimate.parallel.world import is_lost_peer
+
+        if not is_lost_peer(error):
+            raise
+        return RUNTIME_ERROR  # the process that ended, or the launcher, said why
     except OSError as error:
         where = f" '{error.filename}'" if error.filename else ""
         problems.print(f"Error:{where} {error.strerror or error}.", style="red", highlight=False, markup=False)
-        sys.exit(RUNTIME_ERROR)
+        return RUNTIME_ERROR
+    return 0

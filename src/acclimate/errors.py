@@ -30,6 +30,22 @@ class RunError(AcclimateError):
     """A run folder, checkpoint or training step is in a state that stops the run."""
 
 
+class PeerError(AcclimateError):
+    """Another process of the run stopped with an error, which it prints itself."""
+
+
+class Stopped(AcclimateError):
+    """SIGTERM or Ctrl-C ended the training after a checkpoint; ``signal`` is its number."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
+
+
+class DamagedError(RunError):
+    """A checkpoint is torn or its contents differ from its digests."""
+
+
 class NonFiniteError(RunError):
     """A loss or gradient became infinite or NaN; the optimizer step was not taken."""
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import torch
 from rich.console import Console
 from safetensors import SafetensorError
 
-from acclimate.build import build_training, heldout_prompts, heldout_sets, load_model, resolve
+from acclimate.build import Mixture, build_training, heldout_prompts, heldout_sets, load_model, resolve
 from acclimate.config import RunConfig, load_config, save_config, with_absolute_paths
 from acclimate.data.chat import special_tokens
 from acclimate.data.corpus import Corpora, load_corpora
@@ -24,12 +27,14 @@ from acclimate.model.causal import CausalModel
 from acclimate.model.export import check_empty, save_model
 from acclimate.model.load import DTYPES, load_network, load_tokenizer, model_digest
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference
+from acclimate.parallel.shard import is_sharded, shard, whole_state
+from acclimate.parallel.world import SOLO, World, join
 from acclimate.plan import build_plan, method_names
 from acclimate.preflight import data_record, warnings
 from acclimate.provenance import finished, provenance, read_json, write_json
 from acclimate.report import model_card
 from acclimate.train.callbacks.log import MetricsLog
-from acclimate.train.checkpoint import checkpoint_weights, checkpoints, load_best, load_checkpoint
+from acclimate.train.checkpoint import checkpoint_weights, load_best, load_checkpoint, newest_intact
 from acclimate.train.loop import run_loop
 from acclimate.train.training import Training
 from acclimate.train.weights import Weights
@@ -47,6 +52,8 @@ class RunResult:
 def train(config: RunConfig, resume: bool = False, console: Console | None = None) -> RunResult:
     """Trains, evaluates against the base, and writes the run folder ``output_dir/name``.
 
+    In each of several processes started by torchrun it does so together with the others; rank 0 prints and writes.
+
     Args:
         resume: continue the run from its last checkpoint (bitwise as if it had not stopped); a run that is
             finished is returned as it is.
@@ -55,48 +62,97 @@ def train(config: RunConfig, resume: bool = False, console: Console | None = Non
         UsageError: the run folder exists and ``resume`` is false, or its configuration differs.
         DataError, ModelError, ConfigError: before anything is trained.
         NonFiniteError: a loss or gradient became infinite or NaN.
+        Stopped: SIGTERM or Ctrl-C while training; a checkpoint is written first.
     """
-    console = console or Console(quiet=True)
+    world = join(config.model.device)
+    console = console if console is not None and world.is_main else Console(quiet=True)
     config = with_absolute_paths(config)
     run_dir = config.run_dir
-    _check_run_dir(config, resume)
+    with world.all_or_none():
+        if world.is_main:
+            _check_run_dir(config, resume)
     if resume and (run_dir / "summary.json").is_file():
         console.print(f"{config.name}: finished before, nothing to do.")
         return RunResult(run_dir, read_summary(run_dir))
-    build_plan(config, PlanContext(full_tuning=config.lora is None))  # configuration errors before slow work
-    config, device = resolve(_with_saved_dtype(config) if resume else config)
+    with world.all_or_none():
+        build_plan(config, PlanContext(full_tuning=config.lora is None))  # configuration errors before slow work
+        config, device = resolve(_with_saved_dtype(config) if resume else config, world.local_rank)
+    config = config.model_copy(update={"model": world.agree(config.model)})  # of a dtype chosen by its speed
     if resume and (run_dir / "model").is_dir():  # it is written whole, after the last step
         console.print(f"{config.name}: trained before; measuring it.")
-        return evaluate_run(run_dir)
-    corpora = load_corpora(config, load_tokenizer(config.model))
-    model = load_model(config, device)
-    training, plan, mixture = build_training(config, model, corpora, console)
+        with world.all_or_none():
+            result = evaluate_run(run_dir) if world.is_main else RunResult(run_dir, [])
+        return result
+    corpora = world.main_first(lambda: load_corpora(config, load_tokenizer(config.model)))
+    with world.all_or_none():
+        model = load_model(config, device)
+        training, plan, mixture = build_training(config, model, corpora, console, world)
     for warning in warnings(config, corpora, mixture):
         console.print(f"Note: {warning}", style="yellow", highlight=False)
-    digest, data = model_digest(config.model, model.network), {n: c.digest for n, c in corpora.sources.items()}
-    began = _check_digests(run_dir, digest, data)
-    record = provenance(config, device, digest, data) | ({"started": began["started"]} if began else {})
+    with ExitStack() as held:
+        with world.all_or_none():
+            if world.is_main:
+                held.enter_context(_sole_writer(run_dir))
+                record = _begin(training, config, corpora, mixture, device)
+        _start(training, plan, run_dir, resume, console)
+        started = time.perf_counter()
+        with training.stop.listening(console):
+            run_loop(training)
+        for finish in plan.finish:
+            finish(training)
+        if config.training.final == "best":
+            load_best(training, run_dir)
+        _save(training, config)
+        ended = time.perf_counter()
+    base = training.objective.references.get("base") or load_base(config, model, device)
+    if is_sharded(model) and base.model is not model and not is_sharded(base.model):
+        shard(base.model, base.model.layers, world, config.parallel)
+    result = _measure(config, corpora, model, base, world)
+    if world.is_main:
+        write_json(run_dir / "provenance.json", finished(record, ended - started, time.perf_counter() - ended))
+    return result
+
+
+@contextmanager
+def _sole_writer(run_dir: Path) -> Iterator[None]:
+    """Refuses a second process that trains the same run; the lock goes when its holder ends, however that happens."""
     run_dir.mkdir(parents=True, exist_ok=True)
+    handle = os.open(run_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise RunError(f"The run '{run_dir}' is being trained by another process; wait for it, or stop it.") from None
+    finally:
+        os.close(handle)
+
+
+def _save(training: Training, config: RunConfig) -> None:
+    """``model/``, whole, by one rank."""
+    model, world = training.model, training.world
+    weights = None
+    if is_sharded(model):
+        weights = whole_state(model.network.state_dict(keep_vars=True), keep=world.is_main)
+    with world.all_or_none():
+        if world.is_main:
+            save_model(model, config.run_dir / "model", config.model.path, weights=weights)
+
+
+def _begin(
+    training: Training, config: RunConfig, corpora: Corpora, mixture: Mixture, device: torch.device
+) -> dict[str, Any]:
+    """Writes config.yaml, data.json and provenance.json, and returns the last."""
+    run_dir, network = config.run_dir, training.model.network
+    digest, data = model_digest(config.model, network), {n: c.digest for n, c in corpora.sources.items()}
+    began = _check_digests(run_dir, digest, data)
+    record = provenance(config, device, digest, data) | {"processes": training.world.size}
+    record |= {"started": began["started"]} if began else {}
     save_config(config, run_dir / "config.yaml")
-    parameters = {
-        "trained": sum(p.numel() for p in model.trainable().values()),
-        "total": model.network.num_parameters(),
-    }
+    trained = sum(p.numel() for p in training.model.trainable().values())
+    parameters = {"trained": trained, "total": network.num_parameters()}
     write_json(run_dir / "data.json", data_record(config, corpora, mixture) | {"parameters": parameters})
     write_json(run_dir / "provenance.json", record)
-    _start(training, plan, run_dir, resume, console)
-    started = time.perf_counter()
-    run_loop(training)
-    for finish in plan.finish:
-        finish(training)
-    if config.training.final == "best":
-        load_best(training, run_dir)
-    save_model(model, run_dir / "model", config.model.path)
-    ended = time.perf_counter()
-    base = training.objective.references.get("base") or load_base(config, model, device)
-    result = _measure(config, corpora, model, base)
-    write_json(run_dir / "provenance.json", finished(record, ended - started, time.perf_counter() - ended))
-    return result
+    return record
 
 
 def evaluate_run(run_dir: Path) -> RunResult:
@@ -115,19 +171,25 @@ def evaluate_run(run_dir: Path) -> RunResult:
     return _measure(config, corpora, model, base)
 
 
-def _measure(config: RunConfig, corpora: Corpora, model: CausalModel, base: Reference) -> RunResult:
+def _measure(
+    config: RunConfig, corpora: Corpora, model: CausalModel, base: Reference, world: World = SOLO
+) -> RunResult:
     """Scores every held-out set against the base and writes eval/, summary.json, generations.json and the card."""
     run_dir, name, summary = config.run_dir, "+".join(method_names(config)), []
     for set_name, batches in heldout_sets(config, corpora, config.evaluation.documents).items():
-        tuned, before = measure(model, base, batches, list(special_tokens(model.tokenizer)))
+        tuned, before = measure(model, base, batches, list(special_tokens(model.tokenizer)), world)
         role = corpora.sources[set_name].role
         for run, scores in (("base", before), (name, tuned)):
             if scores is not None:
                 summary += records(scores, run=run, seed=config.seed, set_name=set_name, role=role)
-        places = [corpora.document_name(int(document)) for document in tuned.document]
-        write_scores(run_dir / "eval" / f"{set_name}.jsonl", places, tuned, before)
+        if world.is_main:
+            places = [corpora.document_name(int(document)) for document in tuned.document]
+            write_scores(run_dir / "eval" / f"{set_name}.jsonl", places, tuned, before)
     prompts = heldout_prompts(config, corpora, model.tokenizer)
-    write_json(run_dir / "generations.json", side_by_side(model, base, prompts, config.evaluation.max_new_tokens))
+    answers = side_by_side(model, base, prompts, config.evaluation.max_new_tokens)
+    if not world.is_main:
+        return RunResult(run_dir, summary)
+    write_json(run_dir / "generations.json", answers)
     write_json(run_dir / "summary.json", summary)  # marks the run as finished
     if summary:
         (run_dir / "model" / "README.md").write_text(model_card(run_dir), encoding="utf-8")
@@ -196,9 +258,11 @@ def read_summary(run_dir: Path) -> list[Record]:
 
 def _start(training: Training, plan: Plan, run_dir: Path, resume: bool, console: Console) -> None:
     """From the last checkpoint, or from step 0 with the methods' preparation."""
-    saved = checkpoints(run_dir) if resume else []
-    if saved:
-        load_checkpoint(training, saved[-1])
+    intact, damaged = newest_intact(run_dir, training.world) if resume else (None, [])
+    for problem in damaged:
+        console.print(f"Note: {problem} The one before it is used.", style="yellow", highlight=False)
+    if intact is not None:
+        load_checkpoint(training, intact)
         console.print(f"Continuing after step {training.step} of {training.total_steps}.")
     else:
         if resume:
@@ -208,6 +272,7 @@ def _start(training: Training, plan: Plan, run_dir: Path, resume: bool, console:
     for callback in training.callbacks:
         if isinstance(callback, MetricsLog):
             callback.drop_after(training.step)
+    training.world.agree(None)  # nobody begins before all are ready
 
 
 def _check_digests(run_dir: Path, model: str, data: dict[str, str]) -> dict[str, Any] | None:
@@ -268,6 +333,6 @@ def _differences(began: Any, now: Any, path: str = "") -> list[str]:
     if isinstance(began, dict) and isinstance(now, dict):
         keys = dict.fromkeys([*began, *now])
         return [d for key in keys for d in _differences(began.get(key), now.get(key), f"{path}.{key}".lstrip("."))]
-    if began == now or path in ("output_dir", "report_to", "data.cache_dir"):
+    if began == now or path.startswith("parallel.") or path in ("output_dir", "report_to", "data.cache_dir"):
         return []
     return [f"{path}: {began!r} then, {now!r} now"]

@@ -198,6 +198,25 @@ class TrainingSection(Section):
         return self
 
 
+class ParallelSection(Section):
+    """How several processes share the work (torchrun, or --nproc); without effect in a single one."""
+
+    strategy: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="ddp: every process holds the model; fsdp: weights and optimizer state are spread (FSDP2)"
+    )
+    cpu_offload: bool = Field(False, description="fsdp: keep weights and optimizer state in CPU memory between uses")
+    reshard_after_forward: bool = Field(
+        True, description="fsdp: gather a layer's weights again for its backward; false is faster and takes more memory"
+    )
+
+    @model_validator(mode="after")
+    def _options_of_fsdp(self) -> ParallelSection:
+        if self.strategy == "ddp" and (self.cpu_offload or not self.reshard_after_forward):
+            given = "cpu_offload" if self.cpu_offload else "reshard_after_forward"
+            raise ValueError(f"{given} has no effect with strategy: ddp; set strategy: fsdp or leave it out")
+        return self
+
+
 class EvaluationSection(Section):
     """What is measured on held-out documents."""
 
@@ -225,6 +244,7 @@ class RunConfig(Section):
     budget: BudgetSection
     data: DataSection = DataSection()
     training: TrainingSection = TrainingSection()
+    parallel: ParallelSection = ParallelSection()
     evaluation: EvaluationSection = EvaluationSection()
     report_to: list[Literal["tensorboard"]] = Field(default_factory=list)
 

@@ -7,56 +7,22 @@ import math
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
-from torch import Tensor
 
-from acclimate.build import build_training, load_model, resolve
 from acclimate.catalogue import describe
 from acclimate.config import dump_config, load_config
-from acclimate.data.corpus import load_corpora
 from acclimate.errors import ConfigError
-from acclimate.model.load import load_tokenizer
 from acclimate.plan import build_plan
 from acclimate.registry import METHODS
 from acclimate.run import train
-from acclimate.train.training import Training
 from acclimate.types import PlanContext
+from tests.fixtures.gradients import built, step_gradient
 from tests.fixtures.runs import config
 
 ROOT = Path(__file__).parents[2]
 LORA = {"rank": 4}
-
-
-def built(settings: Any, dtype: torch.dtype = torch.float64) -> Training:
-    settings, device = resolve(settings)
-    settings.run_dir.mkdir(parents=True, exist_ok=True)
-    corpora = load_corpora(settings, load_tokenizer(settings.model))
-    model = load_model(settings, device)
-    model.network.to(dtype)
-    return build_training(settings, model, corpora, Console(quiet=True))[0]
-
-
-def step_gradient(training: Training) -> dict[str, Tensor]:
-    """The gradient that reaches the optimizer in the second step, where references and penalties are not zero."""
-    training.model.network.train()
-    for step in range(2):
-        batches = training.data.next_step()
-        counts = training.objective.count(batches)
-        for batch in batches:
-            loss, _ = training.objective(training.model(batch), training.model.head, batch, counts)
-            loss.backward()
-            training.weights.accumulate()
-        training.gradients.update(training.weights.gradients, step)
-        if step == 0:
-            with torch.no_grad():
-                for name, master in training.weights.masters.items():
-                    master.sub_(0.01 * training.weights.gradients[name])
-            training.weights.publish()
-    return {name: gradient.clone() for name, gradient in training.weights.gradients.items()}
 
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,13 +15,15 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 
 from acclimate import run as run_module
 from acclimate.config import save_config
-from acclimate.errors import RunError, UsageError
+from acclimate.errors import RunError, Stopped, UsageError
 from acclimate.run import train
 from acclimate.train.checkpoint import checkpoints
+from acclimate.train.stop import StopRequest
 from acclimate.types import Callback
 from tests.fixtures.runs import config
 
@@ -115,20 +120,115 @@ def test_a_folder_that_is_no_run_is_not_touched(pico_folder: Path, corpora: Path
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 
 
-def test_a_damaged_checkpoint_is_named(
-    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def damage(checkpoint: Path, how: str) -> None:
+    """As a full disk, a torn copy or a failing drive leaves a checkpoint."""
+    payload = checkpoint / "tensors-00000.safetensors"
+    if how == "a bit flipped":
+        content = bytearray(payload.read_bytes())
+        content[-5] ^= 1
+        payload.write_bytes(content)
+    elif how == "cut short":
+        payload.write_bytes(payload.read_bytes()[:100])
+    elif how == "a file gone":
+        payload.unlink()
+    else:
+        (checkpoint / "manifest.json").write_text("{")
+
+
+@pytest.mark.parametrize("how", ["a bit flipped", "cut short", "a file gone", "manifest torn"])
+def test_a_damaged_checkpoint_is_skipped_with_a_sentence(
+    how: str, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = config(pico_folder, corpora, tmp_path, training={"micro_batch_size": 2, "save_steps": 2})
+    training = {"micro_batch_size": 2, "save_steps": 2}
+    straight = train(config(pico_folder, corpora, tmp_path, name="straight", training=training))
+    settings = config(pico_folder, corpora, tmp_path, training=training)
     with monkeypatch.context() as patch:
-        killed_at(3, patch)
+        killed_at(5, patch)
         with pytest.raises(Killed):
             train(settings)
-    (checkpoint,) = checkpoints(settings.run_dir)
-    payload = bytearray((checkpoint / "tensors.safetensors").read_bytes())
-    payload[-5] ^= 1
-    (checkpoint / "tensors.safetensors").write_bytes(payload)
-    with pytest.raises(RunError, match=r"step-00000002' is damaged: tensors.safetensors differs from its digest"):
+    newer = checkpoints(settings.run_dir)[1]
+    damage(newer, how)
+    console = Console(record=True, width=1000)
+    resumed = train(settings, resume=True, console=console)
+    said = console.export_text()
+    assert re.search(
+        r"Note: The checkpoint '.*step-00000004' is (damaged|incomplete).* The one before it is used", said
+    )
+    assert "Continuing after step 2 of 6." in said
+    one, two = weights(straight.run_dir), weights(resumed.run_dir)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    for checkpoint in checkpoints(settings.run_dir):
+        damage(checkpoint, how)
+    shutil.rmtree(settings.run_dir / "model")
+    (settings.run_dir / "summary.json").unlink()
+    with pytest.raises(RunError, match=r"^No checkpoint of '.*run' is intact: .* To begin again at step 0, move its"):
         train(settings, resume=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("save_steps", [100, None])
+def test_a_stopped_run_keeps_its_last_step(
+    number: signal.Signals,
+    save_steps: int | None,
+    pico_folder: Path,
+    corpora: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    training = {"micro_batch_size": 2, "save_steps": save_steps, "eval_steps": 2}
+    straight = train(config(pico_folder, corpora, tmp_path, name="straight", training=training))
+
+    class StopAt(Callback):
+        def on_step_end(self, state: Any, metrics: dict[str, float]) -> None:
+            if state.step == 3:
+                signal.raise_signal(number)
+
+    settings = config(pico_folder, corpora, tmp_path, training=training)
+    original = run_module.run_loop
+
+    def loop(training: Any) -> None:
+        training.callbacks = [StopAt(), *training.callbacks]
+        original(training)
+
+    handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "run_loop", loop)
+        with pytest.raises(Stopped) as stopped:
+            train(settings)
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
+    assert stopped.value.signal == number
+    # asked in a callback of step 3, after that step's ranks had agreed: the next one is the last
+    assert str(stopped.value) == (
+        "Stopped after step 4 of 6, whose checkpoint is written. The same command with --resume goes on from there."
+    )
+    assert [path.name for path in checkpoints(settings.run_dir)] == ["step-00000004"]
+    resumed = train(settings, resume=True)
+    one, two = weights(straight.run_dir), weights(resumed.run_dir)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert metric_lines(straight.run_dir) == metric_lines(resumed.run_dir)
+
+
+def test_a_second_ctrl_c_stops_at_once() -> None:
+    request = StopRequest()
+    with request.listening(Console(quiet=True)):
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_two_processes_do_not_train_one_run(
+    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(pico_folder, corpora, tmp_path)
+    original = run_module.run_loop
+
+    def loop(training: Any) -> None:
+        with pytest.raises(RunError, match=r"^The run '.*run' is being trained by another process; wait for it"):
+            train(settings, resume=True)
+        original(training)
+
+    monkeypatch.setattr(run_module, "run_loop", loop)
+    assert train(settings).summary
 
 
 def test_keep_last_and_best(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:

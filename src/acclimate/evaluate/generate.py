@@ -14,21 +14,18 @@ TEXT_PROMPT_TOKENS = 24
 """A plain document is continued after this many of its tokens."""
 
 
-@torch.no_grad()
-def greedy(network: Any, tokenizer: Any, prompt: Sequence[int], max_new_tokens: int) -> str:
+def greedy(model: CausalModel, tokenizer: Any, prompt: Sequence[int], max_new_tokens: int) -> str:
     """The most likely continuation of ``prompt`` (token ids), as text."""
-    inputs = torch.tensor([list(prompt)], device=network.device)
+    inputs = torch.tensor([list(prompt)], device=model.device)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    training = network.training
-    network.eval()
-    output = network.generate(
-        input_ids=inputs,
-        attention_mask=torch.ones_like(inputs),
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        pad_token_id=pad_id,
-    )
-    network.train(training)
+    with model.inference():
+        output = model.generate(
+            input_ids=inputs,
+            attention_mask=torch.ones_like(inputs),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            pad_token_id=pad_id,
+        )
     return str(tokenizer.decode(output[0, inputs.shape[1] :], skip_special_tokens=True)).strip()
 
 
@@ -45,9 +42,9 @@ def side_by_side(
     """
     answers = []
     for set_name, shown, ids in prompts:
-        with base.generator() as network:
-            before = greedy(network, model.tokenizer, ids, max_new_tokens)
-        after = greedy(model.network, model.tokenizer, ids, max_new_tokens)
+        with base.generator() as base_model:
+            before = greedy(base_model, model.tokenizer, ids, max_new_tokens)
+        after = greedy(model, model.tokenizer, ids, max_new_tokens)
         answers.append({"set": set_name, "prompt": shown, "base": before, "tuned": after})
     return answers
 

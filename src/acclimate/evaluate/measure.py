@@ -13,6 +13,8 @@ from acclimate.model.causal import CausalModel
 from acclimate.model.projection import Projection
 from acclimate.model.reference import Reference
 from acclimate.objective.divergence import forward_kl, reverse_kl
+from acclimate.parallel.shard import release
+from acclimate.parallel.world import SOLO, World, in_turns
 from acclimate.types import IGNORE, Batch
 
 CHUNK_TOKENS = 512
@@ -35,13 +37,18 @@ class Scores:
 
 
 def measure(
-    model: CausalModel, base: Reference | None, batches: Sequence[tuple[Batch, Tensor]], special_ids: Sequence[int]
+    model: CausalModel,
+    base: Reference | None,
+    batches: Sequence[tuple[Batch, Tensor]],
+    special_ids: Sequence[int],
+    world: World = SOLO,
 ) -> tuple[Scores, Scores | None]:
     """Scores held-out rows with the model, and with the base in the same pass.
 
     Args:
         batches: (batch, bytes of each label token [B, T]) pairs.
         special_ids: token ids that are no text; they are left out of bits per byte.
+        world: its ranks share the batches; each gets all scores.
 
     Returns:
         Scores of the model, with drift columns if there is a base, and the base's own scores; by document, in
@@ -52,12 +59,16 @@ def measure(
     special = torch.tensor(sorted(special_ids), dtype=torch.int64)
     with model.inference():
         dtype = torch.promote_types(model.dtype, torch.float32)
-        head = Projection(model.head, dtype)
-        base_head = Projection(base.head, dtype) if base is not None else None
-        for batch, token_bytes in batches:
+        head, base_head = None, None
+        for own in in_turns(world, batches[world.rank :: world.size]):
+            batch, token_bytes = own or batches[0]  # a rank that has no more helps the others to gather weights
             moved = batch.to(model.device)
             hidden = model(moved).flatten(0, 1)
             base_hidden = base.hidden(moved).flatten(0, 1) if base is not None else None
+            if own is None:
+                continue
+            head = head or Projection(model.head, dtype)  # after a forward, when its weights are whole
+            base_head = base_head or (Projection(base.head, dtype) if base is not None else None)
             labels = batch.labels.flatten()
             positions = (labels != IGNORE).nonzero().squeeze(1)
             rows = torch.searchsorted(documents, batch.document.flatten()[positions])
@@ -77,8 +88,11 @@ def measure(
                     per_token[5, part] = (tuned.argmax(-1) == other.argmax(-1)).double().cpu()
                     per_token[6, part] = -other.gather(1, label).squeeze(1).double().cpu() * text[part]
             columns.index_add_(1, rows, per_token)
+        for used in (model, *([base.model] if base is not None else [])):
+            release(used)
+    world.sum(columns)
     nats, size, tokens, forward, reverse, agree, base_nats = columns.numpy()
     if base is None:
         return Scores(documents.numpy(), nats, size, tokens), None
-    own = Scores(documents.numpy(), base_nats, size, tokens)
-    return Scores(documents.numpy(), nats, size, tokens, forward, reverse, agree), own
+    before = Scores(documents.numpy(), base_nats, size, tokens)
+    return Scores(documents.numpy(), nats, size, tokens, forward, reverse, agree), before

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from acclimate.parallel.shard import whole
 from acclimate.types import Metrics, Stage
 
 
@@ -29,7 +30,7 @@ class ClipNorm:
     def update(
         self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Any], step: int
     ) -> Metrics:
-        norm = torch.nn.utils.get_total_norm(grads.values())
+        norm = whole(torch.nn.utils.get_total_norm(grads.values()))
         if self.max_norm is not None and norm.isfinite() and norm > self.max_norm:
             torch._foreach_mul_(list(grads.values()), (self.max_norm / norm).item())
         return {"gradient_norm": norm.item()}

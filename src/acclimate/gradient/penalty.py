@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from acclimate.parallel.shard import whole
 from acclimate.types import Metrics, Stage
 
 
@@ -44,14 +45,14 @@ class L2ToBase:
         for name, base in self._base.items():
             difference = params[name] - base
             grads[name].add_(difference, alpha=2 * self.weight)
-            distance += difference.double().square().sum().cpu()
+            distance += whole(difference.double().square().sum()).cpu()
         for module, scaling in self.lora_scaling.items():
             a_name, b_name = f"{module}.lora_A.default.weight", f"{module}.lora_B.default.weight"
             a, b = params[a_name], params[b_name]  # [r, in], [out, r]
             factor = 2 * self.weight * scaling**2
             grads[b_name].add_(b @ (a @ a.T), alpha=factor)
             grads[a_name].add_((b.T @ b) @ a, alpha=factor)
-            distance += scaling**2 * ((b.T @ b).double() * (a @ a.T).double()).sum().cpu()
+            distance += scaling**2 * whole(((b.T @ b).double() * (a @ a.T).double()).sum()).cpu()
         return {"penalty/l2": self.weight * distance.item()}
 
 

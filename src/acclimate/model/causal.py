@@ -79,6 +79,17 @@ class CausalModel(nn.Module):
         """[B, T] packed rows to hidden states [B, T, D] after the final norm."""
         return self._hidden(batch.input_ids, batch.position_ids)
 
+    def generate(self, **options: Any) -> Tensor:
+        """``network.generate`` as a method of this module, whose weights FSDP gathers."""
+        output: Tensor = self.network.generate(**options)
+        return output
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The decoder's layers: the largest list of modules in the network."""
+        lists = [module for module in self.network.modules() if isinstance(module, nn.ModuleList)]
+        return max(lists, key=lambda found: sum(p.numel() for p in found.parameters()))
+
     def _hidden(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
         hidden: Tensor = self.network.get_decoder()(**self._inputs(input_ids, position_ids)).last_hidden_state
         return hidden

@@ -8,12 +8,20 @@ import shutil
 from pathlib import Path
 
 from safetensors import SafetensorError
+from torch import Tensor
 
 from acclimate.errors import RunError, UsageError
 from acclimate.model.causal import CausalModel
 
 
-def save_model(model: CausalModel, folder: Path, base_path: str, card: str | None = None, merge: bool = False) -> None:
+def save_model(
+    model: CausalModel,
+    folder: Path,
+    base_path: str,
+    card: str | None = None,
+    merge: bool = False,
+    weights: dict[str, Tensor] | None = None,
+) -> None:
     """Writes safetensors, tokenizer and chat template, atomically.
 
     Args:
@@ -21,6 +29,7 @@ def save_model(model: CausalModel, folder: Path, base_path: str, card: str | Non
         base_path: recorded as the adapter's base model.
         card: text of README.md, when there is one to write.
         merge: fold a LoRA adapter into the weights.
+        weights: by name of ``model.network``, where the model's own are spread over ranks.
 
     Raises:
         UsageError: the folder holds something already.
@@ -31,7 +40,7 @@ def save_model(model: CausalModel, folder: Path, base_path: str, card: str | Non
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        _write(model, partial, base_path, card, merge)
+        _write(model, partial, base_path, card, merge, weights)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(f"The model could not be written to '{folder}' ({error}).") from error
@@ -48,16 +57,19 @@ def check_empty(folder: Path) -> None:
         raise UsageError(f"'{folder}' is not empty; export into a new folder.")
 
 
-def _write(model: CausalModel, partial: Path, base_path: str, card: str | None, merge: bool) -> None:
+def _write(
+    model: CausalModel, partial: Path, base_path: str, card: str | None, merge: bool, weights: dict[str, Tensor] | None
+) -> None:
     if model.peft is None:
-        model.network.save_pretrained(partial)
+        model.network.save_pretrained(partial, state_dict=weights)
     elif merge:
         # merging edits the weights in place: on a copy, so that the run's model stays what it is
         merged = copy.deepcopy(model.peft).merge_and_unload()
         merged.save_pretrained(partial)
     else:
         model.peft.peft_config["default"].base_model_name_or_path = base_path
-        model.peft.save_pretrained(partial)
+        adapter = weights and {f"base_model.model.{name}": tensor for name, tensor in weights.items()}
+        model.peft.save_pretrained(partial, state_dict=adapter)
     model.tokenizer.save_pretrained(partial)
     if card is not None:
         (partial / "README.md").write_text(card, encoding="utf-8")

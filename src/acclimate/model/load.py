@@ -123,7 +123,8 @@ def attach_lora(network: Any, section: LoraSection) -> Any:
     return peft
 
 
-def resolve_device(section: ModelSection) -> torch.device:
+def resolve_device(section: ModelSection, local_rank: int = 0) -> torch.device:
+    """``auto`` is this process's own GPU where there is one."""
     if section.device != "auto":
         try:
             device = torch.device(section.device)
@@ -134,7 +135,7 @@ def resolve_device(section: ModelSection) -> torch.device:
                 f"auto, cpu{', cuda' if torch.cuda.is_available() else ''}."
             ) from None
         return device
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def resolve_dtype(device: torch.device, hidden_size: int) -> torch.dtype:

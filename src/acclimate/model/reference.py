@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
@@ -20,12 +20,15 @@ class Reference(Protocol):
     @property
     def head(self) -> Head: ...
 
+    @property
+    def model(self) -> CausalModel: ...
+
     def hidden(self, batch: Batch) -> Tensor:
         """[B, T, D], without gradient."""
         ...
 
-    def generator(self) -> AbstractContextManager[Any]:
-        """The Hugging Face network to generate with, while the context lasts."""
+    def generator(self) -> AbstractContextManager[CausalModel]:
+        """The model to generate with, while the context lasts."""
         ...
 
 
@@ -50,8 +53,8 @@ class FrozenCopy:
             hidden: Tensor = self.model(batch)
         return hidden
 
-    def generator(self) -> AbstractContextManager[Any]:
-        return nullcontext(self.model.network)
+    def generator(self) -> AbstractContextManager[CausalModel]:
+        return nullcontext(self.model)
 
 
 class AdapterOff:
@@ -70,9 +73,9 @@ class AdapterOff:
         return hidden
 
     @contextmanager
-    def generator(self) -> Iterator[Any]:
+    def generator(self) -> Iterator[CausalModel]:
         with self.model.adapter_off():
-            yield self.model.network
+            yield self.model
 
 
 def base_reference(model: CausalModel) -> Reference:

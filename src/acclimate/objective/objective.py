@@ -18,6 +18,7 @@ from acclimate.model.head import Head
 from acclimate.model.projection import Projection
 from acclimate.model.reference import Reference
 from acclimate.objective.chunked import BlockLoss, Group, chunked_loss
+from acclimate.parallel.world import SOLO, World
 from acclimate.types import IGNORE, Batch, Chunk, Metrics, Route, RoutedTerm
 
 
@@ -27,11 +28,19 @@ class Sums:
 
     nats: Tensor  # [K, R] float64
     tokens: Tensor  # [K, R] float64
+    loss: Tensor  # [] float64, the weighted and divided sum
 
     def __iadd__(self, other: Sums) -> Sums:
         self.nats += other.nats
         self.tokens += other.tokens
+        self.loss += other.loss
         return self
+
+    def over_ranks(self, world: World) -> Sums:
+        parts = (self.nats, self.tokens, self.loss)
+        flat = world.sum(torch.cat([part.flatten() for part in parts]).cpu())
+        found = torch.split(flat, [part.numel() for part in parts])
+        return Sums(*(part.view(own.shape) for part, own in zip(found, parts, strict=True)))
 
 
 class Objective:
@@ -61,12 +70,15 @@ class Objective:
         logits_dtype: torch.dtype = torch.float32,
         chunk_tokens: int = 256,
         expected: Sequence[float | None] | None = None,
+        world: World = SOLO,
     ) -> None:
         self.terms, self.routes, self.references = tuple(terms), tuple(routes), references
         self.normalise, self.average = normalise, average
         self.logits_dtype, self.chunk_tokens = logits_dtype, chunk_tokens
         self.expected = tuple(expected) if expected is not None else (None,) * len(self.terms)
-        self._projections: list[tuple[Tensor, int, Projection]] = []
+        self.world = world
+        self._projections: list[tuple[Tensor, Projection]] = []
+        self._compares: dict[int, set[str]] = {}  # id of each micro-batch of the step -> references
         self.selects = torch.tensor(  # [K, R] term k sees route r
             [[route.name in routed.routes for route in routes] for routed in self.terms], dtype=torch.bool
         )
@@ -83,17 +95,39 @@ class Objective:
         return (self.selects & compares[:, None]).any(0).numpy()
 
     def count(self, batches: Sequence[Batch]) -> Tensor:
-        """Denominator of each term for one optimizer step: [K] float64."""
-        counts = torch.zeros(len(self.terms), dtype=torch.float64)
-        for batch in batches:
-            counts += torch.stack([self._units(batch, k).sum() for k in range(len(self.terms))]).cpu()
+        """Denominator of each term for one optimizer step, over all ranks: [K] float64.
+
+        Args:
+            batches: this rank's micro-batches of the step.
+        """
+        self._projections = [entry for entry in self._projections if not entry[0].requires_grad]  # of the last step
+        units = torch.zeros(len(batches), len(self.terms), dtype=torch.float64)
+        for b, batch in enumerate(batches):
+            units[b] = torch.stack([self._units(batch, k).sum() for k in range(len(self.terms))]).cpu()
         if self.normalise == "all":
-            everything = sum(self._shares(batch, self.selects.any(0)).sum().cpu() for batch in batches)
-            return torch.as_tensor(everything, dtype=torch.float64).expand(len(self.terms))
+            everything = sum(float(self._shares(batch, self.selects.any(0)).sum()) for batch in batches)
+            counts = torch.full_like(units[0], everything)
+        else:
+            counts = units.sum(0)
+        if self.world.size > 1:
+            counts, units = self._over_ranks(counts, units)
+        self._compares = {id(batch): self._references_of(units[b] > 0) for b, batch in enumerate(batches)}
+        if self.normalise == "all":
+            return counts
         return torch.tensor(
             [own if e is None else e for e, own in zip(self.expected, counts.tolist(), strict=True)],
             dtype=torch.float64,
         )
+
+    def _over_ranks(self, counts: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums of both. The units' tells whether *any* rank's b-th micro-batch compares with a reference: then all
+        run it, since FSDP gathers its weights together."""
+        flat = self.world.sum(torch.cat([counts, units.flatten()]))
+        return flat[: len(counts)], flat[len(counts) :].view_as(units)
+
+    def _references_of(self, present: Tensor) -> set[str]:
+        """References of the terms k with ``present[k]``."""
+        return {t.reference for t, here in zip(self.terms, present.tolist(), strict=True) if here and t.reference}
 
     def _units(self, batch: Batch, k: int) -> Tensor:
         """[B, T] float64: how much each token weighs in term k; 0 where the term does not look."""
@@ -146,39 +180,45 @@ class Objective:
         # Tokens with the same set of terms are chunked together: no chunk computes logits that a term drops, and a
         # reference's product has the student's shape, so that equal hidden states give exactly equal logits.
         groups = []
-        seen: dict[str, tuple[Tensor, Projection]] = {}
+        compared = self._references_of(chosen.any(1)) | self._compares.get(id(batch), set())
+        seen = {
+            name: (reference.hidden(batch).flatten(0, 1), self._projection(reference.head, dtype))
+            for name, reference in self.references.items()
+            if name in compared
+        }
         pattern = (chosen.long() * (2 ** torch.arange(len(self.terms), device=hidden.device))[:, None]).sum(0)  # [P]
         for signature in torch.unique(pattern).tolist():
             members = [k for k in range(len(self.terms)) if signature >> k & 1]
             names = [name for k in members if (name := self.terms[k].reference) is not None]
-            for name in names:
-                if name not in seen:
-                    reference = self.references[name]
-                    seen[name] = (reference.hidden(batch).flatten(0, 1), self._projection(reference.head, dtype))
             if members:
                 positions = (pattern == signature).nonzero().squeeze(1)
                 groups.append(Group(positions, {name: seen[name] for name in names}, loss_of(members)))
         student = self._projection(head, dtype)
         loss = chunked_loss(hidden.flatten(0, 1), head, student, groups, self.chunk_tokens)
-        sums = Sums(*torch.zeros(2, len(self.terms), len(self.routes), dtype=torch.float64, device=hidden.device))
+        zeros = torch.zeros(2, len(self.terms), len(self.routes), dtype=torch.float64, device=hidden.device)
+        sums = Sums(zeros[0], zeros[1], zeros.new_zeros(()))
         for k in range(len(self.terms)):
             sums.nats[k].index_add_(0, route[chosen[k]], nats[k, chosen[k]].double())
             sums.tokens[k].index_add_(0, route[chosen[k]], torch.ones_like(route[chosen[k]], dtype=torch.float64))
+        sums.loss += loss.detach()
         return loss, sums
 
     def _projection(self, head: Head, dtype: torch.dtype) -> Projection:
-        """One projection per weight, made again when the weight has changed: references share the student's."""
-        for weight, version, projection in self._projections:
-            if weight is head.weight and version == weight._version and projection.dtype == dtype:
+        """One projection per weight, which references share with the student; of a trained one, one per step."""
+        for weight, projection in self._projections:
+            if weight is head.weight and projection.dtype == dtype:
                 return projection
-        self._projections = [entry for entry in self._projections if entry[0] is not head.weight]
         projection = Projection(head, dtype)
-        self._projections.append((head.weight, head.weight._version, projection))
+        self._projections.append((head.weight, projection))
         return projection
 
     def report(self, sums: Sums) -> Metrics:
-        """Mean nats per token, ``loss/<source>/<term>``; a term with no token this step is absent."""
-        metrics: Metrics = {}
+        """The step's loss, and mean nats per token as ``loss/<source>/<term>``, over all ranks.
+
+        A term with no token this step is absent.
+        """
+        sums = sums.over_ranks(self.world)
+        metrics: Metrics = {"loss": sums.loss.item()}
         for k, routed in enumerate(self.terms):
             for source in dict.fromkeys(route.source for route in self.routes):
                 rows = [r for r, route in enumerate(self.routes) if route.source == source]

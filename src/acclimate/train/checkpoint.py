@@ -6,27 +6,27 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from acclimate.digest import sha256_of
-from acclimate.errors import RunError
+from acclimate.errors import AcclimateError, DamagedError, RunError
+from acclimate.parallel.shard import is_spread, local, spread_like
+from acclimate.parallel.world import SOLO, World
 from acclimate.train.training import Training
 
 STEP = re.compile(r"step-(\d+)")
 
 
 def save_checkpoint(training: Training, folder: Path) -> None:
-    """Writes weights, optimizer, transform, callback and data state to ``folder``, all or nothing.
-
-    The files land in a temporary sibling first; a manifest with their digests is written last, and one rename
-    makes the checkpoint appear.
-    """
+    """Writes weights, optimizer, transform, callback and data state to ``folder``, all or nothing."""
     optimizer_state = training.optimizer.state_dict()["state"]
     names = list(training.weights.masters)
     tensors: dict[str, Tensor] = {f"weights/{name}": t for name, t in training.weights.state_dict().items()}
@@ -34,54 +34,74 @@ def save_checkpoint(training: Training, folder: Path) -> None:
         tensors |= {f"optimizer/{names[index]}/{key}": torch.as_tensor(value) for key, value in state.items()}
     for index, state in enumerate(training.gradients.state_dict()):
         tensors |= {f"transform/{index}/{key}": value for key, value in state.items()}
-    tensors["random/cpu"] = torch.get_rng_state()
-    if training.model.device.type == "cuda":
-        tensors["random/cuda"] = torch.cuda.get_rng_state(training.model.device)
+    for rank, state in enumerate(training.world.gather(_random_state(training))):
+        tensors |= {f"random/{rank}/{device}": value for device, value in state.items()}
     document = {
         "step": training.step,
         "data": training.data.state_dict(),
         "callbacks": {type(callback).__name__: callback.state_dict() for callback in training.callbacks},
     }
-    write_folder(folder, tensors, document)
+    write_folder(folder, tensors, document, training.world)
 
 
 def load_checkpoint(training: Training, folder: Path) -> None:
     """Restores what :func:`save_checkpoint` wrote; the run then continues bitwise.
 
-    Raises:
-        RunError: a file is missing or its digest differs from the manifest.
+    The number of ranks and the strategy may differ from those that wrote it: the state is bitwise the same, and the
+    next losses agree up to the order of sums.
+
+    Args:
+        folder: an intact checkpoint, see :func:`newest_intact`.
     """
     tensors, document = read_folder(folder)
-    weights = {key.removeprefix("weights/"): t for key, t in tensors.items() if key.startswith("weights/")}
-    if set(weights) != set(training.weights.masters):
+    masters = training.weights.masters
+    weights = tensors.under("weights/")
+    if set(weights) != set(masters):
         raise RunError(f"The checkpoint '{folder}' trains other parameters than this configuration does.")
     training.weights.load_state_dict(weights)
     state = training.optimizer.state_dict()
-    for index, name in enumerate(training.weights.masters):
-        prefix = f"optimizer/{name}/"
-        if loaded := {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}:
-            state["state"][index] = loaded
+    for index, (name, master) in enumerate(masters.items()):
+        if saved := tensors.under(f"optimizer/{name}/"):
+            state["state"][index] = {key: _placed(tensor, master) for key, tensor in saved.items()}
     training.optimizer.load_state_dict(state)
     transforms: list[dict[str, Any]] = [{} for _ in training.gradients.states]
-    for key, tensor in tensors.items():
-        if key.startswith("transform/"):
-            _, index_text, name = key.split("/", 2)
-            transforms[int(index_text)][name] = tensor
+    for index, found in enumerate(transforms):
+        for name, tensor in tensors.under(f"transform/{index}/").items():
+            found[name] = _placed(tensor, masters.get(name))
     training.gradients.load_state_dict(transforms)
     training.step = document["step"]
     training.data.load_state_dict(document["data"])
     for callback in training.callbacks:  # by name: a run may be continued with another report_to
-        if (saved := document["callbacks"].get(type(callback).__name__)) is not None:
-            callback.load_state_dict(saved)
-    torch.set_rng_state(tensors["random/cpu"])
-    if "random/cuda" in tensors and training.model.device.type == "cuda":
-        torch.cuda.set_rng_state(tensors["random/cuda"], training.model.device)
+        if (saved_state := document["callbacks"].get(type(callback).__name__)) is not None:
+            callback.load_state_dict(saved_state)
+    _restore_random_state(training, tensors.under(f"random/{training.world.rank}/"))
 
 
-def checkpoint_weights(folder: Path) -> dict[str, Tensor]:
+def _placed(tensor: Tensor, master: Tensor | None) -> Tensor:
+    """Spread as the master is, if it is of the master's shape (a step count is not)."""
+    return spread_like(tensor, master) if master is not None and tensor.shape == master.shape else tensor
+
+
+def _random_state(training: Training) -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if training.model.device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(training.model.device)
+    return state
+
+
+def _restore_random_state(training: Training, state: Mapping[str, Tensor]) -> None:
+    if not state:  # fewer ranks wrote the checkpoint
+        torch.manual_seed(training.step * training.world.size + training.world.rank)
+        return
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and training.model.device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], training.model.device)
+
+
+def checkpoint_weights(folder: Path) -> Mapping[str, Tensor]:
     """The trained weights in a checkpoint or in ``checkpoints/best``."""
-    tensors, _ = read_folder(folder)
-    return {key.removeprefix("weights/"): t for key, t in tensors.items() if key.startswith("weights/")}
+    verify(folder)
+    return read_folder(folder)[0].under("weights/")
 
 
 def load_best(training: Training, run_dir: Path) -> None:
@@ -91,58 +111,163 @@ def load_best(training: Training, run_dir: Path) -> None:
         RunError: none were kept, because nothing was evaluated during training.
     """
     folder = run_dir / "checkpoints" / "best"
-    _recover(folder)
-    if not folder.is_dir():
-        raise RunError(f"training.final: best, but '{run_dir}' kept no best checkpoint; set training.eval_steps.")
-    training.weights.load_state_dict(checkpoint_weights(folder))
+    with training.world.all_or_none():
+        if training.world.is_main:
+            _recover(folder)
+            if not folder.is_dir():
+                raise RunError(f"training.final: best, but '{run_dir}' kept no best checkpoint; set eval_steps.")
+            verify(folder)
+    training.weights.load_state_dict(read_folder(folder)[0].under("weights/"))
 
 
-def write_folder(folder: Path, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
-    """Tensors as safetensors, the rest as JSON, and a manifest of digests; atomic."""
+def write_folder(folder: Path, tensors: Mapping[str, Tensor], document: dict[str, Any], world: World = SOLO) -> None:
+    """Tensors as safetensors, the rest as JSON, and a manifest of digests; atomic.
+
+    The files land in a temporary sibling first; a manifest with their digests is written last, and one rename makes
+    the checkpoint appear. Rank 0 writes, and of tensors that are spread each rank its own part, to a file of its own.
+    """
     partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    _recover(folder)
+    mine = {key: local(t).detach().contiguous().cpu() for key, t in tensors.items() if world.is_main or is_spread(t)}
     try:
-        partial.mkdir(parents=True)
-        save_file({key: t.detach().contiguous().cpu() for key, t in tensors.items()}, partial / "tensors.safetensors")
-        (partial / "state.json").write_text(json.dumps(document), encoding="utf-8")
-        digests = {path.name: sha256_of([path]) for path in sorted(partial.iterdir())}
-        (partial / "manifest.json").write_text(json.dumps({"sha256": digests}, indent=1), encoding="utf-8")
-        for path in partial.iterdir():
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())
-        if folder.exists():  # the same step again, or a new best: the old one stays until the new one is whole
-            stale = folder.with_name(f".{folder.name}.stale")
-            shutil.rmtree(stale, ignore_errors=True)
-            folder.rename(stale)
-            partial.rename(folder)
-            shutil.rmtree(stale)
-        else:
-            partial.rename(folder)
+        with world.all_or_none(), _one_sentence(folder):
+            if world.is_main:
+                shutil.rmtree(partial, ignore_errors=True)
+                _recover(folder)
+                partial.mkdir(parents=True)
+        with world.all_or_none(), _one_sentence(folder):
+            if mine:
+                save_file(mine, partial / f"tensors-{world.rank:05d}.safetensors")
+        with world.all_or_none(), _one_sentence(folder):
+            if world.is_main:
+                _finish(partial, folder, document)
+    except AcclimateError:
+        if world.is_main:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _finish(partial: Path, folder: Path, document: dict[str, Any]) -> None:
+    (partial / "state.json").write_text(json.dumps(document), encoding="utf-8")
+    digests = {path.name: sha256_of([path]) for path in sorted(partial.iterdir())}
+    (partial / "manifest.json").write_text(json.dumps({"sha256": digests}, indent=1), encoding="utf-8")
+    for path in (*partial.iterdir(), partial):
+        _sync(path)
+    if folder.exists():  # the same step again, or a new best: the old one stays until the new one is whole
+        stale = folder.with_name(f".{folder.name}.stale")
+        shutil.rmtree(stale, ignore_errors=True)
+        folder.rename(stale)
+        partial.rename(folder)
+        shutil.rmtree(stale)
+    else:
+        partial.rename(folder)
+    _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    """To the disk: a file's contents, or a folder's names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _one_sentence(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise RunError(
             f"The checkpoint '{folder}' could not be written ({error}); checkpoints saved before are unharmed."
         ) from error
 
 
 def _recover(folder: Path) -> None:
-    """After a kill between the two renames of :func:`write_folder` the older one is still there, set aside."""
+    """After a kill between the two renames of :func:`_finish` the older one is still there, set aside."""
     stale = folder.with_name(f".{folder.name}.stale")
     if stale.is_dir() and not folder.exists():
         stale.rename(folder)
 
 
-def read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Reads and verifies what :func:`write_folder` wrote."""
+def verify(folder: Path) -> None:
+    """Compares every file with its digest.
+
+    Raises:
+        DamagedError: a file is missing, cut short or changed.
+    """
     try:
         digests = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["sha256"]
         for name, digest in digests.items():
             if sha256_of([folder / name]) != digest:
-                raise RunError(f"The checkpoint '{folder}' is damaged: {name} differs from its digest in the manifest.")
-        return load_file(folder / "tensors.safetensors"), json.loads((folder / "state.json").read_text("utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, KeyError) as error:
-        raise RunError(f"The checkpoint '{folder}' is incomplete ({error}).") from None
+                raise DamagedError(
+                    f"The checkpoint '{folder}' is damaged: {name} differs from its digest in the manifest."
+                )
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise DamagedError(f"The checkpoint '{folder}' is incomplete ({error}).") from None
+
+
+class SavedTensors(Mapping[str, Tensor]):
+    """Tensors in the files of a checkpoint, read one at a time; parts of one tensor are joined along dimension 0."""
+
+    def __init__(self, places: Mapping[str, Sequence[Path]], prefix: str = "") -> None:
+        self.places, self.prefix = places, prefix
+
+    def under(self, prefix: str) -> SavedTensors:
+        """Those whose key begins with ``prefix``, which is left off."""
+        kept = {key: files for key, files in self.places.items() if key.startswith(self.prefix + prefix)}
+        return SavedTensors(kept, self.prefix + prefix)
+
+    def __getitem__(self, key: str) -> Tensor:
+        parts = []
+        for path in self.places[self.prefix + key]:
+            with safe_open(path, "pt") as file:
+                parts.append(file.get_tensor(self.prefix + key))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def __iter__(self) -> Iterator[str]:
+        return (key.removeprefix(self.prefix) for key in self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+def read_folder(folder: Path) -> tuple[SavedTensors, dict[str, Any]]:
+    """What :func:`write_folder` wrote; :func:`verify` it first."""
+    places: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("tensors-*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for key in file.keys():  # noqa: SIM118  safe_open is no mapping
+                places.setdefault(key, []).append(path)
+    document: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    return SavedTensors(places), document
+
+
+def newest_intact(run_dir: Path, world: World = SOLO) -> tuple[Path | None, list[str]]:
+    """The last checkpoint whose files are what was written, and what is wrong with each later one.
+
+    Raises:
+        DamagedError: there are checkpoints, but none is intact.
+    """
+    with world.all_or_none():
+        intact, problems = _newest_intact(run_dir) if world.is_main else (None, [])
+    return world.agree((intact, problems))
+
+
+def _newest_intact(run_dir: Path) -> tuple[Path | None, list[str]]:
+    problems = []
+    for folder in reversed(checkpoints(run_dir)):
+        try:
+            verify(folder)
+        except DamagedError as error:
+            problems.append(str(error))
+        else:
+            return folder, problems
+    if problems:
+        raise DamagedError(
+            f"No checkpoint of '{run_dir}' is intact: {' '.join(problems)} To begin again at step 0, move its "
+            "checkpoints/ away."
+        )
+    return None, []
 
 
 def checkpoints(run_dir: Path) -> list[Path]:

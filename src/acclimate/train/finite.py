@@ -8,50 +8,63 @@ from collections.abc import Sequence
 import torch
 
 from acclimate.errors import NonFiniteError
+from acclimate.parallel.shard import local
+from acclimate.parallel.world import in_turns
 from acclimate.train.training import Training
 from acclimate.types import PAD_DOCUMENT, Batch, Metrics
 
 
 def stop_if_not_finite(training: Training, metrics: Metrics, batches: Sequence[Batch]) -> None:
-    """Raises NonFiniteError naming source and documents when any metric of the step is infinite or NaN."""
+    """Raises NonFiniteError naming source and documents when any metric of the step is infinite or NaN.
+
+    Metrics are the same on all ranks, so all come here; ``batches`` are this rank's.
+    """
     bad = [name for name, value in metrics.items() if not math.isfinite(value)]
     if not bad:
         return
-    culprits = _documents_with_non_finite_loss(training, batches)
+    world = training.world
+    culprits = sorted({d for found in world.gather(_documents_with_non_finite_loss(training, batches)) for d in found})
     if culprits:
         shown = "; ".join(training.document_name(document) for document in culprits[:5])
         more = f" and {len(culprits) - 5} more" if len(culprits) > 5 else ""
         cause = f"the loss of {shown}{more} is not finite"
     else:
-        names = [name for name, grad in training.weights.gradients.items() if not bool(grad.isfinite().all())]
-        documents = sorted({int(d) for b in batches for d in torch.unique(b.document) if d != PAD_DOCUMENT})
+        finite = {name: bool(local(grad).isfinite().all()) for name, grad in training.weights.gradients.items()}
+        names = [name for name in finite if not all(rank[name] for rank in world.gather(finite))]
+        documents = sorted({d for found in world.gather(_documents(batches)) for d in found})
         shown = "; ".join(training.document_name(document) for document in documents[:5])
         cause = (
             f"every loss is finite but the gradient of {len(names)} parameters is not (first: "
             f"{names[0] if names else 'none'}); the step held {len(documents)} documents, among them {shown}"
         )
-    raise NonFiniteError(
-        f"Step {training.step + 1} stopped before the optimizer step: {', '.join(bad)} not finite; {cause}. "
-        "The weights of the last step are unharmed. Usual causes are a learning rate that is too high or a broken "
-        "document: start a new run under another name with a lower optimizer.learning_rate or without the document."
-    )
+    with world.all_or_none():
+        raise NonFiniteError(
+            f"Step {training.step + 1} stopped before the optimizer step: {', '.join(bad)} not finite; {cause}. "
+            "The weights of the last step are unharmed. Usual causes are a learning rate that is too high or a broken "
+            "document: start a new run under another name with a lower optimizer.learning_rate or without the document."
+        )
+
+
+def _documents(batches: Sequence[Batch]) -> list[int]:
+    found = {int(d) for batch in batches for d in torch.unique(batch.document) if d != PAD_DOCUMENT}
+    return sorted(found)
 
 
 @torch.no_grad()
 def _documents_with_non_finite_loss(training: Training, batches: Sequence[Batch]) -> list[int]:
-    """The step's documents whose own loss is not finite, with the weights as they are.
+    """This rank's documents of the step whose own loss is not finite, with the weights as they are.
 
     Each is run alone: in a packed row a NaN reaches its neighbours, since attention multiplies it by their zero.
     """
+    places = [(batch, document) for batch in batches for document in _documents([batch])]
     found = []
-    for batch in batches:
-        for document in torch.unique(batch.document).tolist():
-            if document == PAD_DOCUMENT:
-                continue
-            here = batch.document == document
-            alone = Batch(**{name: value[here][None] for name, value in vars(batch).items() if value is not None})
-            counts = training.objective.count([alone]).clamp_min(1)
-            loss, _ = training.objective(training.model(alone), training.model.head, alone, counts)
-            if not bool(loss.isfinite()):
-                found.append(document)
+    for place in in_turns(training.world, places):
+        batch, document = place or (batches[0], PAD_DOCUMENT)  # a rank that has no more helps the others
+        here = batch.document == document
+        here[0, 0] |= place is None
+        alone = Batch(**{name: value[here][None] for name, value in vars(batch).items() if value is not None})
+        counts = training.objective.count([alone]).clamp_min(1)
+        loss, _ = training.objective(training.model(alone), training.model.head, alone, counts)
+        if place is not None and not bool(loss.isfinite()):
+            found.append(document)
     return sorted(set(found))

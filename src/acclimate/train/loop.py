@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
+import torch
+
+from acclimate.errors import Stopped
 from acclimate.train.finite import stop_if_not_finite
 from acclimate.train.training import Training
 from acclimate.types import Metrics
@@ -14,10 +18,17 @@ def run_loop(training: Training) -> None:
 
     Raises:
         NonFiniteError: a loss or gradient is infinite or NaN; the optimizer step was not taken.
+        Stopped: ``training.stop`` asked for it; the callbacks of the step have run.
     """
     try:
         while training.step < training.total_steps:
             _step(training)
+            if training.stop.agreed:
+                raise Stopped(
+                    f"Stopped after step {training.step} of {training.total_steps}, whose checkpoint is written. The "
+                    "same command with --resume goes on from there.",
+                    training.stop.signal or signal.SIGTERM,
+                )
         for callback in training.callbacks:
             callback.on_train_end(training)
     finally:
@@ -26,20 +37,20 @@ def run_loop(training: Training) -> None:
 
 
 def _step(training: Training) -> None:
-    model, objective, weights = training.model, training.objective, training.weights
+    model, objective, weights, world = training.model, training.objective, training.weights, training.world
     model.network.train()
     started = time.perf_counter()
     batches = [batch.to(model.device) for batch in training.data.next_step()]
     counts = objective.count(batches)
-    total, sums = 0.0, None
+    sums = None
     for batch in batches:
         loss, part = objective(model(batch), model.head, batch, counts)
         loss.backward()  # type: ignore[no-untyped-call]
         weights.accumulate()
-        total += loss.item()
         sums = part if sums is None else sums.__iadd__(part)
-    metrics: Metrics = {"loss": total} | (objective.report(sums) if sums else {})
-    metrics |= training.gradients.update(weights.gradients, training.step)
+    assert sums is not None  # a step has a micro-batch
+    metrics: Metrics = objective.report(sums)
+    metrics |= training.gradients.update(weights.reduce(world), training.step)
     stop_if_not_finite(training, metrics, batches)
     scale = training.update_scale(metrics) if training.update_scale else 1.0
     for group in training.optimizer.param_groups:
@@ -48,6 +59,8 @@ def _step(training: Training) -> None:
     weights.publish()
     training.step += 1
     tokens = sum(int((batch.labels >= 0).sum()) for batch in batches)
+    tokens, asked = world.sum(torch.tensor([tokens, training.stop.signal])).tolist()
+    training.stop.agreed = asked > 0
     metrics |= training.data.progress()
     metrics |= {
         "learning_rate": training.optimizer.param_groups[0]["lr"],

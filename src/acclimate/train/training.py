@@ -11,6 +11,8 @@ from acclimate.data.loader import Loader
 from acclimate.gradient.chain import Chain
 from acclimate.model.causal import CausalModel
 from acclimate.objective.objective import Objective
+from acclimate.parallel.world import SOLO, World
+from acclimate.train.stop import StopRequest
 from acclimate.train.weights import Weights
 from acclimate.types import Callback, Metrics
 
@@ -34,5 +36,7 @@ class Training:
     total_steps: int
     document_name: Callable[[int], str]
     update_scale: Callable[[Metrics], float] | None = None
+    world: World = SOLO
+    stop: StopRequest = field(default_factory=StopRequest)
     callbacks: Sequence[Callback] = field(default_factory=tuple)
     step: int = 0

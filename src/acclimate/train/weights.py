@@ -7,6 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from acclimate.parallel.shard import is_spread, spread_like
+from acclimate.parallel.world import World
+
 
 class Weights:
     """What the optimizer moves.
@@ -38,6 +41,12 @@ class Weights:
                 master.grad += parameter.grad
             parameter.grad = None
 
+    def reduce(self, world: World) -> dict[str, Tensor]:
+        """The step's gradients over all ranks; spread ones were summed by their backward."""
+        gradients = self.gradients
+        world.sum_gradients([gradient for gradient in gradients.values() if not is_spread(gradient)])
+        return gradients
+
     @property
     def gradients(self) -> dict[str, Tensor]:
         """Gradient of every master; zeros for one that no token reached."""
@@ -61,5 +70,5 @@ class Weights:
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         for name, master in self.masters.items():
-            master.copy_(state[name])
+            master.copy_(spread_like(state[name], master))
         self.publish()

@@ -26,5 +26,5 @@ class Evaluate(Callback):
     def on_step_end(self, state: Training, metrics: Metrics) -> None:
         if state.step % self.every == 0 or state.step == state.total_steps:
             for name, batches in self.sets.items():
-                scores, _ = measure(state.model, None, batches, self.special_ids)
+                scores, _ = measure(state.model, None, batches, self.special_ids, state.world)
                 metrics[f"eval/{name}/bits_per_byte"] = bits_per_byte(scores)

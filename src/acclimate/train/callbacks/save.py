@@ -12,7 +12,8 @@ from acclimate.types import Callback, Metrics
 
 
 class Save(Callback):
-    """Checkpoints every ``every`` steps and at the end, the last ``keep_last`` of them; none if ``every`` is None.
+    """Checkpoints every ``every`` steps and at the end, the last ``keep_last`` of them; if ``every`` is None, only
+    when the run was asked to stop.
 
     When the step's metrics hold ``watch`` and it is the lowest so far, the trained weights go to
     ``checkpoints/best``.
@@ -28,8 +29,9 @@ class Save(Callback):
         if value is not None and (self.best is None or value < self.best):
             self.best = value
             weights = {f"weights/{name}": tensor for name, tensor in state.weights.state_dict().items()}
-            write_folder(self.folder / "best", weights, {"step": state.step, str(self.watch): value})
-        if self.every is not None and state.step % self.every == 0 and state.step < state.total_steps:
+            write_folder(self.folder / "best", weights, {"step": state.step, str(self.watch): value}, state.world)
+        due = self.every is not None and state.step % self.every == 0 and state.step < state.total_steps
+        if due or state.stop.agreed:
             self._save(state)
 
     def on_train_end(self, state: Training) -> None:
@@ -38,6 +40,8 @@ class Save(Callback):
 
     def _save(self, state: Training) -> None:
         save_checkpoint(state, self.folder / f"step-{state.step:08d}")
+        if not state.world.is_main:
+            return
         for old in checkpoints(self.run_dir)[: -self.keep_last]:
             shutil.rmtree(old)
 

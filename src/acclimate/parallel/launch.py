@@ -1,0 +1,96 @@
+"""``--nproc N``: the same command in N processes of this machine, as torchrun would start them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+GRACE_SECONDS = 20.0
+"""For the others to end by themselves once one has failed; then they are killed."""
+LAUNCHED = "ACCLIMATE_LAUNCHED"
+
+
+def launch(arguments: Sequence[str], processes: int) -> int:
+    """Runs ``acclimate ARGUMENTS`` in so many processes and returns 0, or the exit code of the first that failed.
+
+    Signals are handed on. When this process dies, whatever the reason, the others end too.
+    """
+    threads = max(1, len(os.sched_getaffinity(0)) // processes)
+    shared = {
+        "WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+        LAUNCHED: "1",
+    }
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "acclimate", *arguments],
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdin=subprocess.PIPE,  # never written to: its end tells the process that this one is gone
+            start_new_session=True,  # Ctrl-C reaches this process only, which hands it on
+        )
+        for rank in range(processes)
+    ]
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        for process in running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
+
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        return _wait(running)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait(running: Sequence[subprocess.Popen[bytes]]) -> int:
+    deadline = float("inf")
+    while any(process.poll() is None for process in running) and time.monotonic() < deadline:
+        if deadline == float("inf") and any(process.returncode for process in running):
+            deadline = time.monotonic() + GRACE_SECONDS
+        time.sleep(0.05)
+    failed = {rank: process.returncode for rank, process in enumerate(running) if process.returncode}
+    for process in running:
+        process.kill()
+        process.wait()
+    if not failed:
+        return 0
+    rank, code = min(failed.items(), key=lambda item: item[1])  # killed by a signal: below 0, and the cause
+    if code > 0:
+        return code
+    name = signal.Signals(-code).name
+    print(
+        f"Error: process {rank} was killed by {name}, so the others are ended; --resume continues from the last "
+        "checkpoint.",
+        file=sys.stderr,
+    )
+    return 128 - code
+
+
+def end_with_launcher() -> None:
+    """In a process that :func:`launch` started: exits when the launcher is gone."""
+    if LAUNCHED not in os.environ:
+        return
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

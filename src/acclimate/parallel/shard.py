@@ -1,0 +1,97 @@
+"""FSDP2: a model's weights spread over the ranks, and tensors that may be spread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from acclimate.parallel.world import World
+from acclimate.schema import ParallelSection
+
+
+def shard(model: nn.Module, layers: Iterable[nn.Module], world: World, section: ParallelSection) -> None:
+    """Spreads every layer's weights over the ranks, and the rest (embeddings, final norm, head) as one root group.
+
+    The head stays in the root group, whose weights are whole from the model's forward until its backward: the
+    objective reads it as a plain tensor. Weights, gradients and activations keep the model's dtype; gradients are
+    added over ranks in float32 (float64 for a float64 model). They are summed, not averaged: the objective divides
+    by counts of the whole step.
+
+    Args:
+        layers: of the model's decoder.
+        section: ``cpu_offload`` and ``reshard_after_forward``.
+    """
+    device = next(model.parameters()).device
+    mesh = init_device_mesh(device.type, (world.size,))
+    dtype = next(model.parameters()).dtype
+    precision = MixedPrecisionPolicy(reduce_dtype=torch.promote_types(dtype, torch.float32), cast_forward_inputs=False)
+    offload = CPUOffloadPolicy() if section.cpu_offload else OffloadPolicy()
+    options: dict[str, Any] = {"mesh": mesh, "mp_policy": precision, "offload_policy": offload}
+    for layer in layers:
+        fully_shard(layer, reshard_after_forward=section.reshard_after_forward, **options)
+    fully_shard(model, reshard_after_forward=False, **options)
+    register_fsdp_forward_method(model, "generate")
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
+
+
+def release(model: nn.Module) -> None:
+    """Gives the whole weights of the root group back after a forward that no backward follows."""
+    if isinstance(model, FSDPModule):
+        model.reshard()
+
+
+def is_sharded(model: nn.Module) -> bool:
+    return isinstance(model, FSDPModule)
+
+
+def is_spread(tensor: Tensor) -> bool:
+    return isinstance(tensor, DTensor)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The full tensor; a collective if it is spread."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This rank's part."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def spread_like(full: Tensor, like: Tensor) -> Tensor:
+    """``full``, which every rank has, on the device of ``like`` and spread as it is; no communication."""
+    moved = full.to(like.device)
+    if not isinstance(like, DTensor):
+        return moved
+    return distribute_tensor(moved, like.device_mesh, like.placements, src_data_rank=None)
+
+
+def whole_state(state: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
+    """Full tensors on the CPU, one at a time; where ``keep`` is false, this rank only helps to gather.
+
+    Names of one tensor (tied weights) stay names of one tensor.
+    """
+    found: dict[str, Tensor] = {}
+    names: dict[int, str] = {}
+    for name, tensor in state.items():
+        first = names.setdefault(id(tensor), name)
+        full = whole(tensor.detach()) if first == name else None
+        if keep:
+            found[name] = found[first] if full is None else full.cpu()
+    return found

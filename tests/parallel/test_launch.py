@@ -1,0 +1,159 @@
+"""Whole runs in two processes: --nproc, resuming at another world size, signals, and a process that dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from acclimate.config import RunConfig, save_config
+from acclimate.run import train
+from acclimate.train.checkpoint import checkpoints, load_checkpoint, read_folder, save_checkpoint
+from tests.fixtures.gradients import built
+from tests.fixtures.runs import config
+
+TRAINING = {"micro_batch_size": 2, "save_steps": 2, "eval_steps": 2, "keep_last": 9}
+VARIANTS = {"full": {}, "lora": {"lora": {"rank": 4, "dropout": 0.1}, "method": ["mol", "l2"]}}
+
+
+def start(settings: RunConfig, *options: str) -> subprocess.Popen[str]:
+    path = Path(settings.output_dir) / f"{settings.name}.yaml"
+    save_config(settings, path)
+    command = [sys.executable, "-m", "acclimate", "train", str(path), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(settings: RunConfig, *options: str) -> None:
+    process = start(settings, *options)
+    output, errors = process.communicate(timeout=100)
+    assert process.returncode == 0, output + errors
+
+
+def weights(run_dir: Path) -> dict[str, torch.Tensor]:
+    (path,) = (run_dir / "model").glob("*.safetensors")
+    return load_file(path)
+
+
+def losses(run_dir: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def back_to(run_dir: Path, step: int) -> None:
+    """The run folder as it was when that step's checkpoint had just been written."""
+    shutil.rmtree(run_dir / "model")
+    (run_dir / "summary.json").unlink()
+    for checkpoint in checkpoints(run_dir):
+        if checkpoint.name > f"step-{step:08d}":
+            shutil.rmtree(checkpoint)
+
+
+@pytest.mark.parametrize(("strategy", "variant"), [("ddp", "full"), ("fsdp", "full"), ("fsdp", "lora")])
+def test_two_processes(strategy: str, variant: str, pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    """Equal to one process; resumed by two bitwise equal; resumed by one from the same state bitwise."""
+    changes: dict[str, Any] = {"training": TRAINING, "parallel": {"strategy": strategy}} | VARIANTS[variant]
+    settings = config(pico_folder, corpora, tmp_path, name="two", **changes)
+    run(settings, "--nproc", "2")
+    straight, straight_losses = weights(settings.run_dir), losses(settings.run_dir)
+    assert sorted(path.name for path in settings.run_dir.iterdir() if not path.name.startswith(".")) == [
+        "checkpoints", "config.yaml", "data.json", "eval", "generations.json", "metrics.jsonl", "model",
+        "provenance.json", "report.html", "summary.json",
+    ]  # fmt: skip
+    assert json.loads((settings.run_dir / "provenance.json").read_text())["processes"] == 2
+    files = [path.name for path in (checkpoints(settings.run_dir)[0]).glob("tensors-*")]
+    assert len(files) == (2 if strategy == "fsdp" else 1)
+    if variant == "full":  # dropout differs between ranks
+        alone = train(config(pico_folder, corpora, tmp_path, name="one", **changes))
+        one = weights(alone.run_dir)
+        assert straight.keys() == one.keys()
+        assert all((straight[name] - one[name]).abs().max() < 1e-5 for name in one)
+        assert losses(alone.run_dir) == pytest.approx(straight_losses, abs=1e-6)
+
+    back_to(settings.run_dir, 4)
+    run(settings, "--nproc", "2", "--resume")
+    resumed = weights(settings.run_dir)
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+    assert losses(settings.run_dir) == straight_losses
+
+    training = built(settings, torch.float32)
+    before = checkpoints(settings.run_dir)[0]
+    load_checkpoint(training, before)
+    save_checkpoint(training, tmp_path / "again")
+    saved, loaded = read_folder(before)[0], read_folder(tmp_path / "again")[0]
+    assert {key for key in saved if "random" not in key} == {key for key in loaded if "random" not in key}
+    assert all(torch.equal(saved[key], loaded[key]) for key in saved if not key.startswith("random/1"))
+    if variant == "full":
+        back_to(settings.run_dir, 4)
+        train(settings, resume=True)
+        assert losses(settings.run_dir) == pytest.approx(straight_losses, abs=1e-6)
+        back_to(alone.run_dir, 4)
+        run(config(pico_folder, corpora, tmp_path, name="one", **changes), "--nproc", "2", "--resume")
+        assert losses(alone.run_dir) == pytest.approx(straight_losses, abs=1e-6)
+
+
+def test_an_error_of_all_is_printed_once(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    sources = {"domain": {"path": str(tmp_path / "nowhere")}}
+    process = start(config(pico_folder, corpora, tmp_path, sources=sources), "--nproc", "2")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert errors == f"Error: sources.domain.path: '{tmp_path / 'nowhere'}' matches no file or folder.\n"
+
+
+def training_process(settings: RunConfig, *options: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    """A run that has taken some steps, and the processes that train it."""
+    process = start(settings, *options)
+    metrics = settings.run_dir / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (metrics.exists() and metrics.read_text().count("\n") > 5):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    return process, psutil.Process(process.pid).children()
+
+
+LONG: dict[str, Any] = {"budget": {"steps": 4000, "batch_tokens": 128}, "training": TRAINING | {"save_steps": 3}}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("options", [(), ("--nproc", "2")], ids=["one", "two"])
+def test_signals(
+    number: int, code: int, options: tuple[str, ...], pico_folder: Path, corpora: Path, tmp_path: Path
+) -> None:
+    settings = config(pico_folder, corpora, tmp_path, **LONG)
+    process, ranks = training_process(settings, *options)
+    assert len(ranks) == (2 if options else 0)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == code, output + errors
+    steps = len(losses(settings.run_dir))
+    assert errors == (
+        f"Stopped after step {steps} of 4000, whose checkpoint is written. The same command with --resume goes on from "
+        "there.\n"
+    )
+    assert checkpoints(settings.run_dir)[-1].name == f"step-{steps:08d}"
+    assert not any(rank.is_running() for rank in ranks)
+
+
+@pytest.mark.parametrize("victim", ["a rank", "the launcher"])
+def test_no_process_outlives_one_that_is_killed(victim: str, pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    settings = config(pico_folder, corpora, tmp_path, **LONG)
+    process, ranks = training_process(settings, "--nproc", "2")
+    os.kill(ranks[1].pid if victim == "a rank" else process.pid, signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert psutil.wait_procs(ranks, timeout=30)[1] == []
+    assert checkpoints(settings.run_dir)
+    if victim == "a rank":
+        assert process.returncode == 128 + signal.SIGKILL
+        assert errors == (
+            "Error: process 1 was killed by SIGKILL, so the others are ended; --resume continues from the last "
+            "checkpoint.\n"
+        )

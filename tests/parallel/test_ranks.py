@@ -1,0 +1,80 @@
+"""One process, two ranks of DDP and two of FSDP2 take the same step. Two gloo workers serve the whole registry."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from acclimate.types import PAD_DOCUMENT
+from tests.fixtures.gradients import built, step_gradient
+from tests.fixtures.pico import save_pico
+from tests.parallel.worker import STRATEGIES, Case, cases, setting
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    save_pico(folder / "tied")
+    save_pico(folder / "untied", tie=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def gradients(models: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.parallel.worker", str(models), str(corpora), str(output)],
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, cwd=ROOT,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    try:
+        assert [worker.wait(timeout=400) for worker in workers] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()
+    return output
+
+
+@pytest.mark.parametrize("case", cases(), ids="-".join)
+def test_two_ranks_take_the_step_of_one_process(
+    case: Case, gradients: Path, models: Path, corpora: Path, tmp_path: Path
+) -> None:
+    expected = step_gradient(built(setting(models, corpora, tmp_path, case)))
+    found = load_file(gradients / f"{'-'.join(case)}.safetensors")
+    assert found.keys() == expected.keys()
+    assert max(gradient.abs().max() for gradient in expected.values()) > 1e-3
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-10)
+
+
+def test_a_rank_without_rows_was_among_them(gradients: Path) -> None:
+    assert (gradients / "some rank had nothing to do").exists()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_step_that_is_not_finite_stops_both_and_one_says_why(
+    strategy: str, gradients: Path, models: Path, corpora: Path, tmp_path: Path
+) -> None:
+    training = built(setting(models, corpora, tmp_path, ("mol", "full", strategy)))
+    documents = {int(d) for batch in training.data.next_step() for d in batch.document.unique() if d != PAD_DOCUMENT}
+    names = [training.document_name(document) for document in sorted(documents)]
+    assert len(names) > 2
+    said = (gradients / f"{strategy} rank 0").read_text()
+    assert said.startswith("NonFiniteError: Step 1 stopped before the optimizer step: ")
+    assert f"the loss of {'; '.join(names[:5])}" in said  # those of both ranks
+    assert (gradients / f"{strategy} rank 1").read_text() == "PeerError: Rank 0 stopped with an error."

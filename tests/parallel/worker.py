@@ -1,0 +1,99 @@
+"""One of two ranks: the gradient of every registered method under ddp and fsdp, written by rank 0; then a run of NaN.
+
+WORLD_SIZE=2 RANK=r python -m tests.parallel.worker MODEL CORPORA OUTPUT
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from acclimate.config import RunConfig
+from acclimate.errors import AcclimateError
+from acclimate.parallel.world import join
+from acclimate.registry import METHODS
+from acclimate.train.loop import run_loop
+from acclimate.types import IGNORE
+from tests.fixtures.gradients import built, step_gradient
+from tests.fixtures.runs import config
+
+STRATEGIES = ("ddp", "fsdp")
+VARIANTS = {
+    "full": {},
+    "lora": {"lora": {"rank": 4}},
+    "untied": {},
+    "checkpointing": {"training": {"gradient_checkpointing": True}},
+    "sequences": {"objective": {"average": "sequence"}},
+    "one denominator": {"objective": {"normalise": "all"}},
+    "small share": {  # its general rows are absent from some steps
+        "sources": {
+            "domain": {"path": "domain.jsonl", "share": 0.94, "heldout": 4},
+            "general": {"path": "general.jsonl", "share": 0.03, "heldout": 4},
+            "chat": {"path": "chat.jsonl", "share": 0.03, "heldout": 4, "route": "general"},
+        }
+    },
+}
+"""The first two over all methods, the others over mol."""
+
+Case = tuple[str, str, str]
+
+
+def cases() -> list[Case]:
+    """(method, variant, strategy)"""
+    return [
+        (method, variant, strategy)
+        for strategy in STRATEGIES
+        for variant in VARIANTS
+        for method in (METHODS if variant in ("full", "lora") else ("mol",))
+    ]
+
+
+def setting(model: Path, corpora: Path, output: Path, case: Case) -> RunConfig:
+    method, variant, strategy = case
+    changes = dict(VARIANTS[variant])
+    changes["training"] = {"micro_batch_size": 2} | changes.get("training", {})
+    if sources := changes.get("sources"):
+        changes["sources"] = {n: s | {"path": str(corpora / s["path"])} for n, s in sources.items()}
+    return config(
+        model / ("untied" if variant == "untied" else "tied"), corpora, output,
+        name=f"{method}-{variant}-{strategy}".replace(" ", "_"), method=method, parallel={"strategy": strategy},
+        optimizer={"max_grad_norm": 0.5}, **changes,
+    )  # fmt: skip
+
+
+def main() -> None:
+    model, corpora, output = map(Path, sys.argv[1:])
+    torch.set_num_threads(1)
+    world = join("cpu")
+    alone = 0  # micro-batches without a token of their own
+    for case in cases():
+        training = built(setting(model, corpora, output, case), torch.float64, world)
+        state = training.data.state_dict()
+        for _ in range(2):
+            alone += sum(bool((batch.labels == IGNORE).all()) for batch in training.data.next_step())
+        training.data.load_state_dict(state)
+        gradient = step_gradient(training)
+        if world.is_main:
+            save_file(gradient, output / f"{'-'.join(case)}.safetensors")
+    for strategy in STRATEGIES:
+        training = built(setting(model, corpora, output, ("mol", "full", strategy)), torch.float32, world)
+        with torch.no_grad():
+            for weight in training.weights.masters.values():
+                weight.mul_(float("nan"))
+        try:
+            run_loop(training)
+        except AcclimateError as error:
+            (output / f"{strategy} rank {world.rank}").write_text(f"{type(error).__name__}: {error}")
+    if sum(world.gather(alone)) and world.is_main:
+        (output / "some rank had nothing to do").touch()
+    world.agree(None)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
