@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from acclimate.errors import listed, nearest
+from acclimate.errors import CREDENTIAL, listed, nearest
 
 FORMAT_VERSION = 1
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -26,8 +26,6 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 """Format -> the fields a record of that format has. ``auto`` takes the first format whose fields are all there."""
 
 HUB_ID = r"\w[\w.-]*/[\w.-]+"
-SECRET_IN_URL = re.compile(r"://[^/]*@|://[^@]*:[^@]*@|://.*[?&#][^?&#=/*]*=")
-"""``user@`` or ``key:secret@`` before the host, or a query: what may be a credential, in a URL or a chain of them."""
 
 
 class Section(BaseModel):
@@ -108,7 +106,10 @@ class SourceSection(Section):
     def _no_credentials(cls, value: Any) -> Any:
         # What stands here is written to config.yaml and printed in errors, so a secret is not let in at all.
         for path in value if isinstance(value, list) else [value]:
-            if isinstance(path, str) and SECRET_IN_URL.search(unquote(path)):
+            urls = (
+                ["".join(url.split()) for url in (path, unquote(path)) if "://" in url] if isinstance(path, str) else []
+            )
+            if any(CREDENTIAL.search(url) for url in urls):
                 raise ValueError(
                     "a URL with a user, password or query may hold a secret, which run folders would keep; give the "
                     "bare URL and let its driver find credentials: in environment variables (AWS_ACCESS_KEY_ID, "
