@@ -17,9 +17,10 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
+from acclimate.config import with_absolute_paths
 from acclimate.data.documents import Cursor, Document, Reader
 from acclimate.errors import AcclimateError, ConfigError, DataError
-from tests.data.samples import section, write_records
+from tests.data.samples import run_config, section, write_records
 from tests.data.tables import WRITERS, write
 
 RECORDS = [{"id": i, "text": f'Text {i},\nwith "quotes" and an é.'} for i in range(11)]
@@ -242,6 +243,19 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         "sources.law.path: 's3://bucket/a.jsonl' needs a package that is not installed: Install s3fs to access S3."
     ):
         reader("s3://bucket/a.jsonl")
+
+
+def test_only_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = {"local": "a.jsonl", "url": ["s3://bucket/a", "b.jsonl"]}
+    sources: dict[str, dict[str, Any]] = {name: {"path": path} for name, path in paths.items()}
+    sources["hub"] = {"path": "owner/name", "split": "train"}
+    config = with_absolute_paths(run_config(tmp_path, sources))
+    assert {name: section.path for name, section in config.sources.items()} == {
+        "local": f"{tmp_path}/a.jsonl",
+        "url": ["s3://bucket/a", f"{tmp_path}/b.jsonl"],
+        "hub": "owner/name",
+    }
 
 
 # --- identity ---------------------------------------------------------------------------------------------------------

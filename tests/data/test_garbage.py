@@ -291,12 +291,14 @@ def test_a_deep_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)
 
 
-def test_a_file_name_that_is_not_utf8(tmp_path: Path) -> None:
-    with open(os.fsencode(tmp_path) + b"/caf\xe9.txt", "wb") as stream:
-        stream.write(b"x")
-    (document,) = (document for document, _ in reader(tmp_path).read())
+def test_file_names_that_are_not_utf8(tmp_path: Path) -> None:
+    for name in (b"/caf\xe9.txt", b"/a.caf\xe9"):
+        with open(os.fsencode(tmp_path) + name, "wb") as stream:
+            stream.write(b"x")
+    source = reader(tmp_path)
+    (document,) = (document for document, _ in source.read())
     assert document.where == f"{tmp_path}/caf\\udce9.txt"
-    document.where.encode()  # can be printed and stored
+    assert source.dropped == {"unsupported file type .caf\\udce9": 1}
 
 
 # --- anything ---------------------------------------------------------------------------------------------------------

@@ -200,6 +200,13 @@ def test_sharegpt_messages_are_read_as_ours() -> None:
     assert mixed.parts == (Part("human", "q"),)  # only ShareGPT's own spelling has ShareGPT's roles
 
 
+def test_errors_do_not_repeat_a_page_of_names() -> None:
+    with pytest.raises(DataError) as caught:
+        parse({"x" * 50 + str(i): 1 for i in range(1000)})
+    assert str(caught.value).count("x" * 40 + "...'") == 20
+    assert " and 980 more; accepted" in str(caught.value)
+
+
 def test_the_hint_names_the_mapping_that_helps() -> None:
     for record, hint in (
         ({"id": 1, "conversations": []}, "{messages: conversations}"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from acclimate.data.files import Table, find_tables
+from acclimate.data.files import Table, find_tables, shown_paths
 from acclimate.data.records import BadRow, Document, Part, RecordSchema
 from acclimate.errors import DataError
 from acclimate.schema import SourceSection
@@ -109,9 +109,8 @@ def read_documents(name: str, section: SourceSection) -> tuple[list[Document], C
     if not documents:
         reasons = ", ".join(f"{count} {reason}" for reason, count in reader.dropped.items()) or "nothing"
         files = len(reader.files)
-        paths = ", ".join(f"'{path}'" for path in section.paths)
         raise DataError(
-            f"sources.{name}.path: there is no document in {paths} "
+            f"sources.{name}.path: there is no document in {shown_paths(section)} "
             f"({files} file{'' if files == 1 else 's'} read, dropped: {reasons})."
         )
     return documents, reader.dropped

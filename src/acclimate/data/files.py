@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from acclimate.data.hub import HubDataset, SavedDataset, is_saved_dataset
 from acclimate.data.records import RecordSchema
-from acclimate.data.rows import FORMATS, Row, reason
+from acclimate.data.rows import FORMATS, Row, printable, reason
 from acclimate.errors import ConfigError, DataError, listed, nearest
 from acclimate.schema import SourceSection
 
@@ -38,17 +38,13 @@ class Table(Protocol):
 
 
 class File:
-    """A file on this machine.
-
-    Args:
-        path: where it is. Names that are not UTF-8 are shown with their bytes escaped.
-    """
+    """A file on this machine."""
 
     errors: tuple[type[Exception], ...] = (OSError,)
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.name = path.encode("utf-8", "backslashreplace").decode()
+        self.name = printable(path)
         self.settings: tuple[str, ...] = () if _format(path) in (".txt", ".md") else ("fields",)
 
     def rows(self, schema: RecordSchema, start: int) -> Iterator[Row]:
@@ -116,17 +112,17 @@ def find_tables(source: str, section: SourceSection, dropped: Counter[str]) -> l
         found.update({table.name: table for table in tables if table.name not in found})
     for key in ("split", "subset", "revision", "fields") if found else ():
         if getattr(section, key) is not None and not any(key in table.settings for table in found.values()):
-            raise ConfigError(f"sources.{source}.{key} has no effect on {_shown(section)}; leave it out.")
+            raise ConfigError(f"sources.{source}.{key} has no effect on {shown_paths(section)}; leave it out.")
     return list(found.values())
 
 
-def _shown(section: SourceSection) -> str:
+def shown_paths(section: SourceSection) -> str:
     return ", ".join(f"'{path}'" for path in section.paths)
 
 
 def _format(path: str) -> str:
     """``.jsonl`` of ``a.jsonl`` and ``a.jsonl.gz``; what is not accepted as it is."""
-    base, extension = os.path.splitext(path.lower())
+    base, extension = os.path.splitext(printable(path).lower())
     inner = os.path.splitext(base)[1]
     return inner if extension in COMPRESSIONS and inner in EXTENSIONS and inner != ".parquet" else extension
 
@@ -191,7 +187,9 @@ def _inside(paths: list[str], source: str, section: SourceSection, dropped: Coun
                 continue
         except OSError as error:
             if not os.path.islink(path):
-                raise DataError(f"sources.{source}.path: '{path}' cannot be listed: {reason(error)}.") from None
+                raise DataError(
+                    f"sources.{source}.path: '{printable(path)}' cannot be listed: {reason(error)}."
+                ) from None
             dropped["broken link"] += 1
             continue
         if not stat.S_ISREG(found.st_mode):

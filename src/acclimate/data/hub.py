@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from acclimate.data.records import RecordSchema
-from acclimate.data.rows import BATCH_ROWS, Row, reason, table_columns, table_rows, without_nulls
+from acclimate.data.rows import BATCH_ROWS, Row, printable, reason, table_columns, table_rows, without_nulls
 from acclimate.errors import DataError, listed, nearest
 from acclimate.schema import SourceSection
 
@@ -86,7 +86,7 @@ class SavedDataset:
                     + nearest(section.split or "", splits)
                 )
             self.folder, self.settings = os.path.join(folder, str(section.split)), ("split", "fields")
-        self.name = self.folder.encode("utf-8", "backslashreplace").decode()
+        self.name = printable(self.folder)
 
     def rows(self, schema: RecordSchema, start: int) -> Iterator[Row]:
         from datasets import load_from_disk

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from acclimate.errors import DataError, listed
@@ -117,7 +118,7 @@ class RecordSchema:
             columns = {target: self.fields.get(target, target) for target in targets}
             if self.format in ("auto", kind) and all(name in names for name in columns.values()):
                 return columns
-        found = "it has " + ", ".join(f"'{name}'" for name in names) if names else "it is empty"
+        found = f"it has {_shown(names)}" if names else "it is empty"
         at = f"{where}: sources.{self.source}"
         if self.fields:
             lacking = next(name for name in self._wanted() if name not in names)
@@ -153,6 +154,12 @@ class RecordSchema:
         if not any(part.text.strip() or part.extra for part in learnable):
             return None
         return Document(self.source, where, tuple(parts), templated)
+
+
+def _shown(names: Collection[str]) -> str:
+    """A file without a header may have a page of text for a name."""
+    quoted = [f"'{name[:40]}{'...' if len(name) > 40 else ''}'" for name in islice(names, 20)]
+    return ", ".join(quoted) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def _likely_fields(names: Collection[str]) -> str:
@@ -200,7 +207,7 @@ def _message(item: Any, name: str, where: str, context: bool) -> Part:
         rest["content"] = ""  # a message that only calls tools
     missing = [f"'{key}'" for key in (role_name, text_name) if key not in rest]
     if missing:
-        found = ", ".join(f"'{key}'" for key in item) or "nothing"
+        found = _shown(item) or "nothing"
         raise BadRow("missing field", f"{where}: {name} has no {listed(missing)}; it has {found}.")
     role = _string(rest.pop(role_name), f"'{role_name}' in {name}", where)
     text = _string(rest.pop(text_name), f"'{text_name}' in {name}", where)

@@ -146,6 +146,11 @@ def _inner_without_nulls(value: Any) -> Any:
     return value
 
 
+def printable(path: str) -> str:
+    """A path as it can be printed and stored: bytes of it that are not UTF-8 are escaped."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
 def reason(error: BaseException) -> str:
     """A library's message as the end of a sentence: its first line, without the full stop."""
     lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
