@@ -289,6 +289,17 @@ def test_identity_of_a_url() -> None:
     assert json.dumps(source.identity()) != before
 
 
+def test_identity_of_a_url_asks_past_the_driver_s_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/cached/a.jsonl", b"")
+    source = reader("memory://cached/a.jsonl")
+    asked: list[str] = []
+    monkeypatch.setattr(type(memory), "invalidate_cache", lambda *_: asked.append("forget"))
+    monkeypatch.setattr(type(memory), "info", lambda _, path: [asked.append("info"), {"size": 7}][1])
+    assert source.identity()[1:] == [["memory:///cached/a.jsonl", "size=7"]]
+    assert asked == ["forget", "info"]
+
+
 def test_identity_of_a_file_that_is_gone(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", RECORDS)
     source = reader(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import gzip
 import json
 import os
@@ -20,6 +21,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acclimate.data import rows
 from acclimate.data.documents import Cursor, Document, Reader
 from acclimate.errors import DataError
 from tests.data.samples import section
@@ -182,6 +184,14 @@ def test_separated_values_as_they_are_written_elsewhere(tmp_path: Path) -> None:
     assert texts(tmp_path) == []
 
 
+def test_a_quote_that_is_never_closed_does_not_fill_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "LONGEST_CELL", 40)
+    (tmp_path / "a.csv").write_text('text\n"open\n' + "line\n" * 20)
+    found = texts(tmp_path, on_bad_row="skip")
+    assert found == ["line"] * len(found)
+    assert 5 < len(found) < 20
+
+
 # --- damaged files ----------------------------------------------------------------------------------------------------
 
 LINES = GOOD * 5000
@@ -264,8 +274,28 @@ def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.Monk
         return listed(path)
 
     monkeypatch.setattr(os, "listdir", refuse)
-    with refused(f"sources.law.path: '{tmp_path}/closed' cannot be listed: Permission denied."):
-        reader(tmp_path)
+    for path in (tmp_path, f"{tmp_path}/**/*.txt", f"{tmp_path}/*/*.txt", f"{tmp_path}/c*"):
+        with refused(f"sources.law.path: '{tmp_path}/closed' cannot be listed: Permission denied."):
+            reader(path)
+
+
+def test_patterns_match_as_those_of_glob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.txt", "b[1].txt", ".hidden.txt", "sub/a.txt", "sub/sub/c.txt", ".dot/d.txt", "sub2/e.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    monkeypatch.chdir(tmp_path)
+    for pattern in ("*.txt", "./*.txt", "s*/*.*", "*/a.txt", "b[[]1].txt", "[ab]*.txt", ".h*", "sub/../*.txt",
+                    "**/*.txt", "sub/**/c.txt", "**/sub/*.txt"):  # fmt: skip
+        wanted = [path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)]
+        for start in ("", f"{tmp_path}/"):
+            found = texts(start + pattern)
+            assert len(found) == len(set(found))
+            expected = {os.path.normpath(path) for path in wanted}
+            assert set(found) == expected
+            assert expected
+    for name in ("one", "two"):
+        (tmp_path / "sub" / name).symlink_to(tmp_path)
+    assert len(texts("**/*.txt")) == 4  # and ends: two links to above have 2^40 paths
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not stop root")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
 import stat
@@ -109,7 +110,7 @@ def find_tables(source: str, section: SourceSection, dropped: Counter[str]) -> l
             tables = list(_behind(given, source, dropped))
         else:
             tables = list(_local(given.removeprefix("file://"), source, section, dropped))
-        found.update({table.name: table for table in tables if table.name not in found})
+        found.update({table.name: table for table in tables})
     for key in ("split", "subset", "revision", "fields") if found else ():
         if getattr(section, key) is not None and not any(key in table.settings for table in found.values()):
             raise ConfigError(f"sources.{source}.{key} has no effect on {shown_paths(section)}; leave it out.")
@@ -160,12 +161,51 @@ def _local(given: str, source: str, section: SourceSection, dropped: Counter[str
         raise DataError(f"sources.{source}.path: '{given}' is {kind}; a source is read again, so give a file.")
     elif os.path.islink(path):
         raise DataError(f"sources.{source}.path: '{given}' is a link to '{os.readlink(path)}', which does not exist.")
-    elif matches := sorted(glob.glob(path, recursive=True), key=lambda match: Path(match).parts):
+    elif matches := _matches(path, source):
         yield from _inside(matches, source, section, dropped)
     else:
         at = "" if os.path.isabs(path) else f" (looked from {Path.cwd()})"
         hub = f"; if it is a hub id, name its sources.{source}.split" if section.may_be_hub_id(given) else ""
         raise DataError(f"sources.{source}.path: '{given}' matches no file or folder{at}{hub}.")
+
+
+def _matches(pattern: str, source: str) -> list[str]:
+    """As :func:`glob.glob`, which passes over folders that it cannot list, and follows links in circles."""
+    anchor, *parts = Path(pattern).parts if os.path.isabs(pattern) else ("", *Path(pattern).parts)
+    found = [anchor]
+    for part in parts:
+        if part == "**":
+            found = [folder for start in found for folder in _folders(start, source)]
+        elif glob.has_magic(part):
+            found = [
+                os.path.join(folder, name)
+                for folder in found
+                if os.path.isdir(folder or os.curdir)
+                for name in sorted(fnmatch.filter(_listed(folder or os.curdir, source), part))
+                if not name.startswith(".") or part.startswith(".")
+            ]
+        else:
+            found = [path for folder in found if os.path.lexists(path := os.path.join(folder, part))]
+    return found
+
+
+def _folders(start: str, source: str) -> Iterator[str]:
+    """The folder and all below it; as for :func:`glob.glob` without hidden ones, and links are not followed."""
+    waiting = [start]
+    while waiting:
+        folder = waiting.pop()
+        yield folder
+        for name in sorted(_listed(folder or os.curdir, source), reverse=True):
+            path = os.path.join(folder, name)
+            if not name.startswith(".") and os.path.isdir(path) and not os.path.islink(path):
+                waiting.append(path)
+
+
+def _listed(folder: str, source: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        raise DataError(f"sources.{source}.path: '{printable(folder)}' cannot be listed: {reason(error)}.") from None
 
 
 def _inside(paths: list[str], source: str, section: SourceSection, dropped: Counter[str]) -> Iterator[Table]:
