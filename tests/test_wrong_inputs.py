@@ -276,6 +276,10 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         put("sources.domain.fields", {"txt": "body"}),
         "{C}:14: sources.domain.fields.txt: 'txt' is not accepted; accepted: text, messages, prompt or completion. Did you mean 'text'?", 3,
     ),
+    "another trainer's name for fields": (
+        put("sources.domain.dataset_text_field", "body"),
+        "{C}:13: sources.domain.dataset_text_field: there is no such key. Here it is called 'fields'.", 3,
+    ),
     "fields of two formats": (
         put("sources.domain.fields", {"text": "body", "messages": "talk"}),
         "{C}:9: sources.domain: fields names fields of messages and text; a source has records of one format.", 3,

@@ -215,24 +215,20 @@ def _inside(paths: list[str], source: str, section: SourceSection, dropped: Coun
         path = waiting.pop()
         try:
             found = os.stat(path)
-            if stat.S_ISDIR(found.st_mode):
-                if (found.st_dev, found.st_ino) in seen:
-                    continue
+        except OSError as error:
+            if not os.path.islink(path):
+                raise DataError(f"{printable(path)} cannot be read: {reason(error)}.") from None
+            dropped["broken link"] += 1
+            continue
+        if stat.S_ISDIR(found.st_mode):
+            if (found.st_dev, found.st_ino) not in seen:
                 seen.add((found.st_dev, found.st_ino))
-                inside = sorted(os.listdir(path), reverse=True)
+                names = sorted(_listed(path, source), reverse=True)
                 if is_saved_dataset(path):
                     yield SavedDataset(path, source, section)
                 else:
-                    waiting += [os.path.join(path, name) for name in inside]
-                continue
-        except OSError as error:
-            if not os.path.islink(path):
-                raise DataError(
-                    f"sources.{source}.path: '{printable(path)}' cannot be listed: {reason(error)}."
-                ) from None
-            dropped["broken link"] += 1
-            continue
-        if not stat.S_ISREG(found.st_mode):
+                    waiting += [os.path.join(path, name) for name in names]
+        elif not stat.S_ISREG(found.st_mode):
             dropped[KINDS.get(stat.S_IFMT(found.st_mode), "no file")] += 1
         elif _format(path) not in EXTENSIONS:
             dropped[f"unsupported file type {_format(path) or '(none)'}"] += 1
