@@ -110,6 +110,30 @@ def test_validate_prints_the_plan(
     assert "is read" in out  # more than 4 epochs is said
 
 
+def test_validate_prints_names_as_they_are(
+    pico_folder: Path,
+    corpora: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What looks like markup of the terminal is part of a file's name."""
+    path = write(tmp_path, pico_folder, corpora)
+    data = yaml.safe_load(path.read_text())
+    (tmp_path / "data").mkdir()
+    lines = (corpora / "domain.jsonl").read_text()
+    (tmp_path / "data" / "[bold]a[b].jsonl").write_text("1\n" + lines)
+    (tmp_path / "data" / "b.[bold]").write_text("")
+    data["sources"]["domain"] |= {"path": str(tmp_path / "data"), "on_bad_row": "skip"}
+    path.write_text(yaml.safe_dump(data))
+    monkeypatch.setenv("COLUMNS", "400")
+    code, out, err = run_cli(["validate", str(path)], monkeypatch, capsys)
+    assert (code, err) == (0, "")
+    printed = " ".join(out.split())  # the width of the terminal wraps cells
+    assert "unsupported file type .[bold]" in printed
+    assert "bad row: not an object (first: [bold]a[b].jsonl:1)" in printed
+
+
 @pytest.mark.parametrize("kind", ["full", "lora"])
 def test_train_eval_report_export(
     kind: str, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

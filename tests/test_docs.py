@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from acclimate.config import RunConfig, load_config, parse_config
+from acclimate.data.files import COMPRESSIONS, EXTENSIONS
 from acclimate.document import configuration_page
 from acclimate.plan import build_plan
 from acclimate.types import PlanContext
@@ -60,6 +61,26 @@ def test_readme_python_runs(
 def test_method_snippets_plan(block: str, tmp_path: Path) -> None:
     data = settings(tmp_path, tmp_path, tmp_path) | yaml.safe_load(block)
     assert build_plan(parse_config(data), PlanContext(full_tuning=True)).terms
+
+
+def test_data_page_program_prints_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file,), (program,), (output,) = (blocks("docs/data.md", language) for language in ("csv", "python", "text"))
+    (tmp_path / "answers.csv").write_text(file)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(program, "data.md", "exec"), {})
+    assert capsys.readouterr().out == output
+
+
+def test_data_page_sources_load(tmp_path: Path) -> None:
+    (block,) = blocks("docs/data.md", "yaml")
+    assert parse_config(settings(tmp_path, tmp_path, tmp_path) | yaml.safe_load(block))
+
+
+def test_data_page_names_every_extension() -> None:
+    page = (ROOT / "docs" / "data.md").read_text()
+    assert not [extension for extension in (*EXTENSIONS, *COMPRESSIONS) if f"`{extension}`" not in page]
 
 
 def test_the_configuration_page_is_the_schema() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from acclimate import run as run_module
 from acclimate.build import build_objective, mix, resolve
-from acclimate.config import load_config
+from acclimate.config import load_config, parse_config
 from acclimate.data.corpus import load_corpora
 from acclimate.errors import ModelError, RunError, UsageError
 from acclimate.evaluate.generate import chat_prompt
@@ -22,6 +23,7 @@ from acclimate.plan import build_plan
 from acclimate.report import collect, write_report
 from acclimate.run import evaluate_run, export, train
 from acclimate.types import PlanContext
+from tests.data.tables import write as write_table
 from tests.fixtures.pico import pico_tokenizer
 from tests.fixtures.runs import config
 
@@ -177,6 +179,29 @@ def test_a_run_is_used_from_anywhere(
     shutil.move(tmp_path / "runs" / "run", tmp_path / "elsewhere" / "moved")
     monkeypatch.chdir("/")
     assert evaluate_run(tmp_path / "elsewhere" / "moved").summary == result.summary
+
+
+def test_sources_of_other_formats_are_trained_on_and_continued(
+    pico_folder: Path, corpora: Path, tmp_path: Path
+) -> None:
+    rows = {name: [json.loads(line) for line in (corpora / f"{name}.jsonl").open()] for name in ("domain", "chat")}
+    body = [{"body": row["text"]} for row in rows["domain"]]
+    write_table(tmp_path / "domain.parquet", [*body, {"body": None}])
+    general = tmp_path / "general.jsonl.gz"
+    general.write_bytes(gzip.compress((corpora / "general.jsonl").read_bytes()))
+    changed = config(pico_folder, corpora, tmp_path, budget=SHORT).model_dump()
+    changed["sources"]["domain"] |= {
+        "path": str(tmp_path / "domain.parquet"), "fields": {"text": "body"}, "on_bad_row": "skip",
+    }  # fmt: skip
+    changed["sources"]["general"]["path"] = str(general)
+    changed["sources"]["chat"]["path"] = str(write_table(tmp_path / "saved", rows["chat"]))
+    run = parse_config(changed)
+    other = train(config(pico_folder, corpora, tmp_path, name="jsonl", budget=SHORT))
+    result = train(run)
+    assert [record["value"] for record in result.summary] == [record["value"] for record in other.summary]
+    dropped = json.loads((result.run_dir / "data.json").read_text())["sources"]["domain"]["dropped"]
+    assert dropped == {"bad row: wrong type (first: domain.parquet:row 41)": 1}
+    assert evaluate_run(result.run_dir).summary == result.summary
 
 
 def test_changed_documents_are_not_continued_with(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +57,16 @@ def both(*edits: Edit) -> Edit:
     return edit
 
 
+def pipe(data: dict[str, Any], folder: Path) -> None:
+    os.mkfifo(folder / "pipe.jsonl")
+    data["sources"]["domain"]["path"] = str(folder / "pipe.jsonl")
+
+
+def link(data: dict[str, Any], folder: Path) -> None:
+    (folder / "link.jsonl").symlink_to("nowhere")
+    data["sources"]["domain"]["path"] = str(folder / "link.jsonl")
+
+
 GOOD = "".join(json.dumps({"text": f"A good line number {i}."}) + "\n" for i in range(12))
 
 # (edit, the sentence with {F} for the folder and {C} for the configuration file, exit code)
@@ -74,7 +86,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     "missing model": (drop("model"), "{C}: model: is required and missing.", 3),
     "missing path": (
         drop("sources.domain.path"),
-        "{C}:9: sources.domain.path: is required and missing. (file, folder or glob of .txt, .md, .jsonl; or a list of them)", 3,
+        "{C}:9: sources.domain.path: is required and missing. (file, folder, glob or URL of .txt, .md, .jsonl, .csv, .tsv, .parquet; a folder written by save_to_disk; a hub id; or a list of them)", 3,
     ),
     "no sources": (put("sources", {}), "{C}:8: sources: is empty.", 3),
     "wrong literal": (
@@ -150,22 +162,22 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         put("training.final", "best"), "{C}:30: training: final: best needs eval_steps, which measures what best is.", 3,
     ),
     "missing data": (put("sources.domain.path", "no/such.jsonl"),
-        """sources.domain.path: 'no/such.jsonl' matches no file or folder (looked from {CWD}).""", 1,
+        """sources.domain.path: 'no/such.jsonl' matches no file or folder (looked from {CWD}); if it is a hub id, name its sources.domain.split.""", 1,
     ),
     "bad json": (domain_file("bad.jsonl", GOOD + '{"text": "x"\n'),
-        """{F}/bad.jsonl:13: this is not JSON: Expecting ',' delimiter (column 13); a .jsonl file holds one JSON object a line.""", 1,
+        """{F}/bad.jsonl:13: this is not JSON: Expecting ',' delimiter (column 13); a .jsonl file holds one JSON object a line; sources.domain.on_bad_row: skip leaves such rows out.""", 1,
     ),
     "no known field": (domain_file("odd.jsonl", GOOD + '{"body": "x"}\n'),
-        """{F}/odd.jsonl:13: this record has no field to learn from: it has 'body'; accepted: 'text', 'messages', or 'prompt' and 'completion'.""", 1,
+        """{F}/odd.jsonl:13: this record has no field to learn from: it has 'body'; accepted: 'text', 'messages', or 'prompt' and 'completion'; other names go into sources.domain.fields, like {{text: body}}; sources.domain.on_bad_row: skip leaves such rows out.""", 1,
     ),
     "wrong type": (domain_file("type.jsonl", GOOD + '{"text": 5}\n'),
-        """{F}/type.jsonl:13: 'text' must be a string, not a number.""", 1,
+        """{F}/type.jsonl:13: 'text' must be a string, not a number; sources.domain.on_bad_row: skip leaves such rows out.""", 1,
     ),
     "not utf-8": (domain_file("latin.txt", "caf\xe9".encode("latin-1")),
-        """{F}/latin.txt: byte 3 (0xe9) is not UTF-8; save the file as UTF-8 text.""", 1,
+        """{F}/latin.txt:1: byte 3 (0xe9) is not UTF-8; save the file as UTF-8 text; sources.domain.on_bad_row: skip leaves such rows out.""", 1,
     ),
-    "unknown extension": (domain_file("data.parquet", b"PAR1"),
-        """sources.domain.path: '{F}/data.parquet' is a file of type '.parquet'; accepted: .txt, .md or .jsonl.""", 1,
+    "unknown extension": (domain_file("data.json", b"[]"),
+        """sources.domain.path: '{F}/data.json' is a file of type '.json'; accepted: .txt, .md, .jsonl, .csv, .tsv or .parquet, all but .parquet also with .gz or .zst. Did you mean '.jsonl'?""", 1,
     ),
     "everything held out": (put("sources.domain.heldout", 500),
         """sources.domain.heldout: 500 holds out 500 of 40 documents, which leaves none to train on; lower it, or set heldout: 0 and give more or shorter documents.""", 1,
@@ -191,7 +203,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "an empty path": (
         put("sources.domain.path", ""),
-        "{C}:10: sources.domain.path: is empty. (file, folder or glob of .txt, .md, .jsonl; or a list of them)", 3,
+        "{C}:10: sources.domain.path: is empty. (file, folder, glob or URL of .txt, .md, .jsonl, .csv, .tsv, .parquet; a folder written by save_to_disk; a hub id; or a list of them)", 3,
     ),
     "routes and route": (
         put("sources.chat.routes", {"assistant": "general"}),
@@ -236,6 +248,91 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         put("lora", {"target_modules": ["qq"]}),
         """lora.target_modules: ['qq'] fits no part of this model that LoRA can adapt; its linear layers are called down_proj, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj. (PEFT: Target modules {{'qq'}} not found in the base model. Please check the target modules and try again.)""", 1,
     ),
+    "a secret in a URL": (put("sources.domain.path", "s3://AKIA:hush@bucket/a.jsonl"), "{C}:10: sources.domain.path: a URL with a user, password or query may hold a secret, which run folders would keep; give the bare URL and let its driver find credentials: in environment variables (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, HF_TOKEN, FSSPEC_S3_KEY) or in ~/.config/fsspec/.", 3),
+    "a secret with a slash": (put("sources.domain.path", "s3://AKIA:hu/sh@bucket/a.jsonl"), "{C}:10: sources.domain.path: a URL with a user, password or query may hold a secret, which run folders would keep; give the bare URL and let its driver find credentials: in environment variables (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, HF_TOKEN, FSSPEC_S3_KEY) or in ~/.config/fsspec/.", 3),
+    "an escaped secret": (put("sources.domain.path", "s3://AKIA%3Ahush%20%40bucket/a.jsonl"), "{C}:10: sources.domain.path: a URL with a user, password or query may hold a secret, which run folders would keep; give the bare URL and let its driver find credentials: in environment variables (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, HF_TOKEN, FSSPEC_S3_KEY) or in ~/.config/fsspec/.", 3),
+    "a user in a URL": (put("sources.domain.path", ["https://hush@host/a.jsonl"]), "{C}:10: sources.domain.path: a URL with a user, password or query may hold a secret, which run folders would keep; give the bare URL and let its driver find credentials: in environment variables (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, HF_TOKEN, FSSPEC_S3_KEY) or in ~/.config/fsspec/.", 3),
+    "a token in a query": (put("sources.domain.path", "https://host/a.jsonl?token=hush"), "{C}:10: sources.domain.path: a URL with a user, password or query may hold a secret, which run folders would keep; give the bare URL and let its driver find credentials: in environment variables (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, HF_TOKEN, FSSPEC_S3_KEY) or in ~/.config/fsspec/.", 3),
+    "a secret in a chained URL": (
+        put("sources.domain.path", "zip://a.jsonl::s3://AKIA:hush@bucket/a.zip"), "{C}:10: sources.domain.path: a URL with a user, password or query may hold a secret, which run folders would keep; give the bare URL and let its driver find credentials: in environment variables (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, HF_TOKEN, FSSPEC_S3_KEY) or in ~/.config/fsspec/.", 3,
+    ),
+    "a secret in a word for a section": (
+        put("sources.domain", "s3://AKIA:hush@bucket/a.jsonl"),
+        "{C}:9: sources.domain: 's3://***bucket/a.jsonl' is not a section: write its keys below it, indented.", 3,
+    ),
+    "a secret in a mapping": (
+        put("sources.domain.path", {"url": "https://host/a.jsonl?sig=hush"}),
+        "{C}:10: sources.domain.path: {{'url': 'https://host/a.jsonl?***'}} is not text; quote it if it looks like a number or a "
+        "word of YAML. (file, folder, glob or URL of .txt, .md, .jsonl, .csv, .tsv, .parquet; a folder written by save_to_disk; a hub id; or a list of them)\n"
+        "{C}:10: sources.domain.path: {{'url': 'https://host/a.jsonl?***'}} is not a list. (file, folder, glob or URL of .txt, .md, .jsonl, .csv, .tsv, .parquet; a folder written by save_to_disk; a hub id; or a list of them)", 3,
+    ),
+    "a URL of an unknown kind": (put("sources.domain.path", "s4://bucket/a.jsonl"),
+        "sources.domain.path: 's4://bucket/a.jsonl' cannot be reached: Protocol not known: s4.", 1,
+    ),
+    "nothing at a URL": (put("sources.domain.path", "memory://empty/a.jsonl"),
+        "sources.domain.path: there is nothing at 'memory://empty/a.jsonl'.", 1,
+    ),
+    "a field there is not": (
+        put("sources.domain.fields", {"txt": "body"}),
+        "{C}:14: sources.domain.fields.txt: 'txt' is not accepted; accepted: text, messages, prompt or completion. Did you mean 'text'?", 3,
+    ),
+    "another trainer's name for fields": (
+        put("sources.domain.dataset_text_field", "body"),
+        "{C}:13: sources.domain.dataset_text_field: there is no such key. Here it is called 'fields'.", 3,
+    ),
+    "fields of two formats": (
+        put("sources.domain.fields", {"text": "body", "messages": "talk"}),
+        "{C}:9: sources.domain: fields names fields of messages and text; a source has records of one format.", 3,
+    ),
+    "fields against format": (
+        both(put("sources.domain.fields", {"text": "body"}), put("sources.domain.format", "messages")),
+        "{C}:9: sources.domain: fields names fields of text, but format is messages; keep one.", 3,
+    ),
+    "a field that no record has": (
+        both(domain_file("body.jsonl", GOOD), put("sources.domain.fields", {"text": "body"})),
+        "{F}/body.jsonl:1: sources.domain.fields needs 'body' in this record; it has 'text'; sources.domain.on_bad_row: skip leaves such rows out.", 1,
+    ),
+    "a column that no row has": (
+        both(domain_file("body.csv", "id,title\n1,x\n"), put("sources.domain.fields", {"text": "body"})),
+        "{F}/body.csv:1: sources.domain.fields needs 'body' in this file; it has 'id', 'title'.", 1,
+    ),
+    "a limit without effect": (
+        put("sources.domain.max_bad_rows", 5),
+        "{C}:9: sources.domain: max_bad_rows has no effect on on_bad_row: fail; it belongs to skip.", 3,
+    ),
+    "too many bad rows": (
+        both(domain_file("bad.jsonl", GOOD + "1\n" * 2), put("sources.domain.on_bad_row", "skip"), put("sources.domain.max_bad_rows", 1)),
+        "sources.domain.max_bad_rows: there are more than 1 bad rows; the first are: {F}/bad.jsonl:13: a record is a JSON object; "
+        "this line holds a number | {F}/bad.jsonl:14: a record is a JSON object; this line holds a number.", 1,
+    ),
+    "NUL bytes": (domain_file("nul.jsonl", GOOD.encode() + b"\0\0\n"),
+        "{F}/nul.jsonl:13: byte 410 is NUL, so this is no UTF-8 text (UTF-16, or damaged); sources.domain.on_bad_row: skip leaves such rows out.", 1,
+    ),
+    "UTF-16": (domain_file("wide.jsonl", GOOD.encode("utf-16")),
+        "{F}/wide.jsonl begins with the byte order mark of UTF-16; save the file as UTF-8 text.", 1,
+    ),
+    "a compressed file that is cut off": (domain_file("cut.jsonl.gz", gzip.compress(GOOD.encode())[:-4]),
+        "{F}/cut.jsonl.gz cannot be read: Truncated compressed stream.", 1,
+    ),
+    "a damaged parquet file": (domain_file("bad.parquet", b"PAR1"),
+        "{F}/bad.parquet cannot be read as a .parquet file: Parquet file size is 4 bytes, smaller than the minimum file footer (8 bytes).", 1,
+    ),
+    "an uneven row": (domain_file("uneven.csv", "text,id\na,1\nb\n"),
+        "{F}/uneven.csv:3: this row has 1 cell, but the header names 2; sources.domain.on_bad_row: skip leaves such rows out.", 1,
+    ),
+    "a column twice": (domain_file("twice.tsv", "text\ttext\na\tb\n"),
+        "{F}/twice.tsv:1: there are 2 columns named 'text'; rename all but one.", 1,
+    ),
+    "no header": (domain_file("bare.csv", "A sentence.\nAnother.\n"),
+        "{F}/bare.csv:1: this file has no field to learn from: it has 'A sentence.'; accepted: 'text', 'messages', or 'prompt' and "
+        "'completion'; other names go into sources.domain.fields, like {{text: body}}.", 1,
+    ),
+    "a split of a file": (
+        put("sources.general.split", "train"),
+        "sources.general.split has no effect on '{CORPORA}/general.jsonl'; leave it out.", 3,
+    ),
+    "a named pipe": (pipe, "sources.domain.path: '{F}/pipe.jsonl' is a named pipe; a source is read again, so give a file.", 1),
+    "a broken link": (link, "sources.domain.path: '{F}/link.jsonl' is a link to 'nowhere', which does not exist.", 1),
 }  # fmt: skip
 
 
@@ -260,9 +357,10 @@ def test_wrong_input(
     path = tmp_path / "c.yaml"
     path.write_text(yaml.safe_dump(data, sort_keys=False))
     found, _, err = run_cli(["validate", str(path)], monkeypatch, capsys)
-    assert err == f"Error: {sentence.format(C=path, F=tmp_path, CWD=Path.cwd())}\n"
+    assert err == f"Error: {sentence.format(C=path, F=tmp_path, CWD=Path.cwd(), CORPORA=corpora)}\n"
     assert found == code
     assert "Traceback" not in err
+    assert "hush" not in err
     assert not list((tmp_path / "runs").glob("run*"))  # nothing was begun
 
 

@@ -126,12 +126,10 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     model = config.model
     if os.path.exists(os.path.expanduser(model.path)):
         model = model.model_copy(update={"path": absolute(model.path)})
-    sources = {
-        name: section.model_copy(
-            update={"path": absolute(section.path) if isinstance(section.path, str) else [*map(absolute, section.path)]}
-        )
-        for name, section in config.sources.items()
-    }
+    sources = {}
+    for name, section in config.sources.items():
+        paths = [path if "://" in path or section.is_hub_id(path) else absolute(path) for path in section.paths]
+        sources[name] = section.model_copy(update={"path": paths[0] if isinstance(section.path, str) else paths})
     return config.model_copy(update={"model": model, "sources": sources})
 
 

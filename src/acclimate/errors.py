@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+CREDENTIAL = re.compile(r"(?<=://)(?:[^/\s]*@|[^@\s]*:[^@\s]*@)|(?<=[?&#])[^?&#=/*\s]+=[^&#\s'\"]*")
+"""What may be a secret in a URL: ``user@`` or ``key:secret@`` before the host, and what a query says."""
 
 
 class AcclimateError(Exception):
-    """The base of every error a user can cause at run time (exit code 1)."""
+    """The base of every error a user can cause at run time (exit code 1). No credential of a URL is shown."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(CREDENTIAL.sub("***", message) if "://" in message else message)
 
 
 class UsageError(AcclimateError):

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from acclimate.build import Mixture, build_loader, build_objective, mix, resolve, watched_metric
@@ -185,7 +186,7 @@ def print_preflight(found: Preflight, console: Console) -> None:
     for column in ("source", "role", "documents", "held out", "trained tokens", "share", "epochs", "dropped"):
         table.add_column(column, justify="left" if column in ("source", "role", "dropped") else "right")
     for name, row in found.data["sources"].items():
-        dropped = ", ".join(f"{count} {reason}" for reason, count in row["dropped"].items()) or "none"
+        dropped = escape(", ".join(f"{count} {reason}" for reason, count in row["dropped"].items()) or "none")
         trained = row["trained_tokens"] > 0
         table.add_row(
             name, row["role"], f"{row['documents']:,}", f"{row['heldout_documents']:,}",

@@ -19,7 +19,7 @@ import acclimate
 from acclimate.config import RunConfig, dump_config
 from acclimate.errors import RunError
 
-PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
+PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "datasets", "pyarrow")
 
 
 def provenance(

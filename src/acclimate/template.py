@@ -25,7 +25,7 @@ lora:                            # delete this section for full tuning
 
 method: mol                      # CE on domain tokens, KL to the base on general tokens; see `acclimate methods`
 
-sources:                         # .txt, .md, .jsonl (text | messages | prompt+completion); file, folder or glob
+sources:                         # file, folder, glob, URL or hub id of .txt, .md, .jsonl, .csv, .parquet (docs/data.md)
   domain:
     path: {domain}
     share: 0.5                   # of all trained tokens

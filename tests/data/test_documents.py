@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from acclimate.data.documents import read_documents
+from acclimate.data.files import File
 from acclimate.errors import DataError
 from tests.data.samples import section, write_records
+
+SKIP = "; sources.law.on_bad_row: skip leaves such rows out."
 
 
 def read(path: Path | str | list[str], **settings: object) -> tuple[list[str], dict[str, int]]:
@@ -88,28 +91,28 @@ def test_no_document_at_all(tmp_path: Path) -> None:
 def test_a_single_file_of_an_unknown_type(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
     with refused(
-        f"sources.law.path: '{tmp_path}/a.json' is a file of type '.json'; accepted: .txt, .md or .jsonl. "
-        "Did you mean '.jsonl'?"
+        f"sources.law.path: '{tmp_path}/a.json' is a file of type '.json'; accepted: .txt, .md, .jsonl, .csv, .tsv or "
+        ".parquet, all but .parquet also with .gz or .zst. Did you mean '.jsonl'?"
     ):
         read(tmp_path / "a.json")
 
 
 def test_invalid_utf8_names_file_and_byte(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"abc\xff")
-    with refused(f"{tmp_path}/a.txt: byte 3 (0xff) is not UTF-8; save the file as UTF-8 text."):
+    with refused(f"{tmp_path}/a.txt:1: byte 3 (0xff) is not UTF-8; save the file as UTF-8 text{SKIP}"):
         read(tmp_path / "a.txt")
     (tmp_path / "b.jsonl").write_bytes(b'{"text": "one"}\n{"text": "\xe9"}\n')
-    with refused(f"{tmp_path}/b.jsonl: byte 26 (0xe9) is not UTF-8; save the file as UTF-8 text."):
+    with refused(f"{tmp_path}/b.jsonl:2: byte 26 (0xe9) is not UTF-8; save the file as UTF-8 text{SKIP}"):
         read(tmp_path / "b.jsonl")
 
 
 def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.txt").write_text("x")
 
-    def refuse(self: Path) -> bytes:
+    def refuse(self: object) -> bytes:  # tests may run as root, whom no permission stops
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(File, "open", refuse)
     with refused(f"{tmp_path}/a.txt cannot be read: Permission denied."):
         read(tmp_path / "a.txt")
 
@@ -117,7 +120,7 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_plain_files_have_no_records(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("x")
     with refused(
-        f"{tmp_path}/a.md: sources.law.format is 'messages', but a .md file is plain text; give records in a "
+        f"{tmp_path}/a.md: sources.law.format is 'messages', but this file is plain text; give records in a "
         ".jsonl file."
     ):
         read(tmp_path, format="messages")

@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
-from acclimate.data.records import Document, Part, parse_record
+from acclimate.data.records import Document, Part, RecordSchema, parse_json
 from acclimate.errors import DataError
 from acclimate.schema import TextFormat
+from tests.data.samples import section
 
 
-def parse(record: Any, text_format: TextFormat = "auto") -> Document | None:
+def parse(record: Any, text_format: TextFormat = "auto", source: str = "law", **settings: Any) -> Document | None:
     line = record if isinstance(record, str) else json.dumps(record)
-    return parse_record(line, "law", "f.jsonl:3", text_format)
+    schema = RecordSchema(source, section(format=text_format, **settings))
+    return schema.document(parse_json(line, "f.jsonl:3"), "f.jsonl:3")
 
 
 def parts(record: Any) -> tuple[bool, tuple[Part, ...]]:
@@ -54,8 +56,8 @@ def test_auto_prefers_messages_then_pairs_then_text() -> None:
 
 
 def test_fingerprint_depends_on_contents_alone() -> None:
-    one = parse_record('{"text": "x"}', "a", "p:1")
-    two = parse_record('{"text": "x", "id": 1}', "b", "q:2")
+    one = parse({"text": "x"}, source="a")
+    two = parse({"text": "x", "id": 1}, source="b")
     assert one is not None
     assert two is not None
     assert one.fingerprint == two.fingerprint
@@ -91,13 +93,14 @@ def test_records_without_text_are_none(record: dict[str, Any]) -> None:
         ("3", "a record is a JSON object; this line holds a number."),
         (
             {"prompt": "p", "output": "c"},
-            "this record has no field to learn from: it has 'prompt', 'output'; "
-            "accepted: 'text', 'messages', or 'prompt' and 'completion'.",
+            "this record has no field to learn from: it has 'prompt', 'output'; accepted: 'text', 'messages', or "
+            "'prompt' and 'completion'; other names go into sources.law.fields, like "
+            "{prompt: prompt, completion: output}.",
         ),
         (
             {},
-            "this record has no field to learn from: it is empty; "
-            "accepted: 'text', 'messages', or 'prompt' and 'completion'.",
+            "this record has no field to learn from: it is empty; accepted: 'text', 'messages', or "
+            "'prompt' and 'completion'; other names go into sources.law.fields, like {text: body}.",
         ),
         ({"text": 3}, "'text' must be a string, not a number."),
         ({"text": None}, "'text' must be a string, not null."),
@@ -107,8 +110,8 @@ def test_records_without_text_are_none(record: dict[str, Any]) -> None:
             "message 1 of 'messages' must be an object with 'role' and 'content', not a string.",
         ),
         (
-            {"messages": [{"role": "user", "content": "x"}, {"from": "gpt", "value": "y"}]},
-            "message 2 of 'messages' has no 'role' or 'content'; it has 'from', 'value'.",
+            {"messages": [{"role": "user", "content": "x"}, {"from": "gpt", "text": "y"}]},
+            "message 2 of 'messages' has no 'role' or 'content'; it has 'from', 'text'.",
         ),
         ({"messages": [{"role": "user"}]}, "message 1 of 'messages' has no 'content'; it has 'role'."),
         ({"messages": [{}]}, "message 1 of 'messages' has no 'role' or 'content'; it has nothing."),
@@ -131,6 +134,11 @@ def test_records_without_text_are_none(record: dict[str, Any]) -> None:
         ),
         ({"prompt": {}, "completion": "y"}, "'prompt' and 'completion' must both be strings or both be lists of "
          "messages; they are an object and a string."),
+        ('{"text": "a\\u0000b"}', "'text' holds a NUL character (U+0000), which no text has."),
+        (
+            {"messages": [{"role": "user", "content": "x", "name": json.loads("[" * 200 + "]" * 200)}]},
+            "'name' in message 1 of 'messages' is nested more than 100 levels deep.",
+        ),
         ('{"text": "half \\ud83d"}', "the escape \\ud83d is half of a surrogate pair, so it is no character."),
     ],
 )  # fmt: skip
@@ -150,3 +158,60 @@ def test_a_fixed_format_refuses_other_records() -> None:
         r"it has 'text', 'prompt'\.$",
     ):
         parse({"text": "x", "prompt": "y"}, "prompt_completion")
+
+
+def test_fields_rename_what_a_record_calls_them() -> None:
+    document = parse({"text": "not this", "body": "this"}, fields={"text": "body"})
+    assert document is not None
+    assert document.text == "this"
+    document = parse({"prompt": "p", "messages": [], "answer": "c"}, fields={"completion": "answer"})
+    assert document is not None
+    assert document.parts == (Part("prompt", "p"), Part("completion", "c"))
+    document = parse({"talk": [{"role": "user", "content": "q"}]}, fields={"messages": "talk"})
+    assert document is not None
+    assert document.parts == (Part("user", "q"),)
+
+
+@pytest.mark.parametrize(
+    ("record", "sentence"),
+    [
+        ({"text": "x"}, "sources.law.fields needs 'question' in this record; it has 'text'."),
+        ({"question": "x"}, "sources.law.fields needs 'completion' in this record; it has 'question'."),
+        (
+            {"question": 1, "completion": "x"},
+            "'question' and 'completion' must both be strings or both be lists of messages; they are a number and "
+            "a string.",
+        ),
+    ],
+)
+def test_errors_name_the_record_s_own_fields(record: Any, sentence: str) -> None:
+    with pytest.raises(DataError, match="^" + re.escape(f"f.jsonl:3: {sentence}") + "$"):
+        parse(record, fields={"prompt": "question"})
+
+
+def test_sharegpt_messages_are_read_as_ours() -> None:
+    talk = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a", "weight": 1}, {"from": "tool", "value": "t"}]
+    document = parse({"conversations": talk}, fields={"messages": "conversations"})
+    assert document is not None
+    assert document.templated
+    assert document.parts == (Part("user", "q"), Part("assistant", "a", extra={"weight": 1}), Part("tool", "t"))
+    mixed = parse({"messages": [{"role": "human", "content": "q"}]})
+    assert mixed is not None
+    assert mixed.parts == (Part("human", "q"),)  # only ShareGPT's own spelling has ShareGPT's roles
+
+
+def test_errors_do_not_repeat_a_page_of_names() -> None:
+    with pytest.raises(DataError) as caught:
+        parse({"x" * 50 + str(i): 1 for i in range(1000)})
+    assert str(caught.value).count("x" * 40 + "...'") == 20
+    assert " and 980 more; accepted" in str(caught.value)
+
+
+def test_the_hint_names_the_mapping_that_helps() -> None:
+    for record, hint in (
+        ({"id": 1, "conversations": []}, "{messages: conversations}"),
+        ({"instruction": "i", "output": "o"}, "{prompt: instruction, completion: output}"),
+        ({"title": "t", "content": "c"}, "{text: content}"),
+    ):
+        with pytest.raises(DataError, match=re.escape(f"sources.law.fields, like {hint}.")):
+            parse(record)

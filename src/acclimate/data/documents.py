@@ -1,22 +1,21 @@
-"""Files become documents. What is dropped is counted, with the reason; what is wrong is a sentence with its place."""
+"""Sources become documents. What is dropped is counted, with the reason; what is wrong is a sentence with its place."""
 
 from __future__ import annotations
 
-import glob
 import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from acclimate.data.records import Document, Part, parse_record
-from acclimate.errors import DataError, listed, nearest
+from acclimate.data.files import Table, find_tables, shown_paths
+from acclimate.data.records import BadRow, Document, Part, RecordSchema
+from acclimate.errors import DataError
 from acclimate.schema import SourceSection
 
-__all__ = ["EXTENSIONS", "Cursor", "Document", "Part", "Reader", "read_documents"]
+__all__ = ["Cursor", "Document", "Part", "Reader", "read_documents"]
 
-EXTENSIONS = (".txt", ".md", ".jsonl")
-BOM = "\ufeff"
+SHOWN_BAD_ROWS = 3
 
 
 @dataclass(frozen=True)
@@ -32,40 +31,71 @@ class Reader:
 
     Args:
         name: the source's name in the configuration.
-        section: its section; ``path`` is a file, a folder (read recursively), a glob, or a list of them.
+        section: its section; ``path`` is a file, a folder (read recursively), a glob, a URL, a hub id, or a list of
+            them.
 
     Raises:
         DataError: a path that matches nothing.
+        ConfigError: a setting without effect on what the paths name.
     """
 
     def __init__(self, name: str, section: SourceSection) -> None:
         self.name, self.section = name, section
         self.dropped: Counter[str] = Counter()
         """Records or files dropped so far, by reason."""
-        self.files: list[Path] = []
-        for file in _files(name, section):
-            extension = file.suffix.lower()
-            if extension in EXTENSIONS:
-                self.files.append(file)
-            else:
-                self.dropped[f"unsupported file type {extension or '(none)'}"] += 1
+        self.files: list[Table] = find_tables(name, section, self.dropped)
+        self._schema = RecordSchema(name, section)
+        self._bad: dict[Cursor, BadRow] = {}
+        self._counted_as: dict[str, str] = {}  # reason -> its key in dropped, which names the first place
 
     def read(self, start: Cursor = Cursor()) -> Iterator[tuple[Document, Cursor]]:
         """Every document from ``start`` on, with the place where reading goes on after it.
 
         Raises:
-            DataError: a file or record that cannot be read.
+            DataError: a file or record that cannot be read, or more bad rows than ``max_bad_rows``.
         """
         for index in range(start.file, len(self.files)):
-            file = self.files[index]
-            read = _records if file.suffix.lower() == ".jsonl" else _plain
-            for number, document in enumerate(read(file, self.name, self.section)):
-                if index == start.file and number < start.record:
+            first = start.record if index == start.file else 0
+            for number, where, value in self.files[index].rows(self._schema, first):
+                try:
+                    if isinstance(value, BadRow):
+                        raise value
+                    document = self._schema.document(value, where)
+                except BadRow as bad:
+                    self._drop(bad, where, Cursor(index, number))
                     continue
                 if document is None:
                     self.dropped["empty"] += 1
                 else:
                     yield document, Cursor(index, number + 1)
+
+    def identity(self) -> list[Any]:
+        """What decides the documents, found without reading them: files by size and time, datasets by commit, and the
+        settings of the section that change reading. Plain data for JSON.
+
+        Raises:
+            DataError: a file that is gone.
+        """
+        settings = self.section.model_dump(include={"format", "fields", "on_bad_row", "max_bad_rows"})
+        return [settings, *(file.identity() for file in self.files)]
+
+    def _drop(self, bad: BadRow, where: str, place: Cursor) -> None:
+        """Counts a bad row once, however often the source is read."""
+        if self.section.on_bad_row == "fail":
+            raise DataError(
+                f"{str(bad).removesuffix('.')}; sources.{self.name}.on_bad_row: skip leaves such rows out."
+            ) from None
+        if place in self._bad:
+            return
+        self._bad[place] = bad
+        # the file's name without its folders: reports, which are shown to others, print this
+        key = self._counted_as.setdefault(bad.reason, f"bad row: {bad.reason} (first: {os.path.basename(where)})")
+        self.dropped[key] += 1
+        if len(self._bad) > (limit := self.section.max_bad_rows):
+            shown = " | ".join(str(bad).removesuffix(".") for bad in list(self._bad.values())[:SHOWN_BAD_ROWS])
+            raise DataError(
+                f"sources.{self.name}.max_bad_rows: there are more than {limit} bad rows; the first are: {shown}."
+            )
 
 
 def read_documents(name: str, section: SourceSection) -> tuple[list[Document], Counter[str]]:
@@ -80,85 +110,7 @@ def read_documents(name: str, section: SourceSection) -> tuple[list[Document], C
         reasons = ", ".join(f"{count} {reason}" for reason, count in reader.dropped.items()) or "nothing"
         files = len(reader.files)
         raise DataError(
-            f"sources.{name}.path: there is no document in {_shown(section)} "
+            f"sources.{name}.path: there is no document in {shown_paths(section)} "
             f"({files} file{'' if files == 1 else 's'} read, dropped: {reasons})."
         )
     return documents, reader.dropped
-
-
-def _shown(section: SourceSection) -> str:
-    paths = [section.path] if isinstance(section.path, str) else section.path
-    return ", ".join(f"'{path}'" for path in paths)
-
-
-def _files(name: str, section: SourceSection) -> list[Path]:
-    """Every file once, in the order the paths are given; inside a folder or glob sorted by name."""
-    found: dict[Path, None] = {}
-    for given in [section.path] if isinstance(section.path, str) else section.path:
-        path = Path(os.path.expanduser(given))
-        if path.is_file():
-            if path.suffix.lower() not in EXTENSIONS:
-                raise DataError(
-                    f"sources.{name}.path: '{given}' is a file of type '{path.suffix or '(none)'}'; "
-                    f"accepted: {listed(EXTENSIONS)}.{nearest(path.suffix, EXTENSIONS)}"
-                )
-            matches = [path]
-        elif path.is_dir():
-            matches = _inside(path)
-        else:
-            matches = []
-            for match in sorted(glob.glob(str(path), recursive=True)):
-                matches += _inside(Path(match)) if Path(match).is_dir() else [Path(match)]
-            if not matches:
-                at = "" if path.is_absolute() else f" (looked from {Path.cwd()})"
-                raise DataError(f"sources.{name}.path: '{given}' matches no file or folder{at}.")
-        found.update(dict.fromkeys(matches))
-    return list(found)
-
-
-def _inside(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _plain(file: Path, name: str, section: SourceSection) -> Iterator[Document | None]:
-    """One document a file."""
-    if section.format not in ("auto", "text"):
-        raise DataError(
-            f"{file}: sources.{name}.format is '{section.format}', but a {file.suffix} file is plain text; "
-            "give records in a .jsonl file."
-        )
-    text = _decode(_bytes(file), file, 0).removeprefix(BOM).replace("\r\n", "\n")
-    yield Document(name, str(file), (Part("text", text),), templated=False) if text.strip() else None
-
-
-def _records(file: Path, name: str, section: SourceSection) -> Iterator[Document | None]:
-    """One document a line; blank lines are skipped."""
-    offset = 0
-    try:
-        with file.open("rb") as lines:
-            for number, raw in enumerate(lines, 1):
-                line = _decode(raw.removesuffix(b"\n"), file, offset)
-                offset += len(raw)
-                if number == 1:
-                    line = line.removeprefix(BOM)
-                if line.strip():
-                    yield parse_record(line, name, f"{file}:{number}", section.format)
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror or error}.") from None
-
-
-def _bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror or error}.") from None
-
-
-def _decode(raw: bytes, file: Path, offset: int) -> str:
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        at = offset + error.start
-        raise DataError(
-            f"{file}: byte {at} (0x{raw[error.start]:02x}) is not UTF-8; save the file as UTF-8 text."
-        ) from None

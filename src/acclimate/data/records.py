@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from acclimate.errors import DataError, listed
-from acclimate.schema import TextFormat
-
-FIELDS: Mapping[str, tuple[str, ...]] = {
-    "messages": ("messages",),
-    "prompt_completion": ("prompt", "completion"),
-    "text": ("text",),
-}
-"""Format -> the fields a record of that format has. ``auto`` takes the first format whose fields are all there."""
+from acclimate.schema import FIELDS, SourceSection
 
 ACCEPTED = "accepted: 'text', 'messages', or 'prompt' and 'completion'"
+OTHER_NAMES = {
+    "conversations": "messages", "conversation": "messages", "content": "text", "body": "text", "document": "text",
+    "question": "prompt", "instruction": "prompt", "answer": "completion", "response": "completion",
+    "output": "completion",
+}  # fmt: skip
+"""What other data sets call our fields: only for hints."""
+SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
+MAX_DEPTH = 100
+"""Of what a message carries beside role and content: templates and digests walk it recursively."""
+
+
+class BadRow(DataError):
+    """A row that is no document, in a source that can otherwise be read. ``reason`` is what it is counted under."""
+
+    def __init__(self, reason: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -58,94 +69,173 @@ class Document:
         return hashlib.sha256(json.dumps([self.templated, parts], sort_keys=True).encode()).hexdigest()
 
 
-def parse_record(line: str, source: str, where: str, text_format: TextFormat = "auto") -> Document | None:
-    """Reads one line of a .jsonl file; None for a record without any text.
+def parse_json(line: str, where: str) -> dict[str, Any]:
+    """Reads one line of a .jsonl file.
 
     Raises:
-        DataError: not JSON, not an object, unknown or missing fields, wrong types; the message names ``where``.
+        BadRow: not JSON, or not an object.
     """
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        raise DataError(
+        raise BadRow(
+            "not JSON",
             f"{where}: this is not JSON: {error.msg} (column {error.colno}); "
-            "a .jsonl file holds one JSON object a line."
+            "a .jsonl file holds one JSON object a line.",
         ) from None
     except ValueError as error:  # a number of more digits than Python reads
-        raise DataError(f"{where}: this is not JSON: {error}.") from None
+        raise BadRow("not JSON", f"{where}: this is not JSON: {error}.") from None
     except RecursionError:
-        raise DataError(f"{where}: this JSON is nested too deeply to be read.") from None
+        raise BadRow("nested too deeply", f"{where}: this JSON is nested too deeply to be read.") from None
     if not isinstance(record, dict):
-        raise DataError(f"{where}: a record is a JSON object; this line holds {_kind(record)}.")
+        raise BadRow("not an object", f"{where}: a record is a JSON object; this line holds {_kind(record)}.")
     if "\\ud" in line.lower():
         _refuse_half_surrogates(record, where)
-    kind = _format_of(record, source, where, text_format)
-    if kind == "text":
-        parts = [Part("text", _string(record["text"], "'text'", where))]
-    elif kind == "messages":
-        parts = _messages(record["messages"], "'messages'", where)
-    else:
-        parts, kind = _prompt_completion(record, where)
-    learnable = [part for part in parts if not part.context and part.role != "prompt"]
-    if not any(part.text.strip() or part.extra for part in learnable):
-        return None
-    return Document(source, where, tuple(parts), templated=kind == "messages")
+    return record
 
 
-def _format_of(record: dict[str, Any], source: str, where: str, text_format: TextFormat) -> str:
-    found = "it has " + ", ".join(f"'{name}'" for name in record) if record else "it is empty"
-    if text_format != "auto":
-        if all(name in record for name in FIELDS[text_format]):
-            return text_format
-        needed = " and ".join(f"'{name}'" for name in FIELDS[text_format])
-        raise DataError(f"{where}: sources.{source}.format is '{text_format}', which needs {needed}; {found}.")
-    for kind, names in FIELDS.items():
-        if all(name in record for name in names):
-            return kind
-    raise DataError(f"{where}: this record has no field to learn from: {found}; {ACCEPTED}.")
+class RecordSchema:
+    """Which fields of a source's records are read, and how a record becomes a document.
+
+    Args:
+        source: the source's name in the configuration.
+        section: its section: ``format`` and ``fields``.
+    """
+
+    def __init__(self, source: str, section: SourceSection) -> None:
+        self.source = source
+        self.fields: dict[str, str] = {str(target): name for target, name in (section.fields or {}).items()}
+        named = [kind for kind, targets in FIELDS.items() if set(targets) & set(self.fields)]
+        self.format: str = named[0] if named else section.format
+
+    def columns(self, names: Collection[str], where: str, what: str = "record") -> dict[str, str]:
+        """The fields of the first format that ``names`` have, each with its name there: ``{"text": "body"}``.
+
+        Raises:
+            BadRow: none is complete.
+        """
+        for kind, targets in FIELDS.items():
+            columns = {target: self.fields.get(target, target) for target in targets}
+            if self.format in ("auto", kind) and all(name in names for name in columns.values()):
+                return columns
+        found = f"it has {_shown(names)}" if names else "it is empty"
+        at = f"{where}: sources.{self.source}"
+        if self.fields:
+            lacking = next(name for name in self._wanted() if name not in names)
+            raise BadRow("missing field", f"{at}.fields needs '{lacking}' in this {what}; {found}.")
+        if self.format != "auto":
+            needed = " and ".join(f"'{name}'" for name in self._wanted())
+            raise BadRow("missing field", f"{at}.format is '{self.format}', which needs {needed}; {found}.")
+        raise BadRow(
+            "missing field",
+            f"{where}: this {what} has no field to learn from: {found}; {ACCEPTED}; other names go into "
+            f"sources.{self.source}.fields, like {_likely_fields(names)}.",
+        )
+
+    def _wanted(self) -> list[str]:
+        return [self.fields.get(target, target) for target in FIELDS[self.format]]
+
+    def document(self, record: Mapping[str, Any], where: str) -> Document | None:
+        """None for a record without any text.
+
+        Raises:
+            BadRow: unknown or missing fields, wrong types; the message names ``where``.
+        """
+        columns = self.columns(record, where)
+        if "text" in columns:
+            name = columns["text"]
+            parts, templated = [Part("text", _string(record[name], f"'{name}'", where))], False
+        elif "messages" in columns:
+            name = columns["messages"]
+            parts, templated = _messages(record[name], f"'{name}'", where), True
+        else:
+            parts, templated = _prompt_completion(record, columns["prompt"], columns["completion"], where)
+        learnable = [part for part in parts if not part.context and part.role != "prompt"]
+        if not any(part.text.strip() or part.extra for part in learnable):
+            return None
+        return Document(self.source, where, tuple(parts), templated)
 
 
-def _prompt_completion(record: dict[str, Any], where: str) -> tuple[list[Part], str]:
-    prompt, completion = record["prompt"], record["completion"]
+def _shown(names: Collection[str]) -> str:
+    """A file without a header may have a page of text for a name."""
+    quoted = [f"'{name[:40]}{'...' if len(name) > 40 else ''}'" for name in islice(names, 20)]
+    return ", ".join(quoted) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+def _likely_fields(names: Collection[str]) -> str:
+    """What ``fields`` could be for these names: ``{prompt: question, completion: answer}``."""
+    meant = {OTHER_NAMES[name]: name for name in names if name in OTHER_NAMES} | {name: name for name in names}
+    for targets in FIELDS.values():
+        if all(target in meant for target in targets):
+            return "{" + ", ".join(f"{target}: {meant[target]}" for target in targets) + "}"
+    return "{text: body}"
+
+
+def _prompt_completion(
+    record: Mapping[str, Any], prompt_name: str, completion_name: str, where: str
+) -> tuple[list[Part], bool]:
+    prompt, completion = record[prompt_name], record[completion_name]
     if isinstance(prompt, list) and isinstance(completion, list):
-        before = _messages(prompt, "'prompt'", where, context=True)
-        return [*before, *_messages(completion, "'completion'", where)], "messages"
+        before = _messages(prompt, f"'{prompt_name}'", where, context=True)
+        return [*before, *_messages(completion, f"'{completion_name}'", where)], True
     if isinstance(prompt, str) and isinstance(completion, str):
-        return [Part("prompt", prompt), Part("completion", completion)], "prompt_completion"
-    raise DataError(
-        f"{where}: 'prompt' and 'completion' must both be strings or both be lists of messages; "
-        f"they are {_kind(prompt)} and {_kind(completion)}."
+        return [
+            Part("prompt", _string(prompt, f"'{prompt_name}'", where)),
+            Part("completion", _string(completion, f"'{completion_name}'", where)),
+        ], False
+    raise BadRow(
+        "wrong type",
+        f"{where}: '{prompt_name}' and '{completion_name}' must both be strings or both be lists of messages; "
+        f"they are {_kind(prompt)} and {_kind(completion)}.",
     )
 
 
 def _messages(value: Any, name: str, where: str, context: bool = False) -> list[Part]:
     if not isinstance(value, list):
-        raise DataError(f"{where}: {name} must be a list of messages, not {_kind(value)}.")
+        raise BadRow("wrong type", f"{where}: {name} must be a list of messages, not {_kind(value)}.")
     return [_message(item, f"message {number} of {name}", where, context) for number, item in enumerate(value, 1)]
 
 
 def _message(item: Any, name: str, where: str, context: bool) -> Part:
+    """``{"role", "content"}``, or ShareGPT's ``{"from", "value"}``, whose human and gpt are user and assistant."""
     if not isinstance(item, dict):
-        raise DataError(f"{where}: {name} must be an object with 'role' and 'content', not {_kind(item)}.")
+        raise BadRow("wrong type", f"{where}: {name} must be an object with 'role' and 'content', not {_kind(item)}.")
     rest = dict(item)
+    sharegpt = "role" not in rest and "content" not in rest and "from" in rest and "value" in rest
+    role_name, text_name = ("from", "value") if sharegpt else ("role", "content")
     if rest.get("tool_calls") and rest.get("content") is None:
         rest["content"] = ""  # a message that only calls tools
-    missing = [f"'{key}'" for key in ("role", "content") if key not in rest]
+    missing = [f"'{key}'" for key in (role_name, text_name) if key not in rest]
     if missing:
-        found = ", ".join(f"'{key}'" for key in item) or "nothing"
-        raise DataError(f"{where}: {name} has no {listed(missing)}; it has {found}.")
-    role = _string(rest.pop("role"), f"'role' in {name}", where)
-    text = _string(rest.pop("content"), f"'content' in {name}", where)
+        found = _shown(item) or "nothing"
+        raise BadRow("missing field", f"{where}: {name} has no {listed(missing)}; it has {found}.")
+    role = _string(rest.pop(role_name), f"'{role_name}' in {name}", where)
+    text = _string(rest.pop(text_name), f"'{text_name}' in {name}", where)
     route = rest.pop("route", None)
     if route is not None:
         route = _string(route, f"'route' in {name}", where)
-    return Part(role, text, route, context, rest)
+    for key, value in rest.items():
+        _check_json(value, f"'{key}' in {name}", where)
+    return Part(SHAREGPT_ROLES.get(role, role) if sharegpt else role, text, route, context, rest)
 
 
 def _string(value: Any, name: str, where: str) -> str:
     if not isinstance(value, str):
-        raise DataError(f"{where}: {name} must be a string, not {_kind(value)}.")
+        raise BadRow("wrong type", f"{where}: {name} must be a string, not {_kind(value)}.")
+    if "\0" in value:
+        raise BadRow("NUL byte", f"{where}: {name} holds a NUL character (U+0000), which no text has.")
     return value
+
+
+def _check_json(value: Any, name: str, where: str, depth: int = 1) -> None:
+    """Refuses what a chat template could not print as JSON: columns can hold dates, bytes, decimals."""
+    if depth > MAX_DEPTH:
+        raise BadRow("nested too deeply", f"{where}: {name} is nested more than {MAX_DEPTH} levels deep.")
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_json(inner, name, where, depth + 1)
+    elif not isinstance(value, str | int | float | type(None)):
+        raise BadRow("wrong type", f"{where}: {name} holds {_kind(value)}, which is no JSON value.")
 
 
 def _refuse_half_surrogates(record: dict[str, Any], where: str) -> None:
@@ -154,9 +244,14 @@ def _refuse_half_surrogates(record: dict[str, Any], where: str) -> None:
         json.dumps(record, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
         half = f"\\u{ord(error.object[error.start]):04x}"
-        raise DataError(f"{where}: the escape {half} is half of a surrogate pair, so it is no character.") from None
+        raise BadRow(
+            "half a surrogate pair", f"{where}: the escape {half} is half of a surrogate pair, so it is no character."
+        ) from None
+    except RecursionError:
+        raise BadRow("nested too deeply", f"{where}: this JSON is nested too deeply to be read.") from None
 
 
 def _kind(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")
+    names |= {int: "a number", float: "a number"}
+    return names.get(type(value), f"a value of type {type(value).__name__}")
