@@ -34,8 +34,10 @@ ALLOWED: dict[str, set[str]] = {
     "preflight": {"build", "data", "model", "plan"},
     "run": {"build", "data", "model", "evaluate", "train", "plan", "preflight", "provenance", "report"},
     "demo": {"evaluate", "model", "provenance", "report", "run"},
+    "chat": {"data", "evaluate", "run"},
+    "doctor": {"", "model", "preflight"},
     "document": set(),
-    "cli": {"", "report", "run", "demo", "preflight", "template", "catalogue"},
+    "cli": {"", "report", "run", "demo", "preflight", "template", "catalogue", "chat", "doctor"},
     "__main__": {"cli"},
     "": set(),
 }  # fmt: skip

@@ -5,6 +5,7 @@ Exit codes: 0 ok, 1 runtime error, 2 reserved for a failed gate, 3 usage error.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import warnings
@@ -179,6 +180,28 @@ def methods() -> None:
     from acclimate.catalogue import print_methods
 
     print_methods(console)
+
+
+@app.command()
+def doctor(
+    config: Annotated[Path | None, typer.Argument(help="A run's YAML file, to see what it would need.")] = None,
+    set_: Set = None,
+    json_: Annotated[bool, typer.Option("--json", help="For machines and bug reports.")] = False,
+) -> None:
+    """Look for what would stop a run: versions, devices, memory, disk; exit code 1 if something would."""
+    from acclimate.config import load_config
+    from acclimate.doctor import diagnose
+    from acclimate.doctor.page import print_diagnosis
+
+    if set_ and config is None:
+        raise UsageError("--set: changes a configuration; name its file too.")
+    found = diagnose(load_config(config, set_ or ()) if config else None)
+    if json_:
+        console.out(json.dumps(found.as_json(), indent=1, ensure_ascii=False), highlight=False)
+    else:
+        print_diagnosis(found, console)
+    if found.problems:
+        raise typer.Exit(RUNTIME_ERROR)
 
 
 @app.command()

@@ -156,7 +156,7 @@ def test_on_a_real_terminal(pico_folder: Path, corpora: Path, tmp_path: Path) ->
         while not re.search(wanted, seen[start:], re.S):
             assert select.select([terminal], [], [], 60)[0], seen
             seen += os.read(terminal, 4096).decode(errors="replace")
-        time.sleep(0.5)  # a key that comes before the prompt waits for it is lost
+        time.sleep(0.5)  # a person takes at least as long
         os.write(terminal, keys.encode())
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
     os.close(terminal)
