@@ -25,15 +25,15 @@ SECTIONS = [
 
 def test_a_good_machine(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     found = diagnose(config(pico_folder, corpora, tmp_path))
-    assert list(found.sections) == [*SECTIONS, "run 'run'"]
+    assert list(found.sections) == [*SECTIONS, "run"]
     assert found.problems == []
     values = found.as_json()
     assert values["versions"]["torch"]["version"] == metadata.version("torch")
     assert values["versions"]["tokenizers"]["accepted"]
     assert values["devices"]["threads"] == torch.get_num_threads()
-    assert values["run 'run'"]["steps"] == 6
-    assert values["run 'run'"]["dtype"] == "float32"
-    assert 0 < values["run 'run'"]["memory"]["needed"] < values["run 'run'"]["memory"]["free"]
+    assert values["run"]["steps"] == 6
+    assert values["run"]["dtype"] == "float32"
+    assert 0 < values["run"]["memory"]["needed"] < values["run"]["memory"]["free"]
 
 
 def test_auto_is_what_a_run_would_take(monkeypatch: pytest.MonkeyPatch) -> None:

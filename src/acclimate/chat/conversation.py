@@ -16,8 +16,6 @@ from acclimate.errors import RunError, UsageError
 from acclimate.evaluate.generate import answer, chat_prompt, text_prompt
 from acclimate.run import load_base, load_run
 
-MAX_NEW_TOKENS = 256
-
 
 class Conversation:
     """Turns with one model. Without a chat template each text is continued on its own.
@@ -41,7 +39,7 @@ class Conversation:
         tokenizer: Any,
         *,
         system: str | None = None,
-        max_new_tokens: int = MAX_NEW_TOKENS,
+        max_new_tokens: int = 256,
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> None:

@@ -33,7 +33,7 @@ def diagnose(config: RunConfig | None = None) -> Diagnosis:
         "distributed": machine.distributed(),
     }
     if config is not None:
-        sections[f"run '{config.name}'"] = _run(config)
+        sections["run"] = {"name": Fact(config.name, config.name)} | _run(config)
     return Diagnosis(sections)
 
 
@@ -50,7 +50,7 @@ def _run(config: RunConfig) -> Section:
         f"The run needs about {gib(need)} of memory and {gib(free)} are free on {device}; lower "
         "training.micro_batch_size or data.sequence_length, set training.gradient_checkpointing, or add a lora section."
     )
-    notes = {f"note {i}": Fact(note, note, note) for i, note in enumerate(found.warnings, 1)}
+    notes = {f"note {i}": Fact(note, "see below", note) for i, note in enumerate(found.warnings, 1)}
     return {
         "device": Fact(str(device), str(device)),
         "dtype": Fact(found.config.model.dtype, found.config.model.dtype),

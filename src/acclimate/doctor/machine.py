@@ -21,7 +21,7 @@ POLICY = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_ENDPOINT", "HTTP_PROXY",
 """Only whether they are set: a proxy's address may hold a password."""
 MATRIX_UNITS = ("amx_bf16", "avx512_bf16", "bf16")
 WIDTH = 1024
-"""Of the products that are timed when no configuration names a model."""
+"""Of the products that are timed: a run times those of its own model's width."""
 
 
 def devices() -> Section:
@@ -47,12 +47,12 @@ def devices() -> Section:
     return found
 
 
-def dtypes(device: torch.device, width: int = WIDTH) -> Section:
+def dtypes(device: torch.device) -> Section:
     """What ``model.dtype: auto`` would be, and the times that decide it."""
     if device.type == "cuda":
         bf16 = torch.cuda.is_bf16_supported()
         return {"auto": Fact("bfloat16" if bf16 else "float32", "bfloat16" if bf16 else "float32: no bfloat16 here")}
-    seconds = product_seconds(width)
+    seconds = product_seconds(WIDTH)
     names = {dtype: name for name, dtype in DTYPES.items()}
     times = {names[dtype]: found for dtype, found in seconds.items()}
     ratio = times["float32"] / times["bfloat16"]
@@ -60,7 +60,7 @@ def dtypes(device: torch.device, width: int = WIDTH) -> Section:
     units = [flag for flag in MATRIX_UNITS if flag in _cpu_flags()]
     speed = f"{ratio:.1f} times as fast as float32; the processor names {', '.join(units) or 'no matrix unit for it'}"
     return {
-        "auto": Fact(names[fastest(seconds)], f"{names[fastest(seconds)]} (one layer of width {width}: {why})"),
+        "auto": Fact(names[fastest(seconds)], f"{names[fastest(seconds)]} (one layer of width {WIDTH}: {why})"),
         "bfloat16": Fact({"speed": round(ratio, 2), "units": units}, speed),
     }
 
@@ -98,7 +98,7 @@ def disk(output_dir: str, cache_dir: str) -> Section:
     found = {}
     for key, path in (("output_dir", output_dir), ("data.cache_dir", cache_dir)):
         folder = Path(path).expanduser().absolute()
-        place = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        place = next(parent for parent in (folder, *folder.parents) if os.path.exists(parent))
         free = shutil.disk_usage(place).free
         value, shown = {"path": tilde(path), "free": free}, f"{tilde(path)}, {gib(free)} free"
         writable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
