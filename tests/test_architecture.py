@@ -35,8 +35,10 @@ ALLOWED: dict[str, set[str]] = {
     "preflight": {"build", "data", "model", "plan"},
     "run": {"build", "data", "model", "parallel", "evaluate", "train", "plan", "preflight", "provenance", "report"},
     "demo": {"evaluate", "model", "provenance", "report", "run"},
+    "chat": {"data", "evaluate", "model", "run"},
+    "doctor": {"", "model", "preflight"},
     "document": set(),
-    "cli": {"", "parallel", "report", "run", "demo", "preflight", "template", "catalogue"},
+    "cli": {"", "parallel", "report", "run", "demo", "preflight", "template", "catalogue", "chat", "doctor"},
     "__main__": {"cli"},
     "": set(),
 }  # fmt: skip

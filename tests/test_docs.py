@@ -13,6 +13,7 @@ from acclimate.config import RunConfig, load_config, parse_config
 from acclimate.data.files import COMPRESSIONS, EXTENSIONS
 from acclimate.document import configuration_page
 from acclimate.plan import build_plan
+from acclimate.run import train
 from acclimate.types import PlanContext
 from tests.fixtures.runs import settings
 
@@ -55,6 +56,22 @@ def test_readme_python_runs(
     assert re.search(r"mol chat kl_base_tuned 0\.\d+", out)
     assert re.search(r"sft domain bits_per_byte \d\.\d+", out)
     assert (tmp_path / "control" / "model" / "adapter_model.safetensors").is_file()  # the recipe is LoRA
+
+
+def test_chat_and_doctor_python_runs(
+    pico_folder: Path,
+    corpora: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = settings(pico_folder, corpora, Path("runs"), name="my-run", budget={"steps": 2, "batch_tokens": 128})
+    monkeypatch.chdir(tmp_path)
+    Path("acclimate.yaml").write_text(yaml.safe_dump(data))
+    train(parse_config(data))
+    for program in blocks("docs/chat-and-doctor.md", "python"):
+        exec(compile(program, "chat-and-doctor.md", "exec"), {})
+    assert re.search(r"\[\] (float32|bfloat16) \(one layer", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("block", blocks("docs/methods.md", "yaml"))

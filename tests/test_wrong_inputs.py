@@ -364,5 +364,44 @@ def test_wrong_input(
     assert not list((tmp_path / "runs").glob("run*"))  # nothing was begun
 
 
+VERBS: dict[str, tuple[list[str], str, int]] = {
+    "chat without a run": (
+        ["chat", "{F}/none"], "'{F}/none' is no run folder: it has no config.yaml. `acclimate train` makes one.", 3,
+    ),
+    "chat with an unfinished run": (
+        ["chat", "{F}/begun"],
+        "'{F}/begun' has no model/ yet: the run is not finished; use acclimate train --resume.", 1,
+    ),
+    "chat with a checkpoint that was not kept": (
+        ["chat", "{F}/begun", "--checkpoint", "best"],
+        "--checkpoint: '{F}/begun' has no checkpoint 'best'; it kept none.", 3,
+    ),
+    "doctor without its file": (
+        ["doctor", "{F}/no.yaml"],
+        "There is no configuration file '{F}/no.yaml'. `acclimate init` writes one to start from.", 3,
+    ),
+    "doctor of an unknown key": (
+        ["doctor", "{F}/begun/config.yaml", "--set", "model.dtyp=auto"],
+        "{F}/begun/config.yaml:11: model.dtyp: there is no such key. Did you mean 'dtype'?", 3,
+    ),
+    "doctor with an override of nothing": (
+        ["doctor", "--set", "seed=1"], "--set: changes a configuration; name its file too.", 3,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", VERBS)
+def test_wrong_use_of_a_verb(
+    case: str, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    arguments, sentence, code = VERBS[case]
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.yaml").write_text(yaml.safe_dump(settings(pico_folder, corpora, tmp_path)))
+    found, _, err = run_cli([word.format(F=tmp_path) for word in arguments], monkeypatch, capsys)
+    assert err == f"Error: {sentence.format(F=tmp_path)}\n"
+    assert found == code
+
+
 def test_the_table_is_long_enough() -> None:
     assert len(TABLE) >= 25

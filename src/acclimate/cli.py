@@ -6,6 +6,7 @@ stopped a training after its checkpoint.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import warnings
@@ -39,6 +40,7 @@ Set = Annotated[
     typer.Option("--set", help="Override: dotted.path=value, like optimizer.learning_rate=1e-5."),
 ]
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
+Checkpoint = Annotated[str | None, typer.Option(help="'best' or 'step-00000100'; default: the final model.")]
 
 
 def _version(wanted: bool) -> None:
@@ -147,7 +149,7 @@ def export(
     run: Run,
     output: Annotated[Path, typer.Option(help="A new folder.")],
     merge: Annotated[bool, typer.Option("--merge", help="Fold a LoRA adapter into the weights.")] = False,
-    checkpoint: Annotated[str | None, typer.Option(help="'best' or 'step-00000100'; default: the final model.")] = None,
+    checkpoint: Checkpoint = None,
 ) -> None:
     """Write a Hugging Face folder: adapter or whole model, tokenizer, template and model card."""
     from acclimate.run import export as export_run
@@ -157,11 +159,62 @@ def export(
 
 
 @app.command()
+def chat(
+    run: Run,
+    base: Annotated[bool, typer.Option("--base", help="The answers of the base beside those of the run.")] = False,
+    checkpoint: Checkpoint = None,
+    system: Annotated[str | None, typer.Option(help="A system message before the first turn.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0, help="0 answers greedily, the same way every time.")] = 0.0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the drawn tokens, above temperature 0.")] = None,
+) -> None:
+    """Talk to a run's model, and to its base beside it; lines from a pipe are answered one by one."""
+    from acclimate.chat import open_chat
+    from acclimate.chat.terminal import answer_lines, talk
+
+    conversations = open_chat(
+        run,
+        base=base,
+        checkpoint=checkpoint,
+        system=system,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+    )
+    if sys.stdin.isatty():
+        talk(conversations, console)
+    else:
+        answer_lines(conversations, (line.decode(errors="replace") for line in sys.stdin.buffer), console)
+
+
+@app.command()
 def methods() -> None:
     """List the methods with what they do, store and cost."""
     from acclimate.catalogue import print_methods
 
     print_methods(console)
+
+
+@app.command()
+def doctor(
+    config: Annotated[Path | None, typer.Argument(help="A run's YAML file, to see what it would need.")] = None,
+    set_: Set = None,
+    json_: Annotated[bool, typer.Option("--json", help="For machines and bug reports.")] = False,
+) -> None:
+    """Look for what would stop a run: versions, devices, memory, disk; exit code 1 if something would."""
+    from acclimate.config import load_config
+    from acclimate.doctor import diagnose
+    from acclimate.doctor.page import print_diagnosis
+
+    if set_ and config is None:
+        raise UsageError("--set: changes a configuration; name its file too.")
+    found = diagnose(load_config(config, set_ or ()) if config else None)
+    if json_:
+        console.out(json.dumps(found.as_json(), indent=1, ensure_ascii=False), highlight=False)
+    else:
+        print_diagnosis(found, console)
+    if found.problems:
+        raise typer.Exit(RUNTIME_ERROR)
 
 
 @app.command()

@@ -202,8 +202,25 @@ def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | N
     Args:
         checkpoint: ``best`` or ``step-00000100``; None is the run's final ``model/``.
     """
-    config = read_config(run_dir)
     check_empty(output)
+    config, model, _ = load_run(run_dir, checkpoint)
+    measured = (run_dir / "summary.json").is_file() and read_summary(run_dir)
+    card = model_card(run_dir, merge, checkpoint) if measured else None
+    save_model(model, output, config.model.path, card, merge)
+    return output
+
+
+def load_run(run_dir: Path, checkpoint: str | None = None) -> tuple[RunConfig, CausalModel, torch.device]:
+    """A run's configuration, its tuned model, and the device that holds it.
+
+    Args:
+        checkpoint: ``best`` or ``step-00000100``; None is the run's final ``model/``.
+
+    Raises:
+        UsageError: the folder is no run, or has no such checkpoint.
+        RunError: the run is not trained yet.
+    """
+    config = read_config(run_dir)
     found = sorted(path.name for path in (run_dir / "checkpoints").glob("[!.]*"))
     if checkpoint is not None and checkpoint not in found:
         has = f"it has {listed(found)}" if found else "it kept none"
@@ -212,10 +229,7 @@ def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | N
     model = load_tuned(config, run_dir / "model", device)
     if checkpoint is not None:
         Weights(model.trainable()).load_state_dict(checkpoint_weights(run_dir / "checkpoints" / checkpoint))
-    measured = (run_dir / "summary.json").is_file() and read_summary(run_dir)
-    card = model_card(run_dir, merge, checkpoint) if measured else None
-    save_model(model, output, config.model.path, card, merge)
-    return output
+    return config, model, device
 
 
 def load_base(config: RunConfig, model: CausalModel, device: torch.device) -> Reference:

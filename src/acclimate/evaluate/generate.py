@@ -1,4 +1,4 @@
-"""Greedy answers of the base and the tuned model, side by side."""
+"""Answers of the base and the tuned model, side by side."""
 
 from __future__ import annotations
 
@@ -14,17 +14,35 @@ TEXT_PROMPT_TOKENS = 24
 """A plain document is continued after this many of its tokens."""
 
 
-def greedy(model: CausalModel, tokenizer: Any, prompt: Sequence[int], max_new_tokens: int) -> str:
-    """The most likely continuation of ``prompt`` (token ids), as text."""
+def answer(
+    model: CausalModel,
+    tokenizer: Any,
+    prompt: Sequence[int],
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    stop: Sequence[int] = (),
+    streamer: Any | None = None,
+) -> str:
+    """The continuation of ``prompt`` (token ids), as text.
+
+    Args:
+        temperature: 0 is the most likely continuation; above, tokens are drawn from torch's random numbers.
+        stop: token ids that end an answer, besides the model's own.
+        streamer: gets each token when it is generated, as in transformers.
+    """
     inputs = torch.tensor([list(prompt)], device=model.device)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    eos = model.network.generation_config.eos_token_id
+    ends = {*stop, *(eos if isinstance(eos, list) else [eos])} - {None}
     with model.inference():
         output = model.generate(
             input_ids=inputs,
             attention_mask=torch.ones_like(inputs),
             max_new_tokens=max_new_tokens,
-            do_sample=False,
+            **({"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}),
+            eos_token_id=sorted(ends) or None,
             pad_token_id=pad_id,
+            streamer=streamer,
         )
     return str(tokenizer.decode(output[0, inputs.shape[1] :], skip_special_tokens=True)).strip()
 
@@ -32,7 +50,7 @@ def greedy(model: CausalModel, tokenizer: Any, prompt: Sequence[int], max_new_to
 def side_by_side(
     model: CausalModel, base: Reference, prompts: Sequence[tuple[str, str, Sequence[int]]], max_new_tokens: int
 ) -> list[dict[str, str]]:
-    """Answers of both models.
+    """Greedy answers of both models.
 
     Args:
         prompts: (set name, prompt as a person would read it, prompt as token ids).
@@ -43,8 +61,8 @@ def side_by_side(
     answers = []
     for set_name, shown, ids in prompts:
         with base.generator() as base_model:
-            before = greedy(base_model, model.tokenizer, ids, max_new_tokens)
-        after = greedy(model, model.tokenizer, ids, max_new_tokens)
+            before = answer(base_model, model.tokenizer, ids, max_new_tokens)
+        after = answer(model, model.tokenizer, ids, max_new_tokens)
         answers.append({"set": set_name, "prompt": shown, "base": before, "tuned": after})
     return answers
 

@@ -142,12 +142,20 @@ def resolve_dtype(device: torch.device, hidden_size: int) -> torch.dtype:
     """bfloat16 on a GPU that has it; on a CPU whichever runs a forward and backward product faster."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    # Turns are taken and the best of each compares: timed once each, another process could decide.
+    return fastest(product_seconds(hidden_size))
+
+
+def fastest(seconds: dict[torch.dtype, float]) -> torch.dtype:
+    return min(seconds, key=lambda dtype: seconds[dtype])
+
+
+def product_seconds(hidden_size: int) -> dict[torch.dtype, float]:
+    """The best time of each dtype's :func:`_product_seconds`; turns are taken, or another process could decide."""
     seconds = {dtype: [_product_seconds(hidden_size, dtype)] for dtype in DTYPES.values()}
     for _ in range(6):
         for dtype, found in seconds.items():
             found.append(_product_seconds(hidden_size, dtype))
-    return min(seconds, key=lambda dtype: min(seconds[dtype][1:]))  # the first call builds the kernel
+    return {dtype: min(found[1:]) for dtype, found in seconds.items()}  # the first call builds the kernel
 
 
 def _product_seconds(hidden_size: int, dtype: torch.dtype) -> float:
