@@ -7,16 +7,17 @@ import re
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "acclimate"
-FREE = {"types", "errors", "explain", "digest", "schema", "config"}
+FREE = {"types", "errors", "explain", "digest", "files", "schema", "config"}
 """Leaves that every room may use."""
 
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "digest": set(),
+    "files": {"errors"},
     "explain": {"errors"},
     "schema": {"errors"},
-    "config": {"errors", "explain", "schema"},
+    "config": {"errors", "explain", "files", "schema"},
     "data": set(),
     "model": set(),
     "objective": {"model"},

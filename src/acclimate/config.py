@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from acclimate.errors import ConfigError
 from acclimate.explain import explain
+from acclimate.files import write_text
 from acclimate.schema import FORMAT_VERSION, RunConfig
 
 __all__ = ["RunConfig", "dump_config", "load_config", "parse_config", "save_config", "with_absolute_paths"]
@@ -137,7 +138,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 
 def save_config(config: RunConfig, path: str | Path) -> None:
     """Writes the resolved configuration: every field, as plain YAML that :func:`load_config` reads back."""
-    Path(path).write_text(dump_config(config), encoding="utf-8")
+    write_text(Path(path), dump_config(config))
 
 
 def dump_config(config: RunConfig) -> str:

@@ -20,6 +20,7 @@ from acclimate.errors import RunError, UsageError, listed
 from acclimate.evaluate.generate import side_by_side
 from acclimate.evaluate.measure import measure
 from acclimate.evaluate.summary import Record, records, write_scores
+from acclimate.files import write_text
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import check_empty, save_model
 from acclimate.model.load import DTYPES, load_network, load_tokenizer, model_digest
@@ -62,7 +63,10 @@ def train(config: RunConfig, resume: bool = False, console: Console | None = Non
     _check_run_dir(config, resume)
     if resume and (run_dir / "summary.json").is_file():
         console.print(f"{config.name}: finished before, nothing to do.")
-        return RunResult(run_dir, read_summary(run_dir))
+        summary = read_summary(run_dir)
+        if summary and not (run_dir / "model" / "README.md").exists():  # the disk was full when it was due
+            write_text(run_dir / "model" / "README.md", model_card(run_dir))
+        return RunResult(run_dir, summary)
     build_plan(config, PlanContext(full_tuning=config.lora is None))  # configuration errors before slow work
     config, device = resolve(_with_saved_dtype(config) if resume else config)
     if resume and (run_dir / "model").is_dir():  # it is written whole, after the last step
@@ -130,7 +134,7 @@ def _measure(config: RunConfig, corpora: Corpora, model: CausalModel, base: Refe
     write_json(run_dir / "generations.json", side_by_side(model, base, prompts, config.evaluation.max_new_tokens))
     write_json(run_dir / "summary.json", summary)  # marks the run as finished
     if summary:
-        (run_dir / "model" / "README.md").write_text(model_card(run_dir), encoding="utf-8")
+        write_text(run_dir / "model" / "README.md", model_card(run_dir))
     return RunResult(run_dir, summary)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from acclimate.errors import RunError, UsageError
+from acclimate.errors import UsageError
+from acclimate.files import unwritable
 from acclimate.model.causal import CausalModel
 
 
@@ -34,7 +35,7 @@ def save_model(model: CausalModel, folder: Path, base_path: str, card: str | Non
         _write(model, partial, base_path, card, merge)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise RunError(f"The model could not be written to '{folder}' ({error}).") from error
+        raise unwritable(folder, error) from error
     if folder.exists():
         folder.rmdir()
     os.replace(partial, folder)
