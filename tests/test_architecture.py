@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "acclimate"
-FREE = {"types", "errors", "explain", "digest", "files", "schema", "config"}
+FREE = {"types", "errors", "explain", "digest", "files", "schema", "yamlfile", "config"}
 """Leaves that every room may use."""
 
 ALLOWED: dict[str, set[str]] = {
@@ -16,8 +16,9 @@ ALLOWED: dict[str, set[str]] = {
     "digest": set(),
     "files": {"errors"},
     "explain": {"errors"},
-    "schema": {"errors"},
-    "config": {"errors", "explain", "files", "schema"},
+    "schema": {"errors", "explain"},
+    "yamlfile": {"errors"},
+    "config": {"errors", "explain", "files", "schema", "yamlfile"},
     "data": set(),
     "model": set(),
     "objective": {"model"},

@@ -195,8 +195,8 @@ def test_wrong_overrides(
     ("text", "message"),
     [
         ("a: [1,\n", "c.yaml:2: this is not YAML"),
-        ("- 1\n", "a configuration is a mapping of sections, this file holds list."),
-        ("", "a configuration is a mapping of sections, this file holds NoneType."),
+        ("- 1\n", "a configuration is a mapping of sections; this file holds a list."),
+        ("", "a configuration is a mapping of sections; this file holds nothing."),
         ("name: a\nname: b\n", "c.yaml:2: 'name' is given twice (first in line 1); keep one."),
         (b"name: \xff\n", "is not UTF-8 text (byte 6)"),
     ],

@@ -1,4 +1,4 @@
-"""A disk that is full at any write: one sentence, nothing lost, nothing torn, and the run goes on when there is room."""
+"""A disk that is full at any write: one sentence, nothing lost or torn, and the run goes on when there is room."""
 
 from __future__ import annotations
 

@@ -99,47 +99,47 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "budget counts an unused source": (
         both(put("method", "sft"), put("budget.count", "general")),
-        "budget.count: 'general' is not trained on by this method; count domain or all.", 3,
+        "{C}:25: budget.count: 'general' is not trained on by this method; count domain or all.", 3,
     ),
     "batch smaller than a row": (
         put("budget.batch_tokens", 50),
-        "budget.batch_tokens is 50, but one packed row may hold 96 trained tokens; set it to at least "
+        "{C}:24: budget.batch_tokens is 50, but one packed row may hold 96 trained tokens; set it to at least "
         "data.sequence_length (96), or shorten the rows.", 3,
     ),
-    "unknown method": (put("method", "moll"), "method: there is no method 'moll'; accepted: sft, replay, mol or l2. Did you mean 'mol'?", 3),
+    "unknown method": (put("method", "moll"), "{C}:7: method: there is no method 'moll'; accepted: sft, replay, mol or l2. Did you mean 'mol'?", 3),
     "unknown method setting": (
-        put("method", {"name": "mol", "kl_wieght": 2}), "method: kl_wieght: there is no such key. Did you mean 'kl_weight'?", 3,
+        put("method", {"name": "mol", "kl_wieght": 2}), "{C}:9: method.kl_wieght: there is no such key. Did you mean 'kl_weight'?", 3,
     ),
     "wrong method setting": (
         put("method", {"name": "mol", "direction": "reversed"}),
-        "method: direction: 'reversed' is not accepted; accepted: reverse, forward or js. Did you mean 'reverse'?", 3,
+        "{C}:9: method.direction: 'reversed' is not accepted; accepted: reverse, forward or js. Did you mean 'reverse'?", 3,
     ),
     "negative weight": (
         put("method", {"name": "l2", "weight": -1}),
-        "method: weight: -1 should be greater than or equal to 0. (of the squared distance; 0 is sft bitwise [ours: default])", 3,
+        "{C}:9: method.weight: -1 should be greater than or equal to 0. (of the squared distance; 0 is sft bitwise [ours: default])", 3,
     ),
     "clashing methods": (
         put("method", ["sft", "replay"]),
-        "method: 'replay' wants cross_entropy on domain or general, another method of the list wants it on domain; "
+        "{C}:7: method: 'replay' wants cross_entropy on domain or general, another method of the list wants it on domain; "
         "these do not compose, use one of them.", 3,
     ),
     "route that no term looks at": (
         put("sources.chat.route", "genral"),
-        "sources.chat: its route is 'genral', which no loss term of 'mol' looks at; give it route: domain or general, "
+        "{C}:17: sources.chat: its route is 'genral', which no loss term of 'mol' looks at; give it route: domain or general, "
         "or its own terms. Did you mean 'general'?", 3,
     ),
     "no general source": (
         both(drop("sources.general"), drop("sources.chat")),
-        "method: 'mol' learns reverse_kl from route 'general', but no token is on it; the sources are 'domain' (route domain). "
+        "{C}:7: method: 'mol' learns reverse_kl from route 'general', but no token is on it; the sources are 'domain' (route domain). "
         "Name a source 'general' or set its route: general.", 3,
     ),
     "unknown term": (
         both(drop("sources.chat"), put("sources.general.terms", {"kl": 1.0})),
-        "sources.general.terms: there is no loss term 'kl'; accepted: cross_entropy, reverse_kl, forward_kl or js.", 3,
+        "{C}:17: sources.general.terms: there is no loss term 'kl'; accepted: cross_entropy, reverse_kl, forward_kl or js.", 3,
     ),
     "terms on a shared route": (
         put("sources.general.terms", {"js": 1.0}),
-        "sources.general.terms: the route 'general' is shared with sources.chat; leave route out, so that the terms hold "
+        "{C}:17: sources.general.terms: the route 'general' is shared with sources.chat; leave route out, so that the terms hold "
         "for this source alone.", 3,
     ),
     "another version": (put("version", 2), "{C}:35: version: this file is of version 2; this acclimate reads version 1.", 3),
@@ -171,11 +171,11 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         """sources.domain.heldout: 500 holds out 500 of 40 documents, which leaves none to train on; lower it, or set heldout: 0 and give more or shorter documents.""", 1,
     ),
     "half a document": (put("sources.domain.heldout", 2.5),
-        """sources.domain.heldout: 2.5 is neither a share (below 1) nor a whole count of documents.""", 3,
+        """{C}:12: sources.domain.heldout: 2.5 is neither a share (below 1) nor a whole count of documents.""", 3,
     ),
     "thinking without a template for it": (
         put("sources.chat.thinking", "on"),
-        """sources.chat.thinking: the model's chat template never reads enable_thinking, so the option would have no effect; leave it out.""", 3,
+        """{C}:22: sources.chat.thinking: the model's chat template never reads enable_thinking, so the option would have no effect; leave it out.""", 3,
     ),
     "unknown chat role": (both(drop("sources.chat.route"), put("sources.chat.routes", {"asistant": "general"})),
         """sources.chat.routes names the role 'asistant', which no document has; roles found: assistant, user. Did you mean 'assistant'?""", 1,
@@ -195,17 +195,17 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "routes and route": (
         put("sources.chat.routes", {"assistant": "general"}),
-        "sources.chat: 'routes' gives every learned role its route, so 'route' would have no effect; keep one of them.", 3,
+        "{C}:17: sources.chat: 'routes' gives every learned role its route, so 'route' would have no effect; keep one of them.", 3,
     ),
-    "a method twice": (put("method", ["mol", {"name": "mol", "kl_weight": 3}]), "method: 'mol' is listed twice; keep one.", 3),
-    "a method without a name": (put("method", {"name": ["mol"]}), "method: needs a name; accepted: sft, replay, mol or l2.", 3),
+    "a method twice": (put("method", ["mol", {"name": "mol", "kl_weight": 3}]), "{C}:7: method: 'mol' is listed twice; keep one.", 3),
+    "a method without a name": (put("method", {"name": ["mol"]}), "{C}:7: method: needs a name; accepted: sft, replay, mol or l2.", 3),
     "longer than the model": (
         put("data.sequence_length", 4096),
-        "data.sequence_length: 4096 is more than the 512 positions this model was made for; lower it.", 3,
+        "{C}:28: data.sequence_length: 4096 is more than the 512 positions this model was made for; lower it.", 3,
     ),
     "logits dtype without effect": (
         put("objective.logits_dtype", "bfloat16"),
-        "objective.logits_dtype: bfloat16 has no effect on a float32 model, whose logits are float32; leave it out.", 3,
+        "{C}:36: objective.logits_dtype: bfloat16 has no effect on a float32 model, whose logits are float32; leave it out.", 3,
     ),
     "schedule setting without effect": (
         put("schedule.decay_ratio", 0.5), "{C}:35: schedule: decay_ratio has no effect on type cosine; it belongs to wsd.", 3,
@@ -216,12 +216,12 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "best without held-out domain text": (
         both(put("training", {"final": "best", "eval_steps": 2}), put("sources.domain.heldout", 0)),
-        "training.final: best is judged by held-out text of the domain, but no source of role domain holds any out; set "
+        "{C}:31: training.final: best is judged by held-out text of the domain, but no source of role domain holds any out; set "
         "sources.NAME.heldout, or role: domain, or final: last.", 3,
     ),
     "shares leave nothing": (
         both(put("sources.domain.share", 1.0), put("sources.general.share", 0.5), drop("sources.chat.share")),
-        "The given shares sum to 1.5, which leaves nothing for sources.chat.share; lower the given ones or give every "
+        "{C}:8: sources: the given shares sum to 1.5, which leaves nothing for sources.chat.share; lower the given ones or give every "
         "source a share.", 3,
     ),
     "missing model folder": (

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from acclimate.build import Mixture, build_loader, build_objective, mix, resolve, watched_metric
-from acclimate.config import RunConfig
+from acclimate.config import RunConfig, located
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.model.load import DTYPES, attach_lora, empty_network, load_tokenizer
 from acclimate.plan import build_plan, method_names
@@ -41,6 +41,7 @@ class Preflight:
     warnings: list[str]
 
 
+@located
 def validate(config: RunConfig) -> Preflight:
     """Checks all that can be checked without training, down to each file and record.
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from safetensors import SafetensorError
 
 from acclimate.build import build_training, heldout_prompts, heldout_sets, load_model, resolve
-from acclimate.config import RunConfig, load_config, save_config, with_absolute_paths
+from acclimate.config import RunConfig, load_config, located, save_config, with_absolute_paths
 from acclimate.data.chat import special_tokens
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.errors import RunError, UsageError, listed
@@ -45,6 +45,7 @@ class RunResult:
     summary: list[Record]
 
 
+@located
 def train(config: RunConfig, resume: bool = False, console: Console | None = None) -> RunResult:
     """Trains, evaluates against the base, and writes the run folder ``output_dir/name``.
 

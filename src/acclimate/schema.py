@@ -7,12 +7,13 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from acclimate.errors import listed, nearest
+from acclimate.explain import Places
 
 FORMAT_VERSION = 1
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """Of runs and sources: they become file names."""
 
 TextFormat = Literal["auto", "text", "messages", "prompt_completion"]
@@ -245,6 +246,16 @@ class RunConfig(Section):
                 + nearest(self.budget.count, known)
             )
         return self
+
+    _places: Places = PrivateAttr(default_factory=Places)
+
+    @property
+    def places(self) -> Places:
+        """Where its settings were written."""
+        return self._places
+
+    def written_at(self, places: Places) -> None:
+        self._places = places
 
     @property
     def run_dir(self) -> Path:
