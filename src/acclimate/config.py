@@ -60,7 +60,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     for override in overrides:
         changed = _apply_override(data, override)
         places = {p: place for p, place in places.items() if p != changed and not p.startswith(f"{changed}.")}
-        places[changed] = f"--set {override}"
+        places[changed] = _place(override)
     return parse_config(data, Places(str(path), places))
 
 
@@ -123,31 +123,35 @@ def dump_config(config: RunConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def _place(override: str) -> str:
+    """The override as an error names it: on one line, without characters that a terminal would obey."""
+    text = override if override.isprintable() else repr(override)[1:-1]
+    return f"--set {text}" if len(text) <= 100 else f"--set {text[:100]}..."
+
+
 def _apply_override(data: dict[str, Any], override: str) -> str:
     """Puts the value into ``data`` and returns its dotted path."""
     dotted, equals, raw = override.partition("=")
+    name = _place(override)
     if not equals or not dotted.strip():
-        raise ConfigError(
-            f"--set {override}: an override reads dotted.path=value, for example optimizer.learning_rate=1e-5."
-        )
+        raise ConfigError(f"{name}: an override reads dotted.path=value, for example optimizer.learning_rate=1e-5.")
     try:
-        value, _ = read_yaml(raw, f"--set {override}")
+        value, _ = read_yaml(raw, name)
     except ConfigError as error:
         if "is not YAML" not in str(error):
             raise
-        raise ConfigError(f"--set {override}: the value '{raw}' is not YAML; quote it if it is text.") from None
+        raise ConfigError(f"{name}: the value is not YAML; quote it if it is text.") from None
     *parents, leaf = dotted.strip().split(".")
     target = data
-    for depth, name in enumerate(parents):
-        step = target.get(name)
+    for depth, part in enumerate(parents):
+        step = target.get(part)
         if step is None:
-            step = target[name] = {}
-        if isinstance(step, str) and name == "method":  # `method: mol` and --set method.kl_weight=2
-            step = target[name] = {"name": step}
+            step = target[part] = {}
+        if isinstance(step, str) and part == "method":  # `method: mol` and --set method.kl_weight=2
+            step = target[part] = {"name": step}
         if not isinstance(step, dict):
             raise ConfigError(
-                f"--set {override}: '{'.'.join(parents[: depth + 1])}' is {shown(step)}, not a section, "
-                f"so it has no '{leaf}'."
+                f"{name}: '{'.'.join(parents[: depth + 1])}' is {shown(step)}, not a section, so it has no '{leaf}'."
             )
         target = step
     target[leaf] = value
