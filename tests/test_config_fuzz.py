@@ -91,11 +91,9 @@ def mutated(changes: list[tuple[str, tuple[Any, ...], str, Any]]) -> dict[str, A
 
 
 def check_sentences(error: AcclimateError) -> None:
-    lines = str(error).splitlines()
-    assert lines
-    for line in lines:
-        assert line.rstrip()[-1] in ".?)", line
-        assert len(line) < 2000, line
+    assert str(error)[-1] in ".?)", error
+    for line in str(error).splitlines():
+        assert len(line) < 6000, line
         line.encode("utf-8")
 
 
@@ -204,7 +202,7 @@ def laughs(levels: int) -> str:
          "determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'."),
         ("name: a\nname: b\n", ":2: 'name' is given twice (first in line 1); keep one."),
         ('name: "\\ud800"\n', ":1: no setting holds the character U+D800; take it out."),
-        (f"seed: {'9' * 5000}\n", ":1: this number has 5000 digits; no setting is that large."),
+        (f"seed: {'9' * 5000}\n", ":1: a value of 5000 characters; no setting is that long."),
         ("? [a]\n: 1\n", ":1: a key must be a word, not a list."),
         ("~: 1\n", ":1: a key must be a word, not nothing."),
         ("- a\n", ": a configuration is a mapping of sections; this file holds a list."),

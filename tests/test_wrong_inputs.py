@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from acclimate.cli import main
+from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import settings
 
 Edit = Callable[[dict[str, Any], Path], None]
@@ -55,6 +57,74 @@ def both(*edits: Edit) -> Edit:
     return edit
 
 
+def broken_model(*changes: Callable[[Path], object]) -> Edit:
+    """The pico model, copied to {F}/model and changed there."""
+
+    def edit(data: dict[str, Any], folder: Path) -> None:
+        shutil.copytree(data["model"]["path"], folder / "model")
+        for change in changes:
+            change(folder / "model")
+        data["model"]["path"] = str(folder / "model")
+
+    return edit
+
+
+def file(name: str, content: str) -> Callable[[Path], object]:
+    return lambda model: (model / name).write_text(content)
+
+
+def config_json(**changes: Any) -> Callable[[Path], None]:
+    def change(model: Path) -> None:
+        document = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps(document | changes))
+
+    return change
+
+
+def cut(name: str, part: float) -> Callable[[Path], None]:
+    def change(model: Path) -> None:
+        content = (model / name).read_bytes()
+        (model / name).write_bytes(content[: int(len(content) * part)])
+
+    return change
+
+
+def remove(*names: str) -> Callable[[Path], None]:
+    def change(model: Path) -> None:
+        for name in names:
+            (model / name).unlink()
+
+    return change
+
+
+def pickles(model: Path) -> None:
+    """A pickle that would make a folder were it ever loaded."""
+    (model / "model.safetensors").unlink()
+    payload = f"cos\nsystem\n(S'mkdir -p {model.parent}/runs/run-was-pickled'\ntR."
+    (model / "pytorch_model.bin").write_bytes(payload.encode())
+
+
+def shards(model: Path) -> None:
+    (model / "model.safetensors").unlink()
+    pico_model().save_pretrained(model, max_shard_size="20KB")
+    (model / "model-00002-of-00006.safetensors").unlink()
+
+
+def added_tokens(model: Path) -> None:
+    tokenizer = pico_tokenizer()
+    tokenizer.add_tokens(["<new>", "<newer>"])
+    tokenizer.save_pretrained(model)
+
+
+def gguf(content: bytes) -> Edit:
+    def edit(data: dict[str, Any], folder: Path) -> None:
+        (folder / "m.gguf").write_bytes(content)
+        data["model"]["path"] = str(folder / "m.gguf")
+
+    return edit
+
+
+LAYERS = "the linear layers of this model are called down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj or v_proj"
 GOOD = "".join(json.dumps({"text": f"A good line number {i}."}) + "\n" for i in range(12))
 
 # (edit, the sentence with {F} for the folder and {C} for the configuration file, exit code)
@@ -88,7 +158,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "text for a number": (
         put("optimizer.learning_rate", "fast"),
-        "{C}:26: optimizer.learning_rate: 'fast' should be a valid number, unable to parse string as a number.", 3,
+        "{C}:26: optimizer.learning_rate: 'fast' should be a valid number, unable to parse string as a number. (the peak; full tuning wants 1e-5 to 5e-5, LoRA 2e-4)", 3,
     ),
     "two budgets": (
         put("budget.tokens", 5), "{C}:22: budget: needs exactly one of tokens, steps or epochs, got tokens and steps.", 3,
@@ -234,7 +304,120 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "lora target that matches nothing": (
         put("lora", {"target_modules": ["qq"]}),
-        """lora.target_modules: ['qq'] fits no part of this model that LoRA can adapt; its linear layers are called down_proj, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj. (PEFT: Target modules {{'qq'}} not found in the base model. Please check the target modules and try again.)""", 1,
+        f"lora.target_modules: 'qq' matches no layer; {LAYERS}.", 1,
+    ),
+    "an override that is too long a number": (
+        put("seed", 10**200), "{C}:35: a value of 201 characters; no setting is that long.", 3,
+    ),
+    "a float16 model": (
+        put("model.dtype", "float16"),
+        "{C}:5: model.dtype: 'float16' is not accepted; accepted: auto, float32 or bfloat16. Did you mean 'bfloat16'?", 3,
+    ),
+    "a learning rate of 5": (
+        put("optimizer.learning_rate", 5),
+        "{C}:26: optimizer.learning_rate: 5 should be less than or equal to 1. (the peak; full tuning wants 1e-5 to 5e-5, LoRA 2e-4)", 3,
+    ),
+    "a setting of the second method": (
+        put("method", ["mol", {"name": "l2", "weight": "x"}]),
+        "{C}:10: method.1.weight: 'x' should be a valid number, unable to parse string as a number. (of the squared distance; 0 is sft bitwise [ours: default])", 3,
+    ),
+    "lora targets that all but one match": (
+        put("lora", {"target_modules": ["q_proj", "v_prj"]}), f"lora.target_modules: 'v_prj' matches no layer; {LAYERS}. Did you mean 'v_proj'?", 1,
+    ),
+    "lora target that is no linear layer": (
+        put("lora", {"target_modules": ["input_layernorm"]}),
+        f"lora.target_modules: 'input_layernorm' is a LlamaRMSNorm, which LoRA does not adapt; {LAYERS}.", 1,
+    ),
+    "lora target without its brackets": (
+        put("lora", {"target_modules": "q_proj"}),
+        "lora.target_modules: 'q_proj' alone is a regular expression over whole module names and matches none; a list of layers is written [q_proj].", 1,
+    ),
+    "lora target that is no regular expression": (
+        put("lora", {"target_modules": "(["}),
+        "lora.target_modules: '([' is no regular expression (unterminated character set at position 1); accepted: all-linear, a regular "
+        "expression over whole module names, or a list of down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj or v_proj.", 1,
+    ),
+    "no lora target": (put("lora", {"target_modules": []}), "{C}:36: lora.target_modules: is empty. (as in PEFT; all-linear leaves the head alone)", 3),
+    "lora on the head": (
+        put("lora", {"target_modules": ["lm_head"]}),
+        "lora.target_modules adapts the output head, which acclimate keeps frozen under LoRA; use 'all-linear' or name the layers without it.", 1,
+    ),
+    "weights cut short": (
+        broken_model(cut("model.safetensors", 0.5)),
+        "model.path: '{F}/model/model.safetensors' is damaged or cut short (Error while deserializing header: incomplete metadata, file not fully covered); download or copy it again.", 1,
+    ),
+    "weights that are something else": (
+        broken_model(file("model.safetensors", "x" * 99)),
+        "model.path: '{F}/model/model.safetensors' is damaged or cut short (Error while deserializing header: header too large); download or copy it again.", 1,
+    ),
+    "no weights": (broken_model(remove("model.safetensors")), "model.path: the folder '{F}/model' holds no weights (model.safetensors).", 1),
+    "an adapter for a model": (
+        broken_model(remove("model.safetensors"), file("adapter_config.json", "{}")),
+        "model.path: the folder '{F}/model' holds no weights (model.safetensors). It is an adapter: merge it into its base first (`acclimate export --merge`, or PEFT).", 1,
+    ),
+    "pickles": (
+        broken_model(pickles),
+        "model.path: the weights in '{F}/model' are pickles (pytorch_model.bin), which can run code when they are loaded, so acclimate never does; "
+        "convert them to safetensors where you trust them: AutoModelForCausalLM.from_pretrained(...).save_pretrained(...).", 1,
+    ),
+    "a missing shard": (
+        broken_model(shards),
+        "model.path: '{F}/model/model-00002-of-00006.safetensors' is missing, 1 of 6 weight files named in model.safetensors.index.json; the download or copy is incomplete.", 1,
+    ),
+    "an index that is no index": (
+        broken_model(remove("model.safetensors"), file("model.safetensors.index.json", "{}")),
+        "model.path: '{F}/model/model.safetensors.index.json' is damaged: it has no weight_map of tensor names to file names.", 1,
+    ),
+    "a config.json that is not JSON": (
+        broken_model(file("config.json", "{model_type")),
+        "model.path: '{F}/model/config.json' is not JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1)); it is damaged or cut short: download or copy it again.", 1,
+    ),
+    "a config.json of another thing": (
+        broken_model(file("config.json", "[]")), "model.path: '{F}/model/config.json' is not a JSON object; download or copy it again.", 1,
+    ),
+    "a tokenizer cut short": (
+        broken_model(cut("tokenizer.json", 0.0)),
+        "model.path: '{F}/model/tokenizer.json' is not JSON (Expecting value: line 1 column 1 (char 0)); it is damaged or cut short: download or copy it again.", 1,
+    ),
+    "no tokenizer": (
+        broken_model(remove("tokenizer.json", "tokenizer_config.json")),
+        "model.path: the folder '{F}/model' holds no tokenizer; copy tokenizer.json and tokenizer_config.json of the model into it.", 1,
+    ),
+    "a quantised model": (
+        broken_model(config_json(quantization_config={"quant_method": "gptq", "bits": 4})),
+        "model.path: '{F}/model' is quantised (gptq); acclimate trains weights of float32 or bfloat16, so give the model that it was made from.", 1,
+    ),
+    "an encoder-decoder": (
+        broken_model(config_json(model_type="t5", architectures=["T5ForConditionalGeneration"], is_encoder_decoder=True)),
+        "model.path: '{F}/model' is a T5ForConditionalGeneration; acclimate adapts causal language models (LlamaForCausalLM, Qwen3ForCausalLM ...).", 1,
+    ),
+    "an embedding model": (
+        broken_model(config_json(architectures=["LlamaModel"])),
+        "model.path: '{F}/model' is a LlamaModel; acclimate adapts causal language models (LlamaForCausalLM, Qwen3ForCausalLM ...).", 1,
+    ),
+    "a vision model": (
+        broken_model(config_json(model_type="vit", architectures=["ViTModel"])),
+        "model.path: '{F}/model' is a ViTModel; acclimate adapts causal language models (LlamaForCausalLM, Qwen3ForCausalLM ...).", 1,
+    ),
+    "a model with its own code": (
+        broken_model(config_json(model_type="own", auto_map={"AutoConfig": "c.C", "AutoModelForCausalLM": "m.M"})),
+        "model.path: '{F}/model' brings its own code, which is not run unless you ask for it: read that code, then set model.trust_remote_code: true.", 1,
+    ),
+    "tokens without an embedding": (
+        both(broken_model(added_tokens), domain_file("new.jsonl", GOOD + '{"text": "One <new> word, <newer> than <new>."}\n'), put("sources.domain.heldout", 2)),
+        "sources.domain: 3 tokens have no embedding in this model, '<new>' (id 259) in {F}/new.jsonl:13 first: it has 259 embeddings, its tokenizer 261 tokens. "
+        "Give the tokenizer that belongs to the model, or resize it first: model.resize_token_embeddings(261), then save_pretrained.", 1,
+    ),
+    "chats for a model without a template": (
+        broken_model(remove("chat_template.jinja")),
+        "{D}/chat.jsonl:1: this is a chat, but the model's tokenizer has no chat template. Use an instruct model, or give plain 'text' or 'prompt' and 'completion'.", 1,
+    ),
+    "a file that is no GGUF": (
+        gguf(b"no model at all"), "model.path: '{F}/m.gguf' could not be loaded: {F}/m.gguf does not start with the GGUF magic bytes, so it is not a GGUF file.", 1,
+    ),
+    "a GGUF cut short": (
+        gguf(b"GGUF\x03\0\0\0" + bytes(8)),
+        "model.path: '{F}/m.gguf' is no whole GGUF file (unpack_from requires a buffer of at least 24 bytes for unpacking 20 bytes at offset 4 (actual buffer size is 16)); download or copy it again.", 1,
     ),
 }  # fmt: skip
 
@@ -260,7 +443,7 @@ def test_wrong_input(
     path = tmp_path / "c.yaml"
     path.write_text(yaml.safe_dump(data, sort_keys=False))
     found, _, err = run_cli(["validate", str(path)], monkeypatch, capsys)
-    assert err == f"Error: {sentence.format(C=path, F=tmp_path, CWD=Path.cwd())}\n"
+    assert err == f"Error: {sentence.format(C=path, F=tmp_path, D=corpora, CWD=Path.cwd())}\n"
     assert found == code
     assert "Traceback" not in err
     assert not list((tmp_path / "runs").glob("run*"))  # nothing was begun

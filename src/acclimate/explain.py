@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -155,9 +156,7 @@ def _unknown_key(location: tuple[Any, ...], root: type[Any]) -> str:
 
 def _sentence(item: Any, root: type[Any], places: Places, prefix: str) -> str:
     # pydantic adds the branch of a union ("str", "list[str]") to the location; no user typed that
-    location = tuple(
-        part for part in item["loc"] if not (isinstance(part, str) and (part in BRANCHES or part.endswith("]")))
-    )
+    location = tuple(part for part in item["loc"] if not BRANCH.fullmatch(str(part))) or item["loc"]
     where = places.at(".".join([*([prefix] if prefix else []), *map(str, location)]))
     kind, given = item["type"], shown(item.get("input"))
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -193,7 +192,7 @@ TYPES = {
     "list_type": "a list",
     "string_type": "text; quote it if it looks like a number or a word of YAML",
 }
-BRANCHES = {"str", "int", "float", "bool"}
+BRANCH = re.compile(r"str|int|float|bool|(list|dict|union)\[.*\]")
 
 
 def _describe(location: tuple[Any, ...], root: type[Any]) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from safetensors import SafetensorError
 
 from acclimate.build import build_training, heldout_prompts, heldout_sets, load_model, resolve
 from acclimate.config import RunConfig, load_config, located, save_config, with_absolute_paths
@@ -21,6 +20,7 @@ from acclimate.evaluate.generate import side_by_side
 from acclimate.evaluate.measure import measure
 from acclimate.evaluate.summary import Record, records, write_scores
 from acclimate.files import write_text
+from acclimate.model.adapter import load_adapter
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import check_empty, save_model
 from acclimate.model.load import DTYPES, load_network, load_tokenizer, model_digest
@@ -76,7 +76,7 @@ def train(config: RunConfig, resume: bool = False, console: Console | None = Non
     corpora = load_corpora(config, load_tokenizer(config.model))
     model = load_model(config, device)
     training, plan, mixture = build_training(config, model, corpora, console)
-    for warning in warnings(config, corpora, mixture):
+    for warning in warnings(config, corpora, mixture, model.tokenizer):
         console.print(f"Note: {warning}", style="yellow", highlight=False)
     digest, data = model_digest(config.model, model.network), {n: c.digest for n, c in corpora.sources.items()}
     began = _check_digests(run_dir, digest, data)
@@ -175,14 +175,8 @@ def load_tuned(config: RunConfig, folder: Path, device: torch.device) -> CausalM
     if config.lora is None:
         section = config.model.model_copy(update={"path": str(folder)})
         return CausalModel(load_network(section, DTYPES[config.model.dtype], device), load_tokenizer(section))
-    from peft import PeftModel
-
     network = load_network(config.model, DTYPES[config.model.dtype], device)
-    try:
-        peft = PeftModel.from_pretrained(network, str(folder), is_trainable=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise RunError(f"The adapter in '{folder}' could not be read: {str(error).splitlines()[0]}") from None
-    return CausalModel(network, load_tokenizer(config.model), peft)
+    return CausalModel(network, load_tokenizer(config.model), load_adapter(network, folder))
 
 
 def read_config(run_dir: Path) -> RunConfig:

@@ -50,7 +50,9 @@ class LoraSection(Section):
     rank: int = Field(16, ge=1, le=8192)
     alpha: float = Field(32.0, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
-    target_modules: str | list[str] = Field("all-linear", description="as in PEFT; all-linear leaves the head alone")
+    target_modules: str | list[str] = Field(
+        "all-linear", min_length=1, description="as in PEFT; all-linear leaves the head alone"
+    )
     rslora: bool = Field(False, description="rank-stabilised scaling alpha / sqrt(rank)")
 
 
@@ -113,7 +115,7 @@ class ObjectiveSection(Section):
 class OptimizerSection(Section):
     """AdamW, with float32 master weights where the model is bfloat16."""
 
-    learning_rate: float = Field(5e-5, gt=0, le=1)
+    learning_rate: float = Field(5e-5, gt=0, le=1, description="the peak; full tuning wants 1e-5 to 5e-5, LoRA 2e-4")
     weight_decay: float = Field(0.0, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(1e-8, gt=0)

@@ -10,7 +10,9 @@ import yaml
 from acclimate.errors import ConfigError
 
 MAX_DEPTH, MAX_VALUES = 20, 10_000
-NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+MAX_TEXT = 4096  # of a path
+NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Characters that would break the line, obey no encoding, or command a terminal."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -84,8 +86,8 @@ def _check_extent(node: yaml.Node, name: str, known: dict[int, tuple[int, int]])
     if isinstance(node, yaml.ScalarNode):
         if found := NO_TEXT.search(node.value):
             raise ConfigError(f"{name}:{line}: no setting holds the character U+{ord(found[0]):04X}; take it out.")
-        if node.tag == "tag:yaml.org,2002:int" and len(node.value) > 100:
-            raise ConfigError(f"{name}:{line}: this number has {len(node.value)} digits; no setting is that large.")
+        if len(node.value) > (100 if node.tag == "tag:yaml.org,2002:int" else MAX_TEXT):
+            raise ConfigError(f"{name}:{line}: a value of {len(node.value)} characters; no setting is that long.")
         inner = []
     else:
         pairs = node.value if isinstance(node, yaml.MappingNode) else [(value,) for value in node.value]

@@ -58,7 +58,7 @@ def _write(model: CausalModel, partial: Path, base_path: str, card: str | None, 
         merged.save_pretrained(partial)
     else:
         model.peft.peft_config["default"].base_model_name_or_path = base_path
-        model.peft.save_pretrained(partial)
+        model.peft.save_pretrained(partial, save_embedding_layers=False)  # PEFT would ask the Hub whether to
     model.tokenizer.save_pretrained(partial)
     if card is not None:
         (partial / "README.md").write_text(card, encoding="utf-8")
