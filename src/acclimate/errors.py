@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
 class AcclimateError(Exception):
-    """The base of every error a user can cause at run time (exit code 1)."""
+    """The base of every error a user can cause at run time (exit code 1). Its sentence shows no credentials."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(without_credentials(sentence))
 
 
 class UsageError(AcclimateError):
@@ -32,6 +36,24 @@ class RunError(AcclimateError):
 
 class NonFiniteError(RunError):
     """A loss or gradient became infinite or NaN; the optimizer step was not taken."""
+
+
+SECRETS = re.compile(
+    r"""(?P<scheme>:/{1,2}) [^/\s'"@]+ (?=@)  # user and password of an address
+    | \bhf_\w{16,}                           # a token of the Hugging Face Hub
+    | (?P<key>[?&]\w*(?:token|key|secret|password|signature)\w*=) [^&\s'"]+
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def without_credentials(text: str) -> str:
+    """The text with passwords and access tokens blotted out.
+
+    >>> without_credentials("https://ada:pw@host/x?token=123&y=1 hf_0123456789abcdefgh")
+    'https://***@host/x?token=***&y=1 ***'
+    """
+    return SECRETS.sub(lambda found: f"{found['scheme'] or found['key'] or ''}***", text)
 
 
 def nearest(word: str, options: Iterable[str]) -> str:

@@ -85,9 +85,10 @@ def _version(name: str) -> str:
 
 def _commit() -> str | None:
     """Commit of the folder the run is started in, with '+' for uncommitted changes."""
+    git = ["git", "-c", "core.fsmonitor=false"]  # a setting of the folder that would run a program
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
-        dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=10, check=True)
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return commit.stdout.strip() + ("+" if dirty.stdout.strip() else "")

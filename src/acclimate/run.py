@@ -123,6 +123,9 @@ def evaluate_run(run_dir: Path) -> RunResult:
 def _measure(config: RunConfig, corpora: Corpora, model: CausalModel, base: Reference) -> RunResult:
     """Scores every held-out set against the base and writes eval/, summary.json, generations.json and the card."""
     run_dir, name, summary = config.run_dir, "+".join(method_names(config)), []
+    for folder in (run_dir / "eval", run_dir / "model"):
+        if folder.resolve().parent != run_dir.resolve():
+            raise RunError(f"'{folder}' is a link that leads out of the run folder; nothing is written through it.")
     for set_name, batches in heldout_sets(config, corpora, config.evaluation.documents).items():
         tuned, before = measure(model, base, batches, list(special_tokens(model.tokenizer)))
         role = corpora.sources[set_name].role
