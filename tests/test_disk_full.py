@@ -144,7 +144,7 @@ def test_the_token_cache(
     assert met
     assert code == 3
     assert err == (
-        f"Error: data.cache_dir: '{cache}' cannot be written (No space left on device); set it to a folder you can "
+        f"Error: {path}:29: data.cache_dir: '{cache}' cannot be written (No space left on device); set it to a folder you can "
         "write to.\n"
     )
     assert not list((cache / "tokens").iterdir())

@@ -306,8 +306,15 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         put("lora", {"target_modules": ["qq"]}),
         f"lora.target_modules: 'qq' matches no layer; {LAYERS}.", 1,
     ),
-    "an override that is too long a number": (
+    "a number that is too long": (
         put("seed", 10**200), "{C}:35: a value of 201 characters; no setting is that long.", 3,
+    ),
+    "a setting without a value": (put("method", None), "{C}:7: method: has no value.", 3),
+    "a method in capitals": (
+        put("method", "MOL"), "{C}:7: method: there is no method 'MOL'; accepted: sft, replay, mol or l2. Did you mean 'mol'?", 3,
+    ),
+    "a revision of a local model": (
+        put("model.revision", "v9"), "{C}:7: model.revision: has no effect on a local model; leave it out.", 3,
     ),
     "a float16 model": (
         put("model.dtype", "float16"),
@@ -450,4 +457,4 @@ def test_wrong_input(
 
 
 def test_the_table_is_long_enough() -> None:
-    assert len(TABLE) >= 25
+    assert len(TABLE) >= 80

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -63,6 +64,8 @@ class Mixture:
 
 def resolve(config: RunConfig) -> tuple[RunConfig, torch.device]:
     """Fills in what ``auto`` means on this machine."""
+    if config.model.revision is not None and os.path.exists(os.path.expanduser(config.model.path)):
+        raise ConfigError("model.revision: has no effect on a local model; leave it out.")
     device = resolve_device(config.model)
     shape = load_config_of(config.model).get_text_config()
     positions = getattr(shape, "max_position_embeddings", None)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import yaml
 from pydantic import ValidationError
 
-from acclimate.errors import ConfigError
+from acclimate.errors import ConfigError, nearest
 from acclimate.explain import Places, explain, shown
 from acclimate.files import write_text
 from acclimate.schema import FORMAT_VERSION, RunConfig
@@ -41,8 +41,9 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
+        near = nearest(path.name, (file.name for file in path.parent.glob("*.y*ml")))
         raise ConfigError(
-            f"There is no configuration file '{path}'. `acclimate init` writes one to start from."
+            f"There is no configuration file '{path}'. `acclimate init` writes one to start from.{near}"
         ) from None
     except IsADirectoryError:
         raise ConfigError(f"'{path}' is a folder; a configuration is one YAML file.") from None
@@ -133,7 +134,7 @@ def _apply_override(data: dict[str, Any], override: str) -> str:
     """Puts the value into ``data`` and returns its dotted path."""
     dotted, equals, raw = override.partition("=")
     name = _place(override)
-    if not equals or not dotted.strip():
+    if not equals or not all(dotted.strip().split(".")):
         raise ConfigError(f"{name}: an override reads dotted.path=value, for example optimizer.learning_rate=1e-5.")
     try:
         value, _ = read_yaml(raw, name)

@@ -61,11 +61,14 @@ def nearest(word: str, options: Iterable[str]) -> str:
 
     >>> nearest("lerning_rate", ["learning_rate", "weight_decay"])
     " Did you mean 'learning_rate'?"
+    >>> nearest("MOL", ["mol", "sft"])
+    " Did you mean 'mol'?"
     >>> nearest("zzz", ["learning_rate"])
     ''
     """
-    close = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    spelled = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(word.lower(), spelled, n=1, cutoff=0.6)
+    return f" Did you mean '{spelled[close[0]]}'?" if close else ""
 
 
 def listed(options: Iterable[str]) -> str:

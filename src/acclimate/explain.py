@@ -163,6 +163,8 @@ def _sentence(item: Any, root: type[Any], places: Places, prefix: str) -> str:
         return f"{where}: there is no such key. {_unknown_key(location, root)}".rstrip()
     if kind in ("missing", "missing_argument"):
         return f"{where}: is required and missing. {_describe(location, root)}".rstrip()
+    if item.get("input") is None:
+        return f"{where}: has no value. {_describe(location, root)}".rstrip()
     if kind == "value_error":
         return f"{where}: {item['ctx']['error']}".rstrip(".?") + ("?" if str(item["ctx"]["error"])[-1] == "?" else ".")
     if kind == "literal_error":
