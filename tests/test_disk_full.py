@@ -144,8 +144,8 @@ def test_the_token_cache(
     assert met
     assert code == 3
     assert err == (
-        f"Error: {path}:29: data.cache_dir: '{cache}' cannot be written (No space left on device); set it to a folder you can "
-        "write to.\n"
+        f"Error: {path}:29: data.cache_dir: '{cache}' cannot be written (No space left on device); set it to a folder "
+        "you can write to.\n"
     )
     assert not list((cache / "tokens").iterdir())
     assert run_cli(["validate", str(path)], monkeypatch, capsys)[0] == 0

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from acclimate import provenance
 from acclimate.config import parse_config
 from acclimate.errors import ConfigError, DataError, RunError, UsageError
+from acclimate.model.load import load_network
 from acclimate.report import model_card, write_report
 from acclimate.run import evaluate_run, export, train
+from acclimate.schema import ModelSection
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import config, settings
 from tests.report.runs import write_run
@@ -159,6 +162,13 @@ def test_telemetry_is_off(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.delenv("HF_HUB_DISABLE_TELEMETRY", raising=False)
     run_cli(["--version"], monkeypatch, capsys)
     assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
+
+
+def test_nobody_is_asked_to_convert_pickles(pico_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers asks a service of the Hub to, for a model that has no safetensors, unless this is set."""
+    monkeypatch.setenv("DISABLE_SAFETENSORS_CONVERSION", "0")
+    load_network(ModelSection(path=str(pico_folder)), torch.float32, torch.device("cpu"))
+    assert os.environ["DISABLE_SAFETENSORS_CONVERSION"] == "1"
 
 
 def test_the_source_loads_no_pickle_and_runs_no_text() -> None:

@@ -406,6 +406,10 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         broken_model(config_json(model_type="vit", architectures=["ViTModel"])),
         "model.path: '{F}/model' is a ViTModel; acclimate adapts causal language models (LlamaForCausalLM, Qwen3ForCausalLM ...).", 1,
     ),
+    "a family without sdpa": (
+        broken_model(config_json(model_type="gemma2", architectures=["Gemma2ForCausalLM"])),
+        "model.attention: transformers has no 'sdpa' for this family of models; set model.attention: eager.", 1,
+    ),
     "a model with its own code": (
         broken_model(config_json(model_type="own", auto_map={"AutoConfig": "c.C", "AutoModelForCausalLM": "m.M"})),
         "model.path: '{F}/model' brings its own code, which is not run unless you ask for it: read that code, then set model.trust_remote_code: true.", 1,

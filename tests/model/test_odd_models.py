@@ -12,8 +12,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from acclimate.errors import ModelError, NonFiniteError, RunError
+from acclimate.model.load import _from_pretrained
 from acclimate.preflight import validate
 from acclimate.run import evaluate_run, export, load_tuned, read_config, train
+from acclimate.schema import ModelSection
 from tests.fixtures.pico import pico_model, pico_tokenizer, save_pico
 from tests.fixtures.runs import config
 
@@ -151,6 +153,16 @@ def test_a_pickled_adapter_is_not_read(pico_folder: Path, corpora: Path, tmp_pat
     (run_dir / "model" / "adapter_model.safetensors").rename(run_dir / "model" / "adapter_model.bin")
     with pytest.raises(RunError, match=r"could not be read: there is no adapter_model\.safetensors\."):
         evaluate_run(run_dir)
+
+
+def test_pickles_on_the_hub_are_not_loaded() -> None:
+    class Factory:
+        @staticmethod
+        def from_pretrained(*arguments: Any, **options: Any) -> None:
+            raise OSError("a/b does not appear to have a file named model.safetensors or model.safetensors.index.json")
+
+    with pytest.raises(ModelError, match=r"'a/b' has no safetensors on the Hub, only pickles, which can run code"):
+        _from_pretrained(Factory, ModelSection(path="a/b"))
 
 
 def test_a_learning_rate_that_destroys(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:

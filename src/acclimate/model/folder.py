@@ -74,15 +74,18 @@ def read_object(path: Path) -> dict[str, object]:
     return document
 
 
-def explain_folder(folder: Path) -> None:
+def explain_folder(folder: Path, tokenizer: bool) -> None:
     """Says which file of a folder that could not be loaded is to blame, where that can be seen.
+
+    Args:
+        tokenizer: it was the tokenizer that could not be loaded.
 
     Raises:
         ModelError: a file that is not JSON, or no tokenizer.
     """
     for path in sorted(folder.glob("*.json")):
         read_object(path)
-    if not any(path for pattern in TOKENIZERS for path in folder.glob(pattern)):
+    if tokenizer and not any(path for pattern in TOKENIZERS for path in folder.glob(pattern)):
         raise ModelError(
             f"model.path: the folder '{folder}' holds no tokenizer; copy tokenizer.json and tokenizer_config.json of "
             "the model into it."

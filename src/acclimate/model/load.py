@@ -118,7 +118,8 @@ def empty_network(section: ModelSection) -> Any:
         raise ModelError(
             f"model.attention: '{section.attention}' is not usable here: {str(error).splitlines()[0]}"
         ) from None
-    except ValueError:
+    except ValueError as error:
+        _check_attention(section, error)
         raise ModelError(
             f"model.path: '{section.path}' is a {type(config).__name__.removesuffix('Config')} model, which is no "
             "causal language model that transformers knows."
@@ -204,8 +205,9 @@ def _from_pretrained(factory: Any, section: ModelSection, **options: Any) -> Any
                 f"model.path: '{section.path}' brings its own code, which is not run unless you ask for it: "
                 "read that code, then set model.trust_remote_code: true."
             ) from None
+        _check_attention(section, error)
         if os.path.isdir(path):
-            explain_folder(path)
+            explain_folder(path, tokenizer=factory is AutoTokenizer)
         if not local and "model.safetensors" in text:
             raise ModelError(
                 f"model.path: '{section.path}' has no safetensors on the Hub, only pickles, which can run code when "
@@ -219,6 +221,15 @@ def _from_pretrained(factory: Any, section: ModelSection, **options: Any) -> Any
         if local:
             place = f"'{section.path}'"
         raise ModelError(f"model.path: {place} could not be loaded: {_reason(error)}") from None
+
+
+def _check_attention(section: ModelSection, error: Exception) -> None:
+    """A family that has not what ``model.attention`` names, which is no fault of its files."""
+    if "does not support an attention implementation" in str(error) or "does not support Flash" in str(error):
+        raise ModelError(
+            f"model.attention: transformers has no '{section.attention}' for this family of models; set "
+            "model.attention: eager."
+        ) from None
 
 
 def _reason(error: Exception) -> str:
