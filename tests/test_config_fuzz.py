@@ -23,6 +23,14 @@ from acclimate.types import PlanContext
 from tests.fixtures.runs import settings
 
 HERE = Path("/nowhere")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration may ask for a cache in any relative folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 VALID = settings(HERE / "model", HERE, HERE, lora={"rank": 2}, method=[{"name": "mol", "kl_weight": 2.0}, "l2"])
 EXTREMES: list[Any] = [
     None, True, False, 0, -1, 1, 5, 2**31, 2**63, -(2**70), 10**400, 0.5, -0.0, 1e-300, 1e300, float("inf"), float("nan"),
