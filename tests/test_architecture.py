@@ -7,16 +7,18 @@ import re
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "acclimate"
-FREE = {"types", "errors", "explain", "digest", "schema", "config"}
+FREE = {"types", "errors", "explain", "digest", "files", "schema", "yamlfile", "config"}
 """Leaves that every room may use."""
 
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "digest": set(),
+    "files": {"errors"},
     "explain": {"errors"},
-    "schema": {"errors"},
-    "config": {"errors", "explain", "schema"},
+    "schema": {"errors", "explain"},
+    "yamlfile": {"errors"},
+    "config": {"errors", "explain", "files", "schema", "yamlfile"},
     "data": set(),
     "model": set(),
     "parallel": set(),
@@ -33,7 +35,11 @@ ALLOWED: dict[str, set[str]] = {
     "catalogue": {"registry"},
     "build": {"data", "model", "parallel", "objective", "gradient", "evaluate", "train", "plan"},
     "preflight": {"build", "data", "model", "plan"},
-    "run": {"build", "data", "model", "parallel", "evaluate", "train", "plan", "preflight", "provenance", "report"},
+    "run": {
+        "build", "data", "model", "parallel", "evaluate", "train", "plan", "preflight", "provenance", "report",
+        "run_folder",
+    },
+    "run_folder": {"evaluate", "provenance"},
     "demo": {"evaluate", "model", "provenance", "report", "run"},
     "chat": {"data", "evaluate", "model", "run"},
     "doctor": {"", "model", "preflight"},

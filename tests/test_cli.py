@@ -12,7 +12,8 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from acclimate.run import load_tuned, read_config
+from acclimate.run import load_tuned
+from acclimate.run_folder import read_config
 from tests.fixtures.runs import settings
 from tests.test_wrong_inputs import run_cli
 
@@ -219,8 +220,8 @@ def test_wrong_overrides(
     ("text", "message"),
     [
         ("a: [1,\n", "c.yaml:2: this is not YAML"),
-        ("- 1\n", "a configuration is a mapping of sections, this file holds list."),
-        ("", "a configuration is a mapping of sections, this file holds NoneType."),
+        ("- 1\n", "a configuration is a mapping of sections; this file holds a list."),
+        ("", "a configuration is a mapping of sections; this file holds nothing."),
         ("name: a\nname: b\n", "c.yaml:2: 'name' is given twice (first in line 1); keep one."),
         (b"name: \xff\n", "is not UTF-8 text (byte 6)"),
     ],

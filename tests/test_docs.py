@@ -109,3 +109,14 @@ def test_links_lead_somewhere() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_promise_of_safety_has_its_test() -> None:
+    text = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    page = (ROOT / "docs" / "safety.md").read_text()
+    named = set(re.findall(r"`(test_\w+)`", page)) | {f'"{row}"' for row in re.findall(r"rows? `([\w ]+)`", page)}
+    assert len(named) > 10
+    for name in named:
+        assert f"def {name}(" in text or f"    {name}: (" in text, name
+    for file in re.findall(r"`(tests/[\w/.]+)`", page):
+        assert (ROOT / file).is_file()

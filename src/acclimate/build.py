@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -23,10 +24,10 @@ from acclimate.errors import ConfigError, ModelError, listed
 from acclimate.evaluate.generate import chat_prompt, text_prompt
 from acclimate.gradient.chain import Chain
 from acclimate.gradient.clip import ClipNorm
+from acclimate.model.adapter import attach_lora
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import (
     DTYPES,
-    attach_lora,
     load_config_of,
     load_network,
     load_tokenizer,
@@ -65,6 +66,8 @@ class Mixture:
 
 def resolve(config: RunConfig, local_rank: int = 0) -> tuple[RunConfig, torch.device]:
     """Fills in what ``auto`` means on this machine."""
+    if config.model.revision is not None and os.path.exists(os.path.expanduser(config.model.path)):
+        raise ConfigError("model.revision: has no effect on a local model; leave it out.")
     device = resolve_device(config.model, local_rank)
     shape = load_config_of(config.model).get_text_config()
     positions = getattr(shape, "max_position_embeddings", None)
@@ -154,6 +157,28 @@ def _check_reached(config: RunConfig, objective: Objective, corpora: Corpora, to
                 raise ConfigError(
                     f"method: '{'+'.join(method_names(config))}' learns {routed.name} from route '{name}', but no "
                     f"token is on it; the sources are {found}. Name a source '{name}' or set its route: {name}."
+                )
+
+
+def check_vocabulary(corpora: Corpora, tokenizer: Any, network: Any) -> None:
+    """Every token of a document must have an embedding; a tokenizer may know more ids, as long as no text uses them.
+
+    Raises:
+        ModelError: how many do not, and which comes first.
+    """
+    rows = network.get_input_embeddings().weight.shape[0]
+    for name, corpus in corpora.sources.items():
+        for part in (corpus.train, corpus.heldout):
+            if not len(part.ids) or part.ids.max() < rows:
+                continue
+            beyond = [(ids[ids >= rows], i) for i in range(len(part)) for ids in [part.document(i)[0]]]
+            if count := sum(len(ids) for ids, _ in beyond):
+                first, place = next((int(ids[0]), part.where[i]) for ids, i in beyond if len(ids))
+                raise ModelError(
+                    f"sources.{name}: {count} tokens have no embedding in this model, "
+                    f"{tokenizer.convert_ids_to_tokens(first)!r} (id {first}) in {place} first: it has {rows} "
+                    f"embeddings, its tokenizer {len(tokenizer)} tokens. Give the tokenizer that belongs to the model, "
+                    f"or resize it first: model.resize_token_embeddings({len(tokenizer)}), then save_pretrained."
                 )
 
 
@@ -262,6 +287,7 @@ def build_training(
 ) -> tuple[Training, Plan, Mixture]:
     """Everything the loop needs, at step 0. With ``parallel.strategy: fsdp`` it spreads ``model`` over the ranks."""
     run_dir = config.run_dir
+    check_vocabulary(corpora, model.tokenizer, model.network)
     plan = build_plan(config, PlanContext(full_tuning=model.peft is None, lora_scaling=model.lora_scaling))
     references = load_references(config, plan, model)
     if world.size > 1 and config.parallel.strategy == "fsdp":
@@ -271,7 +297,10 @@ def build_training(
     objective = build_objective(config, plan, corpora, references, world)
     mixture = mix(config, corpora, objective)
     objective.expected = tuple(mixture.expected)
-    loader = build_loader(config, corpora, objective, mixture, model.tokenizer.pad_token_id, world)
+    pad_id = model.tokenizer.pad_token_id
+    if pad_id is not None and pad_id >= model.head.weight.shape[0]:
+        pad_id = None  # a token that was added for padding alone has no embedding
+    loader = build_loader(config, corpora, objective, mixture, pad_id, world)
     weights = Weights(model.trainable())
     chain = Chain([*plan.transforms, ClipNorm(config.optimizer.max_grad_norm)], weights.masters)
     optimizer = torch.optim.AdamW(

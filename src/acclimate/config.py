@@ -7,54 +7,24 @@ names the dotted path and, where there is one, the file and line.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import ValidationError
 
-from acclimate.errors import ConfigError
-from acclimate.explain import explain
+from acclimate.errors import ConfigError, nearest
+from acclimate.explain import Places, explain, shown
+from acclimate.files import write_text
 from acclimate.schema import FORMAT_VERSION, RunConfig
+from acclimate.yamlfile import kind, read_yaml, written
 
-__all__ = ["RunConfig", "dump_config", "load_config", "parse_config", "save_config", "with_absolute_paths"]
-
-
-class _Lines(yaml.SafeLoader):
-    """Safe YAML that refuses duplicate keys; PyYAML silently keeps the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: dict[Any, int] = {}
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=deep)
-            line = key_node.start_mark.line + 1
-            if not isinstance(key, str | int | float | bool):
-                raise ConfigError(f"{key_node.start_mark.name}:{line}: a key must be a word, not a list or mapping.")
-            if key in seen:
-                raise ConfigError(
-                    f"{node.start_mark.name}:{line}: '{key}' is given twice (first in line {seen[key]}); keep one."
-                )
-            seen[key] = line
-        return super().construct_mapping(node, deep=deep)
+__all__ = ["RunConfig", "dump_config", "load_config", "located", "parse_config", "save_config", "with_absolute_paths"]
 
 
-# A run called 2026-11-22 is a word, not a date.
-_Lines.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def _line_numbers(node: yaml.Node | None, prefix: str = "") -> dict[str, int]:
-    """Dotted path -> line of its key."""
-    lines: dict[str, int] = {}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            path = f"{prefix}.{key.value}" if prefix else str(key.value)
-            lines[path] = key.start_mark.line + 1
-            lines.update(_line_numbers(value, path))
-    return lines
+NOWHERE = Places("configuration")
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
@@ -71,50 +41,60 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
+        near = nearest(path.name, (file.name for file in path.parent.glob("*.y*ml")))
         raise ConfigError(
-            f"There is no configuration file '{path}'. `acclimate init` writes one to start from."
+            f"There is no configuration file '{path}'. `acclimate init` writes one to start from.{near}"
         ) from None
     except IsADirectoryError:
         raise ConfigError(f"'{path}' is a folder; a configuration is one YAML file.") from None
-    except PermissionError:
-        raise ConfigError(f"The configuration file '{path}' is not readable by you.") from None
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"The configuration file '{path}' is not UTF-8 text (byte {error.start}): "
             "a configuration is one YAML file, saved as UTF-8."
         ) from None
-    try:
-        loader = _Lines(text)
-        loader.name = str(path)
-        node = loader.get_single_node()
-        data = loader.construct_document(node) if node is not None else None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{path}:{line}: this is not YAML: {error.problem}.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: this is not YAML: {error}.") from None
+    except OSError as error:
+        raise ConfigError(f"The configuration file '{path}' cannot be read: {error.strerror}.") from None
+    data, node = read_yaml(text, str(path))
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: a configuration is a mapping of sections, this file holds {type(data).__name__}.")
+        raise ConfigError(f"{path}: a configuration is a mapping of sections; this file holds {kind(data)}.")
+    places = written(node, str(path))
     for override in overrides:
-        _apply_override(data, override)
-    return parse_config(data, origin=str(path), lines=_line_numbers(node))
+        changed = _apply_override(data, override)
+        places = {p: place for p, place in places.items() if p != changed and not p.startswith(f"{changed}.")}
+        places[changed] = _place(override)
+    return parse_config(data, Places(str(path), places))
 
 
-def parse_config(
-    data: Mapping[str, Any], origin: str = "configuration", lines: dict[str, int] | None = None
-) -> RunConfig:
+def parse_config(data: Mapping[str, Any], places: Places = NOWHERE) -> RunConfig:
     """Builds a :class:`RunConfig` from plain data, with errors as sentences."""
     version = data.get("version", FORMAT_VERSION)
     if version != FORMAT_VERSION:
-        line = f":{lines['version']}" if lines and "version" in lines else ""
         raise ConfigError(
-            f"{origin}{line}: version: this file is of version {version!r}; "
+            f"{places.at('version')}: this file is of version {shown(version)}; "
             f"this acclimate reads version {FORMAT_VERSION}."
         )
     try:
-        return RunConfig.model_validate(data)
+        config = RunConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(explain(error, RunConfig, origin, lines or {})) from None
+        raise ConfigError(explain(error, RunConfig, places)) from None
+    config.written_at(places)
+    return config
+
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+
+def located(verb: Verb) -> Verb:
+    """Errors about a setting that only show once data or model are known name its file and line too."""
+
+    @wraps(verb)
+    def named(config: RunConfig, *arguments: Any, **options: Any) -> Any:
+        try:
+            return verb(config, *arguments, **options)
+        except ConfigError as error:
+            raise ConfigError(config.places.locate(str(error))) from None
+
+    return cast(Verb, named)
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
@@ -135,35 +115,43 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 
 def save_config(config: RunConfig, path: str | Path) -> None:
     """Writes the resolved configuration: every field, as plain YAML that :func:`load_config` reads back."""
-    Path(path).write_text(dump_config(config), encoding="utf-8")
+    write_text(Path(path), dump_config(config))
 
 
 def dump_config(config: RunConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _apply_override(data: dict[str, Any], override: str) -> None:
+def _place(override: str) -> str:
+    """The override as an error names it: on one line, without characters that a terminal would obey."""
+    text = override if override.isprintable() else repr(override)[1:-1]
+    return f"--set {text}" if len(text) <= 100 else f"--set {text[:100]}..."
+
+
+def _apply_override(data: dict[str, Any], override: str) -> str:
+    """Puts the value into ``data`` and returns its dotted path."""
     dotted, equals, raw = override.partition("=")
-    if not equals or not dotted.strip():
-        raise ConfigError(
-            f"--set {override}: an override reads dotted.path=value, for example optimizer.learning_rate=1e-5."
-        )
+    name = _place(override)
+    if not equals or not all(dotted.strip().split(".")):
+        raise ConfigError(f"{name}: an override reads dotted.path=value, for example optimizer.learning_rate=1e-5.")
     try:
-        value = yaml.load(raw, Loader=_Lines)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise ConfigError(f"--set {override}: the value '{raw}' is not YAML; quote it if it is text.") from None
+        value, _ = read_yaml(raw, name)
+    except ConfigError as error:
+        if "is not YAML" not in str(error):
+            raise
+        raise ConfigError(f"{name}: the value is not YAML; quote it if it is text.") from None
     *parents, leaf = dotted.strip().split(".")
     target = data
-    for depth, name in enumerate(parents):
-        step = target.get(name)
+    for depth, part in enumerate(parents):
+        step = target.get(part)
         if step is None:
-            step = target[name] = {}
-        if isinstance(step, str) and name == "method":  # `method: mol` and --set method.kl_weight=2
-            step = target[name] = {"name": step}
+            step = target[part] = {}
+        if isinstance(step, str) and part == "method":  # `method: mol` and --set method.kl_weight=2
+            step = target[part] = {"name": step}
         if not isinstance(step, dict):
             raise ConfigError(
-                f"--set {override}: '{'.'.join(parents[: depth + 1])}' is {step!r}, not a section, "
-                f"so it has no '{leaf}'."
+                f"{name}: '{'.'.join(parents[: depth + 1])}' is {shown(step)}, not a section, so it has no '{leaf}'."
             )
         target = step
     target[leaf] = value
+    return dotted.strip()

@@ -6,15 +6,12 @@ import difflib
 import re
 from collections.abc import Iterable
 
-CREDENTIAL = re.compile(r"(?<=://)(?:[^/\s]*@|[^@\s]*:[^@\s]*@)|(?<=[?&#])[^?&#=/*\s]+=[^&#\s'\"]*")
-"""What may be a secret in a URL: ``user@`` or ``key:secret@`` before the host, and what a query says."""
-
 
 class AcclimateError(Exception):
-    """The base of every error a user can cause at run time (exit code 1). No credential of a URL is shown."""
+    """The base of every error a user can cause at run time (exit code 1). Its sentence shows no credentials."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(CREDENTIAL.sub("***", message) if "://" in message else message)
+    def __init__(self, sentence: str) -> None:
+        super().__init__(without_credentials(sentence))
 
 
 class UsageError(AcclimateError):
@@ -57,16 +54,37 @@ class NonFiniteError(RunError):
     """A loss or gradient became infinite or NaN; the optimizer step was not taken."""
 
 
+SECRETS = re.compile(
+    r"""(?P<scheme>:/{1,2}) [^/\s'"@]+ (?=@)  # user and password of an address
+    | \bhf_\w{16,}                           # a token of the Hugging Face Hub
+    | (?P<key>[?&]\w*(?:token|key|secret|password|credential|auth|sig)\w*=) [^&\s'"]+
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def without_credentials(text: str) -> str:
+    """The text with passwords and access tokens blotted out.
+
+    >>> without_credentials("https://ada:pw@host/x?token=123&y=1 hf_0123456789abcdefgh")
+    'https://***@host/x?token=***&y=1 ***'
+    """
+    return SECRETS.sub(lambda found: f"{found['scheme'] or found['key'] or ''}***", text)
+
+
 def nearest(word: str, options: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` when some option is close to ``word``, otherwise an empty string.
 
     >>> nearest("lerning_rate", ["learning_rate", "weight_decay"])
     " Did you mean 'learning_rate'?"
+    >>> nearest("MOL", ["mol", "sft"])
+    " Did you mean 'mol'?"
     >>> nearest("zzz", ["learning_rate"])
     ''
     """
-    close = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    spelled = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(word.lower(), spelled, n=1, cutoff=0.6)
+    return f" Did you mean '{spelled[close[0]]}'?" if close else ""
 
 
 def listed(options: Iterable[str]) -> str:

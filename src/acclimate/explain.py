@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -57,15 +59,42 @@ SYNONYMS = {
 }
 
 
-def explain(error: ValidationError, root: type[Any], origin: str, lines: Mapping[str, int]) -> str:
+@dataclass(frozen=True)
+class Places:
+    """Where settings were written: dotted path -> ``file.yaml:12``, or the ``--set`` that gave it.
+
+    Any two are equal: where a setting was written is no setting.
+    """
+
+    origin: str = field(default="configuration", compare=False)
+    written: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def at(self, path: str) -> str:
+        """``file.yaml:12: optimizer.learning_rate``: the place of the nearest key that was really written."""
+        return f"{self._nearest(path) or self.origin}: {path}" if path else self.origin
+
+    def locate(self, sentence: str) -> str:
+        """Puts the place before a sentence that begins with the dotted path of a setting.
+
+        >>> Places("a.yaml", {"method": "a.yaml:3"}).locate("method.name: is missing.")
+        'a.yaml:3: method.name: is missing.'
+        """
+        place = self._nearest(sentence.split(maxsplit=1)[0].rstrip(":"))
+        return f"{place}: {sentence}" if place else sentence
+
+    def _nearest(self, path: str) -> str | None:
+        parts = path.split(".")
+        return next((p for cut in range(len(parts), 0, -1) if (p := self.written.get(".".join(parts[:cut])))), None)
+
+
+def explain(error: ValidationError, root: type[Any], places: Places, prefix: str = "") -> str:
     """One sentence a line.
 
     Args:
         root: the model or dataclass that was validated.
-        origin: the file, as the user knows it.
-        lines: dotted path -> line of its key in the file.
+        prefix: dotted path at which it stands in the configuration.
     """
-    return "\n".join(dict.fromkeys(_sentence(item, root, origin, lines) for item in error.errors()))
+    return "\n".join(dict.fromkeys(_sentence(item, root, places, prefix) for item in error.errors()))
 
 
 def _fields(section: type[Any] | None) -> Mapping[str, Any]:
@@ -108,10 +137,10 @@ def _inner(annotation: Any) -> type[Any] | None:
 def section_paths(section: type[Any], prefix: str = "") -> dict[str, type[Any]]:
     """Dotted path of every section below ``section``; a mapping's keys appear as ``*``."""
     found = {prefix: section}
-    for name, field in _fields(section).items():
-        if (inner := _inner(field.annotation)) is not None:
+    for name, info in _fields(section).items():
+        if (inner := _inner(info.annotation)) is not None:
             path = f"{prefix}.{name}" if prefix else name
-            found |= section_paths(inner, f"{path}.*" if get_origin(field.annotation) is dict else path)
+            found |= section_paths(inner, f"{path}.*" if get_origin(info.annotation) is dict else path)
     return found
 
 
@@ -130,40 +159,39 @@ def _unknown_key(location: tuple[Any, ...], root: type[Any]) -> str:
     return f"Accepted there: {listed(here)}." if here else "It takes no settings."
 
 
-def _where(location: tuple[Any, ...], origin: str, lines: Mapping[str, int]) -> str:
-    """``file.yaml:12: optimizer.learning_rate``: the line of the nearest key that the file really has."""
-    parts = [str(part) for part in location]
-    for cut in range(len(parts), 0, -1):
-        if (line := lines.get(".".join(parts[:cut]))) is not None:
-            return f"{origin}:{line}: {'.'.join(parts)}"
-    return f"{origin}: {'.'.join(parts)}" if parts else origin
-
-
-def _sentence(item: Any, root: type[Any], origin: str, lines: Mapping[str, int]) -> str:
-    # pydantic adds the branch of a union ("str", "list[str]") to the location; no user typed that
-    location = tuple(
-        part for part in item["loc"] if not (isinstance(part, str) and (part in BRANCHES or part.endswith("]")))
-    )
-    where, kind, given = _where(location, origin, lines), item["type"], item.get("input")
+def _sentence(item: Any, root: type[Any], places: Places, prefix: str) -> str:
+    # pydantic adds the branch of a union ("str", "list[str]", "[key]") to the location; no user typed that
+    location = tuple(part for part in item["loc"] if not BRANCH.fullmatch(str(part))) or item["loc"]
+    where = places.at(".".join([*([prefix] if prefix else []), *map(str, location)]))
+    kind, given = item["type"], shown(item.get("input"))
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{where}: there is no such key. {_unknown_key(location, root)}".rstrip()
     if kind in ("missing", "missing_argument"):
         return f"{where}: is required and missing. {_describe(location, root)}".rstrip()
+    if item.get("input") is None:
+        return f"{where}: has no value. {_describe(location, root)}".rstrip()
     if kind == "value_error":
         return f"{where}: {item['ctx']['error']}".rstrip(".?") + ("?" if str(item["ctx"]["error"])[-1] == "?" else ".")
     if kind == "literal_error":
         options = [option.strip("' ") for option in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        return f"{where}: {given!r} is not accepted; accepted: {listed(options)}.{nearest(str(given), options)}"
+        return f"{where}: {given} is not accepted; accepted: {listed(options)}.{nearest(str(item['input']), options)}"
     if kind in TYPES:
-        return f"{where}: {given!r} is not {TYPES[kind]}. {_describe(location, root)}".rstrip()
+        return f"{where}: {given} is not {TYPES[kind]}. {_describe(location, root)}".rstrip()
     if kind in ("too_short", "string_too_short"):
         return f"{where}: is empty. {_describe(location, root)}".rstrip()
     if kind == "string_pattern_mismatch":
-        return f"{where}: {given!r} is not accepted; accepted: {_describe(location, root).strip('()')}."
+        return f"{where}: {given} is not accepted; accepted: {_describe(location, root).strip('()')}."
     message = item["msg"].replace("Input should be", "should be")
-    return f"{where}: {given!r} {message}. {_describe(location, root)}".rstrip()
+    return f"{where}: {given} {message}. {_describe(location, root)}".rstrip()
 
 
+def shown(value: Any) -> str:
+    """The value as Python spells it, at a length that a person reads."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+SHOWN = 100
 TYPES = {
     "model_type": "a section: write its keys below it, indented",
     "dict_type": "a mapping: write its keys below it, indented",
@@ -171,7 +199,7 @@ TYPES = {
     "list_type": "a list",
     "string_type": "text; quote it if it looks like a number or a word of YAML",
 }
-BRANCHES = {"str", "int", "float", "bool"}
+BRANCH = re.compile(r"\[key\]|str|int|float|bool|(list|dict|union)\[.*\]")
 
 
 def _describe(location: tuple[Any, ...], root: type[Any]) -> str:

@@ -48,7 +48,7 @@ def build_methods(config: RunConfig) -> list[Method]:
         try:
             methods.append(TypeAdapter(METHODS[name]).validate_python(settings))
         except ValidationError as error:
-            raise ConfigError(explain(error, METHODS[name], where, {})) from None
+            raise ConfigError(explain(error, METHODS[name], config.places, where)) from None
     return methods
 
 

@@ -11,15 +11,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from acclimate.build import Mixture, build_loader, build_objective, mix, resolve, watched_metric
-from acclimate.config import RunConfig
+from acclimate.build import Mixture, build_loader, build_objective, check_vocabulary, mix, resolve, watched_metric
+from acclimate.config import RunConfig, located
 from acclimate.data.corpus import Corpora, load_corpora
-from acclimate.model.load import DTYPES, attach_lora, empty_network, load_tokenizer
+from acclimate.model.adapter import attach_lora
+from acclimate.model.load import DTYPES, empty_network, load_tokenizer
 from acclimate.plan import build_plan, method_names
 from acclimate.types import PlanContext
 
 MAX_EPOCHS = 4
 """Repeating data up to 4 times is nearly as good as fresh data (Muennighoff et al., 2023, arXiv 2305.16264)."""
+MAX_LEARNING_RATE = 0.01
+"""An AdamW step is about as long as the rate: above this a typical weight (0.02) moves by half of itself [ours]."""
 EFFICIENCY = {"float32": 0.55, "bfloat16": 0.12}
 """Of the rate of one large matrix product in the model's dtype, what a training step reached on two CPU cores, whose
 matrix units make bfloat16 products 8 times faster and nothing else [ours; docs/log.md]."""
@@ -42,6 +45,7 @@ class Preflight:
     warnings: list[str]
 
 
+@located
 def validate(config: RunConfig) -> Preflight:
     """Checks all that can be checked without training, down to each file and record.
 
@@ -55,7 +59,9 @@ def validate(config: RunConfig) -> Preflight:
         attach_lora(network, config.lora)
     total = network.num_parameters()
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    corpora = load_corpora(config, load_tokenizer(config.model))
+    tokenizer = load_tokenizer(config.model)
+    corpora = load_corpora(config, tokenizer)
+    check_vocabulary(corpora, tokenizer, network)
     plan = build_plan(config, PlanContext(full_tuning=config.lora is None))
     objective = build_objective(config, plan, corpora, {})
     mixture = mix(config, corpora, objective)
@@ -69,7 +75,7 @@ def validate(config: RunConfig) -> Preflight:
         total_parameters=total,
         memory_bytes=_memory(config, network, trained, total, copies),
         seconds=_seconds(config, device, network, mixture, total),
-        warnings=warnings(config, corpora, mixture),
+        warnings=warnings(config, corpora, mixture, tokenizer),
     )
 
 
@@ -96,7 +102,7 @@ def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[s
     }
 
 
-def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture) -> list[str]:
+def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: Any) -> list[str]:
     """What is allowed but probably not meant."""
     found = []
     for name in mixture.shares:
@@ -119,6 +125,20 @@ def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture) -> list[str]
     ]
     if (config.run_dir / "config.yaml").exists():
         found.append(f"the run '{config.run_dir}' exists; `acclimate train` wants --resume or another name.")
+    if (rate := config.optimizer.learning_rate) > MAX_LEARNING_RATE:
+        found.append(
+            f"optimizer.learning_rate is {rate:g}, at which AdamW destroys a trained model; 2e-4 suits LoRA, 1e-5 to "
+            "5e-5 full tuning."
+        )
+    given = [section.share for section in config.sources.values() if section.share is not None]
+    if mixture.shares.keys() <= {n for n, s in config.sources.items() if s.share} and abs(sum(given) - 1) > 1e-3:
+        scaled = ", ".join(f"{name} {share:.3g}" for name, share in mixture.shares.items())
+        found.append(f"the given shares sum to {sum(given):.3g}, so they are scaled to 1: {scaled}.")
+    if tokenizer.eos_token_id is None and any(section.append_eos for section in config.sources.values()):
+        found.append(
+            "the tokenizer has no eos token, so plain documents end without one and the model cannot learn where to "
+            "stop; name one in tokenizer_config.json, or set append_eos: false for each source."
+        )
     if mixture.total_steps < 2:
         found.append("the budget buys a single optimizer step; lower budget.batch_tokens.")
     return found

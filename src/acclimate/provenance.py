@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import resource
 import subprocess
@@ -18,6 +17,7 @@ import torch
 import acclimate
 from acclimate.config import RunConfig, dump_config
 from acclimate.errors import RunError
+from acclimate.files import write_text
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "datasets", "pyarrow")
 
@@ -54,11 +54,8 @@ def finished(record: dict[str, Any], train_seconds: float, evaluate_seconds: flo
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Atomic: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    """Indented JSON, atomically."""
+    write_text(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -88,9 +85,10 @@ def _version(name: str) -> str:
 
 def _commit() -> str | None:
     """Commit of the folder the run is started in, with '+' for uncommitted changes."""
+    git = ["git", "-c", "core.fsmonitor=false"]  # a setting of the folder that would run a program
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
-        dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=10, check=True)
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return commit.stdout.strip() + ("+" if dirty.stdout.strip() else "")

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from safetensors import SafetensorError
 
 from acclimate.build import Mixture, build_training, heldout_prompts, heldout_sets, load_model, resolve
-from acclimate.config import RunConfig, load_config, save_config, with_absolute_paths
+from acclimate.config import RunConfig, located, save_config, with_absolute_paths
 from acclimate.data.chat import special_tokens
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.errors import RunError, UsageError, listed
 from acclimate.evaluate.generate import side_by_side
 from acclimate.evaluate.measure import measure
 from acclimate.evaluate.summary import Record, records, write_scores
+from acclimate.files import write_text
+from acclimate.model.adapter import load_adapter
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import check_empty, save_model
 from acclimate.model.load import DTYPES, load_network, load_tokenizer, model_digest
@@ -31,8 +29,9 @@ from acclimate.parallel.shard import is_sharded, shard, whole_state
 from acclimate.parallel.world import SOLO, World, join
 from acclimate.plan import build_plan, method_names
 from acclimate.preflight import data_record, warnings
-from acclimate.provenance import finished, provenance, read_json, write_json
+from acclimate.provenance import finished, provenance, write_json
 from acclimate.report import model_card
+from acclimate.run_folder import check_digests, check_run_dir, read_config, read_summary, sole_writer, with_saved_dtype
 from acclimate.train.callbacks.log import MetricsLog
 from acclimate.train.checkpoint import checkpoint_weights, load_best, load_checkpoint, newest_intact
 from acclimate.train.loop import run_loop
@@ -49,6 +48,7 @@ class RunResult:
     summary: list[Record]
 
 
+@located
 def train(config: RunConfig, resume: bool = False, console: Console | None = None) -> RunResult:
     """Trains, evaluates against the base, and writes the run folder ``output_dir/name``.
 
@@ -70,13 +70,16 @@ def train(config: RunConfig, resume: bool = False, console: Console | None = Non
     run_dir = config.run_dir
     with world.all_or_none():
         if world.is_main:
-            _check_run_dir(config, resume)
+            check_run_dir(config, resume)
     if resume and (run_dir / "summary.json").is_file():
         console.print(f"{config.name}: finished before, nothing to do.")
-        return RunResult(run_dir, read_summary(run_dir))
+        summary = read_summary(run_dir)
+        if world.is_main and summary and not (run_dir / "model" / "README.md").exists():  # the disk was full then
+            write_text(run_dir / "model" / "README.md", model_card(run_dir))
+        return RunResult(run_dir, summary)
     with world.all_or_none():
         build_plan(config, PlanContext(full_tuning=config.lora is None))  # configuration errors before slow work
-        config, device = resolve(_with_saved_dtype(config) if resume else config, world.local_rank)
+        config, device = resolve(with_saved_dtype(config) if resume else config, world.local_rank)
     config = config.model_copy(update={"model": world.agree(config.model)})  # of a dtype chosen by its speed
     if resume and (run_dir / "model").is_dir():  # it is written whole, after the last step
         console.print(f"{config.name}: trained before; measuring it.")
@@ -87,12 +90,12 @@ def train(config: RunConfig, resume: bool = False, console: Console | None = Non
     with world.all_or_none():
         model = load_model(config, device)
         training, plan, mixture = build_training(config, model, corpora, console, world)
-    for warning in warnings(config, corpora, mixture):
+    for warning in warnings(config, corpora, mixture, model.tokenizer):
         console.print(f"Note: {warning}", style="yellow", highlight=False)
     with ExitStack() as held:
         with world.all_or_none():
             if world.is_main:
-                held.enter_context(_sole_writer(run_dir))
+                held.enter_context(sole_writer(run_dir))
                 record = _begin(training, config, corpora, mixture, device)
         _start(training, plan, run_dir, resume, console)
         started = time.perf_counter()
@@ -113,20 +116,6 @@ def train(config: RunConfig, resume: bool = False, console: Console | None = Non
     return result
 
 
-@contextmanager
-def _sole_writer(run_dir: Path) -> Iterator[None]:
-    """Refuses a second process that trains the same run; the lock goes when its holder ends, however that happens."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    handle = os.open(run_dir, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise RunError(f"The run '{run_dir}' is being trained by another process; wait for it, or stop it.") from None
-    finally:
-        os.close(handle)
-
-
 def _save(training: Training, config: RunConfig) -> None:
     """``model/``, whole, by one rank."""
     model, world = training.model, training.world
@@ -144,7 +133,7 @@ def _begin(
     """Writes config.yaml, data.json and provenance.json, and returns the last."""
     run_dir, network = config.run_dir, training.model.network
     digest, data = model_digest(config.model, network), {n: c.digest for n, c in corpora.sources.items()}
-    began = _check_digests(run_dir, digest, data)
+    began = check_digests(run_dir, digest, data)
     record = provenance(config, device, digest, data) | {"processes": training.world.size}
     record |= {"started": began["started"]} if began else {}
     save_config(config, run_dir / "config.yaml")
@@ -165,9 +154,7 @@ def evaluate_run(run_dir: Path) -> RunResult:
     corpora = load_corpora(config, load_tokenizer(config.model))
     model = load_tuned(config, run_dir / "model", device)
     base = load_base(config, model, device)
-    _check_digests(
-        run_dir, model_digest(config.model, model.network), {n: c.digest for n, c in corpora.sources.items()}
-    )
+    check_digests(run_dir, model_digest(config.model, model.network), {n: c.digest for n, c in corpora.sources.items()})
     return _measure(config, corpora, model, base)
 
 
@@ -176,6 +163,9 @@ def _measure(
 ) -> RunResult:
     """Scores every held-out set against the base and writes eval/, summary.json, generations.json and the card."""
     run_dir, name, summary = config.run_dir, "+".join(method_names(config)), []
+    for folder in (run_dir / "eval", run_dir / "model"):
+        if folder.resolve().parent != run_dir.resolve():
+            raise RunError(f"'{folder}' is a link that leads out of the run folder; nothing is written through it.")
     for set_name, batches in heldout_sets(config, corpora, config.evaluation.documents).items():
         tuned, before = measure(model, base, batches, list(special_tokens(model.tokenizer)), world)
         role = corpora.sources[set_name].role
@@ -192,7 +182,7 @@ def _measure(
     write_json(run_dir / "generations.json", answers)
     write_json(run_dir / "summary.json", summary)  # marks the run as finished
     if summary:
-        (run_dir / "model" / "README.md").write_text(model_card(run_dir), encoding="utf-8")
+        write_text(run_dir / "model" / "README.md", model_card(run_dir))
     return RunResult(run_dir, summary)
 
 
@@ -246,28 +236,8 @@ def load_tuned(config: RunConfig, folder: Path, device: torch.device) -> CausalM
     if config.lora is None:
         section = config.model.model_copy(update={"path": str(folder)})
         return CausalModel(load_network(section, DTYPES[config.model.dtype], device), load_tokenizer(section))
-    from peft import PeftModel
-
     network = load_network(config.model, DTYPES[config.model.dtype], device)
-    try:
-        peft = PeftModel.from_pretrained(network, str(folder), is_trainable=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise RunError(f"The adapter in '{folder}' could not be read: {str(error).splitlines()[0]}") from None
-    return CausalModel(network, load_tokenizer(config.model), peft)
-
-
-def read_config(run_dir: Path) -> RunConfig:
-    """The resolved configuration of a run folder, pointing at that folder wherever it has been moved."""
-    if not (run_dir / "config.yaml").is_file():
-        raise UsageError(f"'{run_dir}' is no run folder: it has no config.yaml. `acclimate train` makes one.")
-    config = load_config(run_dir / "config.yaml")
-    resolved = run_dir.resolve()
-    return config.model_copy(update={"output_dir": str(resolved.parent), "name": resolved.name})
-
-
-def read_summary(run_dir: Path) -> list[Record]:
-    records: list[Record] = read_json(run_dir / "summary.json")
-    return records
+    return CausalModel(network, load_tokenizer(config.model), load_adapter(network, folder))
 
 
 def _start(training: Training, plan: Plan, run_dir: Path, resume: bool, console: Console) -> None:
@@ -287,66 +257,3 @@ def _start(training: Training, plan: Plan, run_dir: Path, resume: bool, console:
         if isinstance(callback, MetricsLog):
             callback.drop_after(training.step)
     training.world.agree(None)  # nobody begins before all are ready
-
-
-def _check_digests(run_dir: Path, model: str, data: dict[str, str]) -> dict[str, Any] | None:
-    """The run's own provenance, if it has begun; refuses another base or other documents than it began with."""
-    path = run_dir / "provenance.json"
-    if not path.is_file():
-        return None
-    began: dict[str, Any] = read_json(path)
-    changed = [f"source '{name}'" for name, digest in data.items() if began["data"].get(name) != digest]
-    changed += ["the base model"] if began["model"]["digest"] != model else []
-    if changed:
-        raise RunError(
-            f"The run '{run_dir}' began with other contents of {' and '.join(changed)} than there are now, so it can "
-            "neither be continued nor measured again; restore them, or start a new run under another name."
-        )
-    return began
-
-
-def _check_run_dir(config: RunConfig, resume: bool) -> None:
-    """Nothing that exists is overwritten, and a run is only continued by the configuration that began it."""
-    path = config.run_dir / "config.yaml"
-    try:
-        config.run_dir.parent.mkdir(parents=True, exist_ok=True)
-        writable = os.access(config.run_dir.parent, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise UsageError(f"output_dir: '{config.output_dir}' cannot be written to; choose another folder.")
-    if config.run_dir.exists() and not config.run_dir.is_dir():
-        raise UsageError(f"'{config.run_dir}' is a file, so it cannot be the run folder; choose another name.")
-    if not path.exists():
-        if config.run_dir.is_dir() and any(config.run_dir.iterdir()):
-            raise UsageError(f"The folder '{config.run_dir}' holds something that is no run; choose another name.")
-        return
-    if not resume:
-        raise UsageError(
-            f"The run '{config.run_dir}' exists. Continue it with --resume, or choose another name, for example "
-            f"--set name={config.name}-2."
-        )
-    began, now = load_config(path), _with_saved_dtype(config)
-    if differences := _differences(began.model_dump(mode="json"), now.model_dump(mode="json")):
-        raise UsageError(
-            f"The run '{config.run_dir}' began with another configuration; it differs at {'; '.join(differences)}. "
-            "Use the configuration it began with, or another name."
-        )
-
-
-def _with_saved_dtype(config: RunConfig) -> RunConfig:
-    """``dtype: auto`` means what it meant when the run began."""
-    path = config.run_dir / "config.yaml"
-    if config.model.dtype != "auto" or not path.exists():
-        return config
-    saved = load_config(path).model.dtype
-    return config.model_copy(update={"model": config.model.model_copy(update={"dtype": saved})})
-
-
-def _differences(began: Any, now: Any, path: str = "") -> list[str]:
-    if isinstance(began, dict) and isinstance(now, dict):
-        keys = dict.fromkeys([*began, *now])
-        return [d for key in keys for d in _differences(began.get(key), now.get(key), f"{path}.{key}".lstrip("."))]
-    if began == now or path.startswith("parallel.") or path in ("output_dir", "report_to", "data.cache_dir"):
-        return []
-    return [f"{path}: {began!r} then, {now!r} now"]

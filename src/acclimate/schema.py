@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
-from acclimate.errors import CREDENTIAL, listed, nearest
+from acclimate.errors import listed, nearest
+from acclimate.explain import Places
 
 FORMAT_VERSION = 1
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """Of runs and sources: they become file names."""
+
+CREDENTIAL = re.compile(r"(?<=://)(?:[^/\s]*@|[^@\s]*:[^@\s]*@)|(?<=[?&#])[^?&#=/*\s]+=[^&#\s'\"]*")
+"""What may be a secret in a URL: ``user@`` or ``key:secret@`` before the host, and what a query says."""
 
 TextFormat = Literal["auto", "text", "messages", "prompt_completion"]
 FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -59,7 +63,9 @@ class LoraSection(Section):
     rank: int = Field(16, ge=1, le=8192)
     alpha: float = Field(32.0, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
-    target_modules: str | list[str] = Field("all-linear", description="as in PEFT; all-linear leaves the head alone")
+    target_modules: str | list[str] = Field(
+        "all-linear", min_length=1, description="as in PEFT; all-linear leaves the head alone"
+    )
     rslora: bool = Field(False, description="rank-stabilised scaling alpha / sqrt(rank)")
 
 
@@ -173,7 +179,7 @@ class ObjectiveSection(Section):
 class OptimizerSection(Section):
     """AdamW, with float32 master weights where the model is bfloat16."""
 
-    learning_rate: float = Field(5e-5, gt=0, le=1)
+    learning_rate: float = Field(5e-5, gt=0, le=1, description="the peak; full tuning wants 1e-5 to 5e-5, LoRA 2e-4")
     weight_decay: float = Field(0.0, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(1e-8, gt=0)
@@ -326,6 +332,16 @@ class RunConfig(Section):
                 + nearest(self.budget.count, known)
             )
         return self
+
+    _places: Places = PrivateAttr(default_factory=Places)
+
+    @property
+    def places(self) -> Places:
+        """Where its settings were written."""
+        return self._places
+
+    def written_at(self, places: Places) -> None:
+        self._places = places
 
     @property
     def run_dir(self) -> Path:

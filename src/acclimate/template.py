@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from acclimate.errors import UsageError
+from acclimate.files import write_text
 
 TEMPLATE = """\
 # One run. Check it with `acclimate validate {path}`, start it with `acclimate train {path}`.
@@ -63,7 +64,7 @@ def write_template(path: Path, domain: str, general: str, model: str) -> None:
     if not path.parent.is_dir():
         raise UsageError(f"The folder '{path.parent}' does not exist; make it, or give another path.")
     quoted = {key: _scalar(value) for key, value in {"domain": domain, "general": general, "model": model}.items()}
-    path.write_text(TEMPLATE.format(path=path, **quoted), encoding="utf-8")
+    write_text(path, TEMPLATE.format(path=path, **quoted))
 
 
 def _scalar(value: str) -> str:

@@ -118,7 +118,7 @@ def test_shares_that_leave_nothing() -> None:
     sections = {"law": section(share=0.8), "web": section(share=0.4), "a": section(), "b": section()}
     with pytest.raises(
         ConfigError,
-        match=r"^The given shares sum to 1\.2, which leaves nothing for sources\.a\.share, sources\.b\.share; lower "
-        r"the given ones or give every source a share\.$",
+        match=r"^sources: the given shares sum to 1\.2, which leaves nothing for sources\.a\.share, sources\.b\.share; "
+        r"lower the given ones or give every source a share\.$",
     ):
         resolve_shares(sections)

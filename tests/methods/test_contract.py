@@ -104,7 +104,9 @@ def test_configuration_round_trip_and_unknown_keys(name: str, pico_folder: Path,
     )
     for key in settings:
         wrong = config(pico_folder, corpora, tmp_path, method={"name": name, key[:-1]: 1})
-        with pytest.raises(ConfigError, match=rf"^method: {key[:-1]}: there is no such key. Did you mean '{key}'\?$"):
+        with pytest.raises(
+            ConfigError, match=rf"^configuration: method.{key[:-1]}: there is no such key. Did you mean '{key}'\?$"
+        ):
             build_plan(wrong, context)
 
 

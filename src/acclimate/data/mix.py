@@ -28,7 +28,7 @@ def resolve_shares(sections: Mapping[str, SourceSection]) -> dict[str, float]:
     if open_names and left <= 1e-9:
         names = ", ".join(f"sources.{name}.share" for name in open_names)
         raise ConfigError(
-            f"The given shares sum to {sum(given.values()):g}, which leaves nothing for {names}; "
+            f"sources: the given shares sum to {sum(given.values()):g}, which leaves nothing for {names}; "
             "lower the given ones or give every source a share."
         )
     shares = {name: given.get(name, left / max(len(open_names), 1)) for name in sections}

@@ -12,6 +12,7 @@ import numpy as np
 
 from acclimate.evaluate.bootstrap import ratio_interval
 from acclimate.evaluate.measure import Scores
+from acclimate.files import write_text
 
 Record = dict[str, Any]
 """{run, seed, set, role, metric, unit, value, low, high, n}"""
@@ -59,10 +60,8 @@ def write_scores(path: Path, places: Sequence[str], tuned: Scores, base: Scores 
     Args:
         places: where each document came from, in the order of the scores.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     columns = {key: value for key, value in vars(tuned).items() if value is not None}
     if base is not None:
         columns["base_nats"] = base.nats
-    with path.open("w", encoding="utf-8") as stream:
-        for row, place in enumerate(places):
-            stream.write(json.dumps({"where": place} | {k: v[row].item() for k, v in columns.items()}) + "\n")
+    lines = [{"where": place} | {k: v[row].item() for k, v in columns.items()} for row, place in enumerate(places)]
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))

@@ -10,7 +10,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 from torch import Tensor
 
-from acclimate.errors import RunError, UsageError
+from acclimate.errors import UsageError
+from acclimate.files import unwritable
 from acclimate.model.causal import CausalModel
 
 
@@ -43,7 +44,7 @@ def save_model(
         _write(model, partial, base_path, card, merge, weights)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise RunError(f"The model could not be written to '{folder}' ({error}).") from error
+        raise unwritable(folder, error) from error
     if folder.exists():
         folder.rmdir()
     os.replace(partial, folder)
@@ -69,7 +70,8 @@ def _write(
     else:
         model.peft.peft_config["default"].base_model_name_or_path = base_path
         adapter = weights and {f"base_model.model.{name}": tensor for name, tensor in weights.items()}
-        model.peft.save_pretrained(partial, state_dict=adapter)
+        # PEFT would ask the Hub whether to save embedding layers
+        model.peft.save_pretrained(partial, state_dict=adapter, save_embedding_layers=False)
     model.tokenizer.save_pretrained(partial)
     if card is not None:
         (partial / "README.md").write_text(card, encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from acclimate.digest import sha256_of
 from acclimate.errors import ModelError
 from acclimate.model.attention import PACKED_SDPA
-from acclimate.schema import LoraSection, ModelSection
+from acclimate.model.folder import check_weights, explain_folder
+from acclimate.schema import ModelSection
 
+HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+"""Ends of class names of models that write text from left to right; encoder-decoders are told apart by their config."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -25,18 +30,31 @@ def load_tokenizer(section: ModelSection) -> Any:
 
 
 def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device) -> Any:
-    """The causal language model as Hugging Face builds it, on ``device`` in ``dtype``."""
+    """The causal language model as Hugging Face builds it, on ``device`` in ``dtype``.
+
+    Raises:
+        ModelError: it cannot be loaded, or the checkpoint lacks weights that its configuration promises.
+    """
     options: dict[str, Any] = {}
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # transformers would ask a service to convert pickles
     if not section.path.endswith(".gguf"):
         options["config"] = without_dropout(load_config_of(section))
-    network = _from_pretrained(
+    network, found = _from_pretrained(
         AutoModelForCausalLM,
         section,
         dtype=dtype,
         attn_implementation=section.attention,
         use_safetensors=True,
+        ignore_mismatched_sizes=True,  # refused below, with names
+        output_loading_info=True,
         **options,
     )
+    absent = [*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])]
+    if absent:
+        raise ModelError(
+            f"model.path: the weights in '{section.path}' are not those its config.json describes: {len(absent)} "
+            f"tensors are missing or of another shape, '{min(absent)}' first; transformers would make them up."
+        )
     forget_quantisation(network)
     if device.type == "cpu" and network.config._attn_implementation == "sdpa":
         network.set_attn_implementation(PACKED_SDPA)
@@ -62,8 +80,30 @@ def forget_quantisation(network: Any) -> None:
 
 
 def load_config_of(section: ModelSection) -> Any:
-    """The Hugging Face configuration, without weights."""
-    return _from_pretrained(AutoConfig, section)
+    """The Hugging Face configuration, without weights.
+
+    Raises:
+        ModelError: it cannot be loaded, or is not of a causal language model whose weights can be trained.
+    """
+    config = _from_pretrained(AutoConfig, section)
+    quantised = getattr(config, "quantization_config", None)
+    if quantised is not None and not section.path.endswith(".gguf"):
+        kind = quantised.get("quant_method") if isinstance(quantised, dict) else quantised.quant_method
+        raise ModelError(
+            f"model.path: '{section.path}' is quantised ({kind}); acclimate trains weights of float32 or bfloat16, so "
+            "give the model that it was made from."
+        )
+    names = getattr(config, "architectures", None) or []
+    other = names and not section.trust_remote_code and not any(name.endswith(CAUSAL) for name in names)
+    if config.is_encoder_decoder or other:
+        raise ModelError(
+            f"model.path: '{section.path}' is a {(names or [type(config).__name__])[0]}; acclimate adapts causal "
+            "language models (LlamaForCausalLM, Qwen3ForCausalLM ...)."
+        )
+    folder = Path(os.path.expanduser(section.path))
+    if os.path.isdir(folder):
+        check_weights(folder)
+    return config
 
 
 def empty_network(section: ModelSection) -> Any:
@@ -78,49 +118,12 @@ def empty_network(section: ModelSection) -> Any:
         raise ModelError(
             f"model.attention: '{section.attention}' is not usable here: {str(error).splitlines()[0]}"
         ) from None
-    except ValueError:
+    except ValueError as error:
+        _check_attention(section, error)
         raise ModelError(
             f"model.path: '{section.path}' is a {type(config).__name__.removesuffix('Config')} model, which is no "
             "causal language model that transformers knows."
         ) from None
-
-
-def attach_lora(network: Any, section: LoraSection) -> Any:
-    """Wraps ``network`` with a fresh PEFT adapter (B = 0, so the outputs are the base's).
-
-    Raises:
-        ModelError: ``target_modules`` matches nothing, or adapts the output head.
-    """
-    from peft import LoraConfig, get_peft_model
-
-    try:
-        peft = get_peft_model(
-            network,
-            LoraConfig(
-                r=section.rank,
-                lora_alpha=section.alpha,  # type: ignore[arg-type, unused-ignore]
-                lora_dropout=section.dropout,
-                target_modules=section.target_modules,
-                use_rslora=section.rslora,
-                task_type="CAUSAL_LM",
-            ),
-            autocast_adapter_dtype=False,  # masters are float32; an adapter in float32 would cast every activation
-        )
-    except ValueError as error:
-        linear = sorted({name.split(".")[-1] for name, m in network.named_modules() if isinstance(m, nn.Linear)})
-        raise ModelError(
-            f"lora.target_modules: {section.target_modules!r} fits no part of this model that LoRA can adapt; "
-            f"its linear layers are called {', '.join(linear)}. (PEFT: {str(error).splitlines()[0]})"
-        ) from None
-    if any("lora_embedding" in name for name, _ in network.named_parameters()):
-        raise ModelError("lora.target_modules adapts the embeddings, which acclimate keeps frozen; leave them out.")
-    head = network.get_output_embeddings()
-    if any("lora_" in name for name, _ in head.named_parameters()):
-        raise ModelError(
-            "lora.target_modules adapts the output head, which acclimate keeps frozen under LoRA; "
-            "use 'all-linear' or name the layers without it."
-        )
-    return peft
 
 
 def resolve_device(section: ModelSection, local_rank: int = 0) -> torch.device:
@@ -181,10 +184,10 @@ def _from_pretrained(factory: Any, section: ModelSection, **options: Any) -> Any
     path = Path(os.path.expanduser(section.path))
     location: str = section.path
     if section.path.endswith(".gguf"):
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise ModelError(f"model.path: there is no GGUF file '{section.path}'.")
         location, options["gguf_file"] = str(path.parent), path.name
-    elif path.is_dir():
+    elif os.path.isdir(path):
         if not (path / "config.json").is_file():
             found = ", ".join(sorted(entry.name for entry in path.iterdir())[:6]) or "nothing"
             raise ModelError(
@@ -192,23 +195,55 @@ def _from_pretrained(factory: Any, section: ModelSection, **options: Any) -> Any
                 "written by save_pretrained, a .gguf file, or a hub id."
             )
         location = str(path)
-    elif path.is_file() or section.path.startswith((".", "/", "~")) or section.path.count("/") > 1:
+    elif not HUB_ID.fullmatch(section.path) or os.path.isfile(path):
         raise ModelError(
             f"model.path: '{section.path}' is no model folder or .gguf file; give a folder written by "
             "save_pretrained, a .gguf file, or a hub id such as 'HuggingFaceTB/SmolLM2-135M-Instruct'."
         )
     else:
         options["revision"] = section.revision
+    local = "revision" not in options
     try:
-        return factory.from_pretrained(location, trust_remote_code=section.trust_remote_code, **options)
+        return factory.from_pretrained(
+            location, trust_remote_code=section.trust_remote_code, local_files_only=local, **options
+        )
     except Exception as error:  # transformers raises many types; each becomes one sentence with its first line
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        if "trust_remote_code" in str(error):
+        text = str(error)
+        if "trust_remote_code" in text:
             raise ModelError(
                 f"model.path: '{section.path}' brings its own code, which is not run unless you ask for it: "
                 "read that code, then set model.trust_remote_code: true."
             ) from None
+        _check_attention(section, error)
+        if os.path.isdir(path):
+            explain_folder(path, tokenizer=factory is AutoTokenizer)
+        if not local and "model.safetensors" in text:
+            raise ModelError(
+                f"model.path: '{section.path}' has no safetensors on the Hub, only pickles, which can run code when "
+                "they are loaded, so acclimate never does; give a revision or a copy that has them."
+            ) from None
+        if "gguf_file" in options and "GGUF" not in text:  # the reader's own errors are of its bytes
+            raise ModelError(
+                f"model.path: '{section.path}' is no whole GGUF file ({_reason(error)}); download or copy it again."
+            ) from None
         place = f"there is no folder '{section.path}' in {os.getcwd()}, and as a hub id it"
-        if "revision" not in options:
+        if local:
             place = f"'{section.path}'"
-        raise ModelError(f"model.path: {place} could not be loaded: {reason}") from None
+        raise ModelError(f"model.path: {place} could not be loaded: {_reason(error)}") from None
+
+
+def _check_attention(section: ModelSection, error: Exception) -> None:
+    """A family that has not what ``model.attention`` names, which is no fault of its files."""
+    if "does not support an attention implementation" in str(error) or "does not support Flash" in str(error):
+        raise ModelError(
+            f"model.attention: transformers has no '{section.attention}' for this family of models; set "
+            "model.attention: eager."
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a library's message, and what follows a colon at its end."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    while len(lines) > 1 and lines[0].endswith(":"):
+        lines[:2] = [f"{lines[0]} {lines[1]}"]
+    return lines[0]

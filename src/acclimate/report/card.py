@@ -18,6 +18,8 @@ from acclimate.report.verdict import verdict
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_CACHE = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
+TURNING = re.compile(r"[\x00-\x1f\u200b\u200e\u200f\u202a-\u202e\ufeff]")
+"""Invisible characters that turn or hide what stands beside them."""
 METRIC_NAMES = {
     "bits_per_byte": ("bits per byte", number.bits),
     "kl_base_tuned": ("KL(base‖tuned), nats/token", number.nats),
@@ -102,7 +104,7 @@ def base_name(path: str) -> tuple[str, bool]:
 
 def plain(value: Any) -> str:
     """Text that stays text inside a Markdown table: no markup, no column break, no line break."""
-    text = " ".join(str(value).split())
+    text = TURNING.sub("\N{REPLACEMENT CHARACTER}", " ".join(str(value).split()))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*\[\]|])", r"\\\1", text)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from acclimate.errors import RunError
+from acclimate.files import write_text
 from acclimate.report import figures, number
 from acclimate.report.collect import ReportData, collect
 from acclimate.report.origin import Origin, origin, without_home
@@ -63,10 +61,7 @@ def write_report(run_dirs: Sequence[Path], output: Path, title: str | None = Non
     """
     text = CONTROL.sub("\N{REPLACEMENT CHARACTER}", render(collect(run_dirs), title))
     output = Path(output)
-    try:
-        _replace(output, text.encode("utf-8", errors="replace"))
-    except OSError as error:
-        raise RunError(f"The report '{output}' cannot be written: {error.strerror or error}.") from None
+    write_text(output, text.encode("utf-8", errors="replace").decode("utf-8"))  # half surrogates are no characters
     return output
 
 
@@ -107,22 +102,6 @@ def render(data: ReportData, title: str | None = None) -> str:
         clip=lambda text: number.clip(text, TEXT_LIMIT),
         version=str(data.folders[0].provenance.get("acclimate", "")),
     )
-
-
-def _replace(output: Path, content: bytes) -> None:
-    """Writes beside the target and renames: a reader never sees half a report."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # mkstemp makes a private file; a report is meant to be shared
-        os.replace(temporary, output)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _glances(data: ReportData) -> list[Glance]:

@@ -6,6 +6,7 @@ the same documents scored by two models are treated as if they were different on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,9 +51,13 @@ def outcome(data: ReportData, run: Run, text_set: TextSet) -> str:
     return "learned" if tuned.below(base) else "worse" if base.below(tuned) else "unclear"
 
 
+DIRECTION = re.compile(r"[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+"""Invisible characters that turn or hide what stands beside them; a name needs none."""
+
+
 def named(text: str) -> str:
     """A name from a file, isolated when its letters could turn the direction of the sentence around it."""
-    short, left = number.clip(" ".join(text.split()), 48)
+    short, left = number.clip(DIRECTION.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split())), 48)
     short += "…" if left else ""
     return short if short.isascii() else f"\u2068{short}\u2069"
 

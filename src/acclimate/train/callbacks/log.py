@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from acclimate.errors import UsageError
+from acclimate.files import unwritable, write_text
 from acclimate.train.training import Training
 from acclimate.types import Callback, Metrics
 
@@ -18,8 +18,11 @@ class MetricsLog(Callback):
         self.path = path
 
     def on_step_end(self, state: Training, metrics: Metrics) -> None:
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": state.step} | metrics) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"step": state.step} | metrics) + "\n")
+        except OSError as error:
+            raise unwritable(self.path, error) from error
 
     def drop_after(self, step: int) -> None:
         """Removes lines later than ``step``, and a torn last line."""
@@ -32,9 +35,7 @@ class MetricsLog(Callback):
                     kept.append(line + "\n")
             except (json.JSONDecodeError, KeyError):
                 continue
-        partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(kept), encoding="utf-8")
-        os.replace(partial, self.path)
+        write_text(self.path, "".join(kept))
 
 
 class TensorBoard(Callback):

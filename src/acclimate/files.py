@@ -1,0 +1,42 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+from acclimate.errors import RunError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text to ``path``, atomically: a reader sees the old file or the new one.
+
+    A link that stands at ``path`` is replaced, not followed: a run folder from elsewhere cannot point a writer outside.
+
+    Raises:
+        RunError: it cannot be written; what stood at ``path`` is unharmed.
+    """
+    partial = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("x", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())  # a full disk may say so only now
+        os.replace(partial, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def unwritable(path: Path, error: Exception) -> RunError:
+    """What to tell a user whose disk is full, or whose folder is closed."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return RunError(
+        f"'{path}' cannot be written ({reason}); what was saved before is unharmed. Make room or give another place, "
+        "then run the command again, `acclimate train` with --resume."
+    )

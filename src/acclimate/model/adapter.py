@@ -1,0 +1,112 @@
+"""LoRA adapters: attached fresh, or read again from a folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from acclimate.errors import ModelError, RunError, listed, nearest
+from acclimate.schema import LoraSection
+
+
+def attach_lora(network: Any, section: LoraSection) -> Any:
+    """Wraps ``network`` with a fresh PEFT adapter (B = 0, so the outputs are the base's).
+
+    Raises:
+        ModelError: ``target_modules`` matches nothing, or something that LoRA does not adapt here.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    layers = _linear_layers(network)
+    _check_targets(network, section.target_modules, layers)
+    try:
+        peft = get_peft_model(
+            network,
+            LoraConfig(
+                r=section.rank,
+                lora_alpha=section.alpha,  # type: ignore[arg-type, unused-ignore]
+                lora_dropout=section.dropout,
+                target_modules=section.target_modules,
+                use_rslora=section.rslora,
+                task_type="CAUSAL_LM",
+            ),
+            autocast_adapter_dtype=False,  # masters are float32; an adapter in float32 would cast every activation
+        )
+    except ValueError as error:
+        raise ModelError(
+            f"lora.target_modules: {section.target_modules!r} fits no part of this model that LoRA can adapt; its "
+            f"linear layers are called {listed(layers)}. (PEFT: {str(error).splitlines()[0]})"
+        ) from None
+    if any("lora_embedding" in name for name, _ in network.named_parameters()):
+        raise ModelError("lora.target_modules adapts the embeddings, which acclimate keeps frozen; leave them out.")
+    head = network.get_output_embeddings()
+    if any("lora_" in name for name, _ in head.named_parameters()):
+        raise ModelError(
+            "lora.target_modules adapts the output head, which acclimate keeps frozen under LoRA; "
+            "use 'all-linear' or name the layers without it."
+        )
+    return peft
+
+
+def load_adapter(network: Any, folder: Path) -> Any:
+    """Wraps ``network`` with the adapter that a run wrote.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    from peft import PeftModel
+
+    if not (folder / "adapter_model.safetensors").is_file():  # PEFT would go on to pickles, and to the Hub
+        raise RunError(f"The adapter in '{folder}' could not be read: there is no adapter_model.safetensors.")
+    try:
+        return PeftModel.from_pretrained(network, str(folder), is_trainable=True)
+    except Exception as error:  # PEFT raises many types; each becomes one sentence with its first line
+        raise RunError(f"The adapter in '{folder}' could not be read: {str(error).splitlines()[0]}") from None
+
+
+def _adaptable(module: nn.Module) -> bool:
+    """Linear layers and embeddings; GPT-2 calls a transposed linear layer Conv1D."""
+    return isinstance(module, nn.Linear | nn.Embedding) or type(module).__name__ == "Conv1D"
+
+
+def _linear_layers(network: Any) -> list[str]:
+    """Last names of the layers that LoRA adapts here: all linear ones but the head."""
+    head = network.get_output_embeddings()
+    return sorted(
+        {
+            name.rpartition(".")[2]
+            for name, module in network.named_modules()
+            if module is not head and _adaptable(module) and not isinstance(module, nn.Embedding)
+        }
+    )
+
+
+def _check_targets(network: Any, targets: str | Sequence[str], layers: Sequence[str]) -> None:
+    """PEFT passes over a name that matches nothing as long as another one matches."""
+    if isinstance(targets, str):
+        try:
+            re.compile(targets)
+        except re.error as error:
+            raise ModelError(
+                f"lora.target_modules: {targets!r} is no regular expression ({error}); accepted: all-linear, a regular "
+                f"expression over whole module names, or a list of {listed(layers)}."
+            ) from None
+        if targets in layers:
+            raise ModelError(
+                f"lora.target_modules: {targets!r} alone is a regular expression over whole module names and matches "
+                f"none; a list of layers is written [{targets}]."
+            )
+        return
+    modules = dict(network.named_modules())
+    for target in targets:
+        matched = [module for name, module in modules.items() if name == target or name.endswith(f".{target}")]
+        if not matched or not any(map(_adaptable, matched)):
+            what = f"is a {type(matched[0]).__name__}, which LoRA does not adapt" if matched else "matches no layer"
+            raise ModelError(
+                f"lora.target_modules: {target!r} {what}; the linear layers of this model are called {listed(layers)}."
+                + nearest(target, layers)
+            )

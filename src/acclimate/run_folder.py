@@ -1,0 +1,106 @@
+"""The run folder as the verbs find it: who may write to it, and whether it is the run that it is taken for."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from acclimate.config import RunConfig, load_config
+from acclimate.errors import RunError, UsageError
+from acclimate.evaluate.summary import Record
+from acclimate.provenance import read_json
+
+
+def check_run_dir(config: RunConfig, resume: bool) -> None:
+    """Nothing that exists is overwritten, and a run is only continued by the configuration that began it."""
+    path = config.run_dir / "config.yaml"
+    try:
+        config.run_dir.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(config.run_dir.parent, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise UsageError(f"output_dir: '{config.output_dir}' cannot be written to; choose another folder.")
+    if config.run_dir.exists() and not config.run_dir.is_dir():
+        raise UsageError(f"'{config.run_dir}' is a file, so it cannot be the run folder; choose another name.")
+    if not path.exists():
+        if config.run_dir.is_dir() and any(config.run_dir.iterdir()):
+            raise UsageError(f"The folder '{config.run_dir}' holds something that is no run; choose another name.")
+        return
+    if not resume:
+        raise UsageError(
+            f"The run '{config.run_dir}' exists. Continue it with --resume, or choose another name, for example "
+            f"--set name={config.name}-2."
+        )
+    began, now = load_config(path), with_saved_dtype(config)
+    if differences := _differences(began.model_dump(mode="json"), now.model_dump(mode="json")):
+        raise UsageError(
+            f"The run '{config.run_dir}' began with another configuration; it differs at {'; '.join(differences)}. "
+            "Use the configuration it began with, or another name."
+        )
+
+
+def with_saved_dtype(config: RunConfig) -> RunConfig:
+    """``dtype: auto`` means what it meant when the run began."""
+    path = config.run_dir / "config.yaml"
+    if config.model.dtype != "auto" or not path.exists():
+        return config
+    saved = load_config(path).model.dtype
+    return config.model_copy(update={"model": config.model.model_copy(update={"dtype": saved})})
+
+
+def _differences(began: Any, now: Any, path: str = "") -> list[str]:
+    if isinstance(began, dict) and isinstance(now, dict):
+        keys = dict.fromkeys([*began, *now])
+        return [d for key in keys for d in _differences(began.get(key), now.get(key), f"{path}.{key}".lstrip("."))]
+    if began == now or path.startswith("parallel.") or path in ("output_dir", "report_to", "data.cache_dir"):
+        return []
+    return [f"{path}: {began!r} then, {now!r} now"]
+
+
+def check_digests(run_dir: Path, model: str, data: dict[str, str]) -> dict[str, Any] | None:
+    """The run's own provenance, if it has begun; refuses another base or other documents than it began with."""
+    path = run_dir / "provenance.json"
+    if not path.is_file():
+        return None
+    began: dict[str, Any] = read_json(path)
+    changed = [f"source '{name}'" for name, digest in data.items() if began["data"].get(name) != digest]
+    changed += ["the base model"] if began["model"]["digest"] != model else []
+    if changed:
+        raise RunError(
+            f"The run '{run_dir}' began with other contents of {' and '.join(changed)} than there are now, so it can "
+            "neither be continued nor measured again; restore them, or start a new run under another name."
+        )
+    return began
+
+
+@contextmanager
+def sole_writer(run_dir: Path) -> Iterator[None]:
+    """Refuses a second process that trains the same run; the lock goes when its holder ends, however that happens."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    handle = os.open(run_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise RunError(f"The run '{run_dir}' is being trained by another process; wait for it, or stop it.") from None
+    finally:
+        os.close(handle)
+
+
+def read_config(run_dir: Path) -> RunConfig:
+    """The resolved configuration of a run folder, pointing at that folder wherever it has been moved."""
+    if not (run_dir / "config.yaml").is_file():
+        raise UsageError(f"'{run_dir}' is no run folder: it has no config.yaml. `acclimate train` makes one.")
+    config = load_config(run_dir / "config.yaml")
+    resolved = run_dir.resolve()
+    return config.model_copy(update={"output_dir": str(resolved.parent), "name": resolved.name})
+
+
+def read_summary(run_dir: Path) -> list[Record]:
+    records: list[Record] = read_json(run_dir / "summary.json")
+    return records
