@@ -458,7 +458,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         put("sources.domain.path", {"url": "https://host/a.jsonl?sig=hush"}),
         "{C}:10: sources.domain.path: {{'url': 'https://host/a.jsonl?sig=***'}} is not text; quote it if it looks like a number or a "
         "word of YAML. (file, folder, glob or URL of .txt, .md, .jsonl, .csv, .tsv, .parquet; a folder written by save_to_disk; a hub id; or a list of them)\n"
-        "{C}:10: sources.domain.path: {{'url': 'https://host/a.jsonl?***'}} is not a list. (file, folder, glob or URL of .txt, .md, .jsonl, .csv, .tsv, .parquet; a folder written by save_to_disk; a hub id; or a list of them)", 3,
+        "{C}:10: sources.domain.path: {{'url': 'https://host/a.jsonl?sig=***'}} is not a list. (file, folder, glob or URL of .txt, .md, .jsonl, .csv, .tsv, .parquet; a folder written by save_to_disk; a hub id; or a list of them)", 3,
     ),
     "a URL of an unknown kind": (put("sources.domain.path", "s4://bucket/a.jsonl"),
         "sources.domain.path: 's4://bucket/a.jsonl' cannot be reached: Protocol not known: s4.", 1,
