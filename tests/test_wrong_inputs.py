@@ -328,6 +328,22 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     "a revision of a local model": (
         put("model.revision", "v9"), "{C}:7: model.revision: has no effect on a local model; leave it out.", 3,
     ),
+    "a quantised base that is to learn": (
+        put("model.quantization", "nf4"),
+        "{C}: model.quantization: 'nf4' freezes the base, so only an adapter can learn; add lora.", 3,
+    ),
+    "a quantised base that is to be spread": (
+        both(put("model.quantization", "nf4"), put("lora", {"rank": 4}), put("parallel", {"strategy": "fsdp"})),
+        "{C}: parallel.strategy: fsdp does not spread quantised weights; use ddp.", 3,
+    ),
+    "a quantised gguf": (
+        both(put("model.quantization", "nf4"), put("lora", {"rank": 4}), put("model.path", "m.gguf")),
+        "{C}: model.quantization: 'nf4' quantises whole weights, but 'm.gguf' is a quantised GGUF file; give the folder or hub id of the model.", 3,
+    ),
+    "an option of fsdp under ddp": (
+        put("parallel", {"cpu_offload": True}),
+        "{C}:35: parallel: cpu_offload has no effect with strategy: ddp; set strategy: fsdp or leave it out.", 3,
+    ),
     "a float16 model": (
         put("model.dtype", "float16"),
         "{C}:5: model.dtype: 'float16' is not accepted; accepted: auto, float32 or bfloat16. Did you mean 'bfloat16'?", 3,

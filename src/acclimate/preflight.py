@@ -10,12 +10,14 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from torch import nn
 
 from acclimate.build import Mixture, build_loader, build_objective, check_vocabulary, mix, resolve, watched_metric
 from acclimate.config import RunConfig, located
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.model.adapter import attach_lora
 from acclimate.model.load import DTYPES, empty_network, load_tokenizer
+from acclimate.model.quantised import BYTES
 from acclimate.plan import build_plan, method_names
 from acclimate.types import PlanContext
 
@@ -168,7 +170,11 @@ def _memory(config: RunConfig, network: Any, trained: int, total: int, copies: i
     activations = rows * shape.hidden_size * shape.num_hidden_layers * per_layer * width
     logits = 4 * config.objective.chunk_tokens * shape.vocab_size * 4
     heads = 4 * shape.vocab_size * shape.hidden_size * (1 + (config.lora is None) + copies)  # float32 casts, gradient
-    return float(PROCESS_BYTES + width * total * (1 + copies) + states + activations + logits + heads)
+    weights = float(width * total)
+    if config.model.quantization is not None:
+        layers = {m for m in network.modules() if isinstance(m, nn.Linear)} - {network.get_output_embeddings()}
+        weights -= (width - BYTES) * sum(m.weight.numel() for m in layers if not m.weight.requires_grad)
+    return float(PROCESS_BYTES + weights * (1 + copies) + states + activations + logits + heads)
 
 
 def _seconds(config: RunConfig, device: torch.device, network: Any, mixture: Mixture, total: int) -> float:

@@ -190,27 +190,33 @@ def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | N
     """Writes a Hugging Face folder: an adapter, or with ``merge`` (and after full tuning) a whole model.
 
     Args:
+        merge: fold the adapter into the base; into its original weights, if the run kept them quantised.
         checkpoint: ``best`` or ``step-00000100``; None is the run's final ``model/``.
     """
     check_empty(output)
-    config, model, _ = load_run(run_dir, checkpoint)
+    config, model, _ = load_run(run_dir, checkpoint, quantised=not merge)
     measured = (run_dir / "summary.json").is_file() and read_summary(run_dir)
     card = model_card(run_dir, merge, checkpoint) if measured else None
     save_model(model, output, config.model.path, card, merge)
     return output
 
 
-def load_run(run_dir: Path, checkpoint: str | None = None) -> tuple[RunConfig, CausalModel, torch.device]:
+def load_run(
+    run_dir: Path, checkpoint: str | None = None, quantised: bool = True
+) -> tuple[RunConfig, CausalModel, torch.device]:
     """A run's configuration, its tuned model, and the device that holds it.
 
     Args:
         checkpoint: ``best`` or ``step-00000100``; None is the run's final ``model/``.
+        quantised: whether ``model.quantization`` is heeded.
 
     Raises:
         UsageError: the folder is no run, or has no such checkpoint.
         RunError: the run is not trained yet.
     """
     config = read_config(run_dir)
+    if not quantised:
+        config = config.model_copy(update={"model": config.model.model_copy(update={"quantization": None})})
     found = sorted(path.name for path in (run_dir / "checkpoints").glob("[!.]*"))
     if checkpoint is not None and checkpoint not in found:
         has = f"it has {listed(found)}" if found else "it kept none"

@@ -53,6 +53,9 @@ class ModelSection(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="dtype of the weights in forward and backward; auto times one step of each on a CPU"
     )
+    quantization: Literal["nf4"] | None = Field(
+        None, description="nf4, with lora: keep the frozen base in 4 bits (QLoRA); extra `qlora`"
+    )
     attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = Field("sdpa")
     device: str = Field("auto", description="auto (a GPU where there is one), cpu, cuda, cuda:1")
 
@@ -322,6 +325,21 @@ class RunConfig(Section):
             if not re.fullmatch(NAME, name) or name == "all":
                 raise ValueError(f"'{name}' is no name for a source: letters, digits, '.', '_' and '-', and not 'all'")
         return value
+
+    @model_validator(mode="after")
+    def _quantised_weights_stay_as_they_are(self) -> RunConfig:
+        if (kind := self.model.quantization) is None:
+            return self
+        if self.lora is None:
+            raise ValueError(f"model.quantization: '{kind}' freezes the base, so only an adapter can learn; add lora")
+        if self.model.path.endswith(".gguf"):
+            raise ValueError(
+                f"model.quantization: '{kind}' quantises whole weights, but '{self.model.path}' is a quantised GGUF "
+                "file; give the folder or hub id of the model"
+            )
+        if self.parallel.strategy == "fsdp":
+            raise ValueError("parallel.strategy: fsdp does not spread quantised weights; use ddp")
+        return self
 
     @model_validator(mode="after")
     def _budget_counts_a_source(self) -> RunConfig:

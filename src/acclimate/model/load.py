@@ -16,6 +16,7 @@ from acclimate.digest import sha256_of
 from acclimate.errors import ModelError
 from acclimate.model.attention import PACKED_SDPA
 from acclimate.model.folder import check_weights, explain_folder
+from acclimate.model.quantised import keep_one_kernel, quantization_config
 from acclimate.schema import ModelSection
 
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
@@ -39,6 +40,9 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # transformers would ask a service to convert pickles
     if not section.path.endswith(".gguf"):
         options["config"] = without_dropout(load_config_of(section))
+    if section.quantization is not None:
+        options["quantization_config"] = quantization_config(dtype)
+        options["device_map"] = {"": device}
     network, found = _from_pretrained(
         AutoModelForCausalLM,
         section,
@@ -56,6 +60,7 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
             f"tensors are missing or of another shape, '{min(absent)}' first; transformers would make them up."
         )
     forget_quantisation(network)
+    keep_one_kernel(network)
     if device.type == "cpu" and network.config._attn_implementation == "sdpa":
         network.set_attn_implementation(PACKED_SDPA)
     return network.to(device)
