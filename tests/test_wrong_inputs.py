@@ -340,6 +340,10 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         both(put("model.quantization", "nf4"), put("lora", {"rank": 4}), put("model.path", "m.gguf")),
         "{C}: model.quantization: 'nf4' quantises whole weights, but 'm.gguf' is a quantised GGUF file; give the folder or hub id of the model.", 3,
     ),
+    "offloading to the CPU from the CPU": (
+        put("parallel", {"strategy": "fsdp", "cpu_offload": True}),
+        "{C}:37: parallel.cpu_offload: has no effect on a CPU, whose memory the weights are in; leave it out.", 3,
+    ),
     "an option of fsdp under ddp": (
         put("parallel", {"cpu_offload": True}),
         "{C}:35: parallel: cpu_offload has no effect with strategy: ddp; set strategy: fsdp or leave it out.", 3,

@@ -69,6 +69,10 @@ def resolve(config: RunConfig, local_rank: int = 0) -> tuple[RunConfig, torch.de
     if config.model.revision is not None and os.path.exists(os.path.expanduser(config.model.path)):
         raise ConfigError("model.revision: has no effect on a local model; leave it out.")
     device = resolve_device(config.model, local_rank)
+    if config.parallel.cpu_offload and device.type == "cpu":
+        raise ConfigError(
+            "parallel.cpu_offload: has no effect on a CPU, whose memory the weights are in; leave it out."
+        )
     shape = load_config_of(config.model).get_text_config()
     positions = getattr(shape, "max_position_embeddings", None)
     if positions is not None and config.data.sequence_length > positions:

@@ -27,6 +27,7 @@ class CausalModel(nn.Module):
         self.network = network
         self.tokenizer = tokenizer
         self.peft = peft
+        self.device: torch.device = next(network.parameters()).device  # FSDP may keep the weights themselves elsewhere
         with self.inference():
             self._check_packing()
             probe = torch.arange(1, 9, device=self.device).remainder(self.head.weight.shape[0])[None]
@@ -49,11 +50,6 @@ class CausalModel(nn.Module):
                 "documents that are packed in one row see each other, so acclimate cannot train or measure it; use "
                 "model.attention: sdpa or eager, and a model with plain causal attention (Llama, Qwen, Gemma ...)."
             )
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = next(self.network.parameters()).device
-        return device
 
     @property
     def dtype(self) -> torch.dtype:
