@@ -74,7 +74,15 @@ class SourceSection(Section):
     thinking: Literal["on", "off", "mixed"] | None = Field(None, description="mode of a hybrid model's chat template")
     append_eos: bool = Field(True, description="end plain documents with the tokenizer's eos token")
     heldout: float | int = Field(0.05, ge=0, description="documents held out: a share below 1, or a count")
-    max_documents: int | None = Field(None, ge=1, description="use a seeded subsample of this many documents")
+    max_documents: int | None = Field(
+        None, ge=1, description="use a seeded subsample of this many documents; of a stream, the first so many"
+    )
+    streaming: bool = Field(
+        False, description="read, tokenise and pack while training, in constant memory and from the first step on"
+    )
+    shuffle_buffer: int | None = Field(
+        None, ge=1, description="streaming: documents that are shuffled among each other (default: 10,000)"
+    )
     role: Literal["domain", "general", "chat"] | None = Field(
         None, description="how reports read this source; default: by route and format"
     )
@@ -83,6 +91,12 @@ class SourceSection(Section):
     @classmethod
     def _yaml_reads_on_as_true(cls, value: Any) -> Any:
         return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _buffer_is_used(self) -> SourceSection:
+        if self.shuffle_buffer is not None and not self.streaming:
+            raise ValueError("shuffle_buffer has no effect without streaming: true")
+        return self
 
     @field_validator("terms")
     @classmethod
@@ -243,6 +257,13 @@ class RunConfig(Section):
             raise ValueError(
                 f"budget.count is '{self.budget.count}', which is no source; accepted: {listed(known)}."
                 + nearest(self.budget.count, known)
+            )
+        counted = self.sources if self.budget.count == "all" else [self.budget.count]
+        streamed = [name for name in counted if self.sources[name].streaming]
+        if streamed and self.budget.epochs is not None:
+            raise ValueError(
+                f"budget.epochs: how long an epoch of '{streamed[0]}' is cannot be known, since it is streamed; give "
+                "budget.tokens or budget.steps."
             )
         return self
 

@@ -55,7 +55,8 @@ def weights(run_dir: Path) -> dict[str, torch.Tensor]:
 
 def metric_lines(run_dir: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in lines]
+    clocks = {"tokens_per_second", "data_seconds"}
+    return [{k: v for k, v in line.items() if k not in clocks} for line in lines]
 
 
 CASES = {

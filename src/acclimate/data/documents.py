@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from acclimate.data.records import Document, Part, parse_record
 from acclimate.errors import DataError, listed, nearest
@@ -49,6 +50,11 @@ class Reader:
                 self.files.append(file)
             else:
                 self.dropped[f"unsupported file type {extension or '(none)'}"] += 1
+
+    def identity(self) -> list[Any]:
+        """What decides the documents, without reading them; JSON."""
+        facts = [(file, file.stat()) for file in self.files]
+        return [self.section.format, *([str(file), stat.st_size, stat.st_mtime_ns] for file, stat in facts)]
 
     def read(self, start: Cursor = Cursor()) -> Iterator[tuple[Document, Cursor]]:
         """Every document from ``start`` on, with the place where reading goes on after it.

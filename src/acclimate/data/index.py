@@ -1,0 +1,109 @@
+"""What is known of every document of a source without its text: fingerprints, places, roles. Cached by identity."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acclimate.data.documents import Reader, read_documents
+from acclimate.data.records import Document
+from acclimate.data.routes import message_routes
+from acclimate.data.split import normalised
+from acclimate.data.store import Strings, Writer, key_of, stored
+from acclimate.errors import DataError
+from acclimate.schema import SourceSection
+
+BATCH_DOCUMENTS = 4096
+
+
+@dataclass(frozen=True)
+class Index:
+    """The documents of a source in the order they are read, some 120 bytes of disk for each."""
+
+    name: str
+    section: SourceSection
+    fingerprints: NDArray[np.uint8]  # [documents, 32] sha256 of the contents
+    texts: NDArray[np.uint64]  # [documents] hash of the normalised text
+    templated: NDArray[np.bool_]  # [documents]
+    where: Strings  # [documents]
+    roles: list[str]
+    message_routes: dict[str, tuple[str, int]]
+    dropped: Counter[str]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def read(self, chosen: NDArray[np.int64]) -> Iterator[Document]:
+        """The documents at ``chosen`` (ascending), read again.
+
+        Raises:
+            DataError: a document is not what it was when the index was made.
+        """
+        wanted = iter(chosen.tolist())
+        number = next(wanted, None)
+        for at, (document, _) in enumerate(Reader(self.name, self.section).read()):
+            if number is None:
+                return
+            if at == number:
+                if document.fingerprint != self.fingerprints[at].tobytes().hex():
+                    raise DataError(f"{document.where}: this document changed while the corpus was prepared.")
+                yield document
+                number = next(wanted, None)
+        if number is not None:
+            raise DataError(f"sources.{self.name}: documents went missing while the corpus was prepared.")
+
+
+def read_index(name: str, section: SourceSection, cache_dir: str) -> Index:
+    """Reads a source once, or maps what an earlier run found in the same files.
+
+    Raises:
+        DataError: a path that matches nothing, a file or record that cannot be read, or no document at all.
+        ConfigError: the cache cannot be written.
+    """
+    reader = Reader(name, section)
+    found = stored(cache_dir, "index", key_of(reader.identity()), lambda writer: _fill(writer, reader))
+    arrays, facts = found.arrays, found.facts
+    return Index(
+        name=name,
+        section=section,
+        fingerprints=arrays["fingerprints"].reshape(-1, 32),
+        texts=arrays["texts"],
+        templated=arrays["templated"],
+        where=Strings(arrays["where"], arrays["where_ends"]),
+        roles=facts["roles"],
+        message_routes={route: (where, number) for route, where, number in facts["message_routes"]},
+        dropped=Counter(facts["dropped"]),
+    )
+
+
+def _fill(writer: Writer, reader: Reader) -> Mapping[str, Any]:
+    roles: set[str] = set()
+    routes: dict[str, tuple[str, int]] = {}
+    documents = (document for document, _ in reader.read())
+    end = 0
+    while batch := list(islice(documents, BATCH_DOCUMENTS)):
+        places = [document.where.encode() for document in batch]
+        ends = end + np.cumsum([len(place) for place in places])
+        end = int(ends[-1])
+        fingerprints = bytes.fromhex("".join(document.fingerprint for document in batch))
+        writer.append("fingerprints", np.frombuffer(fingerprints, dtype=np.uint8))
+        writer.append("texts", np.array([normalised(document) for document in batch], dtype=np.uint64))
+        writer.append("templated", np.array([document.templated for document in batch]))
+        writer.append("where", np.frombuffer(b"".join(places), dtype=np.uint8))
+        writer.append("where_ends", ends)
+        roles.update(part.role for document in batch for part in document.parts)
+        for route, place in message_routes(batch).items():
+            routes.setdefault(route, place)
+    if not end:
+        read_documents(reader.name, reader.section)  # raises: there is no document
+    return {
+        "roles": sorted(roles),
+        "message_routes": [[route, *place] for route, place in routes.items()],
+        "dropped": dict(reader.dropped),
+    }
