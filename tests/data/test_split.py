@@ -10,23 +10,18 @@ import pytest
 from numpy.typing import NDArray
 
 from acclimate.data.records import Document, Part
-from acclimate.data.split import digest_of, held_out, normalised, subsample, without_duplicates
+from acclimate.data.split import Fingerprints, held_out, normalised, subsample, without_duplicates
 from acclimate.errors import ConfigError, DataError
 from tests.data.samples import chat, section, text
 
 HUNDRED = [text(f"document {i}") for i in range(100)]
 
 
-def fingerprints(documents: Sequence[Document]) -> NDArray[np.uint8]:
-    joined = bytes.fromhex("".join(document.fingerprint for document in documents))
-    return np.frombuffer(joined, dtype=np.uint8).reshape(-1, 32)
-
-
 def unique(documents: Sequence[Document], seen: dict[str, NDArray[np.uint64]], dropped: Counter[str]) -> list[Document]:
     source = documents[0].source
     texts = np.array([normalised(document) for document in documents], dtype=np.uint64)
-    kept = without_duplicates(texts, source, seen, dropped)
-    seen[source] = np.sort(texts[kept])
+    kept, seen[source] = without_duplicates(texts, seen, dropped)
+    assert seen[source].tolist() == sorted(texts[kept].tolist())
     return [documents[i] for i in kept]
 
 
@@ -36,10 +31,10 @@ def test_duplicates_are_dropped_within_and_across_sources() -> None:
     pair = Document("law", "p", (Part("prompt", "a "), Part("completion", "b c")), templated=False)
     kept = unique([text("a b\nc", "law"), text(" a  b c ", "law"), text("A b c", "law"), pair], seen, first)
     assert [document.text for document in kept] == ["a b\nc", "A b c"]  # case is kept apart
-    assert first == {"duplicate": 2}
+    assert +first == {"duplicate": 2}
     kept = unique([text("a b c", "web"), text("d", "web"), text("d ", "web")], seen, second)
     assert [document.text for document in kept] == ["d"]
-    assert second == {"duplicate of law": 1, "duplicate": 1}
+    assert +second == {"duplicate of law": 1, "duplicate": 1}
 
 
 def test_a_chat_is_more_than_its_words() -> None:
@@ -56,16 +51,16 @@ def test_what_is_chosen_is_what_a_sort_by_hash_chooses(tmp_path: Path) -> None:
         rank = [hashlib.sha256(f"{purpose}:{document.fingerprint}".encode()).hexdigest() for document in HUNDRED]
         return sorted(sorted(range(100), key=lambda i: rank[i])[:count])
 
-    known = fingerprints(HUNDRED)
+    known = Fingerprints.of(HUNDRED)
     assert held_out(known, "law", section(heldout=0.3), 5, str(tmp_path)).tolist() == lowest("heldout:5", 30)
     assert subsample(known, 30, 5, str(tmp_path)).tolist() == lowest("subsample:5", 30)
     joined = "".join(document.fingerprint for document in HUNDRED)
-    assert digest_of(known) == hashlib.sha256(joined.encode()).hexdigest()
+    assert known.digest == hashlib.sha256(joined.encode()).hexdigest()
 
 
 def test_subsample_is_seeded_and_keeps_the_order(tmp_path: Path) -> None:
     def chosen(count: int | None, seed: int) -> list[int]:
-        return subsample(fingerprints(HUNDRED), count, seed, str(tmp_path)).tolist()
+        return subsample(Fingerprints.of(HUNDRED), count, seed, str(tmp_path)).tolist()
 
     assert len(chosen(10, 1)) == 10
     assert chosen(10, 1) == sorted(chosen(10, 1))
@@ -75,7 +70,7 @@ def test_subsample_is_seeded_and_keeps_the_order(tmp_path: Path) -> None:
 
 def test_shares_and_counts(tmp_path: Path) -> None:
     def count(heldout: float, documents: int = 100) -> int:
-        known = fingerprints(HUNDRED[:documents])
+        known = Fingerprints.of(HUNDRED[:documents])
         indices = held_out(known, "law", section(heldout=heldout), 0, str(tmp_path)).tolist()
         assert indices == sorted(set(indices))
         return len(indices)
@@ -86,14 +81,14 @@ def test_shares_and_counts(tmp_path: Path) -> None:
 
 def test_the_split_follows_seed_and_content_alone(tmp_path: Path) -> None:
     def held(documents: list[Document], seed: int = 0) -> set[str]:
-        chosen = held_out(fingerprints(documents), "law", section(heldout=10), seed, str(tmp_path))
+        chosen = held_out(Fingerprints.of(documents), "law", section(heldout=10), seed, str(tmp_path))
         return {documents[i].text for i in chosen}
 
     first = held(HUNDRED)
     assert first == held(HUNDRED[::-1])
     assert first != held(HUNDRED, seed=1)
     # It is independent of the subsample, which must not eat the held-out documents first.
-    assert first != {HUNDRED[i].text for i in subsample(fingerprints(HUNDRED), 10, 0, str(tmp_path))}
+    assert first != {HUNDRED[i].text for i in subsample(Fingerprints.of(HUNDRED), 10, 0, str(tmp_path))}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +105,7 @@ def test_something_must_be_left_to_train_on(heldout: float, documents: int, sent
         match=rf"^sources\.law\.heldout: {sentence} leaves none to train on; lower it, or set heldout: 0 and give more "
         r"or shorter documents\.$",
     ):
-        held_out(fingerprints(HUNDRED[:documents]), "law", section(heldout=heldout), 0, str(tmp_path))
+        held_out(Fingerprints.of(HUNDRED[:documents]), "law", section(heldout=heldout), 0, str(tmp_path))
 
 
 def test_a_broken_count(tmp_path: Path) -> None:
@@ -118,4 +113,4 @@ def test_a_broken_count(tmp_path: Path) -> None:
         ConfigError,
         match=r"^sources\.law\.heldout: 2\.5 is neither a share \(below 1\) nor a whole count of documents\.$",
     ):
-        held_out(fingerprints(HUNDRED), "law", section(heldout=2.5), 0, str(tmp_path))
+        held_out(Fingerprints.of(HUNDRED), "law", section(heldout=2.5), 0, str(tmp_path))

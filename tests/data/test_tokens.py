@@ -11,6 +11,7 @@ import pytest
 
 from acclimate.data import store
 from acclimate.data.encoding import Encoder
+from acclimate.data.split import Fingerprints
 from acclimate.data.tokens import TokenCorpus, tokenise
 from acclimate.errors import ConfigError, DataError
 from acclimate.types import Route
@@ -34,10 +35,9 @@ def build(
     def unread() -> Any:
         raise AssertionError("read the documents of a cached corpus")
 
-    joined = bytes.fromhex("".join(document.fingerprint for document in documents))
     return tokenise(
         (lambda: documents) if read else unread,
-        np.frombuffer(joined, dtype=np.uint8).reshape(-1, 32),
+        Fingerprints.of(documents).digest,
         [document.where for document in documents],
         Encoder(tokenizer or pico_tokenizer(), "domain", section(**settings), table),
         str(cache),

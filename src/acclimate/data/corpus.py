@@ -6,6 +6,7 @@ read while it is trained on; before, only its beginning is looked at.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from acclimate.data.encoding import Encoder
 from acclimate.data.index import Index, read_index
 from acclimate.data.overlap import OverlapRow, Texts, cached_overlap
 from acclimate.data.routes import check_roles, extend_table, message_routes, role_routes, route_table
-from acclimate.data.split import digest_of, held_out, subsample, without_duplicates
+from acclimate.data.split import Fingerprints, held_out, subsample, without_duplicates
 from acclimate.data.store import key_of
 from acclimate.data.stream import Heldout, Stream, encoded_now
 from acclimate.data.tokens import TokenCorpus, tokenise
@@ -86,6 +87,7 @@ class _Chosen:
 
     index: Index
     documents: NDArray[np.int64]  # ascending
+    fingerprints: Fingerprints  # of these
     dropped: Counter[str]
 
 
@@ -112,13 +114,11 @@ def load_corpora(config: RunConfig, tokenizer: Any) -> Corpora:
         _check(name, section, index.roles, bool(index.templated.any()), tokenizer, "no document")
         table = extend_table(table, name, index.message_routes)
         dropped = Counter(index.dropped)
-        unique = without_duplicates(index.texts, name, seen, dropped)
+        unique, seen[name] = without_duplicates(index.texts, seen, dropped)
         _require(unique, name, "is left after removing duplicates", dropped)
-        seen[name] = np.sort(index.texts[unique])
-        kept = subsample(
-            index.fingerprints[unique], section.max_documents, config.data.split_seed, config.data.cache_dir
-        )
-        chosen[name] = _Chosen(index, unique[kept], dropped)
+        fingerprints = index.fingerprints.take(unique)
+        kept = subsample(fingerprints, section.max_documents, config.data.split_seed, config.data.cache_dir)
+        chosen[name] = _Chosen(index, unique[kept], fingerprints.take(kept), dropped)
 
     sources: dict[str, Corpus] = {}
     train: dict[str, Texts] = {}
@@ -128,7 +128,7 @@ def load_corpora(config: RunConfig, tokenizer: Any) -> Corpora:
         first = sum(len(corpus.train) + len(corpus.heldout) for corpus in sources.values())
         encoder = Encoder(tokenizer, name, found.index.section, table)
         sources[name], training, testing = _prepared(config, found, encoder, first)
-        train[name], heldout[name] = _texts(found.index, training), _texts(found.index, testing)
+        train[name], heldout[name] = _texts(found, training), _texts(found, testing)
         measured |= frozenset(found.index.texts[testing].tolist())
     seed = config.data.split_seed
     parts = {n: divide(b, Heldout(b.section, seed), seen.values()) for n, b in beginnings.items()}
@@ -137,7 +137,7 @@ def load_corpora(config: RunConfig, tokenizer: Any) -> Corpora:
         encoder = Encoder(tokenizer, name, config.sources[name], table)
         apart = Heldout(config.sources[name], seed, measured)
         sources[name] = _streamed(config, part, encoder, apart, number * STREAM_IDS)
-        heldout[name] = Texts(",".join(document.fingerprint for document in part.heldout), sources[name].read_heldout)
+        heldout[name] = Texts(Fingerprints.of(part.heldout).digest, sources[name].read_heldout)
     overlap = cached_overlap(
         {name: train.get(name) for name in config.sources},
         {name: heldout[name] for name in config.sources if len(sources[name].heldout)},
@@ -153,12 +153,10 @@ def _prepared(
     """The corpus, and which documents of the index are trained on and held out."""
     index, dropped = found.index, found.dropped
     name, section, cache_dir = index.name, index.section, config.data.cache_dir
-    fingerprints = index.fingerprints[found.documents]
-    apart = np.zeros(len(fingerprints), dtype=bool)
-    apart[held_out(fingerprints, name, section, config.data.split_seed, cache_dir)] = True
-    tokens = tokenise(
-        lambda: index.read(found.documents), fingerprints, index.where.take(found.documents), encoder, cache_dir
-    )
+    contents, where = found.fingerprints.digest, index.where.take(found.documents)
+    apart = np.zeros(len(found.documents), dtype=bool)
+    apart[held_out(found.fingerprints, name, section, config.data.split_seed, cache_dir)] = True
+    tokens = tokenise(lambda: index.read(found.documents), contents, where, encoder, cache_dir)
     usable = _usable(tokens, dropped)
     training, testing = np.flatnonzero(usable & ~apart), np.flatnonzero(usable & apart)
     _require(training, name, "is left to train on", dropped)
@@ -173,7 +171,7 @@ def _prepared(
         read_heldout=lambda: index.read(found.documents[testing]),
         documents_read=len(index) + dropped["empty"],
         dropped=dict(+dropped),
-        digest=digest_of(fingerprints),
+        digest=contents,
         first_document_id=first,
         first_heldout_id=first + len(training),
     )
@@ -183,9 +181,8 @@ def _prepared(
 def _streamed(config: RunConfig, part: Divided, encoder: Encoder, heldout: Heldout, first: int) -> Corpus:
     """The held-out documents of the beginning, a sample of the others, and the stream."""
     name, section = part.name, part.section
-    fingerprints = np.frombuffer(bytes.fromhex("".join(d.fingerprint for d in part.heldout)), dtype=np.uint8)
-    where = [document.where for document in part.heldout]
-    tokens = tokenise(lambda: part.heldout, fingerprints.reshape(-1, 32), where, encoder, config.data.cache_dir)
+    contents, where = Fingerprints.of(part.heldout).digest, [document.where for document in part.heldout]
+    tokens = tokenise(lambda: part.heldout, contents, where, encoder, config.data.cache_dir)
     dropped: Counter[str] = Counter()
     usable = np.flatnonzero(_usable(tokens, dropped))
     if part.heldout:
@@ -244,5 +241,6 @@ def _role(name: str, section: SourceSection, chats: float) -> Role:
     return "chat" if 2 * chats > 1 else "general"
 
 
-def _texts(index: Index, documents: NDArray[np.int64]) -> Texts:
-    return Texts(digest_of(index.fingerprints[documents]), lambda: index.read(documents))
+def _texts(found: _Chosen, documents: NDArray[np.int64]) -> Texts:
+    chosen = hashlib.sha256(documents.tobytes()).hexdigest()
+    return Texts(f"{found.fingerprints.digest} {chosen}", lambda: found.index.read(documents))

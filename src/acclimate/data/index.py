@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from acclimate.data.documents import Reader, read_documents
 from acclimate.data.records import Document
 from acclimate.data.routes import message_routes
-from acclimate.data.split import normalised
+from acclimate.data.split import Fingerprints, normalised
 from acclimate.data.store import Strings, Writer, key_of, stored
 from acclimate.errors import DataError
 from acclimate.schema import SourceSection
@@ -28,7 +28,8 @@ class Index:
 
     name: str
     section: SourceSection
-    fingerprints: NDArray[np.uint8]  # [documents, 32] sha256 of the contents
+    key: str  # of what identifies its files
+    fingerprints: Fingerprints
     texts: NDArray[np.uint64]  # [documents] hash of the normalised text
     templated: NDArray[np.bool_]  # [documents]
     where: Strings  # [documents]
@@ -43,20 +44,19 @@ class Index:
         """The documents at ``chosen`` (ascending), read again.
 
         Raises:
-            DataError: a document is not what it was when the index was made.
+            DataError: the source is not what it was when the index was made.
         """
+        reader = Reader(self.name, self.section)
         wanted = iter(chosen.tolist())
         number = next(wanted, None)
-        for at, (document, _) in enumerate(Reader(self.name, self.section).read()):
-            if number is None:
-                return
+        for at, (document, _) in enumerate(reader.read()):
             if at == number:
-                if document.fingerprint != self.fingerprints[at].tobytes().hex():
-                    raise DataError(f"{document.where}: this document changed while the corpus was prepared.")
                 yield document
                 number = next(wanted, None)
-        if number is not None:
-            raise DataError(f"sources.{self.name}: documents went missing while the corpus was prepared.")
+            if number is None:
+                break
+        if number is not None or key_of(reader.identity()) != self.key:
+            raise DataError(f"sources.{self.name}: its files changed while they were prepared; start again.")
 
 
 def read_index(name: str, section: SourceSection, cache_dir: str) -> Index:
@@ -67,12 +67,14 @@ def read_index(name: str, section: SourceSection, cache_dir: str) -> Index:
         ConfigError: the cache cannot be written.
     """
     reader = Reader(name, section)
-    found = stored(cache_dir, "index", key_of(reader.identity()), lambda writer: _fill(writer, reader))
+    key = key_of(reader.identity())
+    found = stored(cache_dir, "index", key, lambda writer: _fill(writer, reader))
     arrays, facts = found.arrays, found.facts
     return Index(
         name=name,
         section=section,
-        fingerprints=arrays["fingerprints"].reshape(-1, 32),
+        key=key,
+        fingerprints=Fingerprints(arrays["fingerprints"].reshape(-1, 32)),
         texts=arrays["texts"],
         templated=arrays["templated"],
         where=Strings(arrays["where"], arrays["where_ends"]),
@@ -91,8 +93,7 @@ def _fill(writer: Writer, reader: Reader) -> Mapping[str, Any]:
         places = [document.where.encode() for document in batch]
         ends = end + np.cumsum([len(place) for place in places])
         end = int(ends[-1])
-        fingerprints = bytes.fromhex("".join(document.fingerprint for document in batch))
-        writer.append("fingerprints", np.frombuffer(fingerprints, dtype=np.uint8))
+        writer.append("fingerprints", Fingerprints.of(batch).rows)
         writer.append("texts", np.array([normalised(document) for document in batch], dtype=np.uint64))
         writer.append("templated", np.array([document.templated for document in batch]))
         writer.append("where", np.frombuffer(b"".join(places), dtype=np.uint8))

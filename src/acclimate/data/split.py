@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,47 +37,73 @@ def normalised(document: Document) -> int:
 
 
 def without_duplicates(
-    texts: NDArray[np.uint64], source: str, before: Mapping[str, NDArray[np.uint64]], dropped: Counter[str]
-) -> Chosen:
-    """The first document of each normalised text, ascending.
+    texts: NDArray[np.uint64], before: Mapping[str, NDArray[np.uint64]], dropped: Counter[str]
+) -> tuple[Chosen, NDArray[np.uint64]]:
+    """The first document of each normalised text, ascending; and the hashes of these texts, ascending.
 
     Args:
         texts: [documents] hash of each.
         before: source -> hashes, ascending, of the texts that an earlier source of the run has.
         dropped: gets ``duplicate`` and ``duplicate of <source>``.
     """
-    _, first = np.unique(texts, return_index=True)
-    first.sort()
-    own, new = texts[first], np.ones(len(first), dtype=bool)
+    own, first, times = np.unique(texts, return_index=True, return_counts=True)
+    new = np.ones(len(own), dtype=bool)
     for earlier, ascending in before.items():
         at = np.minimum(np.searchsorted(ascending, own), len(ascending) - 1)
         known = ascending[at] == own
         new &= ~known
-        if known.any():
-            dropped[f"duplicate of {earlier}"] += int(np.isin(texts, own[known]).sum())
-    kept: Chosen = first[new]
-    repeated = int(np.isin(texts, texts[kept]).sum()) - len(kept)
-    if repeated:
-        dropped["duplicate"] += repeated
-    return kept
+        dropped[f"duplicate of {earlier}"] += int(times[known].sum())
+    dropped["duplicate"] += int(times[new].sum() - new.sum())
+    return np.sort(first[new]), own[new]
 
 
-def digest_of(fingerprints: NDArray[np.uint8]) -> str:
-    """sha256 over the fingerprints [documents, 32] as they are spelt, in order."""
-    digest = hashlib.sha256()
-    for start in range(0, len(fingerprints), BLOCK):
-        digest.update(fingerprints[start : start + BLOCK].tobytes().hex().encode())
-    return digest.hexdigest()
+@dataclass(frozen=True)
+class Fingerprints:
+    """What documents hold, as hashes."""
+
+    rows: NDArray[np.uint8]  # [documents, 32] sha256 of each
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @classmethod
+    def of(cls, documents: Iterable[Document]) -> Fingerprints:
+        joined = bytes.fromhex("".join(document.fingerprint for document in documents))
+        return cls(np.frombuffer(joined, dtype=np.uint8).reshape(-1, 32))
+
+    def take(self, indices: Chosen) -> Fingerprints:
+        return self if len(indices) == len(self) else Fingerprints(self.rows[indices])
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over all of them as they are spelt, in order."""
+        digest = hashlib.sha256()
+        for start in range(0, len(self.rows), BLOCK):
+            digest.update(self.rows[start : start + BLOCK].tobytes().hex().encode())
+        return digest.hexdigest()
+
+    def lowest(self, purpose: str, count: int, cache_dir: str) -> Chosen:
+        """The ``count`` documents of lowest rank, ascending; cached, because a rank is a hash made in Python."""
+
+        def fill(writer: Writer) -> dict[str, Any]:
+            ranks = b"".join(rank(row.tobytes().hex(), purpose) for row in self.rows)
+            order = np.argsort(np.frombuffer(ranks, dtype="S32"), kind="stable")
+            writer.append("chosen", np.sort(order[:count]))
+            return {}
+
+        if not count:
+            return np.empty(0, dtype=np.int64)
+        return stored(cache_dir, "split", key_of([purpose, count, self.digest]), fill).arrays["chosen"]
 
 
-def subsample(fingerprints: NDArray[np.uint8], count: int | None, seed: int, cache_dir: str) -> Chosen:
+def subsample(fingerprints: Fingerprints, count: int | None, seed: int, cache_dir: str) -> Chosen:
     """``count`` documents, ascending."""
     if count is None or count >= len(fingerprints):
         return np.arange(len(fingerprints))
-    return _lowest(fingerprints, f"subsample:{seed}", count, cache_dir)
+    return fingerprints.lowest(f"subsample:{seed}", count, cache_dir)
 
 
-def held_out(fingerprints: NDArray[np.uint8], name: str, section: SourceSection, seed: int, cache_dir: str) -> Chosen:
+def held_out(fingerprints: Fingerprints, name: str, section: SourceSection, seed: int, cache_dir: str) -> Chosen:
     """The held-out documents, ascending.
 
     Raises:
@@ -91,7 +119,7 @@ def held_out(fingerprints: NDArray[np.uint8], name: str, section: SourceSection,
             f"sources.{name}.heldout: {heldout} holds out {count} of {documents_text}, which leaves none to train on; "
             "lower it, or set heldout: 0 and give more or shorter documents."
         )
-    return _lowest(fingerprints, f"heldout:{seed}", count, cache_dir)
+    return fingerprints.lowest(f"heldout:{seed}", count, cache_dir)
 
 
 def check_heldout(name: str, section: SourceSection) -> None:
@@ -106,16 +134,3 @@ def rank(fingerprint: str, purpose: str) -> bytes:
     """Place of a document in an order that depends on purpose and content alone, so that adding a document or
     another source moves few documents across a split."""
     return hashlib.sha256(f"{purpose}:{fingerprint}".encode()).digest()
-
-
-def _lowest(fingerprints: NDArray[np.uint8], purpose: str, count: int, cache_dir: str) -> Chosen:
-    """The ``count`` documents of lowest rank, ascending; cached, because a rank is a hash made in Python."""
-
-    def fill(writer: Writer) -> dict[str, Any]:
-        ranks = b"".join(rank(fingerprint.tobytes().hex(), purpose) for fingerprint in fingerprints)
-        order = np.argsort(np.frombuffer(ranks, dtype="S32"), kind="stable")
-        writer.append("chosen", np.sort(order[:count]))
-        return {}
-
-    key = key_of([purpose, count, digest_of(fingerprints)])
-    return stored(cache_dir, "split", key, fill).arrays["chosen"] if count else np.empty(0, dtype=np.int64)

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from acclimate.data.encoding import Encoded, Encoder
 from acclimate.data.records import Document
 from acclimate.data.routes import NOT_LEARNED
-from acclimate.data.split import digest_of
 from acclimate.data.store import Strings, Writer, key_of, stored
 
 
@@ -63,7 +62,7 @@ class TokenCorpus:
 
 def tokenise(
     documents: Callable[[], Iterable[Document]],
-    fingerprints: NDArray[np.uint8],
+    contents: str,
     where: Sequence[str],
     encoder: Encoder,
     cache_dir: str,
@@ -72,7 +71,7 @@ def tokenise(
 
     Args:
         documents: reads them, in the order of the result.
-        fingerprints: [documents, 32] of their contents.
+        contents: digest of what they hold.
         where: [documents] place of each.
         encoder: of the source.
         cache_dir: results live in ``cache_dir/tokens/<key>/``.
@@ -88,7 +87,7 @@ def tokenise(
                 writer.append(name, values)
         return {}
 
-    arrays = stored(cache_dir, "tokens", _key(fingerprints, encoder), fill).arrays
+    arrays = stored(cache_dir, "tokens", _key(contents, encoder), fill).arrays
     return corpus_of(Encoded(**arrays), where, encoder)
 
 
@@ -106,7 +105,7 @@ def corpus_of(encoded: Encoded, where: Sequence[str], encoder: Encoder) -> Token
     )
 
 
-def _key(fingerprints: NDArray[np.uint8], encoder: Encoder) -> str:
+def _key(contents: str, encoder: Encoder) -> str:
     """sha256 over all that decides the arrays."""
     tokenizer, section = encoder.tokenizer, encoder.section
     # What stands before its added tokens is truncation and padding: set by whoever called the tokenizer
@@ -122,6 +121,6 @@ def _key(fingerprints: NDArray[np.uint8], encoder: Encoder) -> str:
             "thinking": section.thinking,
             "roles": encoder.roles,
             "routes": encoder.routes,
-            "documents": digest_of(fingerprints),
+            "documents": contents,
         }
     )
