@@ -57,12 +57,12 @@ class Corpus:
 
     def where(self, document_id: int) -> str | None:
         """Place of a document by its id in the run; None if it is not of this source."""
-        if 0 <= document_id - self.first_heldout_id < len(self.heldout):
-            return str(self.heldout.where[document_id - self.first_heldout_id])
-        number = document_id - self.first_document_id
-        if self.stream is not None:
-            return self.stream.where(document_id) if 0 <= number < STREAM_IDS else None
-        return str(self.train.where[number]) if 0 <= number < len(self.train) else None
+        heldout, number = document_id - self.first_heldout_id, document_id - self.first_document_id
+        if 0 <= heldout < len(self.heldout):
+            return str(self.heldout.where[heldout])
+        if self.stream is not None and number >= 0 and heldout < STREAM_IDS:
+            return self.stream.where(document_id)
+        return str(self.train.where[number]) if self.stream is None and 0 <= number < len(self.train) else None
 
 
 @dataclass(frozen=True)
@@ -178,29 +178,31 @@ def _prepared(
     return corpus, found.documents[training], found.documents[testing]
 
 
-def _streamed(config: RunConfig, part: Divided, encoder: Encoder, heldout: Heldout, first: int) -> Corpus:
+def _streamed(config: RunConfig, part: Divided, encoder: Encoder, apart: Heldout, first: int) -> Corpus:
     """The held-out documents of the beginning, a sample of the others, and the stream."""
     name, section = part.name, part.section
-    contents, where = Fingerprints.of(part.heldout).digest, [document.where for document in part.heldout]
-    tokens = tokenise(lambda: part.heldout, contents, where, encoder, config.data.cache_dir)
-    dropped: Counter[str] = Counter()
-    usable = np.flatnonzero(_usable(tokens, dropped))
-    if part.heldout:
-        _require(usable, name, "is left to hold out", dropped)
     sample = encoded_now(part.sample, encoder, [document.where for document in part.sample])
+    heldout = sample.subset([])
+    usable = np.empty(0, dtype=np.int64)
+    if part.heldout:
+        contents, where = Fingerprints.of(part.heldout).digest, [document.where for document in part.heldout]
+        heldout = tokenise(lambda: part.heldout, contents, where, encoder, config.data.cache_dir)
+        dropped: Counter[str] = Counter()
+        usable = np.flatnonzero(_usable(heldout, dropped))
+        _require(usable, name, "is left to hold out", dropped)
     return Corpus(
         name=name,
         section=section,
         role=_role(name, section, sum(document.templated for document in part.sample) / len(part.sample)),
         train=sample,
-        heldout=tokens.subset(usable),
+        heldout=heldout.subset(usable),
         read_heldout=lambda: [part.heldout[i] for i in usable.tolist()],
         documents_read=part.documents_read,
         dropped=None,
         digest=key_of(Reader(name, section).identity()),
         first_document_id=first + len(usable),
         first_heldout_id=first,
-        stream=Stream(name, section, encoder, heldout, first + len(usable)),
+        stream=Stream(name, section, encoder, apart, first + len(usable)),
     )
 
 
