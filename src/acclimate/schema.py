@@ -81,7 +81,7 @@ class SourceSection(Section):
         False, description="read, tokenise and pack while training, in constant memory and from the first step on"
     )
     shuffle_buffer: int | None = Field(
-        None, ge=1, description="streaming: documents that are shuffled among each other (default: 10,000)"
+        None, ge=1, description="streaming: documents that are shuffled among each other (default: 4,096)"
     )
     role: Literal["domain", "general", "chat"] | None = Field(
         None, description="how reports read this source; default: by route and format"

@@ -26,7 +26,7 @@ from acclimate.data.tokens import TokenCorpus, corpus_of
 from acclimate.errors import DataError
 from acclimate.schema import SourceSection
 
-SHUFFLE_BUFFER = 10_000
+SHUFFLE_BUFFER = 4096
 """Documents in a window where ``shuffle_buffer`` is not given."""
 WINDOW_CHARACTERS = 16_000_000
 """A window ends here, too: the bound of memory for long documents."""
