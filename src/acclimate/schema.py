@@ -185,7 +185,7 @@ class DataSection(Section):
         0, ge=0, description="chooses held-out documents and subsamples; apart from `seed`, so that seeds compare"
     )
     cache_dir: str = Field(
-        "~/.cache/acclimate", min_length=1, description="tokenised corpora, keyed by content and settings"
+        "~/.cache/acclimate", min_length=1, description="prepared corpora, keyed by content and settings"
     )
 
 

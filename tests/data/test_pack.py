@@ -115,6 +115,37 @@ def test_epochs_differ_and_repeat() -> None:
     assert all(a != b for i, a in enumerate(shuffles) for b in shuffles[:i])
 
 
+def best_fit(lengths: list[int], space: int) -> list[list[int]]:
+    """The packer once more, in plain words: into the fullest open row that has room; at most OPEN_ROWS stay open."""
+    rows: list[list[int]] = []
+    left: dict[int, int] = {}
+    for item, length in enumerate(lengths):
+        fitting = [row for row in left if left[row] >= length]
+        if fitting:
+            row = min(fitting, key=lambda row: (left[row], row))
+        else:
+            row = len(rows)
+            rows.append([])
+            left[row] = space
+        rows[row].append(item)
+        left[row] -= length
+        if not left[row]:
+            del left[row]
+        if len(left) > OPEN_ROWS:
+            del left[min(left, key=lambda row: (left[row], row))]
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_are_those_of_a_plain_best_fit(seed: int) -> None:
+    lengths = np.random.default_rng(seed).integers(1, 50, 400).tolist()
+    source = PackedSource(token_corpus([[0] * (n + 1) for n in lengths]), "law", 50, BOTH, 0)
+    rows = source.rows_in_order()
+    assert len(rows) > OPEN_ROWS
+    assert [[piece.document for piece in row.pieces] for row in rows] == best_fit(lengths, 50)
+    assert rows.trained.tolist() == [row.trained for row in rows]
+
+
 def test_packing_is_tight() -> None:
     random = np.random.default_rng(0)
     corpus = token_corpus([[0] * int(n) for n in random.integers(2, 200, 600)])

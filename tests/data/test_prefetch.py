@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 
 from acclimate.data.pack import Row
 from acclimate.data.prefetch import Prefetch
 from acclimate.errors import DataError
+from acclimate.types import Batch
 from tests.data.test_ahead import threads
 from tests.data.test_loader import loader, same
 
@@ -22,6 +24,25 @@ def test_steps_and_states_are_those_of_the_loader() -> None:
         assert progress == plain.progress()
     ahead.close()
     assert threads() == []
+
+
+def test_the_next_step_is_made_while_this_one_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, made = loader(), threading.Semaphore(0)
+    original = plain.next_step
+
+    def next_step() -> list[Batch]:
+        batches = original()
+        made.release()
+        return batches
+
+    monkeypatch.setattr(plain, "next_step", next_step)
+    ahead = Prefetch(plain)
+    ahead.next_step()
+    for _ in range(2):
+        assert made.acquire(timeout=10)
+    assert plain.step == 2
+    assert ahead.state_dict()["step"] == 1
+    ahead.close()
 
 
 def test_resume_and_closing_lose_no_step() -> None:
