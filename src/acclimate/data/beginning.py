@@ -19,7 +19,8 @@ BEGINNING_DOCUMENTS = 10_000
 BEGINNING_CHARACTERS = 32_000_000
 """The beginning ends with the first of the two bounds; a counted held-out set comes on top."""
 SAMPLE_DOCUMENTS = 256
-"""Training documents whose tokens tell which routes the source has, and in which proportion."""
+SAMPLE_CHARACTERS = 1_000_000
+"""Training documents whose tokens tell which routes the source has, and in which proportion: within both bounds."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,6 @@ def divide(beginning: Beginning, rule: Heldout, others: Iterable[NDArray[np.uint
             f"sources.{name}.heldout: {heldout} holds out all of {beginning.described}, which leaves none to train on; "
             "lower it, or set heldout: 0 and give more or shorter documents."
         )
-    return Divided(
-        name, beginning.section, list(chosen.values()), frozenset(chosen), left[:SAMPLE_DOCUMENTS], len(texts)
-    )
+    before = np.cumsum([0, *(len(document.text) for document in left[: SAMPLE_DOCUMENTS - 1])])
+    sample = left[: int((before < SAMPLE_CHARACTERS).sum())]
+    return Divided(name, beginning.section, list(chosen.values()), frozenset(chosen), sample, len(texts))
