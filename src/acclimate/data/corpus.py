@@ -137,7 +137,7 @@ def load_corpora(config: RunConfig, tokenizer: Any) -> Corpora:
         encoder = Encoder(tokenizer, name, config.sources[name], table)
         apart = Heldout(config.sources[name], seed, measured)
         sources[name] = _streamed(config, part, encoder, apart, number * STREAM_IDS)
-        heldout[name] = Texts(Fingerprints.of(part.heldout).digest, sources[name].read_heldout)
+        heldout[name] = Texts(Fingerprints.of(sources[name].read_heldout()).digest, sources[name].read_heldout)
     overlap = cached_overlap(
         {name: train.get(name) for name in config.sources},
         {name: heldout[name] for name in config.sources if len(sources[name].heldout)},

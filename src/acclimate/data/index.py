@@ -87,20 +87,17 @@ def read_index(name: str, section: SourceSection, cache_dir: str) -> Index:
 def _fill(writer: Writer, reader: Reader) -> Mapping[str, Any]:
     roles: set[str] = set()
     routes: dict[str, tuple[str, int]] = {}
-    documents = (document for document, _ in reader.read())
     end = 0
-    while batch := list(islice(documents, BATCH_DOCUMENTS)):
-        places = [document.where.encode() for document in batch]
+    facts = (_facts(document, roles, routes) for document, _ in reader.read())  # no text is kept
+    while batch := list(islice(facts, BATCH_DOCUMENTS)):
+        places, fingerprints, texts, templated = zip(*batch, strict=True)
         ends = end + np.cumsum([len(place) for place in places])
         end = int(ends[-1])
-        writer.append("fingerprints", Fingerprints.of(batch).rows)
-        writer.append("texts", np.array([normalised(document) for document in batch], dtype=np.uint64))
-        writer.append("templated", np.array([document.templated for document in batch]))
+        writer.append("fingerprints", np.frombuffer(b"".join(fingerprints), dtype=np.uint8))
+        writer.append("texts", np.array(texts, dtype=np.uint64))
+        writer.append("templated", np.array(templated))
         writer.append("where", np.frombuffer(b"".join(places), dtype=np.uint8))
         writer.append("where_ends", ends)
-        roles.update(part.role for document in batch for part in document.parts)
-        for route, place in message_routes(batch).items():
-            routes.setdefault(route, place)
     if not end:
         read_documents(reader.name, reader.section)  # raises: there is no document
     return {
@@ -108,3 +105,11 @@ def _fill(writer: Writer, reader: Reader) -> Mapping[str, Any]:
         "message_routes": [[route, *place] for route, place in routes.items()],
         "dropped": dict(reader.dropped),
     }
+
+
+def _facts(document: Document, roles: set[str], routes: dict[str, tuple[str, int]]) -> tuple[bytes, bytes, int, bool]:
+    """Place, fingerprint, hash of the text, and whether it is a chat; extends ``roles`` and ``routes``."""
+    roles.update(part.role for part in document.parts)
+    for route, place in message_routes([document]).items():
+        routes.setdefault(route, place)
+    return document.where.encode(), bytes.fromhex(document.fingerprint), normalised(document), document.templated
