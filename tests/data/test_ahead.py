@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Generator
 
@@ -9,6 +10,11 @@ from acclimate.data.ahead import Ahead
 
 
 def threads() -> list[str]:
+    """Background threads that are left, once those of objects nobody holds have had time to end."""
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name.startswith("acclimate"):
+            thread.join(timeout=1)
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("acclimate")]
 
 
@@ -93,3 +99,14 @@ def test_closing_reaches_what_is_behind() -> None:
     outer.close()
     assert source.closed
     assert threads() == []
+
+
+def test_a_forgotten_one_ends_by_itself() -> None:
+    source = Counted()
+    ahead = Ahead(source.items())
+    assert next(ahead) == 1
+    source.wait(2)
+    assert threads() == ["acclimate-ahead"]
+    del ahead
+    assert threads() == []
+    assert source.closed

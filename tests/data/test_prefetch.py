@@ -86,3 +86,10 @@ def test_an_error_belongs_to_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ahead.state_dict() == state
     ahead.close()
     assert threads() == []
+
+
+def test_a_forgotten_loader_leaves_no_thread() -> None:
+    ahead = Prefetch(loader())
+    ahead.next_step()
+    del ahead
+    assert threads() == []

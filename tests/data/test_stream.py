@@ -191,6 +191,13 @@ def test_a_streaming_mixture_resumes_bitwise(tmp_path: Path, ahead: bool) -> Non
     assert threads() == []
 
 
+def test_a_forgotten_stream_leaves_no_thread(tmp_path: Path) -> None:
+    data = Prefetch(mixed(tmp_path))
+    data.next_step()
+    del data
+    assert threads() == []
+
+
 def test_the_ratio_stays_within_a_row(tmp_path: Path) -> None:
     data = mixed(tmp_path)
     for _ in range(60):

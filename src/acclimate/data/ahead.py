@@ -14,7 +14,8 @@ class Ahead(Generic[T]):
     """Iterates over ``items``, at most ``depth`` values ahead of what was taken.
 
     The thread starts with the first ``next``. An error raised while a value is made is raised by the ``next`` that
-    would have given it. :meth:`close` ends the thread and closes ``items``.
+    would have given it. :meth:`close` ends the thread and closes ``items``; a forgotten one ends by itself, as long as
+    ``items`` does not hold this object.
 
     Args:
         items: a generator; it runs in the thread and nowhere else.
@@ -29,7 +30,7 @@ class Ahead(Generic[T]):
         self._items = items
         self._made: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._room = threading.Semaphore(depth)
-        self._closed = False
+        self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
     def __iter__(self) -> Iterator[T]:
@@ -37,9 +38,10 @@ class Ahead(Generic[T]):
 
     def __next__(self) -> T:
         if self._thread is None:
-            if self._closed:
+            if self._closed.is_set():
                 raise StopIteration
-            self._thread = threading.Thread(target=self._run, name="acclimate-ahead", daemon=True)
+            line = (self._items, self._made, self._room, self._closed)
+            self._thread = threading.Thread(target=_work, args=line, name="acclimate-ahead", daemon=True)
             self._thread.start()
         kind, value = self._made.get()
         if kind == "value":
@@ -53,7 +55,7 @@ class Ahead(Generic[T]):
 
     def close(self) -> None:
         """Waits for the value being made, drops what was not taken, and ends the thread."""
-        self._closed = True
+        self._closed.set()
         self._room.release()
         if self._thread is None:
             self._items.close()
@@ -61,19 +63,29 @@ class Ahead(Generic[T]):
             self._thread.join()
         self._made.put(("end", None))
 
-    def _run(self) -> None:
-        try:
-            while True:
-                self._room.acquire()
-                if self._closed:
-                    return
-                try:
-                    value = next(self._items)
-                except StopIteration:
-                    self._made.put(("end", None))
-                    return
-                self._made.put(("value", value))
-        except BaseException as error:  # also KeyboardInterrupt: whoever waits must hear of it
-            self._made.put(("error", error))
-        finally:
-            self._items.close()
+    def __del__(self) -> None:
+        self._closed.set()
+        self._room.release()
+
+
+def _work(
+    items: Generator[Any, Any, Any],
+    made: queue.SimpleQueue[tuple[str, Any]],
+    room: threading.Semaphore,
+    closed: threading.Event,
+) -> None:
+    try:
+        while True:
+            room.acquire()
+            if closed.is_set():
+                return
+            try:
+                value = next(items)
+            except StopIteration:
+                made.put(("end", None))
+                return
+            made.put(("value", value))
+    except BaseException as error:  # also KeyboardInterrupt: whoever waits must hear of it
+        made.put(("error", error))
+    finally:
+        items.close()

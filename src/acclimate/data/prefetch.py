@@ -37,7 +37,7 @@ class Prefetch:
         if not self._in_step:
             self._loader.load_state_dict(self._state)
         if self._ahead is None:
-            self._ahead, self._in_step = Ahead(self._steps()), True
+            self._ahead, self._in_step = Ahead(_steps(self._loader)), True
         batches, self._state, self._progress = next(self._ahead)
         self._waited = time.perf_counter() - started
         return batches
@@ -62,6 +62,7 @@ class Prefetch:
             self._ahead, self._in_step = None, False
         self._loader.close()
 
-    def _steps(self) -> Generator[Made, None, None]:
-        while True:
-            yield self._loader.next_step(), self._loader.state_dict(), self._loader.progress()
+
+def _steps(loader: Loader) -> Generator[Made, None, None]:
+    while True:
+        yield loader.next_step(), loader.state_dict(), loader.progress()

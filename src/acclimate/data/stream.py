@@ -196,13 +196,16 @@ class StreamedRows:
 
     def _take(self, position: int) -> Rows:
         if self._ahead is None:
-            self._ahead = Ahead(self._packed(self._at))
+            self._ahead = Ahead(_packed(self.stream, self._at, self.sequence_length, self.active, self.seed))
         self._at, rows = next(self._ahead)
         self._rows, self._position = rows, position
         return rows
 
-    def _packed(self, at: Place) -> Generator[tuple[Place, Rows], None, None]:
-        for window in self.stream.windows(at):
-            first = self.stream.first_id + window.at.kept
-            packed = PackedSource(window.corpus, self.stream.name, self.sequence_length, self.active, self.seed, first)
-            yield window.at, packed.rows(window.at.epoch, window.at.window)
+
+def _packed(
+    stream: Stream, at: Place, sequence_length: int, active: NDArray[np.bool_], seed: int
+) -> Generator[tuple[Place, Rows], None, None]:
+    for window in stream.windows(at):
+        first = stream.first_id + window.at.kept
+        packed = PackedSource(window.corpus, stream.name, sequence_length, active, seed, first)
+        yield window.at, packed.rows(window.at.epoch, window.at.window)
