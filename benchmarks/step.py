@@ -58,12 +58,16 @@ def training(arguments: argparse.Namespace, method: str) -> Training:
     return built
 
 
+def trained(built: Training) -> float:
+    return sum(value for name, value in built.data.progress().items() if name.startswith("trained_tokens/"))
+
+
 def one_step(built: Training) -> Callable[[], dict[str, Any]]:
     def step() -> dict[str, Any]:
-        before = sum(built.data.mixer.trained.values())
+        before = trained(built)
         built.total_steps = built.step + 1
         run_loop(built)
-        return {"tokens": sum(built.data.mixer.trained.values()) - before}
+        return {"tokens": trained(built) - before}
 
     return step
 

@@ -20,6 +20,7 @@ from acclimate.evaluate.generate import chat_prompt
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_tokenizer
 from acclimate.plan import build_plan
+from acclimate.preflight import validate
 from acclimate.report import collect, write_report
 from acclimate.run import evaluate_run, export, train
 from acclimate.types import PlanContext
@@ -41,6 +42,38 @@ def test_seeds_of_a_comparison_share_their_base(pico_folder: Path, corpora: Path
     write_report(runs, tmp_path / "r.html")
     first, second = ((run / "model" / "model.safetensors").read_bytes() for run in runs[:2])
     assert first != second  # a seed does change the run
+
+
+def test_a_streamed_run_says_what_it_does_not_know(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    sources = {
+        "domain": {"path": str(corpora / "domain.jsonl"), "heldout": 4, "streaming": True, "share": 0.5},
+        "general": {"path": str(corpora / "general.jsonl"), "heldout": 4, "share": 0.5},
+    }
+    settings = config(pico_folder, corpora, tmp_path, budget=SHORT)
+    settings = parse_config(settings.model_dump(mode="json") | {"sources": sources})
+    plan = validate(settings)
+    assert (
+        "source 'domain' is streamed: its first 40 documents were read and checked, the rest is while training."
+        in plan.warnings
+    )
+    run_dir = train(settings).run_dir
+    data = json.loads((run_dir / "data.json").read_text())
+    assert plan.data == {key: value for key, value in data.items() if key != "parameters"}
+    streamed, prepared = data["sources"]["domain"], data["sources"]["general"]
+    unknown = {"documents", "train_documents", "tokens", "trained_tokens", "epochs", "dropped"}
+    assert {key for key, value in streamed.items() if value is None} == unknown
+    assert streamed["streamed"]
+    assert (streamed["heldout_documents"], streamed["share"]) == (4, 0.5)
+    assert None not in prepared.values()
+    assert [row["ngrams_hit"] for row in data["overlap"] if row["train_source"] == "domain"] == [None, None]
+    assert [row["ngrams_hit"] for row in data["overlap"] if row["train_source"] == "general"] == [0, 0]
+    page = write_report([run_dir], tmp_path / "r.html").read_text()
+    assert page.count("not counted") == 4 + 1 + 2 * 2  # numbers of the source, its dropped rows, two rows of overlap
+    assert "| not counted |" in (run_dir / "model" / "README.md").read_text()
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["data_seconds"] >= 0 and line["epochs/domain"] == 0 for line in lines)
+    again = evaluate_run(run_dir)
+    assert len(again.summary) > 0
 
 
 @pytest.mark.parametrize("family", ["OPT", "Bloom"])

@@ -547,6 +547,39 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "a named pipe": (pipe, "sources.domain.path: '{F}/pipe.jsonl' is a named pipe; a source is read again, so give a file.", 1),
     "a broken link": (link, "sources.domain.path: '{F}/link.jsonl' is a link to 'nowhere', which does not exist.", 1),
+    "epochs of a stream": (
+        both(put("sources.domain.streaming", True), drop("budget.steps"), put("budget.epochs", 2)),
+        "{C}: budget.epochs: how long an epoch of 'domain' is cannot be known, since it is streamed; give budget.tokens or "
+        "budget.steps.", 3,
+    ),
+    "epochs of all, one of them a stream": (
+        both(put("sources.chat.streaming", True), drop("budget.steps"), put("budget", {"epochs": 2, "count": "all"})),
+        "{C}: budget.epochs: how long an epoch of 'chat' is cannot be known, since it is streamed; give budget.tokens or "
+        "budget.steps.", 3,
+    ),
+    "a buffer that shuffles nothing": (
+        put("sources.domain.shuffle_buffer", 50),
+        "{C}:9: sources.domain: shuffle_buffer has no effect without streaming: true.", 3,
+    ),
+    "an empty stream": (
+        both(domain_file("empty.jsonl", "\n"), put("sources.domain.streaming", True)),
+        "sources.domain.path: there is no document in '{F}/empty.jsonl' (1 file read, dropped: nothing).", 1,
+    ),
+    "a stream that is all held out": (
+        both(put("sources.domain.streaming", True), put("sources.domain.heldout", 40)),
+        "sources.domain.heldout: 40 holds out all of the first 40 documents of the stream, which leaves none to train on; "
+        "lower it, or set heldout: 0 and give more or shorter documents.", 1,
+    ),
+    "a stream with less than is held out": (
+        both(put("sources.domain.streaming", True), put("sources.domain.heldout", 50)),
+        "sources.domain.heldout: 50 cannot be met: the first 40 documents of the stream hold 40 to hold out; give another "
+        "count of documents, or 0 to measure nothing on this source.", 1,
+    ),
+    "a role that the beginning of a stream does not have": (
+        both(drop("sources.chat.route"), put("sources.chat.streaming", True), put("sources.chat.routes", {"tool": "general"})),
+        "sources.chat.routes names the role 'tool', which none of the first 40 documents of the stream has; roles found: "
+        "assistant, user.", 1,
+    ),
 }  # fmt: skip
 
 

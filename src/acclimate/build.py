@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import repeat, zip_longest
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
-from torch import Tensor
 
 from acclimate.config import RunConfig
 from acclimate.data.chat import special_tokens
-from acclimate.data.corpus import Corpora
+from acclimate.data.corpus import Corpora, Corpus
 from acclimate.data.loader import Loader, total_steps
 from acclimate.data.mix import Mixer, resolve_shares
-from acclimate.data.pack import PackedSource, heldout_batches
-from acclimate.data.tokens import TokenCorpus
+from acclimate.data.pack import HeldoutBatches, PackedSource, heldout_batches
+from acclimate.data.passes import Passes, RowSource
+from acclimate.data.prefetch import Prefetch
+from acclimate.data.stream import StreamedRows
 from acclimate.errors import ConfigError, ModelError, listed
 from acclimate.evaluate.generate import chat_prompt, text_prompt
 from acclimate.gradient.chain import Chain
@@ -46,9 +48,9 @@ from acclimate.train.callbacks.save import Save
 from acclimate.train.schedule import factor
 from acclimate.train.training import Training
 from acclimate.train.weights import Weights
-from acclimate.types import Batch, Callback, Plan, PlanContext
+from acclimate.types import Callback, Plan, PlanContext
 
-HeldoutSets = dict[str, list[tuple[Batch, Tensor]]]
+HeldoutSets = dict[str, HeldoutBatches]
 SMALL_SHARE = 0.1
 """A term whose sources have less than this share divides by its expected count."""
 
@@ -58,7 +60,7 @@ class Mixture:
     """Which sources are trained on, at which share of trained tokens, for how many steps."""
 
     shares: dict[str, float]
-    trained_tokens: dict[str, int]  # of one epoch
+    trained_tokens: dict[str, int | None]  # of one epoch; None of a stream
     total_steps: int
     expected: list[float | None]  # per term of the objective, trained tokens of one step
     reference_share: float  # of the sources with tokens that are compared with a reference
@@ -127,7 +129,7 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
     Raises:
         ConfigError: the budget counts a source that is not trained on.
     """
-    by_route = {name: route_counts(corpus.train, len(corpora.routes)) for name, corpus in corpora.sources.items()}
+    by_route = {name: corpus.train.route_counts(len(corpora.routes)) for name, corpus in corpora.sources.items()}
     _check_reached(config, objective, corpora, sum(by_route.values()))
     used = [name for name, counts in by_route.items() if counts[objective.active].sum() > 0]
     shares = resolve_shares({name: config.sources[name] for name in used})
@@ -136,11 +138,11 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
         raise ConfigError(
             f"budget.count: '{budget.count}' is not trained on by this method; count {listed([*used, 'all'])}."
         )
-    trained = {name: int(by_route[name][objective.active].sum()) for name in used}
-    if budget.count == "all":
-        step_tokens, epoch_tokens = float(budget.batch_tokens), sum(trained.values())
-    else:
-        step_tokens, epoch_tokens = budget.batch_tokens / shares[budget.count], trained[budget.count]
+    trained = {
+        name: None if corpora.sources[name].stream else int(by_route[name][objective.active].sum()) for name in used
+    }
+    step_tokens = float(budget.batch_tokens) if budget.count == "all" else budget.batch_tokens / shares[budget.count]
+    counted = [trained[name] for name in (used if budget.count == "all" else [budget.count])]
     expected: list[float | None] = []
     for select in objective.selects.numpy():
         share = sum(
@@ -149,7 +151,7 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
         small = 0 < share < SMALL_SHARE and config.objective.average == "token"  # counts are of tokens only then
         expected.append(float(share * step_tokens) if small else None)
     compared = sum(shares[name] for name in used if by_route[name][objective.needs_reference].any())
-    return Mixture(shares, trained, total_steps(budget, epoch_tokens), expected, compared)
+    return Mixture(shares, trained, total_steps(budget, sum(tokens or 0 for tokens in counted)), expected, compared)
 
 
 def _check_reached(config: RunConfig, objective: Objective, corpora: Corpora, tokens: Any) -> None:
@@ -211,7 +213,7 @@ def build_loader(
 ) -> Loader:
     """This rank's stream of micro-batches, at its beginning."""
     return Loader(
-        Mixer({name: _packed(config, corpora, objective, name) for name in mixture.shares}, mixture.shares),
+        Mixer({n: _rows(config, corpora.sources[n], objective.active) for n in mixture.shares}, mixture.shares),
         config.budget.count,
         config.budget.batch_tokens,
         config.training.micro_batch_size,
@@ -222,20 +224,11 @@ def build_loader(
     )
 
 
-def _packed(config: RunConfig, corpora: Corpora, objective: Objective, name: str) -> PackedSource:
-    corpus = corpora.sources[name]
-    return PackedSource(
-        corpus.train, name, config.data.sequence_length, objective.active, config.seed, corpus.first_document_id
-    )
-
-
-def route_counts(corpus: TokenCorpus, routes: int) -> np.ndarray:
-    """[routes] labels of each route in one epoch; the first token of a document is no label."""
-    counts = np.zeros(routes, dtype=np.int64)
-    for i in range(len(corpus)):
-        labels = corpus.document(i)[1][1:]
-        counts += np.bincount(labels[labels >= 0], minlength=routes)
-    return counts
+def _rows(config: RunConfig, corpus: Corpus, active: NDArray[np.bool_]) -> RowSource:
+    length, seed = config.data.sequence_length, config.seed
+    if corpus.stream is not None:
+        return StreamedRows(corpus.stream, length, active, seed)
+    return Passes(PackedSource(corpus.train, corpus.name, length, active, seed, corpus.first_document_id))
 
 
 def heldout_sets(config: RunConfig, corpora: Corpora, documents: int | None) -> HeldoutSets:
@@ -257,7 +250,7 @@ def heldout_sets(config: RunConfig, corpora: Corpora, documents: int | None) -> 
 def heldout_prompts(config: RunConfig, corpora: Corpora, tokenizer: Any) -> list[tuple[str, str, list[int]]]:
     """The first held-out documents of each set as prompts, ``evaluation.generations`` in all, sets taking turns."""
     prompts: list[tuple[str, str, list[int]]] = []
-    turns = zip_longest(*([(n, d) for d in c.heldout_documents] for n, c in corpora.sources.items()))
+    turns = zip_longest(*(zip(repeat(n), c.read_heldout(), strict=False) for n, c in corpora.sources.items()))
     for name, document in (entry for turn in turns for entry in turn if entry is not None):
         if len(prompts) == config.evaluation.generations:
             break
@@ -327,7 +320,7 @@ def build_training(
     training = Training(
         model=model,
         objective=objective,
-        data=loader,
+        data=Prefetch(loader),
         weights=weights,
         gradients=chain,
         optimizer=optimizer,

@@ -12,7 +12,7 @@ from acclimate.config import RunConfig
 from acclimate.errors import ConfigError, listed, nearest
 from acclimate.explain import explain
 from acclimate.registry import METHODS, TERMS
-from acclimate.schema import SourceSection
+from acclimate.source_schema import SourceSection
 from acclimate.types import METHOD_ROUTES, Method, Plan, PlanContext, RoutedTerm
 
 

@@ -82,20 +82,23 @@ def validate(config: RunConfig) -> Preflight:
 
 
 def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[str, Any]:
-    """``data.json``: documents, tokens, dropped rows with reasons, share and epochs of each source; overlap."""
+    """``data.json``: documents, tokens, dropped rows with reasons, share and epochs of each source; overlap.
+
+    Of a streamed source, what only a whole pass would tell is null.
+    """
     sources = {}
     for name, corpus in corpora.sources.items():
-        tokens = mixture.trained_tokens.get(name)
         sources[name] = {
             "role": corpus.role,
-            "documents": corpus.documents_read,
-            "train_documents": len(corpus.train),
+            "documents": None if corpus.stream else corpus.documents_read,
+            "streamed": corpus.stream is not None,
+            "train_documents": None if corpus.stream else len(corpus.train),
             "heldout_documents": len(corpus.heldout),
-            "tokens": corpus.train.tokens + corpus.heldout.tokens,
-            "trained_tokens": tokens or 0,
+            "tokens": None if corpus.stream else corpus.train.tokens + corpus.heldout.tokens,
+            "trained_tokens": mixture.trained_tokens.get(name, 0),
             "share": mixture.shares.get(name, 0.0),
-            "epochs": _epochs(config, mixture, name) if tokens else 0.0,
-            "dropped": dict(corpus.dropped),
+            "epochs": _epochs(config, mixture, name) if name in mixture.shares else 0.0,
+            "dropped": corpus.dropped,
         }
     return {
         "sources": sources,
@@ -108,7 +111,7 @@ def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: A
     """What is allowed but probably not meant."""
     found = []
     for name in mixture.shares:
-        if (epochs := _epochs(config, mixture, name)) > MAX_EPOCHS:
+        if (epochs := _epochs(config, mixture, name) or 0.0) > MAX_EPOCHS:
             found.append(
                 f"source '{name}' is read {epochs:.1f} times; beyond {MAX_EPOCHS} epochs repeated text teaches little "
                 "and is memorised. Give it more documents, a lower share, or a smaller budget."
@@ -124,6 +127,12 @@ def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: A
         f"source '{name}' holds no document out, so nothing is measured on it."
         for name, corpus in corpora.sources.items()
         if len(corpus.heldout) == 0
+    ]
+    found += [
+        f"source '{name}' is streamed: its first {corpus.documents_read:,} documents were read and checked, the rest "
+        "is while training."
+        for name, corpus in corpora.sources.items()
+        if corpus.stream is not None
     ]
     if (config.run_dir / "config.yaml").exists():
         found.append(f"the run '{config.run_dir}' exists; `acclimate train` wants --resume or another name.")
@@ -152,9 +161,12 @@ def _step_tokens(config: RunConfig, mixture: Mixture) -> float:
     return config.budget.batch_tokens / share
 
 
-def _epochs(config: RunConfig, mixture: Mixture, name: str) -> float:
+def _epochs(config: RunConfig, mixture: Mixture, name: str) -> float | None:
+    """Passes over a source; None for a stream."""
+    if (tokens := mixture.trained_tokens[name]) is None:
+        return None
     trained = mixture.total_steps * _step_tokens(config, mixture) * mixture.shares[name]
-    return trained / mixture.trained_tokens[name]
+    return trained / tokens
 
 
 def _memory(config: RunConfig, network: Any, trained: int, total: int, copies: int) -> float:
@@ -212,12 +224,13 @@ def print_preflight(found: Preflight, console: Console) -> None:
     for column in ("source", "role", "documents", "held out", "trained tokens", "share", "epochs", "dropped"):
         table.add_column(column, justify="left" if column in ("source", "role", "dropped") else "right")
     for name, row in found.data["sources"].items():
-        dropped = escape(", ".join(f"{count} {reason}" for reason, count in row["dropped"].items()) or "none")
-        trained = row["trained_tokens"] > 0
+        dropped = escape(", ".join(f"{count} {reason}" for reason, count in (row["dropped"] or {}).items()) or "none")
+        counted, used = not row["streamed"], row["share"] > 0
+        tokens = f"{row['trained_tokens']:,}" if counted else "streamed"
         table.add_row(
-            name, row["role"], f"{row['documents']:,}", f"{row['heldout_documents']:,}",
-            f"{row['trained_tokens']:,}" if trained else "evaluated only",
-            f"{row['share']:.0%}" if trained else "", f"{row['epochs']:.2f}" if trained else "", dropped,
+            name, row["role"], f"{row['documents']:,}" if counted else "streamed", f"{row['heldout_documents']:,}",
+            tokens if used else "evaluated only", f"{row['share']:.0%}" if used else "",
+            f"{row['epochs']:.2f}" if used and counted else "", dropped if counted else "streamed",
         )  # fmt: skip
     console.print(table)
     kind = f"LoRA rank {config.lora.rank}" if config.lora else "full tuning"

@@ -4,44 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from acclimate.errors import listed, nearest
 from acclimate.explain import Places
+from acclimate.source_schema import Section, SourceSection
 
 FORMAT_VERSION = 1
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """Of runs and sources: they become file names."""
-
-CREDENTIAL = re.compile(r"(?<=://)(?:[^/\s]*@|[^@\s]*:[^@\s]*@)|(?<=[?&#])[^?&#=/*\s]+=[^&#\s'\"]*")
-"""What may be a secret in a URL: ``user@`` or ``key:secret@`` before the host, and what a query says."""
-
-TextFormat = Literal["auto", "text", "messages", "prompt_completion"]
-FIELDS: Mapping[str, tuple[str, ...]] = {
-    "messages": ("messages",),
-    "prompt_completion": ("prompt", "completion"),
-    "text": ("text",),
-}
-"""Format -> the fields a record of that format has. ``auto`` takes the first format whose fields are all there."""
-
-HUB_ID = r"\w[\w.-]*/[\w.-]+"
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        accepted = str(cls.model_fields[info.field_name or ""].annotation)
-        if isinstance(value, bool) and "bool" not in accepted and ("int" in accepted or "float" in accepted):
-            raise ValueError(f"{str(value).lower()} is no number")
-        return value
 
 
 class ModelSection(Section):
@@ -70,96 +44,6 @@ class LoraSection(Section):
         "all-linear", min_length=1, description="as in PEFT; all-linear leaves the head alone"
     )
     rslora: bool = Field(False, description="rank-stabilised scaling alpha / sqrt(rank)")
-
-
-class SourceSection(Section):
-    """One corpus."""
-
-    path: str | list[str] = Field(
-        min_length=1,
-        description="file, folder, glob or URL of .txt, .md, .jsonl, .csv, .tsv, .parquet; a folder written by "
-        "save_to_disk; a hub id; or a list of them",
-    )
-    split: str | None = Field(None, min_length=1, description="split of a hub id or of a saved DatasetDict")
-    subset: str | None = Field(None, min_length=1, description="configuration of a hub id")
-    revision: str | None = Field(None, min_length=1, description="revision of a hub id; default: the newest")
-    share: float | None = Field(
-        None, gt=0, le=1, description="part of all trained tokens; shares are normalised over used sources"
-    )
-    route: str | None = Field(None, description="whose loss terms its tokens get; default: the source's own name")
-    terms: dict[str, float] | None = Field(
-        None, description="loss terms and weights of this source's tokens, in place of the method's"
-    )
-    format: TextFormat = "auto"
-    fields: dict[Literal["text", "messages", "prompt", "completion"], str] | None = Field(
-        None, min_length=1, description="names that these fields have in the source's records: {text: body}"
-    )
-    on_bad_row: Literal["fail", "skip"] = Field(
-        "fail", description="skip leaves out rows that are no document, and counts them by reason"
-    )
-    max_bad_rows: int = Field(100, ge=1, description="on_bad_row: skip fails beyond this many")
-    routes: dict[str, str] | None = Field(
-        None,
-        description="chat rows: route of each role's tokens; roles not named are context only (default: assistant)",
-    )
-    thinking: Literal["on", "off", "mixed"] | None = Field(None, description="mode of a hybrid model's chat template")
-    append_eos: bool = Field(True, description="end plain documents with the tokenizer's eos token")
-    heldout: float | int = Field(0.05, ge=0, description="documents held out: a share below 1, or a count")
-    max_documents: int | None = Field(None, ge=1, description="use a seeded subsample of this many documents")
-    role: Literal["domain", "general", "chat"] | None = Field(
-        None, description="how reports read this source; default: by route and format"
-    )
-
-    @field_validator("path", mode="before")
-    @classmethod
-    def _no_credentials(cls, value: Any) -> Any:
-        # What stands here is written to config.yaml and printed in errors, so a secret is not let in at all.
-        for path in value if isinstance(value, list) else [value]:
-            urls = (
-                ["".join(url.split()) for url in (path, unquote(path)) if "://" in url] if isinstance(path, str) else []
-            )
-            if any(CREDENTIAL.search(url) for url in urls):
-                raise ValueError(
-                    "a URL with a user, password or query may hold a secret, which run folders would keep; give the "
-                    "bare URL and let its driver find credentials: in environment variables (AWS_ACCESS_KEY_ID, "
-                    "GOOGLE_APPLICATION_CREDENTIALS, HF_TOKEN, FSSPEC_S3_KEY) or in ~/.config/fsspec/"
-                )
-        return value
-
-    @model_validator(mode="after")
-    def _fields_of_one_format(self) -> SourceSection:
-        if self.fields is not None:
-            formats = [kind for kind, names in FIELDS.items() if set(names) & set(self.fields)]
-            if len(formats) > 1:
-                raise ValueError(f"fields names fields of {' and '.join(formats)}; a source has records of one format")
-            if self.format not in ("auto", formats[0]):
-                raise ValueError(f"fields names fields of {formats[0]}, but format is {self.format}; keep one")
-        if self.on_bad_row == "fail" and self.max_bad_rows != 100:
-            raise ValueError("max_bad_rows has no effect on on_bad_row: fail; it belongs to skip")
-        return self
-
-    @field_validator("thinking", mode="before")
-    @classmethod
-    def _yaml_reads_on_as_true(cls, value: Any) -> Any:
-        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
-
-    @field_validator("terms")
-    @classmethod
-    def _terms_not_empty(cls, value: dict[str, float] | None) -> dict[str, float] | None:
-        if value is not None and (not value or any(weight <= 0 for weight in value.values())):
-            raise ValueError("needs at least one loss term, each with a weight above 0")
-        return value
-
-    @property
-    def paths(self) -> list[str]:
-        return [self.path] if isinstance(self.path, str) else self.path
-
-    def may_be_hub_id(self, path: str) -> bool:
-        return re.fullmatch(HUB_ID, path) is not None and not os.path.exists(path)
-
-    def is_hub_id(self, path: str) -> bool:
-        """Only where a ``split`` asks for it: a local path with a slip of the pen never reaches the network."""
-        return self.split is not None and self.may_be_hub_id(path)
 
 
 class ObjectiveSection(Section):
@@ -241,7 +125,7 @@ class DataSection(Section):
         0, ge=0, description="chooses held-out documents and subsamples; apart from `seed`, so that seeds compare"
     )
     cache_dir: str = Field(
-        "~/.cache/acclimate", min_length=1, description="tokenised corpora, keyed by content and settings"
+        "~/.cache/acclimate", min_length=1, description="prepared corpora, keyed by content and settings"
     )
 
 
@@ -348,6 +232,13 @@ class RunConfig(Section):
             raise ValueError(
                 f"budget.count is '{self.budget.count}', which is no source; accepted: {listed(known)}."
                 + nearest(self.budget.count, known)
+            )
+        counted = self.sources if self.budget.count == "all" else [self.budget.count]
+        streamed = [name for name in counted if self.sources[name].streaming]
+        if streamed and self.budget.epochs is not None:
+            raise ValueError(
+                f"budget.epochs: how long an epoch of '{streamed[0]}' is cannot be known, since it is streamed; give "
+                "budget.tokens or budget.steps."
             )
         return self
 

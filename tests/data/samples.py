@@ -12,7 +12,7 @@ import numpy as np
 from acclimate.config import RunConfig, parse_config
 from acclimate.data.records import Document, Part
 from acclimate.data.tokens import TokenCorpus
-from acclimate.schema import SourceSection
+from acclimate.source_schema import SourceSection
 
 # The logic of Qwen3's template: reasoning of earlier turns is dropped, the last turn always shows a think block.
 THINKING_TEMPLATE = (
@@ -77,4 +77,7 @@ def token_corpus(routes: Sequence[Sequence[int]]) -> TokenCorpus:
     offsets = np.concatenate([[0], np.cumsum([len(document) for document in routes])]).astype(np.int64)
     ids = np.arange(1, len(flat) + 1, dtype=np.int32)
     where = [f"made.jsonl:{line}" for line in range(1, len(routes) + 1)]
-    return TokenCorpus(ids, flat, ids * 7, np.stack([offsets[:-1], offsets[1:]], axis=1), where)
+    width = max(int(flat.max(initial=0)) + 1, 1)
+    labels = np.array([[list(document[1:]).count(r) for r in range(width)] for document in routes], dtype=np.int32)
+    bounds = np.stack([offsets[:-1], offsets[1:]], axis=1)
+    return TokenCorpus(ids, flat, ids * 7, bounds, labels.reshape(-1, width), where, np.arange(width))

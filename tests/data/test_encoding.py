@@ -6,28 +6,30 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, normalizers, processors
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from acclimate.data import encoding
-from acclimate.data.encoding import Encoded, Encoder, bytes_of_tokens
+from acclimate.data.encoding import Encoded, Encoder, Texts, bytes_of_tokens
 from acclimate.data.records import Document, Part
 from acclimate.errors import ModelError
-from acclimate.schema import SourceSection
+from acclimate.source_schema import SourceSection
 from acclimate.types import Route
 from tests.data.samples import THINKING_TEMPLATE, chat, section, text
 from tests.fixtures.pico import pico_tokenizer
 
 TABLE = (Route("other", "other"), Route("domain", "domain"), Route("domain", "general"))
-DOMAIN, GENERAL = 1, 2
+DOMAIN, GENERAL = 0, 1  # of the source's own routes
 
 
 def encode(document: Document, tokenizer: Any = None, config: SourceSection | None = None) -> Encoded:
     encoder = Encoder(tokenizer or pico_tokenizer(), "domain", config or section(), TABLE)
     (encoded,) = encoder.encode([document])
-    assert len(encoded.ids) == len(encoded.routes) == len(encoded.token_bytes)
-    assert [array.dtype.name for array in vars(encoded).values()] == ["int32", "int16", "int32"]
+    assert len(encoded.ids) == len(encoded.routes) == len(encoded.token_bytes) == encoded.lengths.sum()
+    assert [array.dtype.name for array in vars(encoded).values()] == ["int32", "int16", "int32", "int64", "int32"]
+    assert encoded.labels.tolist() == [[int((encoded.routes[1:] == route).sum()) for route in (DOMAIN, GENERAL)]]
     return encoded
 
 
@@ -140,7 +142,13 @@ def test_order_is_kept_across_kinds_and_batches(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(encoding, "BATCH_CHARACTERS", 40)
     documents = [text("a" * 20), chat(("assistant", "b")), text("c"), text("d" * 50), chat(("assistant", "e"))]
     encoder = Encoder(pico_tokenizer(), "domain", section(), TABLE)
-    ends = [pico_tokenizer().decode(encoded.ids[-3:]) for encoded in encoder.encode(documents)]
+    alone = [encode(document) for document in documents]
+    batches = list(encoder.encode(documents))
+    assert [len(batch.lengths) for batch in batches] == [2, 2, 1]
+    for name in ("ids", "routes", "token_bytes", "lengths", "labels"):
+        whole = np.concatenate([getattr(batch, name) for batch in batches])
+        assert np.array_equal(whole, np.concatenate([getattr(encoded, name) for encoded in alone]))
+    ends = [pico_tokenizer().decode(encoded.ids[-3:]) for encoded in alone]
     assert ends == ["aa<|endoftext|>", "b<|im_end|>\n", "c<|endoftext|>", "dd<|endoftext|>", "e<|im_end|>\n"]
 
 
@@ -154,13 +162,82 @@ def test_bytes_of_a_document_are_exact(content: str) -> None:
     assert encode(text(content)).token_bytes[:-1].tolist() == [1] * len(content.encode())
 
 
+def test_a_batch_is_its_documents() -> None:
+    """Whatever stands beside a document: empty texts, emoji in pieces, special tokens spelt out, chats."""
+    draw = np.random.default_rng(0)
+    pieces = ["a", " b", "é", "😀", "❤️", "<|endoftext|>", "\n", "漢"]
+    documents: list[Document] = [text("")]
+    for _ in range(200):
+        content = "".join(draw.choice(pieces, draw.integers(0, 8)))
+        plain, other = text(content), pair(content, "".join(draw.choice(pieces, 3)))
+        documents.append([plain, other, chat(("user", "q" + content), ("assistant", "r"))][draw.integers(3)])
+    for tokenizer in (pico_tokenizer(), llama_like(eos=True)):
+        tokenizer.chat_template = tokenizer.chat_template or THINKING_TEMPLATE
+        for settings_of in (section(), section(append_eos=False)):
+            encoder = Encoder(tokenizer, "domain", settings_of, TABLE)
+            alone = [next(encoder.encode([document])) for document in documents]
+            (batch,) = encoder.encode(documents)
+            for name in vars(batch):
+                assert np.array_equal(getattr(batch, name), np.concatenate([getattr(e, name) for e in alone]))
+
+
+def bytes_of_one(
+    ends: NDArray[np.int64], special: NDArray[np.bool_], codepoints: NDArray[np.uint32]
+) -> NDArray[np.int64]:
+    """The plain form of bytes_of_tokens: one document at a time."""
+    widths = 1 + (codepoints > 0x7F).astype(np.int64) + (codepoints > 0x7FF) + (codepoints > 0xFFFF)
+    position = np.concatenate([[0], np.cumsum(widths)])
+    reached = np.maximum.accumulate(position[ends]) if len(ends) else position[:0]
+    covered = np.diff(reached, prepend=0)
+    result = np.zeros(len(ends), dtype=np.int64)
+    plain = np.flatnonzero(~special)
+    if len(plain) == 0:
+        return result
+    covered[plain[-1]] += position[-1] - reached[-1]
+    covered = covered[plain]
+    group = np.maximum(np.cumsum(covered > 0) - 1, 0)
+    for number in np.unique(group):
+        members = plain[group == number]
+        total = int(covered[group == number].sum())
+        for place, member in enumerate(members):
+            result[member] = total // len(members) + (place < total % len(members))
+    return result
+
+
+token = st.tuples(st.integers(0, 6), st.booleans())
+several = st.lists(
+    st.tuples(st.text(alphabet="aé€😀", max_size=6), st.lists(token, max_size=6)), min_size=1, max_size=5
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(several)
+def test_bytes_of_a_batch_are_those_of_each_document(documents: list[tuple[str, list[tuple[int, bool]]]]) -> None:
+    sizes = np.array([len(content) for content, _ in documents])
+    counts = np.array([len(tokens) for _, tokens in documents])
+    texts = Texts(np.cumsum(sizes + 1) - sizes - 1, sizes, np.cumsum(counts) - counts, counts)
+    ends, special, expected = [], [], []
+    for first, (content, tokens) in zip(texts.first_slot, documents, strict=True):
+        here = np.array([min(end, len(content)) for end, _ in tokens], dtype=np.int64)
+        marked = np.array([mark for _, mark in tokens], dtype=bool)
+        codepoints = np.frombuffer(content.encode("utf-32-le"), dtype=np.uint32)
+        expected.append(bytes_of_one(here, marked, codepoints))
+        ends.append(first + here)
+        special.append(marked)
+    joined = np.frombuffer("".join(content + "\0" for content, _ in documents).encode("utf-32-le"), dtype=np.uint32)
+    found = bytes_of_tokens(np.concatenate(ends), np.concatenate(special), joined, texts)
+    assert found.tolist() == np.concatenate(expected).tolist()
+
+
 def test_dropped_characters_count_for_their_neighbour() -> None:
-    codepoints = np.frombuffer("  aé  b ".encode("utf-32-le"), dtype=np.uint32)
+    codepoints = np.frombuffer("  aé  b \0".encode("utf-32-le"), dtype=np.uint32)
+    texts = Texts(np.array([0]), np.array([8]), np.array([0]), np.array([3]))
     ends, special = np.array([3, 4, 7]), np.zeros(3, dtype=bool)
-    assert bytes_of_tokens(ends, special, codepoints).tolist() == [3, 2, 4]
-    assert bytes_of_tokens(ends, np.array([False, True, False]), codepoints).tolist() == [3, 0, 4]
-    assert bytes_of_tokens(ends, np.ones(3, dtype=bool), codepoints).tolist() == [0, 0, 0]
-    assert bytes_of_tokens(ends[:0], special[:0], codepoints).tolist() == []
+    assert bytes_of_tokens(ends, special, codepoints, texts).tolist() == [3, 2, 4]
+    assert bytes_of_tokens(ends, np.array([False, True, False]), codepoints, texts).tolist() == [3, 0, 4]
+    assert bytes_of_tokens(ends, np.ones(3, dtype=bool), codepoints, texts).tolist() == [0, 0, 0]
+    none = Texts(np.array([0]), np.array([8]), np.array([0]), np.array([0]))
+    assert bytes_of_tokens(ends[:0], special[:0], codepoints, none).tolist() == []
 
 
 def test_offsets_are_required() -> None:

@@ -311,7 +311,7 @@ def test_identity_of_a_file_that_is_gone(tmp_path: Path) -> None:
 def test_plain_runs_import_no_table_library(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "x"}\n')
     program = (
-        "import sys; from acclimate.data.documents import Reader; from acclimate.schema import SourceSection\n"
+        "import sys; from acclimate.data.documents import Reader; from acclimate.source_schema import SourceSection\n"
         f"reader = Reader('law', SourceSection(path={str(tmp_path)!r})); list(reader.read()); reader.identity()\n"
         "print([name for name in ('datasets', 'pyarrow', 'pandas', 'zstandard', 'fsspec') if name in sys.modules])"
     )

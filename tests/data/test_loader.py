@@ -11,6 +11,7 @@ import torch
 from acclimate.data.loader import Loader, total_steps
 from acclimate.data.mix import Mixer
 from acclimate.data.pack import PackedSource
+from acclimate.data.passes import Passes
 from acclimate.errors import ConfigError
 from acclimate.schema import BudgetSection
 from acclimate.types import IGNORE, PAD_DOCUMENT, Batch
@@ -28,8 +29,8 @@ def loader(count: str = "domain", batch_tokens: int = 64, micro: int = 2, mixed:
     if mixed:
         domain = [[0, 0, 2, *document] if i % 3 == 0 else document for i, document in enumerate(domain)]
     sources = {
-        "domain": PackedSource(token_corpus(domain), "domain", 32, ALL, 0),
-        "general": PackedSource(token_corpus(general), "general", 32, ALL, 0, first_document_id=30),
+        "domain": Passes(PackedSource(token_corpus(domain), "domain", 32, ALL, 0)),
+        "general": Passes(PackedSource(token_corpus(general), "general", 32, ALL, 0, first_document_id=30)),
     }
     mixer = Mixer(sources, {"domain": 0.4, "general": 0.6})
     return Loader(mixer, count, batch_tokens, micro, GENERAL_NEEDS_IT, **ranks)
@@ -85,7 +86,7 @@ def test_a_micro_batch_needs_the_reference_or_does_not(mixed: bool) -> None:
 
 def test_a_row_of_both_kinds_needs_the_reference() -> None:
     data = loader(mixed=True)
-    row = next(row for row in data.mixer.sources["domain"].rows(0) if row.routes == (0, 2))
+    row = next(row for row in iter(data.mixer.sources["domain"].next_row, None) if row.routes == (0, 2))
     assert data._needs_reference(row)
 
 

@@ -9,15 +9,16 @@ from hypothesis import strategies as st
 
 from acclimate.data.mix import Mixer, resolve_shares
 from acclimate.data.pack import PackedSource
+from acclimate.data.passes import Passes
 from acclimate.errors import ConfigError, RunError
 from tests.data.samples import section, token_corpus
 
 ACTIVE = np.array([True])
 
 
-def packed(name: str, lengths: list[int], sequence_length: int = 16, seed: int = 0) -> PackedSource:
+def packed(name: str, lengths: list[int], sequence_length: int = 16, seed: int = 0) -> Passes:
     """A source whose documents have so many labels each."""
-    return PackedSource(token_corpus([[0] * (n + 1) for n in lengths]), name, sequence_length, ACTIVE, seed)
+    return Passes(PackedSource(token_corpus([[0] * (n + 1) for n in lengths]), name, sequence_length, ACTIVE, seed))
 
 
 def mixer(names: str = "ab", seed: int = 0) -> Mixer:
@@ -34,7 +35,7 @@ source_strategy = st.tuples(st.lists(st.integers(1, 30), min_size=1, max_size=8)
 def test_every_source_stays_within_one_row_of_its_share(sources: list[tuple[list[int], float]], length: int) -> None:
     packs = {f"s{i}": packed(f"s{i}", lengths, length) for i, (lengths, _) in enumerate(sources)}
     mix = Mixer(packs, {f"s{i}": share for i, (_, share) in enumerate(sources)})
-    first = max(row.trained for source in packs.values() for row in source.rows(0))
+    first = max(row.trained for source in packs.values() for row in source.packed.rows(0))
     longest = first
     for _ in range(60):
         _, row = mix.next_row()
@@ -57,12 +58,13 @@ def test_ratios_of_uneven_rows_are_exact_in_the_long_run() -> None:
 
 
 def test_a_source_gives_each_row_once_per_epoch() -> None:
-    mix = mixer("a")
-    expected = mix.sources["a"].rows(0) + mix.sources["a"].rows(1)
+    source = packed("a", [3, 1, 20, 4, 16, 7, 9])
+    mix = Mixer({"a": source}, {"a": 1.0})
+    expected = [*source.packed.rows(0), *source.packed.rows(1)]
     drawn = [mix.next_row()[1] for _ in expected]
     assert drawn == expected
     assert mix.epochs == {"a": 2.0}
-    assert mix.trained == {"a": 2 * mix.sources["a"].trained_tokens}
+    assert mix.trained == {"a": 2 * source.packed.trained_tokens}
 
 
 def test_ties_follow_the_configuration() -> None:

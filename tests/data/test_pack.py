@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acclimate.data.pack import OPEN_ROWS, PackedSource, Row, build_batch, heldout_batches, label_bytes, waste
+from acclimate.data.passes import Passes
 from acclimate.errors import DataError
 from acclimate.types import IGNORE, PAD_DOCUMENT, Batch, Route
 from tests.data.samples import token_corpus
@@ -20,8 +22,8 @@ documents_strategy = st.lists(
 )
 
 
-def batch_of(source: PackedSource, rows: list[Row]) -> Batch:
-    return build_batch([(source, row) for row in rows], pad_id=0)
+def batch_of(rows: Sequence[Row]) -> Batch:
+    return build_batch(rows, pad_id=0)
 
 
 def expected_labels(documents: Documents, active: tuple[int, ...] = (0, 1)) -> Counter[tuple[int, int, int, int]]:
@@ -51,11 +53,11 @@ def test_every_label_once_per_epoch_and_no_document_is_crossed(
     mask = np.isin([0, 1], active)
     if not expected:
         with pytest.raises(DataError):
-            PackedSource(token_corpus(documents), "law", length, mask, 0)
+            Passes(PackedSource(token_corpus(documents), "law", length, mask, 0))
         return
     source = PackedSource(token_corpus(documents), "law", length, mask, 0, first_document_id=100)
     rows = source.rows(epoch)
-    batch = batch_of(source, rows)
+    batch = batch_of(rows)
     assert learned_labels(batch, first=100) == expected
     assert source.trained_tokens == sum(row.trained for row in rows) == expected.total()
     assert batch.input_ids.shape[1] == max(row.length for row in rows) <= length
@@ -75,7 +77,7 @@ def test_a_long_document_is_cut_and_nothing_is_lost_at_the_cut() -> None:
     source = PackedSource(token_corpus([[0] * 8]), "law", 3, BOTH, 0)
     rows = source.rows_in_order()
     assert [(piece.start, piece.length) for row in rows for piece in row.pieces] == [(0, 3), (3, 3), (6, 1)]
-    batch = batch_of(source, rows)
+    batch = batch_of(rows)
     assert batch.input_ids.tolist() == [[1, 2, 3], [4, 5, 6], [7, 0, 0]]
     assert batch.labels.tolist() == [[2, 3, 4], [5, 6, 7], [8, IGNORE, IGNORE]]
     assert batch.position_ids.tolist() == [[0, 1, 2], [0, 1, 2], [0, 0, 1]]
@@ -85,7 +87,7 @@ def test_a_long_document_is_cut_and_nothing_is_lost_at_the_cut() -> None:
 
 def test_inactive_routes_and_context_are_not_learned() -> None:
     source = PackedSource(token_corpus([[0, 1, -1, 0, 1]]), "law", 8, np.array([False, True]), 0)
-    batch = batch_of(source, source.rows(0))
+    batch = batch_of(source.rows(0))
     assert batch.labels.tolist() == [[2, IGNORE, IGNORE, 5]]
     assert batch.route.tolist() == [[1, 0, 0, 1]]
 
@@ -100,25 +102,58 @@ def test_pieces_without_labels_are_counted_not_emitted() -> None:
 
 def test_nothing_on_an_active_route() -> None:
     with pytest.raises(DataError, match=r"^Source 'law' has no token on a route that the method learns from\.$"):
-        PackedSource(token_corpus([[0, 0]]), "law", 4, np.array([False, True]), 0)
+        Passes(PackedSource(token_corpus([[0, 0]]), "law", 4, np.array([False, True]), 0))
 
 
 def test_epochs_differ_and_repeat() -> None:
     corpus = token_corpus([[0] * (2 + i % 7) for i in range(50)])
     source = PackedSource(corpus, "law", 16, BOTH, seed=3)
-    assert source.rows(0) == PackedSource(corpus, "law", 16, BOTH, seed=3).rows(0)
-    shuffles = [source.rows(0), source.rows(1), PackedSource(corpus, "web", 16, BOTH, seed=3).rows(0)]
-    shuffles.append(PackedSource(corpus, "law", 16, BOTH, seed=4).rows(0))
+    assert list(source.rows(0)) == list(PackedSource(corpus, "law", 16, BOTH, seed=3).rows(0))
+    shuffles = [list(source.rows(0)), list(source.rows(1)), list(source.rows(0, 1))]
+    shuffles.append(list(PackedSource(corpus, "web", 16, BOTH, seed=3).rows(0)))
+    shuffles.append(list(PackedSource(corpus, "law", 16, BOTH, seed=4).rows(0)))
     assert all(a != b for i, a in enumerate(shuffles) for b in shuffles[:i])
+
+
+def best_fit(lengths: list[int], space: int) -> list[list[int]]:
+    """The packer once more, in plain words: into the fullest open row that has room; at most OPEN_ROWS stay open."""
+    rows: list[list[int]] = []
+    left: dict[int, int] = {}
+    for item, length in enumerate(lengths):
+        fitting = [row for row in left if left[row] >= length]
+        if fitting:
+            row = min(fitting, key=lambda row: (left[row], row))
+        else:
+            row = len(rows)
+            rows.append([])
+            left[row] = space
+        rows[row].append(item)
+        left[row] -= length
+        if not left[row]:
+            del left[row]
+        if len(left) > OPEN_ROWS:
+            del left[min(left, key=lambda row: (left[row], row))]
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_are_those_of_a_plain_best_fit(seed: int) -> None:
+    lengths = np.random.default_rng(seed).integers(1, 50, 400).tolist()
+    source = PackedSource(token_corpus([[0] * (n + 1) for n in lengths]), "law", 50, BOTH, 0)
+    rows = source.rows_in_order()
+    assert len(rows) > OPEN_ROWS
+    assert [[piece.document for piece in row.pieces] for row in rows] == best_fit(lengths, 50)
+    assert rows.trained.tolist() == [row.trained for row in rows]
 
 
 def test_packing_is_tight() -> None:
     random = np.random.default_rng(0)
     corpus = token_corpus([[0] * int(n) for n in random.integers(2, 200, 600)])
-    rows = PackedSource(corpus, "law", 128, BOTH, 0).rows(0)
+    source = PackedSource(corpus, "law", 128, BOTH, 0)
+    rows = source.rows(0)
     assert len(rows) > 2 * OPEN_ROWS  # rows had to be closed
     assert waste(rows) < 0.03
-    assert waste([Row((), 4, 4, (0,)), Row((), 2, 2, (0,))]) == 0.25
+    assert waste([Row((), 4, 4, (0,), source), Row((), 2, 2, (0,), source)]) == 0.25
 
 
 def test_heldout_batches_cover_every_learned_label_in_order() -> None:
@@ -138,9 +173,9 @@ def test_heldout_batches_cover_every_learned_label_in_order() -> None:
     assert all(torch.equal(a.labels, b.labels) for (a, _), (b, _) in zip(batches, again, strict=True))
     few = heldout_batches(corpus, 10, table, sequence_length=6, rows_per_batch=2, max_documents=2)
     assert {d for batch, _ in few for d in batch.document.flatten().tolist()} == {PAD_DOCUMENT, 10, 11}
-    assert heldout_batches(corpus.subset([]), 10, table, 6, 2) == []
+    assert list(heldout_batches(corpus.subset([]), 10, table, 6, 2)) == []
 
 
 def test_label_bytes_leave_out_inactive_routes() -> None:
     source = PackedSource(token_corpus([[0, 1, -1, 0]]), "law", 8, np.array([True, False]), 0)
-    assert label_bytes([(source, source.rows(0)[0])]).tolist() == [[0, 0, 28]]
+    assert label_bytes([source.rows(0)[0]]).tolist() == [[0, 0, 28]]

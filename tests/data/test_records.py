@@ -8,7 +8,7 @@ import pytest
 
 from acclimate.data.records import Document, Part, RecordSchema, parse_json
 from acclimate.errors import DataError
-from acclimate.schema import TextFormat
+from acclimate.source_schema import TextFormat
 from tests.data.samples import section
 
 

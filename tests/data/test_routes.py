@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from acclimate.data.records import Part
-from acclimate.data.routes import check_roles, extend_table, route_table
+from acclimate.data.routes import check_roles, extend_table, message_routes, route_table
 from acclimate.errors import DataError
 from acclimate.types import Route
 from tests.data.samples import chat, section
@@ -28,8 +28,12 @@ def test_message_routes_extend_the_table() -> None:
         chat(Part("user", "x", "style"), Part("tool", "y", "general"), source="web"),
         chat(Part("user", "z", "style"), ("assistant", "a"), source="web"),
     ]
-    assert extend_table(TABLE, documents) == (*TABLE, Route("web", "style"), Route("web", "general"))
-    assert extend_table(TABLE, []) == TABLE
+    assert extend_table(TABLE, "web", message_routes(documents)) == (
+        *TABLE,
+        Route("web", "style"),
+        Route("web", "general"),
+    )
+    assert extend_table(TABLE, "web", {}) == TABLE
 
 
 def test_an_unknown_message_route() -> None:
@@ -38,16 +42,16 @@ def test_an_unknown_message_route() -> None:
         match=r"^a\.jsonl:1: message 2 has the route 'domian', which this run does not know; accepted: domain, web, "
         r"style, own or general\. Did you mean 'domain'\?$",
     ):
-        extend_table(TABLE, [chat(("user", "x"), Part("tool", "y", "domian"))])
+        extend_table(TABLE, "law", message_routes([chat(("user", "x"), Part("tool", "y", "domian"))]))
 
 
 def test_a_role_nobody_has() -> None:
-    documents = [chat(("user", "q"), ("assistant", "a"))]
-    check_roles("law", section(routes={"assistant": "domain"}), documents)
-    check_roles("law", section(), documents)
+    roles = ["user", "assistant", "user"]
+    check_roles("law", section(routes={"assistant": "domain"}), roles)
+    check_roles("law", section(), roles)
     with pytest.raises(
         DataError,
         match=r"^sources\.law\.routes names the role 'asistant', which no document has; roles found: assistant, user\. "
         r"Did you mean 'assistant'\?$",
     ):
-        check_roles("law", section(routes={"asistant": "domain"}), documents)
+        check_roles("law", section(routes={"asistant": "domain"}), roles)

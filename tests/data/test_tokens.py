@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from transformers import PreTrainedTokenizerFast
 
-from acclimate.data import tokens
+from acclimate.data import store
+from acclimate.data.encoding import Encoder
+from acclimate.data.split import Fingerprints
 from acclimate.data.tokens import TokenCorpus, tokenise
 from acclimate.errors import ConfigError, DataError
 from acclimate.types import Route
@@ -20,21 +22,26 @@ TABLE = (Route("domain", "domain"), Route("general", "general"))
 DOCUMENTS = [text("first"), chat(("user", "q"), ("assistant", "a"), where="b.jsonl:2"), text("thé")]
 
 
-class Silent(PreTrainedTokenizerFast):  # type: ignore[misc]
-    """Refuses to tokenise."""
+def build(
+    cache: Path,
+    tokenizer: Any = None,
+    documents: list[Any] = DOCUMENTS,
+    read: bool = True,
+    table: tuple[Route, ...] = TABLE,
+    **settings: Any,
+) -> TokenCorpus:
+    """``read=False`` must find the result of an earlier call: the documents cannot be read."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise AssertionError("tokenised a cached corpus")
+    def unread() -> Any:
+        raise AssertionError("read the documents of a cached corpus")
 
-
-def silent() -> PreTrainedTokenizerFast:
-    tokenizer = pico_tokenizer()
-    tokenizer.__class__ = Silent
-    return tokenizer
-
-
-def build(cache: Path, tokenizer: Any = None, documents: list[Any] = DOCUMENTS, **settings: Any) -> TokenCorpus:
-    return tokenise(documents, tokenizer or pico_tokenizer(), "domain", section(**settings), TABLE, cache)
+    return tokenise(
+        (lambda: documents) if read else unread,
+        Fingerprints.of(documents).digest,
+        [document.where for document in documents],
+        Encoder(tokenizer or pico_tokenizer(), "domain", section(**settings), table),
+        str(cache),
+    )
 
 
 def cached(cache: Path) -> list[Path]:
@@ -45,6 +52,7 @@ def test_a_corpus_maps_its_documents(tmp_path: Path) -> None:
     corpus = build(tmp_path)
     assert len(corpus) == 3
     assert corpus.where == ["a.txt", "b.jsonl:2", "a.txt"]
+    assert corpus.labels.tolist() == [[5], [2], [4]]
     assert isinstance(corpus.ids, np.memmap)
     assert corpus.tokens == len(corpus.ids) == corpus.lengths.sum()
     ids, routes, token_bytes = corpus.document(2)
@@ -64,23 +72,33 @@ def test_a_subset_shares_the_arrays(tmp_path: Path) -> None:
 
 
 def test_a_cached_corpus_tokenises_nothing(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="tokenised"):
-        build(tmp_path, silent())
+    with pytest.raises(AssertionError, match="read the documents"):
+        build(tmp_path, read=False)
     assert cached(tmp_path) == []  # and leaves nothing behind
     first = build(tmp_path)
-    again = build(tmp_path, silent(), [replace(document, where="moved") for document in DOCUMENTS])
-    for name in ("ids", "routes", "token_bytes", "bounds"):
+    again = build(tmp_path, None, [replace(document, where="moved") for document in DOCUMENTS], read=False)
+    for name in ("ids", "routes", "token_bytes", "bounds", "labels"):
         assert np.array_equal(getattr(first, name), getattr(again, name))
     assert again.where == ["moved"] * 3
 
 
 def test_a_tokenizer_called_with_padding_has_the_same_key(tmp_path: Path) -> None:
     build(tmp_path)
-    used = silent()
+    used = pico_tokenizer()
     used.backend_tokenizer.enable_truncation(4)
     used.backend_tokenizer.enable_padding()
-    build(tmp_path, used)
-    assert len(cached(tmp_path)) == 1
+    build(tmp_path, used, read=False)
+    again = build(tmp_path / "again", used)  # nor does it change the tokens
+    assert again.ids.tolist() == build(tmp_path).ids.tolist()
+    assert used.backend_tokenizer.truncation is not None  # whoever set it keeps it
+
+
+def test_another_source_does_not_change_the_tokens(tmp_path: Path) -> None:
+    alone = build(tmp_path)
+    both = build(tmp_path, read=False, table=(Route("chat", "chat"), *TABLE))
+    assert set(alone.document(0)[1].tolist()) == {0}
+    assert set(both.document(0)[1].tolist()) == {1}
+    assert (alone.route_counts(2).tolist(), both.route_counts(3).tolist()) == ([11, 0], [0, 11, 0])
 
 
 def test_whatever_changes_the_tokens_changes_the_key(tmp_path: Path) -> None:
@@ -103,7 +121,7 @@ def test_whatever_changes_the_tokens_changes_the_key(tmp_path: Path) -> None:
     assert len(cached(tmp_path)) == len(builds)
 
 
-@pytest.mark.parametrize("damage", ["missing", "short", "long", "no description", "garbled", "other count"])
+@pytest.mark.parametrize("damage", ["missing", "short", "long", "no description", "garbled", "other count", "unknown"])
 def test_a_damaged_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
     good = build(tmp_path).ids.tolist()
     (folder,) = cached(tmp_path)
@@ -113,11 +131,13 @@ def test_a_damaged_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
     elif damage in ("short", "long"):
         ids.write_bytes(ids.read_bytes()[:-4] if damage == "short" else ids.read_bytes() + b"abcd")
     elif damage == "no description":
-        (folder / "corpus.json").unlink()
+        (folder / "facts.json").unlink()
     elif damage == "garbled":
-        (folder / "corpus.json").write_text("{")
+        (folder / "facts.json").write_text("{")
     else:
-        (folder / "corpus.json").write_text('{"documents": 9, "tokens": 1}')
+        described = json.loads((folder / "facts.json").read_text())
+        described["arrays"]["ids"] = ["<i4", 8] if damage == "other count" else []
+        (folder / "facts.json").write_text(json.dumps(described))
     assert build(tmp_path).ids.tolist() == good
     assert cached(tmp_path) == [folder]
 
@@ -125,9 +145,9 @@ def test_a_damaged_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
 def test_another_process_may_be_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = build(tmp_path).ids.tolist()
     (folder,) = cached(tmp_path)
-    complete, calls = tokens._complete, iter([False, True, True])
+    mapped, calls = store._map, iter([False, True, True, True])
     # The first look happens before the other process renames its folder into place.
-    monkeypatch.setattr(tokens, "_complete", lambda *args: next(calls) and complete(*args))
+    monkeypatch.setattr(store, "_map", lambda *args: mapped(*args) if next(calls) else None)
     assert build(tmp_path).ids.tolist() == good
     assert next(calls, None) is None
     assert cached(tmp_path) == [folder]

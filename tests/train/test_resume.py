@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,8 @@ def weights(run_dir: Path) -> dict[str, torch.Tensor]:
 
 def metric_lines(run_dir: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in lines]
+    clocks = {"tokens_per_second", "data_seconds"}
+    return [{k: v for k, v in line.items() if k not in clocks} for line in lines]
 
 
 CASES = {
@@ -69,6 +71,7 @@ CASES = {
     "lora with dropout": {"lora": {"rank": 4, "dropout": 0.1}},
     "l2 and wsd": {"method": ["mol", "l2"], "schedule": {"type": "wsd", "decay_ratio": 0.5}},
     "epochs": {"budget": {"steps": None, "epochs": 1.5, "batch_tokens": 256}},
+    "streamed": {"budget": {"steps": 8, "batch_tokens": 512}},
 }
 
 
@@ -77,6 +80,12 @@ def test_resume_twice_is_bitwise(
     case: str, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes: dict[str, Any] = {"training": {"micro_batch_size": 2, "save_steps": 2, "eval_steps": 2}} | CASES[case]
+    before = set(threading.enumerate())
+    if case == "streamed":  # two of three sources
+        changes["sources"] = {
+            name: {"path": str(corpora / f"{name}.jsonl"), "heldout": 4, "streaming": True, "shuffle_buffer": 9}
+            for name in ("domain", "general")
+        }
     straight = train(config(pico_folder, corpora, tmp_path, name="straight", **changes))
     broken = config(pico_folder, corpora, tmp_path, name="broken", **changes)
     for stop in (3, 5):  # after a checkpoint of step 2, then of step 4: the steps in between are done again
@@ -92,7 +101,8 @@ def test_resume_twice_is_bitwise(
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert metric_lines(straight.run_dir) == metric_lines(resumed.run_dir)
     assert straight.summary == resumed.summary
-    if case == "epochs":
+    assert {thread for thread in threading.enumerate() if thread.name.startswith("acclimate")} <= before
+    if case in ("epochs", "streamed"):
         assert max(v for k, v in metric_lines(straight.run_dir)[-1].items() if k.startswith("epochs/")) > 1
 
 

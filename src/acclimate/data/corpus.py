@@ -1,53 +1,68 @@
-"""Every source of a run: read, deduplicated, split, tokenised; what was dropped is counted with its reason."""
+"""Every source of a run, ready to be trained on and measured; what was dropped is counted with its reason.
+
+A prepared source is read once (index), reduced and split by hashes, and tokenised into the cache. A streamed source is
+read while it is trained on; before, only its beginning is looked at.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from acclimate.config import RunConfig
+from acclimate.data.beginning import Beginning, Divided, divide, read_beginning
 from acclimate.data.chat import check_thinking
-from acclimate.data.documents import Document, read_documents
-from acclimate.data.overlap import OverlapRow, count_overlap
-from acclimate.data.routes import check_roles, extend_table, role_routes, route_table
-from acclimate.data.split import held_out, subsample, without_duplicates
+from acclimate.data.documents import Document, Reader
+from acclimate.data.encoding import Encoder
+from acclimate.data.index import Index, read_index
+from acclimate.data.overlap import OverlapRow, Texts, cached_overlap
+from acclimate.data.routes import check_roles, extend_table, message_routes, role_routes, route_table
+from acclimate.data.split import Fingerprints, held_out, subsample, without_duplicates
+from acclimate.data.store import key_of
+from acclimate.data.stream import Heldout, Stream, encoded_now
 from acclimate.data.tokens import TokenCorpus, tokenise
 from acclimate.errors import ConfigError, DataError
-from acclimate.schema import SourceSection
+from acclimate.source_schema import SourceSection
 from acclimate.types import Route
 
 __all__ = ["Corpora", "Corpus", "Role", "load_corpora", "route_table"]
 
 Role = Literal["domain", "general", "chat"]
+STREAM_IDS = 2**40
+"""Document ids of the k-th streamed source begin at k times this."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """One source, ready to be packed."""
+    """One source."""
 
     name: str
     section: SourceSection
     role: Role
-    train: TokenCorpus
+    train: TokenCorpus  # of a streamed source: the first training documents, a sample
     heldout: TokenCorpus
-    heldout_documents: list[Document]  # aligned with heldout
-    documents_read: int
-    dropped: dict[str, int]  # reason -> documents
-    digest: str  # sha256 of the contents of the documents in use
-    first_document_id: int  # ids are unique in the run: train documents first, then held-out ones
+    read_heldout: Callable[[], Iterable[Document]]  # aligned with heldout, read again
+    documents_read: int  # all, or the beginning of a stream
+    dropped: dict[str, int] | None  # reason -> documents; None of a stream, where nobody counts them
+    digest: str  # sha256 of the contents of the documents in use; of a stream, of its files' names, sizes and times
+    first_document_id: int  # of training documents; ids are unique in the run
+    first_heldout_id: int
+    stream: Stream | None = None
 
-    @property
-    def first_heldout_id(self) -> int:
-        return self.first_document_id + len(self.train)
-
-    def where(self, document_id: int) -> str:
-        """Place of a document by its id in the run."""
-        if document_id < self.first_heldout_id:
-            return self.train.where[document_id - self.first_document_id]
-        return self.heldout.where[document_id - self.first_heldout_id]
+    def where(self, document_id: int) -> str | None:
+        """Place of a document by its id in the run; None if it is not of this source."""
+        heldout, number = document_id - self.first_heldout_id, document_id - self.first_document_id
+        if 0 <= heldout < len(self.heldout):
+            return str(self.heldout.where[heldout])
+        if self.stream is not None and number >= 0 and heldout < STREAM_IDS:
+            return self.stream.where(document_id)
+        return str(self.train.where[number]) if self.stream is None and 0 <= number < len(self.train) else None
 
 
 @dataclass(frozen=True)
@@ -61,68 +76,142 @@ class Corpora:
     def document_name(self, document_id: int) -> str:
         """``source 'x', path:line`` for an id found in a batch."""
         for corpus in self.sources.values():
-            if 0 <= document_id - corpus.first_document_id < len(corpus.train) + len(corpus.heldout):
-                return f"source '{corpus.name}', {corpus.where(document_id)}"
+            if (where := corpus.where(document_id)) is not None:
+                return f"source '{corpus.name}', {where}"
         raise KeyError(document_id)
 
 
+@dataclass(frozen=True)
+class _Chosen:
+    """The documents of a prepared source that are used."""
+
+    index: Index
+    documents: NDArray[np.int64]  # ascending
+    fingerprints: Fingerprints  # of these
+    dropped: Counter[str]
+
+
 def load_corpora(config: RunConfig, tokenizer: Any) -> Corpora:
-    """Reads, deduplicates, subsamples, splits and tokenises every source of the configuration, in its order.
+    """Prepares every source of the configuration, in its order; of streamed ones, the beginning.
 
     Raises:
         DataError, ConfigError, ModelError: see the steps; each names the source or the file and line.
     """
     table = route_table(config.sources)
-    kept: dict[str, list[Document]] = {}
-    read: dict[str, int] = {}
-    dropped: dict[str, Counter[str]] = {}
-    seen: dict[str, str] = {}
+    chosen: dict[str, _Chosen] = {}
+    beginnings: dict[str, Beginning] = {}
+    seen: dict[str, NDArray[np.uint64]] = {}  # by source, hashes of its texts, ascending
     for name, section in config.sources.items():
-        documents, dropped[name] = read_documents(name, section)
-        read[name] = len(documents) + dropped[name]["empty"]
-        _check(name, section, documents, tokenizer)
-        table = extend_table(table, documents)
-        unique = without_duplicates(documents, seen, dropped[name])
-        _require(unique, name, "is left after removing duplicates", dropped[name])
-        kept[name] = subsample(unique, section.max_documents, config.data.split_seed)
+        if section.streaming:
+            beginnings[name] = beginning = read_beginning(name, section)
+            documents = beginning.documents
+            roles = {part.role for document in documents for part in document.parts}
+            chats = any(document.templated for document in documents)
+            _check(name, section, roles, chats, tokenizer, f"none of {beginning.described}")
+            table = extend_table(table, name, message_routes(documents))
+            continue
+        index = read_index(name, section, config.data.cache_dir)
+        _check(name, section, index.roles, bool(index.templated.any()), tokenizer, "no document")
+        table = extend_table(table, name, index.message_routes)
+        dropped = Counter(index.dropped)
+        unique, seen[name] = without_duplicates(index.texts, seen, dropped)
+        _require(unique, name, "is left after removing duplicates", dropped)
+        fingerprints = index.fingerprints.take(unique)
+        kept = subsample(fingerprints, section.max_documents, config.data.split_seed, config.data.cache_dir)
+        chosen[name] = _Chosen(index, unique[kept], fingerprints.take(kept), dropped)
 
     sources: dict[str, Corpus] = {}
-    train: dict[str, list[Document]] = {}
-    first = 0
-    for name, section in config.sources.items():
-        documents, reasons = kept[name], dropped[name]
-        apart = set(held_out(documents, name, section, config.data.split_seed))
-        tokens = tokenise(documents, tokenizer, name, section, table, config.data.cache_dir)
-        usable = _usable(tokens, reasons)
-        training = [i for i in usable if i not in apart]
-        testing = [i for i in usable if i in apart]
-        _require(training, name, "is left to train on", reasons)
-        if apart:
-            _require(testing, name, "is left to hold out", reasons)
-        sources[name] = Corpus(
-            name=name,
-            section=section,
-            role=_role(name, section, documents),
-            train=tokens.subset(training),
-            heldout=tokens.subset(testing),
-            heldout_documents=[documents[i] for i in testing],
-            documents_read=read[name],
-            dropped=dict(reasons),
-            digest=hashlib.sha256("".join(document.fingerprint for document in documents).encode()).hexdigest(),
-            first_document_id=first,
-        )
-        train[name] = [documents[i] for i in training]
-        first += len(usable)
-    heldout = {name: corpus.heldout_documents for name, corpus in sources.items()}
-    return Corpora(table, sources, count_overlap(train, heldout, config.evaluation.overlap_ngram))
+    train: dict[str, Texts] = {}
+    heldout: dict[str, Texts] = {}
+    measured: frozenset[int] = frozenset()
+    for name, found in chosen.items():
+        first = sum(len(corpus.train) + len(corpus.heldout) for corpus in sources.values())
+        encoder = Encoder(tokenizer, name, found.index.section, table)
+        sources[name], training, testing = _prepared(config, found, encoder, first)
+        train[name], heldout[name] = _texts(found, training), _texts(found, testing)
+        measured |= frozenset(found.index.texts[testing].tolist())
+    seed = config.data.split_seed
+    parts = {n: divide(b, Heldout(b.section, seed), seen.values()) for n, b in beginnings.items()}
+    measured = measured.union(*(part.measured for part in parts.values()))
+    for number, (name, part) in enumerate(parts.items(), 1):
+        encoder = Encoder(tokenizer, name, config.sources[name], table)
+        apart = Heldout(config.sources[name], seed, measured)
+        sources[name] = _streamed(config, part, encoder, apart, number * STREAM_IDS)
+        heldout[name] = Texts(Fingerprints.of(sources[name].read_heldout()).digest, sources[name].read_heldout)
+    overlap = cached_overlap(
+        {name: train.get(name) for name in config.sources},
+        {name: heldout[name] for name in config.sources if len(sources[name].heldout)},
+        config.evaluation.overlap_ngram,
+        config.data.cache_dir,
+    )
+    return Corpora(table, {name: sources[name] for name in config.sources}, overlap)
 
 
-def _check(name: str, section: SourceSection, documents: Sequence[Document], tokenizer: Any) -> None:
+def _prepared(
+    config: RunConfig, found: _Chosen, encoder: Encoder, first: int
+) -> tuple[Corpus, NDArray[np.int64], NDArray[np.int64]]:
+    """The corpus, and which documents of the index are trained on and held out."""
+    index, dropped = found.index, found.dropped
+    name, section, cache_dir = index.name, index.section, config.data.cache_dir
+    contents, where = found.fingerprints.digest, index.where.take(found.documents)
+    apart = np.zeros(len(found.documents), dtype=bool)
+    apart[held_out(found.fingerprints, name, section, config.data.split_seed, cache_dir)] = True
+    tokens = tokenise(lambda: index.read(found.documents), contents, where, encoder, cache_dir)
+    usable = _usable(tokens, dropped)
+    training, testing = np.flatnonzero(usable & ~apart), np.flatnonzero(usable & apart)
+    _require(training, name, "is left to train on", dropped)
+    if apart.any():
+        _require(testing, name, "is left to hold out", dropped)
+    corpus = Corpus(
+        name=name,
+        section=section,
+        role=_role(name, section, float(index.templated[found.documents].mean())),
+        train=tokens.subset(training),
+        heldout=tokens.subset(testing),
+        read_heldout=lambda: index.read(found.documents[testing]),
+        documents_read=len(index) + dropped["empty"],
+        dropped=dict(+dropped),
+        digest=contents,
+        first_document_id=first,
+        first_heldout_id=first + len(training),
+    )
+    return corpus, found.documents[training], found.documents[testing]
+
+
+def _streamed(config: RunConfig, part: Divided, encoder: Encoder, apart: Heldout, first: int) -> Corpus:
+    """The held-out documents of the beginning, a sample of the others, and the stream."""
+    name, section = part.name, part.section
+    sample = encoded_now(part.sample, encoder, [document.where for document in part.sample])
+    heldout = sample.subset([])
+    usable = np.empty(0, dtype=np.int64)
+    if part.heldout:
+        contents, where = Fingerprints.of(part.heldout).digest, [document.where for document in part.heldout]
+        heldout = tokenise(lambda: part.heldout, contents, where, encoder, config.data.cache_dir)
+        dropped: Counter[str] = Counter()
+        usable = np.flatnonzero(_usable(heldout, dropped))
+        _require(usable, name, "is left to hold out", dropped)
+    return Corpus(
+        name=name,
+        section=section,
+        role=_role(name, section, sum(document.templated for document in part.sample) / len(part.sample)),
+        train=sample,
+        heldout=heldout.subset(usable),
+        read_heldout=lambda: [part.heldout[i] for i in usable.tolist()],
+        documents_read=part.documents_read,
+        dropped=None,
+        digest=key_of(Reader(name, section).identity()),
+        first_document_id=first + len(usable),
+        first_heldout_id=first,
+        stream=Stream(name, section, encoder, apart, first + len(usable)),
+    )
+
+
+def _check(name: str, section: SourceSection, roles: Iterable[str], chats: bool, tokenizer: Any, among: str) -> None:
     """Refuses settings that no document of the source can use."""
-    check_roles(name, section, documents)
+    check_roles(name, section, roles, among)
     if section.thinking is None:
         return
-    if not any(document.templated for document in documents):
+    if not chats:
         raise ConfigError(
             f"sources.{name}.thinking is '{section.thinking}', but the source has no chats, so it would have no "
             "effect; leave it out."
@@ -130,30 +219,30 @@ def _check(name: str, section: SourceSection, documents: Sequence[Document], tok
     check_thinking(tokenizer, name)
 
 
-def _require(documents: Sequence[Any], name: str, what: str, dropped: Counter[str]) -> None:
-    if not documents:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "nothing"
+def _require(documents: NDArray[np.int64], name: str, what: str, dropped: Counter[str]) -> None:
+    if not len(documents):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in (+dropped).items()) or "nothing"
         raise DataError(f"sources.{name}: no document {what} (dropped: {reasons}).")
 
 
-def _usable(tokens: TokenCorpus, dropped: Counter[str]) -> list[int]:
-    """Documents with at least one label; the first token of a document is none, having no predecessor."""
-    usable = []
-    for i in range(len(tokens)):
-        _, routes, _ = tokens.document(i)
-        if len(routes) < 2:
-            dropped["too short"] += 1
-        elif routes[1:].max() < 0:
-            dropped["nothing to learn"] += 1
-        else:
-            usable.append(i)
+def _usable(tokens: TokenCorpus, dropped: Counter[str]) -> NDArray[np.bool_]:
+    """[documents] whether there is a label; the first token of a document is none, having no predecessor."""
+    short, silent = tokens.lengths < 2, tokens.labels.sum(1) == 0
+    dropped["too short"] += int(short.sum())
+    dropped["nothing to learn"] += int((silent & ~short).sum())
+    usable: NDArray[np.bool_] = ~(short | silent)
     return usable
 
 
-def _role(name: str, section: SourceSection, documents: Sequence[Document]) -> Role:
+def _role(name: str, section: SourceSection, chats: float) -> Role:
+    """``chats``: part of the documents that are chats."""
     if section.role is not None:
         return section.role
     if set(role_routes(name, section).values()) == {"domain"}:
         return "domain"
-    templated = sum(document.templated for document in documents)
-    return "chat" if 2 * templated > len(documents) else "general"
+    return "chat" if 2 * chats > 1 else "general"
+
+
+def _texts(found: _Chosen, documents: NDArray[np.int64]) -> Texts:
+    chosen = hashlib.sha256(documents.tobytes()).hexdigest()
+    return Texts(f"{found.fingerprints.digest} {chosen}", lambda: found.index.read(documents))

@@ -11,7 +11,7 @@ from typing import Any
 from acclimate.data.files import Table, find_tables, shown_paths
 from acclimate.data.records import BadRow, Document, Part, RecordSchema
 from acclimate.errors import DataError
-from acclimate.schema import SourceSection
+from acclimate.source_schema import SourceSection
 
 __all__ = ["Cursor", "Document", "Part", "Reader", "read_documents"]
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from acclimate.data.ahead import Ahead
 from acclimate.data.chat import ChatTemplate, special_tokens, thinking_of
+from acclimate.data.ranges import concatenated
 from acclimate.data.records import Document, Part
 from acclimate.data.routes import NOT_LEARNED, role_routes
 from acclimate.errors import ModelError
-from acclimate.schema import SourceSection
+from acclimate.source_schema import SourceSection
 from acclimate.types import Route
 
 BATCH_CHARACTERS = 1_000_000
@@ -22,20 +27,31 @@ BATCH_CHARACTERS = 1_000_000
 
 @dataclass(frozen=True)
 class Encoded:
-    """One tokenised document of n tokens."""
+    """D tokenised documents, n tokens in all, one document after the other."""
 
     ids: NDArray[np.int32]  # [n]
-    routes: NDArray[np.int16]  # [n] index into the run's route table, NOT_LEARNED for context
+    routes: NDArray[np.int16]  # [n] which of the source's routes, NOT_LEARNED for context
     token_bytes: NDArray[np.int32]  # [n] UTF-8 bytes of text, 0 for special tokens
+    lengths: NDArray[np.int64]  # [D] tokens of each
+    labels: NDArray[np.int32]  # [D, routes of the source] tokens learned under each; a first token is no label
 
 
 @dataclass(frozen=True)
 class _Raw:
-    """A text about to be tokenised, and the route of each of its characters."""
+    """A text about to be tokenised, and the routes of its characters as runs."""
 
     text: str
-    routes: NDArray[np.int16]  # [characters + 1]; the last entry is for what comes after the text
+    runs: list[tuple[int, int]]  # (characters, route), over the text and one place for what comes after it
     templated: bool
+
+
+@dataclass(frozen=True)
+class _Tokenised:
+    """What the tokenizer made of a batch: plain documents, then chats."""
+
+    raws: list[_Raw]
+    encodings: list[Any]
+    order: NDArray[np.int64]  # [D] place in the source's order -> place here
 
 
 class Encoder:
@@ -49,14 +65,43 @@ class Encoder:
             )
         self.tokenizer = tokenizer
         self.section = section
-        self.indices = {route.name: index for index, route in enumerate(table) if route.source == source}
+        self.table = np.array([i for i, route in enumerate(table) if route.source == source], dtype=np.int64)
+        """[routes of the source] index of each in the run's table."""
+        self.routes = [table[i].name for i in self.table]
+        """Their names; tokens hold indices into these, so that another source does not change them."""
         self.roles = role_routes(source, section)
         self.template = ChatTemplate(tokenizer)
         self.specials = np.array(sorted(special_tokens(tokenizer)), dtype=np.int64)
         self.eos: int | None = tokenizer.eos_token_id if section.append_eos else None
 
-    def encode(self, documents: Sequence[Document]) -> Iterator[Encoded]:
-        """Yields one :class:`Encoded` per document, in order."""
+    @cached_property
+    def backend(self) -> Any:
+        """A tokenizer of this object's own: whoever else calls the given one may set truncation or padding."""
+        backend = deepcopy(self.tokenizer.backend_tokenizer)
+        backend.no_truncation()
+        backend.no_padding()
+        return backend
+
+    def encode(self, documents: Iterable[Document]) -> Generator[Encoded, None, None]:
+        """Yields batches of documents, in order.
+
+        Reading and the tokenizer run in a thread each, so that the tokenizer's own threads, which need no Python, are
+        busy while this thread turns their last result into arrays.
+        """
+        raws = Ahead(self._batches(documents))
+        tokenised = Ahead(self._tokenise(raws))
+        try:
+            for batch in tokenised:
+                yield self._arrays(batch)
+        finally:
+            tokenised.close()
+
+    def route_of(self, part: Part) -> int:
+        """The source's route of a part, or NOT_LEARNED. Its own route wins, then the route of its role."""
+        name = part.route or (None if part.context else self.roles.get(part.role))
+        return NOT_LEARNED if name is None else self.routes.index(name)
+
+    def _batches(self, documents: Iterable[Document]) -> Generator[list[_Raw], None, None]:
         batch: list[_Raw] = []
         characters = 0
         for document in documents:
@@ -64,111 +109,153 @@ class Encoder:
             batch.append(raw)
             characters += len(raw.text)
             if characters >= BATCH_CHARACTERS:
-                yield from self._batch(batch)
+                yield batch
                 batch, characters = [], 0
-        yield from self._batch(batch)
-
-    def route_of(self, part: Part) -> int:
-        """Route index of a part, or NOT_LEARNED. Its own route wins, then the route of its role."""
-        name = part.route or (None if part.context else self.roles.get(part.role))
-        return NOT_LEARNED if name is None else self.indices[name]
+        if batch:
+            yield batch
 
     def _characters(self, document: Document) -> _Raw:
         part_routes = [self.route_of(part) for part in document.parts]
-        if document.templated:
-            wanted = [i for i, route in enumerate(part_routes) if route != NOT_LEARNED]
-            rendered = self.template.render(document, thinking_of(document, self.section.thinking), wanted)
-            text, after = rendered.text, NOT_LEARNED
-            spans = [(span.start, span.end, part_routes[span.part_index]) for span in rendered.spans]
-        else:
-            text, after = document.text, part_routes[-1]
-            ends = np.cumsum([len(part.text) for part in document.parts]).tolist()
-            spans = list(zip([0, *ends[:-1]], ends, part_routes, strict=True))
-        routes = np.full(len(text) + 1, NOT_LEARNED, dtype=np.int16)
-        for start, end, route in spans:
-            routes[start:end] = route
-        routes[-1] = after
-        return _Raw(text, routes, document.templated)
+        if not document.templated:
+            runs = [(len(part.text), route) for part, route in zip(document.parts, part_routes, strict=True)]
+            return _Raw(document.text, [*runs, (1, part_routes[-1])], templated=False)
+        wanted = [i for i, route in enumerate(part_routes) if route != NOT_LEARNED]
+        rendered = self.template.render(document, thinking_of(document, self.section.thinking), wanted)
+        runs, at = [], 0
+        for span in sorted(rendered.spans, key=lambda span: span.start):
+            runs += [(span.start - at, NOT_LEARNED), (span.end - span.start, part_routes[span.part_index])]
+            at = span.end
+        return _Raw(rendered.text, [*runs, (len(rendered.text) - at + 1, NOT_LEARNED)], templated=True)
 
-    def _batch(self, batch: list[_Raw]) -> Iterator[Encoded]:
-        encoded: dict[int, Encoded] = {}
-        for templated in (False, True):
-            chosen = [i for i, raw in enumerate(batch) if raw.templated == templated]
-            if not chosen:
-                continue
-            output = self.tokenizer(
-                [batch[i].text for i in chosen],
-                add_special_tokens=not templated,  # a template writes its own
-                return_offsets_mapping=True,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-                verbose=False,
-            )
-            for i, ids, offsets in zip(chosen, output["input_ids"], output["offset_mapping"], strict=True):
-                encoded[i] = self._tokens(batch[i], ids, offsets)
-        return (encoded[i] for i in range(len(batch)))
+    def _tokenise(self, batches: Ahead[list[_Raw]]) -> Generator[_Tokenised, None, None]:
+        try:
+            for batch in batches:
+                kinds = np.array([raw.templated for raw in batch])
+                grouped = np.argsort(kinds, kind="stable")
+                raws, plain = [batch[i] for i in grouped.tolist()], len(kinds) - int(kinds.sum())
+                encodings = self.backend.encode_batch([raw.text for raw in raws[:plain]])
+                # A template writes its own special tokens.
+                encodings += self.backend.encode_batch([raw.text for raw in raws[plain:]], add_special_tokens=False)
+                yield _Tokenised(raws, encodings, np.argsort(grouped, kind="stable"))
+        finally:
+            batches.close()
 
-    def _tokens(self, raw: _Raw, token_ids: list[int], offsets: list[tuple[int, int]]) -> Encoded:
-        ids = np.array(token_ids, dtype=np.int64)
-        spans = np.array(offsets, dtype=np.int64).reshape(-1, 2)
-        # Tokens the tokenizer adds around a text have no characters: those before it are context,
-        # those behind it (an eos) belong to the end of the text.
-        written = np.flatnonzero(spans[:, 1] > spans[:, 0])
-        first, last = (written[0], written[-1] + 1) if len(written) else (len(ids), len(ids))
-        spans[last:] = len(raw.text)
-        codepoints = np.frombuffer(raw.text.encode("utf-32-le"), dtype=np.uint32)
-        token_bytes = bytes_of_tokens(spans[:, 1], np.isin(ids, self.specials), codepoints)
-        starts = spans[:, 0]
+    def _arrays(self, batch: _Tokenised) -> Encoded:
+        """Vectorised over the batch: every document has a slot for each of its characters and one for its end."""
+        raws, lengths = batch.raws, np.array([len(encoding) for encoding in batch.encodings], dtype=np.int64)
+        total = int(lengths.sum())
+        ids = np.fromiter(chain.from_iterable(e.ids for e in batch.encodings), dtype=np.int64, count=total)
+        offsets = chain.from_iterable(chain.from_iterable(e.offsets for e in batch.encodings))
+        spans = np.fromiter(offsets, dtype=np.int64, count=2 * total).reshape(-1, 2)
+        sizes = np.array([len(raw.text) for raw in raws], dtype=np.int64)
+        runs = np.array([run for raw in raws for run in raw.runs], dtype=np.int64)
+        slot_routes = np.repeat(runs[:, 1], runs[:, 0])
+        codepoints = np.frombuffer("\0".join([*(raw.text for raw in raws), ""]).encode("utf-32-le"), dtype=np.uint32)
+        texts = Texts(np.cumsum(sizes + 1) - sizes - 1, sizes, np.cumsum(lengths) - lengths, lengths)
+        starts, ends, outside = texts.place(spans)
+        token_bytes = bytes_of_tokens(ends, np.isin(ids, self.specials), codepoints, texts)
         # ' word' whose blank still belongs to the prompt or template: the model has to produce it as one token.
-        padded = np.append(codepoints, 0)
-        starts = starts + (
-            (raw.routes[starts] == NOT_LEARNED) & (padded[starts] == ord(" ")) & (spans[:, 1] > starts + 1)
+        blank = (slot_routes[starts] == NOT_LEARNED) & (codepoints[starts] == ord(" ")) & (ends > starts + 1)
+        routes = np.where(outside, NOT_LEARNED, slot_routes[starts + blank])
+        if self.eos is not None:
+            last = np.where(lengths > 0, ids[np.maximum(texts.first_token + lengths - 1, 0)] if total else -1, -1)
+            bare = np.flatnonzero(~np.array([raw.templated for raw in raws]) & (last != self.eos))
+            at = (texts.first_token + lengths)[bare]
+            ids, token_bytes = np.insert(ids, at, self.eos), np.insert(token_bytes, at, 0)
+            routes = np.insert(routes, at, slot_routes[(texts.first_slot + sizes)[bare]])
+            lengths = lengths.copy()
+            lengths[bare] += 1
+        first = np.cumsum(lengths) - lengths
+        here = concatenated(first[batch.order], lengths[batch.order])
+        return self._counted(ids[here], routes[here], token_bytes[here], lengths[batch.order])
+
+    def _counted(
+        self, ids: NDArray[Any], routes: NDArray[Any], token_bytes: NDArray[Any], lengths: NDArray[np.int64]
+    ) -> Encoded:
+        learned = routes.copy()
+        learned[(np.cumsum(lengths) - lengths)[lengths > 0]] = NOT_LEARNED
+        document, width = np.repeat(np.arange(len(lengths)), lengths), len(self.routes)
+        cells = (document * width + learned)[learned >= 0]
+        labels = np.bincount(cells, minlength=len(lengths) * width).reshape(-1, width)
+        return Encoded(
+            ids.astype(np.int32),
+            routes.astype(np.int16),
+            token_bytes.astype(np.int32),
+            lengths,
+            labels.astype(np.int32),
         )
-        routes = raw.routes[starts]
-        routes[:first] = NOT_LEARNED
-        if not raw.templated and self.eos is not None and (len(ids) == 0 or ids[-1] != self.eos):
-            ids, routes, token_bytes = (
-                np.append(ids, self.eos),
-                np.append(routes, raw.routes[-1]),
-                np.append(token_bytes, 0),
-            )
-        return Encoded(ids.astype(np.int32), routes.astype(np.int16), token_bytes.astype(np.int32))
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Where the characters and the tokens of D documents stand when each is followed by one slot for its end."""
+
+    first_slot: NDArray[np.int64]  # [D]
+    characters: NDArray[np.int64]  # [D]
+    first_token: NDArray[np.int64]  # [D]
+    tokens: NDArray[np.int64]  # [D]
+
+    @cached_property
+    def document(self) -> NDArray[np.int64]:
+        """[n] document of each token."""
+        return np.repeat(np.arange(len(self.tokens)), self.tokens)
+
+    def place(self, spans: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Spans [n, 2] of characters in documents become slots [n] of the batch.
+
+        Tokens that the tokenizer adds around a text have no characters: those before it are context (the third
+        result), those behind it (an eos) belong to the end of the text.
+        """
+        written = spans[:, 1] > spans[:, 0]
+        before = np.concatenate([[0], np.cumsum(written)])
+        so_far = before[1:] - before[self.first_token][self.document]
+        in_all = (before[self.first_token + self.tokens] - before[self.first_token])[self.document]
+        behind = ~written & (so_far == in_all) & (in_all > 0)
+        slots = spans + self.first_slot[self.document][:, None]
+        slots[behind] = (self.first_slot + self.characters)[self.document][behind][:, None]
+        return slots[:, 0], slots[:, 1], so_far == 0
 
 
 def bytes_of_tokens(
-    ends: NDArray[np.int64], special: NDArray[np.bool_], codepoints: NDArray[np.uint32]
+    ends: NDArray[np.int64], special: NDArray[np.bool_], codepoints: NDArray[np.uint32], texts: Texts
 ) -> NDArray[np.int64]:
     """UTF-8 bytes each token stands for.
 
     Args:
-        ends: [n] character at which each token ends.
+        ends: [n] slot at which each token ends.
         special: [n] whether it is a special token; those stand for no text.
-        codepoints: [characters] of the text.
+        codepoints: [slots] of the texts.
+        texts: which slots and tokens belong to which document.
 
     Returns:
-        [n] bytes. They sum to the bytes of the text less those that spell special tokens. Tokens that share a
-        character (pieces of an emoji) share its bytes evenly; characters that a normaliser dropped
+        [n] bytes. They sum, in each document, to the bytes of the text less those that spell special tokens. Tokens
+        that share a character (pieces of an emoji) share its bytes evenly; characters that a normaliser dropped
         count for the token after them, at the end for the last one.
-
-    Example:
-        >>> text = np.frombuffer("aé".encode("utf-32-le"), dtype=np.uint32)
-        >>> bytes_of_tokens(np.array([1, 2, 2]), np.array([False, False, False]), text).tolist()
-        [1, 1, 1]
     """
     widths = 1 + (codepoints > 0x7F).astype(np.int64) + (codepoints > 0x7FF) + (codepoints > 0xFFFF)
-    position = np.concatenate([[0], np.cumsum(widths)])  # [characters + 1] bytes before each character
-    reached = np.maximum.accumulate(position[ends]) if len(ends) else position[:0]
-    covered = np.diff(reached, prepend=0)
+    ends_of_texts = texts.first_slot + texts.characters
+    widths[ends_of_texts] = 0
+    position = np.concatenate([[0], np.cumsum(widths)])  # [slots + 1] bytes before each slot
     result = np.zeros(len(ends), dtype=np.int64)
     plain = np.flatnonzero(~special)
     if len(plain) == 0:
         return result
-    covered[plain[-1]] += position[-1] - reached[-1]
-    covered = covered[plain]
+    reached = np.maximum.accumulate(position[ends])
+    filled = texts.tokens > 0
+    before = np.concatenate([[0], reached[:-1]])
+    before[texts.first_token[filled]] = position[texts.first_slot[filled]]
+    covered = (reached - before)[plain]
+    document = texts.document[plain]
+    first = np.flatnonzero(np.diff(document, prepend=-1))  # of each document's plain tokens
+    present = document[first]
+    left = position[ends_of_texts[present]] - reached[(texts.first_token + texts.tokens - 1)[present]]
+    covered[np.append(first[1:], len(plain)) - 1] += left
     # A token that reaches no further than the one before it shares that one's bytes.
-    group = np.maximum(np.cumsum(covered > 0) - 1, 0)
+    further = np.cumsum(covered > 0)
+    further -= np.repeat((further - (covered > 0))[first], np.diff(np.append(first, len(plain))))
+    group = np.cumsum((further > 1) & (covered > 0) | np.isin(np.arange(len(plain)), first)) - 1
     size = np.bincount(group)
     total = np.bincount(group, weights=covered).astype(np.int64)
-    rank = np.arange(len(plain)) - np.concatenate([[0], np.cumsum(size)[:-1]])[group]
-    result[plain] = total[group] // size[group] + (rank < total[group] % size[group])
+    place = np.arange(len(plain)) - np.concatenate([[0], np.cumsum(size)[:-1]])[group]
+    result[plain] = total[group] // size[group] + (place < total[group] % size[group])
     return result

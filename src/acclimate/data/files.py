@@ -16,7 +16,7 @@ from acclimate.data.hub import HubDataset, SavedDataset, is_saved_dataset
 from acclimate.data.records import RecordSchema
 from acclimate.data.rows import FORMATS, Row, printable, reason
 from acclimate.errors import ConfigError, DataError, listed, nearest
-from acclimate.schema import SourceSection
+from acclimate.source_schema import SourceSection
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 EXTENSIONS = tuple(FORMATS)

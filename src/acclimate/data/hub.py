@@ -10,7 +10,7 @@ from typing import Any
 from acclimate.data.records import RecordSchema
 from acclimate.data.rows import BATCH_ROWS, Row, printable, reason, table_columns, table_rows, without_nulls
 from acclimate.errors import DataError, listed, nearest
-from acclimate.schema import SourceSection
+from acclimate.source_schema import SourceSection
 
 
 class HubDataset:

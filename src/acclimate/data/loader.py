@@ -11,12 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from acclimate.data.mix import Mixer
-from acclimate.data.pack import PackedSource, Row, build_batch
+from acclimate.data.pack import Row, build_batch
 from acclimate.errors import ConfigError
 from acclimate.schema import BudgetSection
 from acclimate.types import IGNORE, PAD_DOCUMENT, Batch
-
-Sourced = tuple[PackedSource, Row]
 
 
 def total_steps(budget: BudgetSection, counted_tokens_per_epoch: int) -> int:
@@ -93,22 +91,21 @@ class Loader:
     def next_step(self) -> list[Batch]:
         """This rank's micro-batches of the next optimizer step."""
         self.step += 1
-        rows: list[Sourced] = []
+        rows: list[Row] = []
         while self.counted < self.step * self.batch_tokens:
-            name, row = self.mixer.next_row()
-            rows.append((self.mixer.sources[name], row))
+            rows.append(self.mixer.next_row()[1])
         batches = []
         for reference in (False, True):
-            group = [item for item in rows if self._needs_reference(item[1]) == reference]
+            group = [row for row in rows if self._needs_reference(row) == reference]
             batches += self._micro_batches(group, reference)
         return batches
 
     def _needs_reference(self, row: Row) -> bool:
         return bool(self.needs_reference[list(row.routes)].any())
 
-    def _micro_batches(self, group: Sequence[Sourced], reference: bool) -> list[Batch]:
+    def _micro_batches(self, group: Sequence[Row], reference: bool) -> list[Batch]:
         # Rows of like length share a micro-batch and ranks get like amounts; the sum over a step has no order.
-        ordered = sorted(group, key=lambda item: -item[1].length)
+        ordered = sorted(group, key=lambda row: -row.length)
         mine = ordered[self.rank :: self.world_size]
         count = math.ceil(math.ceil(len(ordered) / self.world_size) / self.micro_batch_size)
         chunks = [mine[i * self.micro_batch_size : (i + 1) * self.micro_batch_size] for i in range(count)]
@@ -132,3 +129,7 @@ class Loader:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.step = state["step"]
         self.mixer.load_state_dict(state["mixer"])
+
+    def close(self) -> None:
+        """Ends what runs in the background."""
+        self.mixer.close()

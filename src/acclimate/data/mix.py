@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from acclimate.data.pack import PackedSource, Row
+from acclimate.data.pack import Row
+from acclimate.data.passes import RowSource
 from acclimate.errors import ConfigError, RunError
-from acclimate.schema import SourceSection
+from acclimate.source_schema import SourceSection
 
 
 def resolve_shares(sections: Mapping[str, SourceSection]) -> dict[str, float]:
@@ -46,20 +47,17 @@ class Mixer:
     sources and uneven rows, one drifts 1.5 rows away. There is no randomness here.
 
     Args:
-        sources: packed sources in the order of the configuration, which breaks ties.
+        sources: rows of each, in the order of the configuration, which breaks ties.
         shares: part of all trained tokens, for each of them; normalised here.
     """
 
-    def __init__(self, sources: Mapping[str, PackedSource], shares: Mapping[str, float]) -> None:
+    def __init__(self, sources: Mapping[str, RowSource], shares: Mapping[str, float]) -> None:
         total = sum(shares[name] for name in sources)
         self.sources = dict(sources)
         self.shares = {name: shares[name] / total for name in sources}
         self.trained = dict.fromkeys(sources, 0)
         """Trained tokens given out so far, by source."""
-        self._epoch = dict.fromkeys(sources, 0)
-        self._position = dict.fromkeys(sources, 0)
-        self._rows = {name: source.rows(0) for name, source in sources.items()}
-        self._longest = max(row.trained for rows in self._rows.values() for row in rows)
+        self._longest = max(source.longest for source in sources.values())
 
     def next_row(self) -> tuple[str, Row]:
         """The next row of the stream and the source it is from."""
@@ -70,28 +68,17 @@ class Mixer:
             if self.trained[name] <= share * total * (1 + 1e-12)  # rounding must not make everyone ahead
         }
         name = min(deadlines, key=lambda name: deadlines[name])
-        row = self._rows[name][self._position[name]]
+        row = self.sources[name].next_row()
         self.trained[name] += row.trained
-        self._position[name] += 1
-        if self._position[name] == len(self._rows[name]):
-            self._start(name, self._epoch[name] + 1, 0)
         return name, row
 
     @property
     def epochs(self) -> dict[str, float]:
         """Passes over each source so far."""
-        return {name: self._epoch[name] + self._position[name] / len(self._rows[name]) for name in self.sources}
+        return {name: source.epochs for name, source in self.sources.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            name: {
-                "epoch": self._epoch[name],
-                "position": self._position[name],
-                "rows": len(self._rows[name]),
-                "trained": self.trained[name],
-            }
-            for name in self.sources
-        }
+        return {name: source.state_dict() | {"trained": self.trained[name]} for name, source in self.sources.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues where ``state`` was taken.
@@ -104,18 +91,10 @@ class Mixer:
                 f"The checkpoint's data position is for the sources {', '.join(state)}; "
                 f"this run trains on {', '.join(self.sources)}."
             )
-        for name in self.sources:
-            saved = state[name]
-            self._start(name, saved["epoch"], saved["position"])
-            self.trained[name] = saved["trained"]
-            if len(self._rows[name]) != saved["rows"]:
-                raise RunError(
-                    f"Source '{name}' had {saved['rows']} rows when the checkpoint was written and has "
-                    f"{len(self._rows[name])} now: its documents or data settings have changed, so the run "
-                    "cannot continue where it stopped."
-                )
+        for name, source in self.sources.items():
+            source.load_state_dict(state[name])
+            self.trained[name] = state[name]["trained"]
 
-    def _start(self, name: str, epoch: int, position: int) -> None:
-        if epoch != self._epoch[name]:
-            self._rows[name] = self.sources[name].rows(epoch)
-        self._epoch[name], self._position[name] = epoch, position
+    def close(self) -> None:
+        for source in self.sources.values():
+            source.close()

@@ -3,92 +3,182 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.data.records import Document
+from acclimate.data.store import Writer, key_of, stored
 
 WORD = re.compile(r"\w+")
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd: multiplication modulo 2**64 then loses nothing
+BATCH_CHARACTERS = 1_000_000
+FILTER_BITS = 20
 
 Grams = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
+class Texts:
+    """Documents that can be read, and a digest of their contents."""
+
+    digest: str
+    read: Callable[[], Iterable[Document]]
+
+
+@dataclass(frozen=True)
 class OverlapRow:
-    """N-grams of one source's held-out documents that also occur in one source's training documents."""
+    """N-grams of one source's held-out documents that also occur in one source's training documents.
+
+    The hits are None for training documents that are streamed: nobody has read them all.
+    """
 
     train_source: str
     heldout_source: str
     documents: int
-    documents_hit: int
+    documents_hit: int | None
     ngrams: int
-    ngrams_hit: int
+    ngrams_hit: int | None
+
+
+def cached_overlap(
+    train: Mapping[str, Texts | None], heldout: Mapping[str, Texts], n: int, cache_dir: str
+) -> list[OverlapRow]:
+    """:func:`count_overlap`, or what an earlier run counted on the same contents; ``None`` is a streamed source."""
+    if not heldout:
+        return []
+
+    def fill(writer: Writer) -> dict[str, Any]:
+        rows = count_overlap(
+            {name: texts.read() if texts else None for name, texts in train.items()},
+            {name: texts.read() for name, texts in heldout.items()},
+            n,
+        )
+        return {"rows": [vars(row) for row in rows]}
+
+    digests = [[[name, texts.digest if texts else None] for name, texts in part.items()] for part in (train, heldout)]
+    facts = stored(cache_dir, "overlap", key_of([digests, n]), fill).facts
+    return [OverlapRow(**row) for row in facts["rows"]]
 
 
 def count_overlap(
-    train: Mapping[str, Sequence[Document]], heldout: Mapping[str, Sequence[Document]], n: int
+    train: Mapping[str, Iterable[Document] | None], heldout: Mapping[str, Iterable[Document]], n: int
 ) -> list[OverlapRow]:
     r"""One row for each pair of a training and a held-out source.
 
     Words are casefolded ``\w+``. A held-out document shorter than ``n`` words is one n-gram of its own
     length. N-grams are compared by 64-bit hashes of their words.
     """
-    wanted = {
-        name: [_heldout_grams(_words(document), n) for document in documents]
-        for name, documents in heldout.items()
-        if documents
-    }
-    sizes = {size for pairs in wanted.values() for size, _ in pairs}
+    wanted = {name: _heldout_grams(documents, n) for name, documents in heldout.items()}
+    wanted = {name: grams for name, grams in wanted.items() if grams.documents}
+    sizes = {size for grams in wanted.values() for size in grams.by_size}
     everything = {
-        size: np.unique(np.concatenate([grams for pairs in wanted.values() for own, grams in pairs if own == size]))
+        size: np.unique(np.concatenate([g.by_size[size][0] for g in wanted.values() if size in g.by_size]))
         for size in sizes
     }
     rows = []
     for train_source, documents in train.items():
-        seen = _seen(documents, everything)
-        for heldout_source, pairs in wanted.items():
-            hits = [int(_find(grams, seen[size])[1].sum()) for size, grams in pairs]
-            ngrams = sum(len(grams) for _, grams in pairs)
-            hit = sum(count > 0 for count in hits)
-            rows.append(OverlapRow(train_source, heldout_source, len(pairs), hit, ngrams, sum(hits)))
+        seen = None if documents is None else _seen(documents, everything)
+        for heldout_source, grams in wanted.items():
+            hits = None if seen is None else grams.hits(seen)
+            rows.append(
+                OverlapRow(
+                    train_source,
+                    heldout_source,
+                    grams.documents,
+                    None if hits is None else int((hits > 0).sum()),
+                    sum(len(found) for found, _ in grams.by_size.values()),
+                    None if hits is None else int(hits.sum()),
+                )
+            )
     return rows
 
 
-def _words(document: Document) -> Grams:
-    """[words] hash of each word; equal only within one process."""
-    words = [hash(word) & 0xFFFFFFFFFFFFFFFF for word in WORD.findall(document.text.casefold())]
-    return np.array(words, dtype=np.uint64)
+@dataclass(frozen=True)
+class _Heldout:
+    """N-grams of held-out documents."""
+
+    documents: int
+    by_size: dict[int, tuple[Grams, NDArray[np.int64]]]  # size -> the n-grams, and the document of each
+
+    def hits(self, seen: Mapping[int, Grams]) -> NDArray[np.int64]:
+        """[documents] n-grams that are among those ``seen``."""
+        hits = np.zeros(self.documents, dtype=np.int64)
+        for size, (grams, document) in self.by_size.items():
+            hits += np.bincount(document[_find(grams, seen[size])[1]], minlength=self.documents)
+        return hits
 
 
-def _grams(words: Grams, size: int) -> Grams:
-    """[words - size + 1] hash of each run of ``size`` words."""
-    count = len(words) - size + 1
-    if count <= 0:
-        return np.empty(0, dtype=np.uint64)
-    grams = np.zeros(count, dtype=np.uint64)
-    for offset in range(size):
-        grams = grams * MULTIPLIER + words[offset : offset + count]
-    return grams
+def _heldout_grams(documents: Iterable[Document], n: int) -> _Heldout:
+    count = 0
+    found: dict[int, list[tuple[Grams, NDArray[np.int64]]]] = {}
+    for words, lengths in _words(documents):
+        size_of = np.minimum(n, np.maximum(lengths, 1))
+        number, left = np.repeat(np.arange(len(lengths)), lengths), _left(lengths)
+        for size, grams in _grams(words, set(size_of.tolist())):
+            here = np.flatnonzero((size_of[number] == size) & (left >= size))
+            found.setdefault(size, []).append((grams[here], count + number[here]))
+        count += len(lengths)
+    joined = {
+        size: (np.concatenate([grams for grams, _ in parts]), np.concatenate([number for _, number in parts]))
+        for size, parts in found.items()
+    }
+    return _Heldout(count, joined)
 
 
-def _heldout_grams(words: Grams, n: int) -> tuple[int, Grams]:
-    size = min(n, max(len(words), 1))
-    return size, _grams(words, size)
-
-
-def _seen(documents: Sequence[Document], wanted: Mapping[int, Grams]) -> dict[int, Grams]:
-    """Of the wanted n-grams (size -> sorted), those that occur in the documents."""
+def _seen(documents: Iterable[Document], wanted: Mapping[int, Grams]) -> dict[int, Grams]:
+    """Of the wanted n-grams (size -> ascending), those that occur in the documents."""
     hit = {size: np.zeros(len(grams), dtype=bool) for size, grams in wanted.items()}
-    for document in documents if wanted else ():
-        words = _words(document)
-        for size, grams in wanted.items():
-            at, equal = _find(_grams(words, size), grams)
+    shift = np.uint64(64 - FILTER_BITS)
+    likely = {size: np.zeros(1 << FILTER_BITS, dtype=bool) for size in wanted}
+    for size, grams in wanted.items():
+        likely[size][grams >> shift] = True  # spares most searches
+    for words, lengths in _words(documents) if wanted else ():
+        left = _left(lengths)
+        for size, grams in _grams(words, set(wanted)):
+            candidates = grams[likely[size][grams >> shift] & (left >= size)]
+            at, equal = _find(candidates, wanted[size])
             hit[size][at[equal]] = True
     return {size: grams[hit[size]] for size, grams in wanted.items()}
+
+
+def _words(documents: Iterable[Document]) -> Iterator[tuple[Grams, NDArray[np.int64]]]:
+    """Batches of documents: the hash of each word, equal only within one process, and the words of each document."""
+    words: list[str] = []
+    lengths: list[int] = []
+    characters = 0
+    for document in documents:
+        found = WORD.findall(document.text.casefold())
+        words += found
+        lengths.append(len(found))
+        characters += len(document.text)
+        if characters >= BATCH_CHARACTERS:
+            yield _hashes(words), np.array(lengths)
+            words, lengths, characters = [], [], 0
+    if lengths:
+        yield _hashes(words), np.array(lengths)
+
+
+def _hashes(words: Sequence[str]) -> Grams:
+    return np.fromiter(map(hash, words), dtype=np.int64, count=len(words)).view(np.uint64)
+
+
+def _left(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[words] words of the document from each word to the end."""
+    return np.repeat(np.cumsum(lengths), lengths) - np.arange(int(lengths.sum()))
+
+
+def _grams(words: Grams, sizes: set[int]) -> Iterator[tuple[int, Grams]]:
+    """For each size, [words] hash of the run of so many words from each word; past the end, of those that are there."""
+    grams = np.zeros(len(words), dtype=np.uint64)
+    for size in range(1, max(sizes, default=0) + 1):
+        grams *= MULTIPLIER
+        grams[: max(len(words) - size + 1, 0)] += words[size - 1 :]
+        if size in sizes:
+            yield size, grams
 
 
 def _find(grams: Grams, ascending: Grams) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -7,10 +7,11 @@ restart at each piece, and attention is to be kept within a piece.
 
 from __future__ import annotations
 
+import math
 import zlib
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from acclimate.data.ranges import concatenated, sums
 from acclimate.data.tokens import TokenCorpus
-from acclimate.errors import DataError
 from acclimate.types import IGNORE, PAD_DOCUMENT, Batch, Route
 
 OPEN_ROWS = 64
@@ -42,6 +43,41 @@ class Row:
     length: int  # positions, without padding
     trained: int  # labels under the active routes
     routes: tuple[int, ...]  # the active routes of these labels
+    source: PackedSource = field(repr=False, compare=False)
+
+
+class Rows(Sequence[Row]):
+    """Rows as arrays; a :class:`Row` is made when it is asked for."""
+
+    def __init__(self, source: PackedSource, pieces: NDArray[np.int64], starts: NDArray[np.int64]) -> None:
+        self.source = source
+        self._pieces = pieces  # row after row
+        self._starts = starts  # [rows + 1]
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @property
+    def trained(self) -> NDArray[np.int64]:
+        """[rows] labels under the active routes."""
+        return sums(self.source.trained[self._pieces], self._starts[:-1], self._starts[1:])
+
+    def permuted(self, order: NDArray[np.int64]) -> Rows:
+        lengths = np.diff(self._starts)[order]
+        pieces = self._pieces[concatenated(self._starts[order], lengths)]
+        return Rows(self.source, pieces, np.concatenate([[0], np.cumsum(lengths)]))
+
+    def __getitem__(self, i: int) -> Row:  # type: ignore[override]
+        at = range(len(self))[i]
+        source, pieces = self.source, self._pieces[self._starts[at] : self._starts[at + 1]]
+        columns = (source.document[pieces], source.start[pieces], source.length[pieces])
+        return Row(
+            pieces=tuple(map(Piece, *(column.tolist() for column in columns))),
+            length=int(source.length[pieces].sum()),
+            trained=int(source.trained[pieces].sum()),
+            routes=tuple(source.routes[source.holds[pieces].any(0)].tolist()),
+            source=source,
+        )
 
 
 class PackedSource:
@@ -54,9 +90,6 @@ class PackedSource:
         active: [routes] routes that some loss term learns from; labels of others are ignored.
         seed: the run's seed.
         first_document_id: id of the corpus' first document in the run.
-
-    Raises:
-        DataError: no label has an active route.
     """
 
     def __init__(
@@ -70,62 +103,77 @@ class PackedSource:
     ) -> None:
         self.corpus, self.name, self.sequence_length = corpus, name, sequence_length
         self.active, self.seed, self.first_document_id = active, seed, first_document_id
-        self._pieces: list[list[tuple[Piece, int, tuple[int, ...]]]] = []  # of each document
-        self.skipped_pieces = 0
-        for document in range(len(corpus)):
-            labels = corpus.document(document)[1][1:]
-            found = []
-            for start in range(0, len(labels), sequence_length):
-                routes = labels[start : start + sequence_length]
-                counts = np.bincount(routes[routes >= 0], minlength=len(active)) * active
-                if counts.any():
-                    piece = Piece(document, start, len(routes))
-                    found.append((piece, int(counts.sum()), tuple(np.flatnonzero(counts).tolist())))
-                else:
-                    self.skipped_pieces += 1
-            self._pieces.append(found)
-        self.trained_tokens = sum(trained for found in self._pieces for _, trained, _ in found)
+        labels = np.maximum(corpus.lengths - 1, 0)  # [documents]
+        count = -(-labels // sequence_length)
+        document = np.repeat(np.arange(len(corpus)), count)
+        start = (concatenated(np.zeros_like(count), count)) * sequence_length
+        length = np.minimum(labels[document] - start, sequence_length)
+        learned = active[corpus.table]
+        self.routes = corpus.table[learned]
+        """The active ones of the source's routes, as indices in the run's table."""
+        counts = _labels_of_pieces(corpus, document, start, length)[:, learned]  # [pieces, active routes]
+        kept = counts.sum(1) > 0
+        self.skipped_pieces = len(kept) - int(kept.sum())
+        self.document, self.start, self.length = document[kept], start[kept], length[kept]  # [pieces]
+        self.trained, self.holds = counts[kept].sum(1), counts[kept] > 0  # [pieces], [pieces, active routes]
+        self._first = np.searchsorted(self.document, np.arange(len(corpus) + 1))  # pieces before each document
+
+    @property
+    def trained_tokens(self) -> int:
         """Labels under the active routes, per epoch."""
-        if not self.trained_tokens:
-            raise DataError(f"Source '{name}' has no token on a route that the method learns from.")
+        return int(self.trained.sum())
 
-    def rows(self, epoch: int) -> list[Row]:
-        """The rows of one pass; the same for the same seed, source and epoch."""
-        random = np.random.default_rng([self.seed, zlib.crc32(self.name.encode()), epoch])
-        rows = self._pack(random.permutation(len(self.corpus)).tolist())
+    def rows(self, *when: int) -> Rows:
+        """The rows of one pass; the same for the same seed, source and ``when`` (epoch; of a stream, also window)."""
+        random = np.random.default_rng([self.seed, zlib.crc32(self.name.encode()), *when])
+        rows = self._pack(random.permutation(len(self.corpus)))
         # Rows that stayed open until the end are the emptier ones; spread them over the epoch.
-        return [rows[i] for i in random.permutation(len(rows)).tolist()]
+        return rows.permuted(random.permutation(len(rows)))
 
-    def rows_in_order(self, documents: int | None = None) -> list[Row]:
+    def rows_in_order(self, documents: int | None = None) -> Rows:
         """The rows of the first ``documents`` documents, without shuffling."""
-        return self._pack(range(len(self.corpus) if documents is None else min(documents, len(self.corpus))))
+        return self._pack(np.arange(len(self.corpus) if documents is None else min(documents, len(self.corpus))))
 
-    def _pack(self, order: Sequence[int]) -> list[Row]:
+    def _pack(self, order: NDArray[np.int64]) -> Rows:
         """Best fit: each piece goes into the fullest open row that can take it."""
-        rows: list[list[tuple[Piece, int, tuple[int, ...]]]] = []
-        free: list[tuple[int, int]] = []  # (free positions, row), ascending
-        for item in (item for document in order for item in self._pieces[document]):
-            length = item[0].length
-            at = bisect_left(free, (length, -1))
+        pieces = concatenated(self._first[order], np.diff(self._first)[order])
+        row_of = []
+        free: list[int] = []  # free positions of an open row * 2**40 + row, ascending
+        rows = 0
+        for length in self.length[pieces].tolist():
+            at = bisect_left(free, length << 40)
             if at < len(free):
-                space, row = free.pop(at)
-                rows[row].append(item)
+                space, row = divmod(free.pop(at), 1 << 40)
             else:
-                space, row = self.sequence_length, len(rows)
-                rows.append([item])
+                space, row = self.sequence_length, rows
+                rows += 1
+            row_of.append(row)
             if space > length:
-                insort(free, (space - length, row))
+                insort(free, (space - length << 40) + row)
             if len(free) > OPEN_ROWS:
                 free.pop(0)  # the fullest
-        return [
-            Row(
-                pieces=tuple(piece for piece, _, _ in items),
-                length=sum(piece.length for piece, _, _ in items),
-                trained=sum(trained for _, trained, _ in items),
-                routes=tuple(sorted({route for _, _, routes in items for route in routes})),
-            )
-            for items in rows
-        ]
+        by_row = np.array(row_of, dtype=np.int64)
+        starts = np.concatenate([[0], np.cumsum(np.bincount(by_row, minlength=rows))]).astype(np.int64)
+        return Rows(self, pieces[np.argsort(by_row, kind="stable")], starts)
+
+
+def _labels_of_pieces(
+    corpus: TokenCorpus, document: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """[pieces, routes of the source] labels of each route.
+
+    Tokens are looked at only where a document is cut and holds labels of several routes, or context.
+    """
+    counts = corpus.labels[document].astype(np.int64)
+    whole = length == corpus.lengths[document] - 1
+    one_route = counts.max(1, initial=0) == corpus.lengths[document] - 1
+    cut = one_route & ~whole
+    counts[cut] = (counts[cut] > 0) * length[cut, None]
+    for piece in np.flatnonzero(~(whole | one_route)).tolist():
+        first = int(corpus.bounds[document[piece], 0] + start[piece]) + 1
+        routes = corpus.routes[first : first + int(length[piece])]
+        counts[piece] = np.bincount(routes[routes >= 0], minlength=counts.shape[1])
+    return counts
 
 
 def waste(rows: Sequence[Row]) -> float:
@@ -133,14 +181,14 @@ def waste(rows: Sequence[Row]) -> float:
     return 1.0 - sum(row.length for row in rows) / (len(rows) * max(row.length for row in rows))
 
 
-def build_batch(rows: Sequence[tuple[PackedSource, Row]], pad_id: int = 0) -> Batch:
+def build_batch(rows: Sequence[Row], pad_id: int = 0) -> Batch:
     """Fills a batch, padded to its longest row.
 
     Args:
-        rows: each with the source that made it.
+        rows: of any sources.
         pad_id: input at padding; nothing attends to it and nothing is learned from it.
     """
-    shape = (len(rows), max(row.length for _, row in rows))
+    shape = (len(rows), max(row.length for row in rows))
     input_ids, labels = np.full(shape, pad_id, dtype=np.int64), np.full(shape, IGNORE, dtype=np.int64)
     document = np.full(shape, PAD_DOCUMENT, dtype=np.int64)
     positions, routes = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
@@ -151,37 +199,36 @@ def build_batch(rows: Sequence[tuple[PackedSource, Row]], pad_id: int = 0) -> Ba
         routes[b, here] = np.where(learned, route, 0)
         positions[b, here] = np.arange(piece.length)
         document[b, here] = source.first_document_id + piece.document
-    for b, (_, row) in enumerate(rows):
+    for b, row in enumerate(rows):
         positions[b, row.length :] = np.arange(shape[1] - row.length)  # padding is a document of its own
     return Batch(*(torch.from_numpy(array) for array in (input_ids, labels, positions, document, routes)))
 
 
-def label_bytes(rows: Sequence[tuple[PackedSource, Row]]) -> Tensor:
+def label_bytes(rows: Sequence[Row]) -> Tensor:
     """[B, T] int64 UTF-8 bytes of each learned label of :func:`build_batch` (0 for special tokens and elsewhere)."""
-    result = np.zeros((len(rows), max(row.length for _, row in rows)), dtype=np.int64)
+    result = np.zeros((len(rows), max(row.length for row in rows)), dtype=np.int64)
     for b, here, source, piece in _placed(rows):
         _, learned, _, token_bytes = _pairs(source, piece)
         result[b, here] = token_bytes * learned
     return torch.from_numpy(result)
 
 
-def _placed(rows: Sequence[tuple[PackedSource, Row]]) -> Iterator[tuple[int, slice, PackedSource, Piece]]:
+def _placed(rows: Sequence[Row]) -> Iterator[tuple[int, slice, PackedSource, Piece]]:
     """Row of the batch and positions in it, for every piece."""
-    for b, (source, row) in enumerate(rows):
+    for b, row in enumerate(rows):
         at = 0
         for piece in row.pieces:
-            yield b, slice(at, at + piece.length), source, piece
+            yield b, slice(at, at + piece.length), row.source, piece
             at += piece.length
 
 
 def _pairs(
     source: PackedSource, piece: Piece
-) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.int16], NDArray[np.int32]]:
+) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.int64], NDArray[np.int32]]:
     """Of a piece: ids [length + 1]; of its labels [length]: whether learned, route, bytes."""
-    ids, routes, token_bytes = source.corpus.document(piece.document)
-    labels = slice(piece.start + 1, piece.start + piece.length + 1)
-    learned = (routes[labels] >= 0) & source.active[routes[labels]]
-    return ids[piece.start : labels.stop], learned, routes[labels], token_bytes[labels]
+    ids, routes, token_bytes = source.corpus.document(piece.document, piece.start, piece.start + piece.length + 1)
+    learned = (routes[1:] >= 0) & source.active[routes[1:]]
+    return ids, learned, routes[1:], token_bytes[1:]
 
 
 def heldout_batches(
@@ -192,7 +239,7 @@ def heldout_batches(
     rows_per_batch: int,
     max_documents: int | None = None,
     pad_id: int = 0,
-) -> list[tuple[Batch, Tensor]]:
+) -> HeldoutBatches:
     """Batches of held-out documents in their order, every learned route active.
 
     Args:
@@ -202,14 +249,24 @@ def heldout_batches(
         sequence_length: positions in a row.
         rows_per_batch: rows in a batch.
         max_documents: use only the first so many documents.
-
-    Returns:
-        Each batch with the UTF-8 bytes of its labels, [B, T] int64.
     """
-    if not len(corpus):
-        return []
     everything = np.ones(len(routes), dtype=bool)
     source = PackedSource(corpus, "heldout", sequence_length, everything, 0, first_document_id)
-    rows = [(source, row) for row in source.rows_in_order(max_documents)]
-    chunks = [rows[i : i + rows_per_batch] for i in range(0, len(rows), rows_per_batch)]
-    return [(build_batch(chunk, pad_id), label_bytes(chunk)) for chunk in chunks]
+    return HeldoutBatches(source.rows_in_order(max_documents), rows_per_batch, pad_id)
+
+
+@dataclass(frozen=True)
+class HeldoutBatches(Sequence[tuple[Batch, Tensor]]):
+    """Each batch with the UTF-8 bytes of its labels, [B, T] int64; made when it is asked for."""
+
+    rows: Rows
+    rows_per_batch: int
+    pad_id: int = 0
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.rows) / self.rows_per_batch)
+
+    def __getitem__(self, i: int) -> tuple[Batch, Tensor]:  # type: ignore[override]
+        first = range(len(self))[i] * self.rows_per_batch
+        chunk = [self.rows[k] for k in range(first, min(first + self.rows_per_batch, len(self.rows)))]
+        return build_batch(chunk, self.pad_id), label_bytes(chunk)

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from acclimate.errors import DataError, listed
-from acclimate.schema import FIELDS, SourceSection
+from acclimate.source_schema import FIELDS, SourceSection
 
 ACCEPTED = "accepted: 'text', 'messages', or 'prompt' and 'completion'"
 OTHER_NAMES = {

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from acclimate.data.records import Document
 from acclimate.errors import DataError, listed, nearest
-from acclimate.schema import SourceSection
+from acclimate.source_schema import SourceSection
 from acclimate.types import METHOD_ROUTES, Route
 
 NOT_LEARNED = -1
@@ -33,33 +33,45 @@ def route_table(sources: Mapping[str, SourceSection]) -> tuple[Route, ...]:
     )
 
 
-def extend_table(table: tuple[Route, ...], documents: Iterable[Document]) -> tuple[Route, ...]:
-    """Adds the routes that messages name themselves.
+def extend_table(
+    table: tuple[Route, ...], source: str, message_routes: Mapping[str, tuple[str, int]]
+) -> tuple[Route, ...]:
+    """Adds the routes that messages of a source name themselves.
+
+    Args:
+        message_routes: route name -> place of the first document that names it, and which of its messages.
 
     Raises:
         DataError: a message names a route that no source and no method has.
     """
     known = list(dict.fromkeys([*(route.name for route in table), *METHOD_ROUTES]))
     routes = dict.fromkeys(table)
-    for document in documents:
-        for number, part in enumerate(document.parts, 1):
-            if part.route is None:
-                continue
-            if part.route not in known:
-                raise DataError(
-                    f"{document.where}: message {number} has the route '{part.route}', which this run does not know; "
-                    f"accepted: {listed(known)}.{nearest(part.route, known)}"
-                )
-            routes[Route(document.source, part.route)] = None
+    for name, (where, number) in message_routes.items():
+        if name not in known:
+            raise DataError(
+                f"{where}: message {number} has the route '{name}', which this run does not know; "
+                f"accepted: {listed(known)}.{nearest(name, known)}"
+            )
+        routes[Route(source, name)] = None
     return tuple(routes)
 
 
-def check_roles(name: str, section: SourceSection, documents: Iterable[Document]) -> None:
+def message_routes(documents: Iterable[Document]) -> dict[str, tuple[str, int]]:
+    """Every route that a message names: the document that first names it, and which of its messages, from 1."""
+    found: dict[str, tuple[str, int]] = {}
+    for document in documents:
+        for number, part in enumerate(document.parts, 1):
+            if part.route is not None:
+                found.setdefault(part.route, (document.where, number))
+    return found
+
+
+def check_roles(name: str, section: SourceSection, roles: Iterable[str], among: str = "no document") -> None:
     """Refuses a role in ``routes`` that no document has: it would have no effect, and is most often a typing error."""
-    roles = sorted({part.role for document in documents for part in document.parts})
+    found = sorted(set(roles))
     for role in section.routes or {}:
-        if role not in roles:
+        if role not in found:
             raise DataError(
-                f"sources.{name}.routes names the role '{role}', which no document has; "
-                f"roles found: {', '.join(roles)}.{nearest(role, roles)}"
+                f"sources.{name}.routes names the role '{role}', which {among} has; "
+                f"roles found: {', '.join(found)}.{nearest(role, found)}"
             )

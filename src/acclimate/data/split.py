@@ -1,64 +1,117 @@
-"""Which documents of a source are used, and which of these are held out: by content, never by position."""
+"""Which documents of a source are used, and which of these are held out: by content, never by position.
+
+Documents are known by hashes here: a fingerprint [32 bytes] of the contents, and a hash of the normalised text.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from acclimate.data.records import Document
+from acclimate.data.store import Writer, key_of, stored
 from acclimate.errors import ConfigError, DataError
-from acclimate.schema import SourceSection
+from acclimate.source_schema import SourceSection
+
+Chosen = NDArray[np.int64]
+BLOCK = 65_536
+"""Documents whose fingerprints are spelt out at a time."""
 
 
-def without_duplicates(documents: Sequence[Document], seen: dict[str, str], dropped: Counter[str]) -> list[Document]:
-    """Keeps the first document of each normalised text (runs of whitespace count as one blank).
-
-    Args:
-        seen: normalised text (as a hash) -> source that has it, over all sources of the run; is extended.
-        dropped: gets ``duplicate`` and ``duplicate of <source>``.
-    """
-    kept = []
-    for document in documents:
-        text = _normalised(document)
-        if text not in seen:
-            seen[text] = document.source
-            kept.append(document)
-        else:
-            dropped["duplicate" if seen[text] == document.source else f"duplicate of {seen[text]}"] += 1
-    return kept
-
-
-def _normalised(document: Document) -> str:
-    """A hash of the text with whitespace collapsed; of a chat, also who said what."""
+def normalised(document: Document) -> int:
+    """64-bit hash of the text with runs of whitespace collapsed; of a chat, also of who said what."""
     if document.templated:
         said = [[part.role, " ".join(part.text.split()), part.extra] for part in document.parts]
         text = json.dumps(said, sort_keys=True)
     else:
         text = " ".join(document.text.split())
-    return hashlib.sha256(text.encode()).hexdigest()
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
-def subsample(documents: Sequence[Document], count: int | None, seed: int) -> list[Document]:
-    """``count`` documents, in their order."""
-    if count is None or count >= len(documents):
-        return list(documents)
-    return [documents[i] for i in sorted(_ranked(documents, f"subsample:{seed}")[:count])]
+def without_duplicates(
+    texts: NDArray[np.uint64], before: Mapping[str, NDArray[np.uint64]], dropped: Counter[str]
+) -> tuple[Chosen, NDArray[np.uint64]]:
+    """The first document of each normalised text, ascending; and the hashes of these texts, ascending.
+
+    Args:
+        texts: [documents] hash of each.
+        before: source -> hashes, ascending, of the texts that an earlier source of the run has.
+        dropped: gets ``duplicate`` and ``duplicate of <source>``.
+    """
+    own, first, times = np.unique(texts, return_index=True, return_counts=True)
+    new = np.ones(len(own), dtype=bool)
+    for earlier, ascending in before.items():
+        at = np.minimum(np.searchsorted(ascending, own), len(ascending) - 1)
+        known = ascending[at] == own
+        new &= ~known
+        dropped[f"duplicate of {earlier}"] += int(times[known].sum())
+    dropped["duplicate"] += int(times[new].sum() - new.sum())
+    return np.sort(first[new]), own[new]
 
 
-def held_out(documents: Sequence[Document], name: str, section: SourceSection, seed: int) -> list[int]:
-    """Indices of the held-out documents, ascending.
+@dataclass(frozen=True)
+class Fingerprints:
+    """What documents hold, as hashes."""
+
+    rows: NDArray[np.uint8]  # [documents, 32] sha256 of each
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @classmethod
+    def of(cls, documents: Iterable[Document]) -> Fingerprints:
+        joined = bytes.fromhex("".join(document.fingerprint for document in documents))
+        return cls(np.frombuffer(joined, dtype=np.uint8).reshape(-1, 32))
+
+    def take(self, indices: Chosen) -> Fingerprints:
+        return self if len(indices) == len(self) else Fingerprints(self.rows[indices])
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over all of them as they are spelt, in order."""
+        digest = hashlib.sha256()
+        for start in range(0, len(self.rows), BLOCK):
+            digest.update(self.rows[start : start + BLOCK].tobytes().hex().encode())
+        return digest.hexdigest()
+
+    def lowest(self, purpose: str, count: int, cache_dir: str) -> Chosen:
+        """The ``count`` documents of lowest rank, ascending; cached, because a rank is a hash made in Python."""
+
+        def fill(writer: Writer) -> dict[str, Any]:
+            ranks = b"".join(rank(row.tobytes().hex(), purpose) for row in self.rows)
+            order = np.argsort(np.frombuffer(ranks, dtype="S32"), kind="stable")
+            writer.append("chosen", np.sort(order[:count]))
+            return {}
+
+        if not count:
+            return np.empty(0, dtype=np.int64)
+        return stored(cache_dir, "split", key_of([purpose, count, self.digest]), fill).arrays["chosen"]
+
+
+def subsample(fingerprints: Fingerprints, count: int | None, seed: int, cache_dir: str) -> Chosen:
+    """``count`` documents, ascending."""
+    if count is None or count >= len(fingerprints):
+        return np.arange(len(fingerprints))
+    return fingerprints.lowest(f"subsample:{seed}", count, cache_dir)
+
+
+def held_out(fingerprints: Fingerprints, name: str, section: SourceSection, seed: int, cache_dir: str) -> Chosen:
+    """The held-out documents, ascending.
 
     Raises:
         ConfigError: ``heldout`` is neither a share nor a whole count.
         DataError: no document would be left to train on.
     """
-    heldout, total = section.heldout, len(documents)
-    if heldout >= 1 and heldout != int(heldout):
-        raise ConfigError(
-            f"sources.{name}.heldout: {heldout} is neither a share (below 1) nor a whole count of documents."
-        )
+    check_heldout(name, section)
+    heldout, total = section.heldout, len(fingerprints)
     count = int(heldout) if heldout >= 1 else max(round(heldout * total), 1 if heldout > 0 else 0)
     if count >= total:
         documents_text = f"{total} document{'' if total == 1 else 's'}"
@@ -66,11 +119,18 @@ def held_out(documents: Sequence[Document], name: str, section: SourceSection, s
             f"sources.{name}.heldout: {heldout} holds out {count} of {documents_text}, which leaves none to train on; "
             "lower it, or set heldout: 0 and give more or shorter documents."
         )
-    return sorted(_ranked(documents, f"heldout:{seed}")[:count])
+    return fingerprints.lowest(f"heldout:{seed}", count, cache_dir)
 
 
-def _ranked(documents: Sequence[Document], purpose: str) -> list[int]:
-    """Indices in an order that depends on seed and content alone, so that adding a document or another
-    source moves few documents across the split."""
-    order = [hashlib.sha256(f"{purpose}:{document.fingerprint}".encode()).digest() for document in documents]
-    return sorted(range(len(documents)), key=lambda i: order[i])
+def check_heldout(name: str, section: SourceSection) -> None:
+    """Refuses a ``heldout`` that is neither a share nor a whole count."""
+    if section.heldout >= 1 and section.heldout != int(section.heldout):
+        raise ConfigError(
+            f"sources.{name}.heldout: {section.heldout} is neither a share (below 1) nor a whole count of documents."
+        )
+
+
+def rank(fingerprint: str, purpose: str) -> bytes:
+    """Place of a document in an order that depends on purpose and content alone, so that adding a document or
+    another source moves few documents across a split."""
+    return hashlib.sha256(f"{purpose}:{fingerprint}".encode()).digest()

@@ -1,43 +1,31 @@
-"""Tokenised corpora on disk: memory-mapped, keyed by content and settings, written once."""
+"""Tokenised corpora: memory-mapped from the cache, where they are keyed by content and settings and written once."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
-import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from acclimate.data.encoding import Encoder
+from acclimate.data.encoding import Encoded, Encoder
 from acclimate.data.records import Document
-from acclimate.errors import ConfigError
-from acclimate.schema import SourceSection
-from acclimate.types import Route
-
-FORMAT_VERSION = 1
-ARRAYS: dict[str, np.dtype[Any]] = {
-    "ids": np.dtype(np.int32),
-    "routes": np.dtype(np.int16),
-    "token_bytes": np.dtype(np.int32),
-}
+from acclimate.data.routes import NOT_LEARNED
+from acclimate.data.store import Strings, Writer, key_of, stored
 
 
 @dataclass(frozen=True)
 class TokenCorpus:
-    """Tokenised documents, or a choice of them: a subset shares the arrays."""
+    """Tokenised documents of one source, or a choice of them: a subset shares the arrays of tokens."""
 
     ids: NDArray[np.int32]  # [n]
-    routes: NDArray[np.int16]  # [n] index into the run's route table where the token is learned, else -1
+    routes: NDArray[np.int16]  # [n] which of the source's routes a token is learned under, else NOT_LEARNED
     token_bytes: NDArray[np.int32]  # [n] UTF-8 bytes of text, 0 for special tokens
     bounds: NDArray[np.int64]  # [documents, 2] first token of each document and the one after its last
-    where: list[str]  # [documents] place each document was read from
+    labels: NDArray[np.int32]  # [documents, routes of the source] tokens learned under each; a first one is no label
+    where: Sequence[str]  # [documents] place each document was read from
+    table: NDArray[np.int64]  # [routes of the source] index of each in the run's route table
 
     def __len__(self) -> int:
         return len(self.bounds)
@@ -51,128 +39,88 @@ class TokenCorpus:
     def tokens(self) -> int:
         return int(self.lengths.sum())
 
-    def document(self, i: int) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.int32]]:
-        """ids, routes and token_bytes of document ``i``."""
-        start, end = self.bounds[i]
-        return self.ids[start:end], self.routes[start:end], self.token_bytes[start:end]
+    def document(
+        self, i: int, start: int = 0, stop: int | None = None
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]:
+        """ids, routes (of the run's table, else NOT_LEARNED) and token_bytes of document ``i``, or of a part of it."""
+        first, end = self.bounds[i]
+        here = slice(first + start, end if stop is None else first + stop)
+        return self.ids[here], np.append(self.table, NOT_LEARNED)[self.routes[here]], self.token_bytes[here]
+
+    def route_counts(self, routes: int) -> NDArray[np.int64]:
+        """[routes of the run] labels of each route."""
+        counts = np.zeros(routes, dtype=np.int64)
+        counts[self.table] = self.labels.sum(0)
+        return counts
 
     def subset(self, indices: ArrayLike) -> TokenCorpus:
         """The documents at ``indices``, in that order."""
         chosen = np.asarray(indices, dtype=np.int64)
-        return replace(self, bounds=self.bounds[chosen], where=[self.where[i] for i in chosen])
+        where = self.where.take(chosen) if isinstance(self.where, Strings) else [self.where[i] for i in chosen]
+        return replace(self, bounds=self.bounds[chosen], labels=self.labels[chosen], where=where)
 
 
 def tokenise(
-    documents: Sequence[Document],
-    tokenizer: Any,
-    source: str,
-    section: SourceSection,
-    table: Sequence[Route],
-    cache_dir: str | Path,
+    documents: Callable[[], Iterable[Document]],
+    contents: str,
+    where: Sequence[str],
+    encoder: Encoder,
+    cache_dir: str,
 ) -> TokenCorpus:
-    """Tokenises the documents of one source, or maps the result of an earlier run.
+    """Tokenises documents of one source, or maps the result of an earlier run.
 
     Args:
-        documents: in the order of the result.
-        tokenizer: a fast Hugging Face tokenizer.
-        source: the source's name; its routes in ``table`` are used.
-        section: the source's settings.
-        table: the run's route table.
+        documents: reads them, in the order of the result.
+        contents: digest of what they hold.
+        where: [documents] place of each.
+        encoder: of the source.
         cache_dir: results live in ``cache_dir/tokens/<key>/``.
 
     Raises:
         ConfigError: the cache cannot be written.
-        ModelError: the tokenizer is not a fast one.
-        DataError: a chat cannot be rendered.
+        DataError: a chat cannot be rendered, or a document cannot be read.
     """
-    encoder = Encoder(tokenizer, source, section, table)
-    folder = Path(os.path.expanduser(cache_dir)) / "tokens" / _key(documents, encoder)
-    if not _complete(folder, len(documents)):
-        try:
-            _write(folder, documents, encoder)
-        except OSError as error:
-            raise ConfigError(
-                f"data.cache_dir: '{cache_dir}' cannot be written ({error.strerror or error}); "
-                "set it to a folder you can write to."
-            ) from None
-    offsets = np.fromfile(folder / "offsets.bin", dtype=np.int64)
-    arrays = {name: _map(folder / f"{name}.bin", dtype) for name, dtype in ARRAYS.items()}
-    bounds = np.stack([offsets[:-1], offsets[1:]], axis=1)
-    return TokenCorpus(**arrays, bounds=bounds, where=[document.where for document in documents])
+
+    def fill(writer: Writer) -> dict[str, Any]:
+        for encoded in encoder.encode(documents()):
+            for name, values in vars(encoded).items():
+                writer.append(name, values)
+        return {}
+
+    arrays = stored(cache_dir, "tokens", _key(contents, encoder), fill).arrays
+    return corpus_of(Encoded(**arrays), where, encoder)
 
 
-def _key(documents: Sequence[Document], encoder: Encoder) -> str:
+def corpus_of(encoded: Encoded, where: Sequence[str], encoder: Encoder) -> TokenCorpus:
+    """Documents that were tokenised by ``encoder``."""
+    ends = np.cumsum(encoded.lengths)
+    return TokenCorpus(
+        ids=encoded.ids,
+        routes=encoded.routes,
+        token_bytes=encoded.token_bytes,
+        bounds=np.stack([ends - encoded.lengths, ends], axis=1),
+        labels=encoded.labels.reshape(len(ends), -1),
+        where=where,
+        table=encoder.table,
+    )
+
+
+def _key(contents: str, encoder: Encoder) -> str:
     """sha256 over all that decides the arrays."""
     tokenizer, section = encoder.tokenizer, encoder.section
     # What stands before its added tokens is truncation and padding: set by whoever called the tokenizer
     # last, and not used here.
     _, key, backend = tokenizer.backend_tokenizer.to_str().partition('"added_tokens"')
     assert key
-    settings = {
-        "version": FORMAT_VERSION,
-        "tokenizer": backend,
-        "specials": {str(name): str(token) for name, token in tokenizer.special_tokens_map.items()},
-        "chat_template": tokenizer.chat_template,
-        "eos": encoder.eos,
-        "thinking": section.thinking,
-        "roles": encoder.roles,
-        "routes": encoder.indices,
-    }
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for document in documents:
-        digest.update(document.fingerprint.encode())
-    return digest.hexdigest()
-
-
-def _complete(folder: Path, documents: int) -> bool:
-    """Whether the folder holds a whole corpus; the files' sizes must agree with their own description."""
-    try:
-        described = json.loads((folder / "corpus.json").read_text())
-        sizes = {name: described["tokens"] * dtype.itemsize for name, dtype in ARRAYS.items()}
-        sizes["offsets"] = (documents + 1) * 8
-        return described["documents"] == documents and all(
-            (folder / f"{name}.bin").stat().st_size == size for name, size in sizes.items()
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _write(folder: Path, documents: Sequence[Document], encoder: Encoder) -> None:
-    """Writes a sibling folder and renames it, so that nobody ever sees half a corpus."""
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    temporary.mkdir(parents=True)
-    try:
-        files = {name: (temporary / f"{name}.bin").open("wb") for name in ARRAYS}
-        offsets = [0]
-        try:
-            for encoded in encoder.encode(documents):
-                for name, file in files.items():
-                    file.write(getattr(encoded, name).tobytes())
-                offsets.append(offsets[-1] + len(encoded.ids))
-        finally:
-            for file in files.values():
-                file.close()
-        np.array(offsets, dtype=np.int64).tofile(temporary / "offsets.bin")
-        description = {"documents": len(documents), "tokens": offsets[-1], "format_version": FORMAT_VERSION}
-        (temporary / "corpus.json").write_text(json.dumps(description))
-        _publish(temporary, folder, len(documents))
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _publish(temporary: Path, folder: Path, documents: int) -> None:
-    """Renames ``temporary`` to ``folder``. Another process may have been faster: its result is the same."""
-    if folder.exists() and not _complete(folder, documents):
-        broken = folder.with_name(f"{temporary.name}.broken")
-        os.replace(folder, broken)
-        shutil.rmtree(broken, ignore_errors=True)
-    try:
-        os.replace(temporary, folder)
-    except OSError:
-        if not _complete(folder, documents):
-            raise
-
-
-def _map(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
-    # An empty file cannot be mapped.
-    return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.empty(0, dtype=dtype)
+    return key_of(
+        {
+            "tokenizer": backend,
+            "specials": {str(name): str(token) for name, token in tokenizer.special_tokens_map.items()},
+            "chat_template": tokenizer.chat_template,
+            "eos": encoder.eos,
+            "thinking": section.thinking,
+            "roles": encoder.roles,
+            "routes": encoder.routes,
+            "documents": contents,
+        }
+    )

@@ -60,8 +60,8 @@ def measure(
     with model.inference():
         dtype = torch.promote_types(model.dtype, torch.float32)
         head, base_head = None, None
-        for own in in_turns(world, batches[world.rank :: world.size]):
-            batch, token_bytes = own or batches[0]  # a rank that has no more helps the others to gather weights
+        for own in in_turns(world, range(world.rank, len(batches), world.size)):
+            batch, token_bytes = batches[own or 0]  # a rank that has no more helps the others to gather weights
             moved = batch.to(model.device)
             hidden = model(moved).flatten(0, 1)
             base_hidden = base.hidden(moved).flatten(0, 1) if base is not None else None

@@ -60,7 +60,9 @@ def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = Non
         lstrip_blocks=True,
     )
     environment.filters["plain"] = plain
-    environment.filters["count"] = lambda value: number.count(value) if isinstance(value, int | float) else plain(value)
+    environment.filters["count"] = lambda value: (
+        number.count(value) if isinstance(value, int | float) else plain(value or number.NOT_COUNTED)
+    )
     environment.filters["share"] = lambda value: number.share(value) if isinstance(value, int | float) else plain(value)
     return environment.get_template("card.md.j2").render(
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),

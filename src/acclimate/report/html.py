@@ -74,7 +74,9 @@ def render(data: ReportData, title: str | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["count"] = lambda value: number.count(value) if isinstance(value, int | float) else str(value)
+    environment.filters["count"] = lambda value: (
+        number.count(value) if isinstance(value, int | float) else str(value or number.NOT_COUNTED)
+    )
     environment.filters["share"] = lambda value: number.share(value) if isinstance(value, int | float) else str(value)
     domain = data.domain
     return environment.get_template("report.html.j2").render(
@@ -146,6 +148,7 @@ def _sources(data: ReportData) -> dict[str, list[tuple[str, Mapping[str, Any], s
         for name, facts in sources.items() if isinstance(sources, Mapping) else ():
             dropped = facts.get("dropped") or {}
             words = ", ".join(f"{number.count(n)} {reason}" for reason, n in dropped.items() if n) or "none"
+            words = number.NOT_COUNTED if facts.get("streamed") else words
             table.setdefault(run.label, []).append((str(name), facts, words))
     return table
 

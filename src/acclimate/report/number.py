@@ -56,6 +56,10 @@ def count(value: float) -> str:
     return f"{value:,.0f}"
 
 
+NOT_COUNTED = "not counted"
+"""In the place of a number that only a whole pass over a streamed source would tell."""
+
+
 def interval(measure: Measure, spell: Spelling) -> str:
     """``low – high`` with the unit said once, or nothing where no interval was measured."""
     if measure.low is None or measure.high is None:

@@ -32,6 +32,7 @@ def run_loop(training: Training) -> None:
         for callback in training.callbacks:
             callback.on_train_end(training)
     finally:
+        training.data.close()
         for callback in training.callbacks:
             callback.close()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from acclimate.data.loader import Loader
+from acclimate.data.prefetch import Prefetch
 from acclimate.gradient.chain import Chain
 from acclimate.model.causal import CausalModel
 from acclimate.objective.objective import Objective
@@ -28,7 +28,7 @@ class Training:
 
     model: CausalModel
     objective: Objective
-    data: Loader
+    data: Prefetch
     weights: Weights
     gradients: Chain
     optimizer: torch.optim.Optimizer

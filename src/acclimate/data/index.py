@@ -1,0 +1,115 @@
+"""What is known of every document of a source without its text: fingerprints, places, roles. Cached by identity."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acclimate.data.documents import Reader, read_documents
+from acclimate.data.records import Document
+from acclimate.data.routes import message_routes
+from acclimate.data.split import Fingerprints, normalised
+from acclimate.data.store import Strings, Writer, key_of, stored
+from acclimate.errors import DataError
+from acclimate.source_schema import SourceSection
+
+BATCH_DOCUMENTS = 4096
+
+
+@dataclass(frozen=True)
+class Index:
+    """The documents of a source in the order they are read, some 120 bytes of disk for each."""
+
+    name: str
+    section: SourceSection
+    key: str  # of what identifies its files
+    fingerprints: Fingerprints
+    texts: NDArray[np.uint64]  # [documents] hash of the normalised text
+    templated: NDArray[np.bool_]  # [documents]
+    where: Strings  # [documents]
+    roles: list[str]
+    message_routes: dict[str, tuple[str, int]]
+    dropped: Counter[str]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def read(self, chosen: NDArray[np.int64]) -> Iterator[Document]:
+        """The documents at ``chosen`` (ascending), read again.
+
+        Raises:
+            DataError: the source is not what it was when the index was made.
+        """
+        reader = Reader(self.name, self.section)
+        wanted = iter(chosen.tolist())
+        number = next(wanted, None)
+        for at, (document, _) in enumerate(reader.read()):
+            if at == number:
+                yield document
+                number = next(wanted, None)
+            if number is None:
+                break
+        if number is not None or key_of(reader.identity()) != self.key:
+            raise DataError(f"sources.{self.name}: its files changed while they were prepared; start again.")
+
+
+def read_index(name: str, section: SourceSection, cache_dir: str) -> Index:
+    """Reads a source once, or maps what an earlier run found in the same files.
+
+    Raises:
+        DataError: a path that matches nothing, a file or record that cannot be read, or no document at all.
+        ConfigError: the cache cannot be written.
+    """
+    reader = Reader(name, section)
+    key = key_of(reader.identity())
+    found = stored(cache_dir, "index", key, lambda writer: _fill(writer, reader))
+    arrays, facts = found.arrays, found.facts
+    return Index(
+        name=name,
+        section=section,
+        key=key,
+        fingerprints=Fingerprints(arrays["fingerprints"].reshape(-1, 32)),
+        texts=arrays["texts"],
+        templated=arrays["templated"],
+        where=Strings(arrays["where"], arrays["where_ends"]),
+        roles=facts["roles"],
+        message_routes={route: (where, number) for route, where, number in facts["message_routes"]},
+        dropped=Counter(facts["dropped"]),
+    )
+
+
+def _fill(writer: Writer, reader: Reader) -> Mapping[str, Any]:
+    roles: set[str] = set()
+    routes: dict[str, tuple[str, int]] = {}
+    end = 0
+    facts = (_facts(document, roles, routes) for document, _ in reader.read())  # no text is kept
+    while batch := list(islice(facts, BATCH_DOCUMENTS)):
+        places, fingerprints, texts, templated = zip(*batch, strict=True)
+        ends = end + np.cumsum([len(place) for place in places])
+        end = int(ends[-1])
+        writer.append("fingerprints", np.frombuffer(b"".join(fingerprints), dtype=np.uint8))
+        writer.append("texts", np.array(texts, dtype=np.uint64))
+        writer.append("templated", np.array(templated))
+        writer.append("where", np.frombuffer(b"".join(places), dtype=np.uint8))
+        writer.append("where_ends", ends)
+    if not end:
+        read_documents(reader.name, reader.section)  # raises: there is no document
+    return {
+        "roles": sorted(roles),
+        "message_routes": [[route, *place] for route, place in routes.items()],
+        "dropped": dict(reader.dropped),
+    }
+
+
+def _facts(document: Document, roles: set[str], routes: dict[str, tuple[str, int]]) -> tuple[bytes, bytes, int, bool]:
+    """Place, fingerprint, hash of the text, and whether it is a chat; extends ``roles`` and ``routes``."""
+    roles.update(part.role for part in document.parts)
+    for route, place in message_routes([document]).items():
+        routes.setdefault(route, place)
+    return document.where.encode(), bytes.fromhex(document.fingerprint), normalised(document), document.templated
