@@ -12,15 +12,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from acclimate.config import save_config
 from tests.fixtures.runs import config
 
 KILLS = int(os.environ.get("SOAK", "3"))
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "method": ["mol", "l2"],
     "lora": {"rank": 4, "dropout": 0.1},
     "budget": {"steps": 40, "batch_tokens": 128},
+    "sources": {
+        "general": {"path": "general.jsonl", "share": 0.25, "heldout": 4, "streaming": True, "shuffle_buffer": 8}
+    },
     "schedule": {"type": "wsd", "decay_ratio": 0.5},
     "training": {"micro_batch_size": 2, "save_steps": 3, "eval_steps": 8, "final": "best"},
 }
@@ -38,7 +42,8 @@ def results(run_dir: Path) -> dict[str, bytes]:
 
 
 def test_killed_at_random_moments(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
-    settings = config(pico_folder, corpora, tmp_path, **SETTINGS)
+    stream = {"general": SETTINGS["sources"]["general"] | {"path": str(corpora / "general.jsonl")}}
+    settings = config(pico_folder, corpora, tmp_path, **(SETTINGS | {"sources": stream}))
     path = tmp_path / "c.yaml"
     save_config(settings, path)
     began = time.monotonic()

@@ -79,13 +79,15 @@ class World:
             yield
         except Exception as raised:
             error = raised
-        failed = [rank for rank, is_bad in enumerate(self.gather(error is not None)) if is_bad]
-        if not failed:
+        failed = torch.zeros(self.size, dtype=torch.int64)
+        failed[self.rank] = error is not None
+        if not self.sum(failed).any():
             return
-        if self.rank == failed[0]:
+        first = int(failed.argmax())
+        if self.rank == first:
             assert error is not None
             raise error
-        raise PeerError(f"Rank {failed[0]} stopped with an error.")
+        raise PeerError(f"Rank {first} stopped with an error.")
 
     def main_first(self, work: Callable[[], T]) -> T:
         """The result of ``work``, done by rank 0 before the others, who then find what it left in caches."""

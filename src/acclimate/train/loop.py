@@ -41,7 +41,8 @@ def _step(training: Training) -> None:
     model, objective, weights, world = training.model, training.objective, training.weights, training.world
     model.network.train()
     started = time.perf_counter()
-    batches = [batch.to(model.device) for batch in training.data.next_step()]
+    with world.all_or_none():  # a file that one rank cannot read
+        batches = [batch.to(model.device) for batch in training.data.next_step()]
     counts = objective.count(batches)
     sums = None
     for batch in batches:
