@@ -43,6 +43,16 @@ def write_corpus(words: Path, target: Path, size: int) -> int:
     return documents
 
 
+def write_rows(words: Path, target: Path, rows: int) -> None:
+    """Short rows, 5 to 25 words each."""
+    found = [word for line in words.open() for word in json.loads(line)["text"].split()]
+    draw = np.random.default_rng(0)
+    with target.open("w") as file:
+        for number, count in enumerate(draw.integers(5, 25, rows).tolist()):
+            first = int(draw.integers(len(found) - count))
+            file.write(json.dumps({"text": " ".join([*found[first : first + count], str(number)])}) + "\n")
+
+
 def config(model: str, path: str, streaming: bool, cache: str) -> RunConfig:
     return parse_config(
         {
@@ -88,14 +98,20 @@ def skip(model: str, path: str, megabytes: str) -> dict[str, Any]:
 
 
 def prepare(model: str, path: str, megabytes: str) -> dict[str, Any]:
-    from acclimate.preflight import load_corpora, load_tokenizer
+    """First and second load of a prepared source, and the loader on it."""
+    from acclimate.preflight import build_loader, build_objective, build_plan, load_corpora, load_tokenizer, mix
+    from acclimate.types import PlanContext
 
     settings = config(model, path, False, tempfile.mkdtemp())
-    corpora = load_corpora(settings, load_tokenizer(settings.model))
-    first = peak()
-    started = time.perf_counter()
-    load_corpora(settings, load_tokenizer(settings.model))
-    return {"tokens": corpora.sources["domain"].train.tokens, "first": first, "hit": time.perf_counter() - started}
+    tokenizer = load_tokenizer(settings.model)
+    load_corpora(settings, tokenizer)
+    first, started = peak(), time.perf_counter()
+    corpora = load_corpora(settings, tokenizer)
+    hit, started = time.perf_counter() - started, time.perf_counter()
+    objective = build_objective(settings, build_plan(settings, PlanContext(full_tuning=True)), corpora, {})
+    build_loader(settings, corpora, objective, mix(settings, corpora, objective), 0)
+    train = corpora.sources["domain"].train
+    return {"tokens": train.tokens, "first": first, "hit": hit, "loader": time.perf_counter() - started}
 
 
 def nothing(model: str, path: str, megabytes: str) -> dict[str, Any]:
@@ -144,7 +160,8 @@ def main() -> None:
     parser.add_argument("--words", required=True, type=lambda path: Path(path).expanduser())
     parser.add_argument("--gigabytes", type=float, default=3.0)
     parser.add_argument("--streamed", type=int, default=300, help="MB of text to tokenise and pack")
-    parser.add_argument("--prepared", type=int, nargs="+", default=[25, 50, 100, 200], help="MB")
+    parser.add_argument("--prepared", type=int, nargs="*", default=[25, 50, 100, 200], help="MB")
+    parser.add_argument("--rows", type=int, default=0, help="short rows to prepare and to map again")
     parser.add_argument("--train", help="folder of a model to train for --steps steps on the stream")
     parser.add_argument("--steps", type=int, default=200)
     arguments = parser.parse_args()
@@ -173,6 +190,15 @@ def main() -> None:
                 f"| prepared: indexed, tokenised, overlap counted, {found['tokens']:,} tokens | {size} MB | "
                 f"{found['first']:.0f} |", flush=True,
             )  # fmt: skip
+        if arguments.rows:
+            write_rows(arguments.words, corpus, arguments.rows)
+            found = measured("prepare", arguments.model, corpus)
+            print(f"| prepared: {found['tokens']:,} tokens | {arguments.rows:,} short rows | {found['first']:.0f} |")
+    if arguments.rows:
+        print(
+            f"\nThe {arguments.rows:,} rows again, from the cache: `load_corpora` {found['hit']:.2f} s, building the "
+            f"loader {found['loader']:.2f} s."
+        )
     if arguments.train:
         print(
             f"\nTraining `{Path(arguments.train).name}` on the stream, {arguments.steps} steps of 512 tokens: the "

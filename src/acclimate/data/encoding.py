@@ -76,10 +76,11 @@ class Encoder:
 
     @cached_property
     def backend(self) -> Any:
-        """A tokenizer of this object's own: whoever else calls the given one may set truncation or padding."""
+        """A tokenizer of this object's own: every call of the given one sets options on its backend, in any thread."""
         backend = deepcopy(self.tokenizer.backend_tokenizer)
         backend.no_truncation()
         backend.no_padding()
+        backend.encode_special_tokens = self.tokenizer.split_special_tokens
         return backend
 
     def encode(self, documents: Iterable[Document]) -> Generator[Encoded, None, None]:
