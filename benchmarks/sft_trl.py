@@ -64,6 +64,9 @@ class Rows:
             positions[b] = torch.cat([torch.arange(n), torch.arange(width - n)])
         return [Batch(inputs, labels, positions, positions * 0, positions * 0)]
 
+    def close(self) -> None:
+        pass
+
     def progress(self) -> dict[str, float]:
         return {}
 
