@@ -78,3 +78,8 @@ def test_a_step_that_is_not_finite_stops_both_and_one_says_why(
     assert said.startswith("NonFiniteError: Step 1 stopped before the optimizer step: ")
     assert f"the loss of {'; '.join(names[:5])}" in said  # those of both ranks
     assert (gradients / f"{strategy} rank 1").read_text() == "PeerError: Rank 0 stopped with an error."
+
+
+def test_an_error_of_one_rank_ends_all(gradients: Path) -> None:
+    assert (gradients / "one fails, rank 1").read_text() == "DataError: rank 1 cannot read its file."
+    assert (gradients / "one fails, rank 0").read_text() == "PeerError: Rank 1 stopped with an error."

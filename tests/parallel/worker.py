@@ -1,4 +1,4 @@
-"""One of two ranks: the gradient of every registered method under ddp and fsdp, written by rank 0; then a run of NaN.
+"""One of two ranks: the gradient of every registered method under ddp and fsdp (rank 0 writes it), then failures.
 
 WORLD_SIZE=2 RANK=r python -m tests.parallel.worker MODEL CORPORA OUTPUT
 """
@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from acclimate.config import RunConfig
-from acclimate.errors import AcclimateError
+from acclimate.errors import AcclimateError, DataError
 from acclimate.parallel.world import join
 from acclimate.registry import METHODS
 from acclimate.train.loop import run_loop
@@ -88,6 +88,12 @@ def main() -> None:
             run_loop(training)
         except AcclimateError as error:
             (output / f"{strategy} rank {world.rank}").write_text(f"{type(error).__name__}: {error}")
+    try:
+        with world.all_or_none():
+            if world.rank == 1:
+                raise DataError("rank 1 cannot read its file.")
+    except AcclimateError as error:
+        (output / f"one fails, rank {world.rank}").write_text(f"{type(error).__name__}: {error}")
     if sum(world.gather(alone)) and world.is_main:
         (output / "some rank had nothing to do").touch()
     world.agree(None)
