@@ -11,6 +11,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,34 +43,48 @@ def results(run_dir: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run_dir)): path.read_bytes() for path in found}
 
 
+def wait_until(process: subprocess.Popen[bytes], reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 300
+    while not reached() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
+def steps_taken(run_dir: Path) -> int:
+    metrics = run_dir / "metrics.jsonl"
+    return metrics.read_text().count("\n") if metrics.exists() else 0
+
+
+def has_taken(run_dir: Path, steps: int) -> bool:
+    return steps_taken(run_dir) >= steps
+
+
 def test_killed_at_random_moments(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    """The moment is a little after a random step, or after the last, while the tuned model is measured."""
     stream = {"general": SETTINGS["sources"]["general"] | {"path": str(corpora / "general.jsonl")}}
     settings = config(pico_folder, corpora, tmp_path, **(SETTINGS | {"sources": stream}))
-    path = tmp_path / "c.yaml"
+    run_dir, path = settings.run_dir, tmp_path / "c.yaml"
     save_config(settings, path)
-    began = time.monotonic()
-    straight = start(path)
-    while not (settings.run_dir / "metrics.jsonl").exists() and straight.poll() is None:
-        time.sleep(0.01)
-    trains_after = time.monotonic() - began
-    assert straight.wait(timeout=300) == 0
-    whole = time.monotonic() - began
-    expected = results(settings.run_dir)
-    draw, moments = random.Random(int(os.environ.get("SOAK_SEED", "0"))), []
+    assert start(path).wait(timeout=300) == 0
+    expected = results(run_dir)
+    draw, steps, moments = random.Random(int(os.environ.get("SOAK_SEED", "0"))), SETTINGS["budget"]["steps"], []
     for trial in range(KILLS):
-        shutil.rmtree(settings.run_dir)
-        killed, delay = start(path), draw.uniform(0.8 * trains_after, whole)
-        try:
-            killed.wait(timeout=delay)
-        except subprocess.TimeoutExpired:
-            killed.kill()
+        shutil.rmtree(run_dir)
+        step, killed = draw.randint(0, steps + 4), start(path)
+        wait_until(killed, (run_dir / "config.yaml").exists)
+        if step <= steps:
+            wait_until(killed, partial(has_taken, run_dir, step))
+        else:
+            wait_until(killed, (run_dir / "model").exists)
+        time.sleep(draw.uniform(0, 0.1))
+        killed.kill()
         killed.wait()
-        left = sorted(str(p.relative_to(settings.run_dir)) for p in settings.run_dir.rglob("*") if p.is_dir())
-        moments.append(f"{delay:.2f} s: {', '.join(left) or 'no folder yet'}")
-        begun = (settings.run_dir / "config.yaml").exists()
-        resumed = start(path, *(["--resume"] if begun else []))
+        taken = steps_taken(run_dir)
+        ended = next((name for name in ("summary.json", "eval", "model") if (run_dir / name).exists()), "training")
+        saved = ", ".join(sorted(folder.name for folder in run_dir.glob("checkpoints/*"))) or "none"
+        moments.append(f"after step {taken}, in {ended}, checkpoints: {saved}")
+        resumed = start(path, "--resume")
         _, errors = resumed.communicate(timeout=300)
         assert resumed.returncode == 0, f"{moments[-1]}\n{errors.decode()}"
-        assert results(settings.run_dir) == expected, f"trial {trial}, killed after {moments[-1]}"
+        assert results(run_dir) == expected, f"trial {trial}, killed {moments[-1]}"
     print(*moments, sep="\n")
-    assert any("checkpoints/step" in moment for moment in moments)  # otherwise only beginnings were killed
+    assert any("step-" in moment and "in training" in moment for moment in moments)  # what this is about happened
