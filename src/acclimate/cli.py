@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -104,8 +105,11 @@ def train(
     try:
         result = train_run(loaded, resume=resume, console=console)
     except KeyboardInterrupt:
-        kept = "from the last checkpoint" if loaded.training.save_steps else "from step 0 (training.save_steps is null)"
-        raise AcclimateError(f"Interrupted. The same command with --resume continues {kept}.") from None
+        begun = any((loaded.run_dir / "checkpoints").glob("step-*"))
+        how = "continues from the last checkpoint" if begun else "begins at step 0, for there is no checkpoint yet"
+        if (loaded.run_dir / "model").is_dir():
+            how = "measures the trained model"
+        raise Stopped(f"Interrupted. The same command with --resume {how}.", signal.SIGINT) from None
     if launched_rank() > 0:
         return
     if result.summary:
@@ -266,7 +270,7 @@ def _run() -> int:
         return USAGE_ERROR if isinstance(error, UsageError) else RUNTIME_ERROR
     except KeyboardInterrupt:
         problems.print("Interrupted.")
-        return RUNTIME_ERROR
+        return 128 + signal.SIGINT
     except RuntimeError as error:
         from acclimate.parallel.world import is_lost_peer
 

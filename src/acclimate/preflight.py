@@ -70,6 +70,9 @@ def validate(config: RunConfig) -> Preflight:
     build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
     watched_metric(config, corpora)
     copies = sum(name != "base" or config.lora is None for name in plan.required_references)
+    notes = warnings(config, corpora, mixture, tokenizer)
+    if (config.run_dir / "config.yaml").exists():
+        notes.append(f"the run '{config.run_dir}' exists; `acclimate train` wants --resume or another name.")
     return Preflight(
         config=config,
         data=data_record(config, corpora, mixture),
@@ -77,7 +80,7 @@ def validate(config: RunConfig) -> Preflight:
         total_parameters=total,
         memory_bytes=_memory(config, network, trained, total, copies),
         seconds=_seconds(config, device, network, mixture, total),
-        warnings=warnings(config, corpora, mixture, tokenizer),
+        warnings=notes,
     )
 
 
@@ -134,8 +137,11 @@ def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: A
         for name, corpus in corpora.sources.items()
         if corpus.stream is not None
     ]
-    if (config.run_dir / "config.yaml").exists():
-        found.append(f"the run '{config.run_dir}' exists; `acclimate train` wants --resume or another name.")
+    if (warmup := config.schedule.warmup_steps) is not None and warmup >= mixture.total_steps:
+        found.append(
+            f"schedule.warmup_steps is {warmup}, but the run has {mixture.total_steps} steps: it ends before its "
+            "learning rate is reached."
+        )
     if (rate := config.optimizer.learning_rate) > MAX_LEARNING_RATE:
         found.append(
             f"optimizer.learning_rate is {rate:g}, at which AdamW destroys a trained model; 2e-4 suits LoRA, 1e-5 to "

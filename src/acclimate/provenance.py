@@ -44,7 +44,8 @@ def provenance(
 
 
 def finished(record: dict[str, Any], train_seconds: float, evaluate_seconds: float) -> dict[str, Any]:
-    """The record at the end of a run. Peak memory is that of the whole process."""
+    """The record at the end of a run: seconds of all steps, over all sessions, and of the evaluation after them. Peak
+    memory is that of the last process."""
     return record | {
         "finished": _now(),
         "train_seconds": round(train_seconds, 2),
@@ -69,7 +70,8 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise RunError(f"'{path}' is missing: the run is not finished, or the folder is no run.") from None
     except ValueError:
-        raise RunError(f"'{path}' is damaged: it is not JSON. `acclimate eval` writes summary.json again.") from None
+        hint = " `acclimate eval` writes it again." if path.name == "summary.json" else ""
+        raise RunError(f"'{path}' is damaged: it is not JSON.{hint}") from None
 
 
 def _now() -> str:

@@ -31,9 +31,18 @@ from acclimate.plan import build_plan, method_names
 from acclimate.preflight import data_record, warnings
 from acclimate.provenance import finished, provenance, write_json
 from acclimate.report import model_card
-from acclimate.run_folder import check_digests, check_run_dir, read_config, read_summary, sole_writer, with_saved_dtype
-from acclimate.train.callbacks.log import MetricsLog
-from acclimate.train.checkpoint import checkpoint_weights, load_best, load_checkpoint, newest_intact
+from acclimate.run_folder import (
+    check_digests,
+    check_run_dir,
+    has_model,
+    read_config,
+    read_summary,
+    sole_writer,
+    with_saved_dtype,
+)
+from acclimate.train.callbacks.log import MetricsLog, TensorBoard
+from acclimate.train.callbacks.save import Save
+from acclimate.train.checkpoint import checkpoint_weights, checkpoints, load_best, load_checkpoint, newest_intact
 from acclimate.train.loop import run_loop
 from acclimate.train.training import Training
 from acclimate.train.weights import Weights
@@ -68,20 +77,34 @@ def train(config: RunConfig, resume: bool = False, console: Console | None = Non
     console = console if console is not None and world.is_main else Console(quiet=True)
     config = with_absolute_paths(config)
     run_dir = config.run_dir
-    with world.all_or_none():
-        if world.is_main:
-            check_run_dir(config, resume)
-    if resume and (run_dir / "summary.json").is_file():
+    with ExitStack() as held:
+        with world.all_or_none():
+            if world.is_main:
+                check_run_dir(config, resume)
+                held.enter_context(sole_writer(run_dir))
+                check_run_dir(config, resume)  # now that nobody else writes
+        return _train(config, resume, console, world)
+
+
+def _train(config: RunConfig, resume: bool, console: Console, world: World) -> RunResult:
+    run_dir = config.run_dir
+    trained = resume and has_model(run_dir)  # it is written whole, after the last step
+    if trained and (run_dir / "summary.json").is_file():
         console.print(f"{config.name}: finished before, nothing to do.")
         summary = read_summary(run_dir)
         if world.is_main and summary and not (run_dir / "model" / "README.md").exists():  # the disk was full then
             write_text(run_dir / "model" / "README.md", model_card(run_dir))
         return RunResult(run_dir, summary)
     with world.all_or_none():
+        if resume and not trained and (run_dir / "summary.json").is_file() and not checkpoints(run_dir):
+            raise RunError(
+                f"The run '{run_dir}' is finished, but its model/ is gone and it kept no checkpoint to make it from; "
+                "start a new run under another name."
+            )
         build_plan(config, PlanContext(full_tuning=config.lora is None))  # configuration errors before slow work
         config, device = resolve(with_saved_dtype(config) if resume else config, world.local_rank)
     config = config.model_copy(update={"model": world.agree(config.model)})  # of a dtype chosen by its speed
-    if resume and (run_dir / "model").is_dir():  # it is written whole, after the last step
+    if trained:
         console.print(f"{config.name}: trained before; measuring it.")
         with world.all_or_none():
             result = evaluate_run(run_dir) if world.is_main else RunResult(run_dir, [])
@@ -92,27 +115,24 @@ def train(config: RunConfig, resume: bool = False, console: Console | None = Non
         training, plan, mixture = build_training(config, model, corpora, console, world)
     for warning in warnings(config, corpora, mixture, model.tokenizer):
         console.print(f"Note: {warning}", style="yellow", highlight=False)
-    with ExitStack() as held:
-        with world.all_or_none():
-            if world.is_main:
-                held.enter_context(sole_writer(run_dir))
-                record = _begin(training, config, corpora, mixture, device)
-        _start(training, plan, run_dir, resume, console)
-        started = time.perf_counter()
-        with training.stop.listening(console):
-            run_loop(training)
-        for finish in plan.finish:
-            finish(training)
-        if config.training.final == "best":
-            load_best(training, run_dir)
-        _save(training, config)
-        ended = time.perf_counter()
+    with world.all_or_none():
+        if world.is_main:
+            record = _begin(training, config, corpora, mixture, device)
+    _start(training, plan, run_dir, resume, console)
+    with training.stop.listening(console):
+        run_loop(training)
+    for finish in plan.finish:
+        finish(training)
+    if config.training.final == "best":
+        load_best(training, run_dir)
+    _save(training, config)
+    started = time.perf_counter()
     base = training.objective.references.get("base") or load_base(config, model, device)
     if is_sharded(model) and base.model is not model and not is_sharded(base.model):
         shard(base.model, base.model.layers, world, config.parallel)
     result = _measure(config, corpora, model, base, world)
     if world.is_main:
-        write_json(run_dir / "provenance.json", finished(record, ended - started, time.perf_counter() - ended))
+        write_json(run_dir / "provenance.json", finished(record, training.seconds, time.perf_counter() - started))
     return result
 
 
@@ -254,12 +274,15 @@ def _start(training: Training, plan: Plan, run_dir: Path, resume: bool, console:
     if intact is not None:
         load_checkpoint(training, intact)
         console.print(f"Continuing after step {training.step} of {training.total_steps}.")
+        for callback in training.callbacks:
+            if isinstance(callback, Save) and (lost := callback.forget_lost_best()):
+                console.print(f"Note: {lost}", style="yellow", highlight=False)
     else:
         if resume:
             console.print("There is no checkpoint to continue from: starting at step 0.")
         for prepare in plan.prepare:
             prepare(training)
     for callback in training.callbacks:
-        if isinstance(callback, MetricsLog):
+        if isinstance(callback, MetricsLog | TensorBoard):
             callback.drop_after(training.step)
     training.world.agree(None)  # nobody begins before all are ready

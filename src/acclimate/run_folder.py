@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ def check_run_dir(config: RunConfig, resume: bool) -> None:
         )
 
 
+def has_model(run_dir: Path) -> bool:
+    """Whether the run's ``model/`` is there: a whole model, or an adapter."""
+    return any((run_dir / "model" / name).is_file() for name in ("config.json", "adapter_config.json"))
+
+
 def with_saved_dtype(config: RunConfig) -> RunConfig:
     """``dtype: auto`` means what it meant when the run began."""
     path = config.run_dir / "config.yaml"
@@ -68,12 +73,16 @@ def check_digests(run_dir: Path, model: str, data: dict[str, str]) -> dict[str, 
     if not path.is_file():
         return None
     began: dict[str, Any] = read_json(path)
-    changed = [f"source '{name}'" for name, digest in data.items() if began["data"].get(name) != digest]
-    changed += ["the base model"] if began["model"]["digest"] != model else []
+    try:
+        changed = [f"source '{name}'" for name, digest in data.items() if began["data"].get(name) != digest]
+        changed += ["the base model"] if began["model"]["digest"] != model else []
+    except (AttributeError, KeyError, TypeError):
+        raise RunError(f"'{path}' is damaged: it holds no digests of the run's model and data.") from None
     if changed:
         raise RunError(
             f"The run '{run_dir}' began with other contents of {' and '.join(changed)} than there are now, so it can "
-            "neither be continued nor measured again; restore them, or start a new run under another name."
+            "neither be continued nor measured again (of a streamed source the names, sizes and times of its files "
+            "count); restore them, or start a new run under another name."
         )
     return began
 
@@ -84,12 +93,17 @@ def sole_writer(run_dir: Path) -> Iterator[None]:
     run_dir.mkdir(parents=True, exist_ok=True)
     handle = os.open(run_dir, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"The run '{run_dir}' is being trained by another process; wait for it, or stop it."
+            ) from None
         yield
-    except BlockingIOError:
-        raise RunError(f"The run '{run_dir}' is being trained by another process; wait for it, or stop it.") from None
     finally:
         os.close(handle)
+        with suppress(OSError):
+            run_dir.rmdir()  # nothing was begun in it
 
 
 def read_config(run_dir: Path) -> RunConfig:

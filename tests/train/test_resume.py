@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 
 from acclimate import run as run_module
 from acclimate.config import save_config
-from acclimate.errors import RunError, Stopped, UsageError
-from acclimate.run import train
+from acclimate.errors import DataError, RunError, Stopped, UsageError
+from acclimate.run import evaluate_run, train
 from acclimate.train.checkpoint import checkpoints
 from acclimate.train.stop import StopRequest
 from acclimate.types import Callback
@@ -175,7 +175,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_sentence(
         train(settings, resume=True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("save_steps", [100, None])
 def test_a_stopped_run_keeps_its_last_step(
     number: signal.Signals,
@@ -226,19 +226,72 @@ def test_a_second_ctrl_c_stops_at_once() -> None:
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.parametrize("moment", ["load_corpora", "run_loop", "_measure"])
+@pytest.mark.parametrize("resume", [False, True])
 def test_two_processes_do_not_train_one_run(
-    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moment: str, resume: bool, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(pico_folder, corpora, tmp_path)
-    original = run_module.run_loop
+    original = getattr(run_module, moment)
 
-    def loop(training: Any) -> None:
-        with pytest.raises(RunError, match=r"^The run '.*run' is being trained by another process; wait for it"):
-            train(settings, resume=True)
-        original(training)
+    def meanwhile(*arguments: Any) -> Any:
+        refused = (
+            r"^The run '.*run' (is being trained by another process; wait for it|exists. Continue it with --resume)"
+        )
+        with pytest.raises((RunError, UsageError), match=refused):
+            train(settings, resume=resume)
+        return original(*arguments)
 
-    monkeypatch.setattr(run_module, "run_loop", loop)
+    monkeypatch.setattr(run_module, moment, meanwhile)
     assert train(settings).summary
+
+
+def test_a_failed_start_leaves_no_folder(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(DataError):
+        train(config(pico_folder, corpora, tmp_path, sources={"domain": {"path": str(tmp_path / "empty.jsonl")}}))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("lora", [None, {"rank": 4}])
+def test_measuring_again_gives_the_same_numbers(
+    dtype: str, lora: dict[str, int] | None, pico_folder: Path, corpora: Path, tmp_path: Path
+) -> None:
+    result = train(config(pico_folder, corpora, tmp_path, model={"dtype": dtype}, lora=lora))
+    assert evaluate_run(result.run_dir).summary == result.summary
+
+
+def test_a_finished_run_whose_model_is_gone(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    for save_steps in (3, None):
+        training = {"micro_batch_size": 2, "save_steps": save_steps}
+        result = train(config(pico_folder, corpora, tmp_path, name=f"run-{save_steps}", training=training))
+        before = weights(result.run_dir)
+        shutil.rmtree(result.run_dir / "model")
+        again = config(pico_folder, corpora, tmp_path, name=f"run-{save_steps}", training=training)
+        if save_steps is None:
+            with pytest.raises(RunError, match=r"is finished, but its model/ is gone and it kept no checkpoint"):
+                train(again, resume=True)
+        else:
+            assert train(again, resume=True).summary == result.summary
+            assert all(torch.equal(before[name], tensor) for name, tensor in weights(result.run_dir).items())
+
+
+def test_lost_best_weights_are_chosen_anew(
+    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = {"micro_batch_size": 2, "save_steps": 1, "eval_steps": 1, "final": "best"}
+    hot = {"optimizer": {"learning_rate": 0.3}, "schedule": {"type": "constant"}}
+    settings = config(pico_folder, corpora, tmp_path, training=training, **hot)
+    with monkeypatch.context() as patch:
+        killed_at(4, patch)
+        with pytest.raises(Killed):
+            train(settings)
+    shutil.rmtree(settings.run_dir / "checkpoints" / "best")
+    console = Console(record=True, width=1000)
+    assert train(settings, resume=True, console=console).summary
+    assert "The best weights are chosen anew from here on." in console.export_text()
+    assert json.loads((settings.run_dir / "checkpoints" / "best" / "state.json").read_text())["step"] > 3
 
 
 def test_keep_last_and_best(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:

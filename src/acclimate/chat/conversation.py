@@ -72,6 +72,7 @@ class Conversation:
         Raises:
             RunError: the conversation fills the positions of the model.
         """
+        text = text.encode("utf-8", "replace").decode()  # a terminal may hand on half a character
         said = [*self.messages, {"role": "user", "content": text}]
         prompt = self._prompt(said)
         pieces = _Pieces(self.tokenizer, show)

@@ -104,6 +104,12 @@ def _publish(temporary: Path, folder: Path) -> None:
         broken = folder.with_name(f"{temporary.name}.broken")
         os.replace(folder, broken)
         shutil.rmtree(broken, ignore_errors=True)
+    for path in (*temporary.iterdir(), temporary):  # sizes alone would not show what a power cut leaves
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
     try:
         os.replace(temporary, folder)
     except OSError:

@@ -63,7 +63,7 @@ def load_adapter(network: Any, folder: Path) -> Any:
     if not (folder / "adapter_model.safetensors").is_file():  # PEFT would go on to pickles, and to the Hub
         raise RunError(f"The adapter in '{folder}' could not be read: there is no adapter_model.safetensors.")
     try:
-        return PeftModel.from_pretrained(network, str(folder), is_trainable=True)
+        return PeftModel.from_pretrained(network, str(folder), is_trainable=True, autocast_adapter_dtype=False)
     except Exception as error:  # PEFT raises many types; each becomes one sentence with its first line
         raise RunError(f"The adapter in '{folder}' could not be read: {str(error).splitlines()[0]}") from None
 

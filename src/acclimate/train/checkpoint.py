@@ -38,6 +38,7 @@ def save_checkpoint(training: Training, folder: Path) -> None:
         tensors |= {f"random/{rank}/{device}": value for device, value in state.items()}
     document = {
         "step": training.step,
+        "seconds": training.seconds,
         "data": training.data.state_dict(),
         "callbacks": {type(callback).__name__: callback.state_dict() for callback in training.callbacks},
     }
@@ -69,7 +70,7 @@ def load_checkpoint(training: Training, folder: Path) -> None:
         for name, tensor in tensors.under(f"transform/{index}/").items():
             found[name] = _placed(tensor, masters.get(name))
     training.gradients.load_state_dict(transforms)
-    training.step = document["step"]
+    training.step, training.seconds = document["step"], document["seconds"]
     training.data.load_state_dict(document["data"])
     for callback in training.callbacks:  # by name: a run may be continued with another report_to
         if (saved_state := document["callbacks"].get(type(callback).__name__)) is not None:
@@ -115,7 +116,10 @@ def load_best(training: Training, run_dir: Path) -> None:
         if training.world.is_main:
             _recover(folder)
             if not folder.is_dir():
-                raise RunError(f"training.final: best, but '{run_dir}' kept no best checkpoint; set eval_steps.")
+                raise RunError(
+                    f"training.final: best, but '{run_dir}' has no checkpoints/best any more; move its last step's "
+                    "checkpoint away and --resume, so that it is measured again."
+                )
             verify(folder)
     training.weights.load_state_dict(read_folder(folder)[0].under("weights/"))
 

@@ -22,7 +22,9 @@ def run_loop(training: Training) -> None:
     """
     try:
         while training.step < training.total_steps:
+            started = time.perf_counter()
             _step(training)
+            training.seconds += time.perf_counter() - started
             if training.stop.agreed:
                 raise Stopped(
                     f"Stopped after step {training.step} of {training.total_steps}, whose checkpoint is written. The "

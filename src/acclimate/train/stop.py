@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C while training: the step is finished, a checkpoint written, and the run ends."""
+"""SIGTERM, SIGHUP and Ctrl-C while training: the step is finished, a checkpoint written, and the run ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StopRequest:
 
     @contextmanager
     def listening(self, console: Console) -> Iterator[None]:
-        """Notes the first SIGTERM or SIGINT; a second SIGINT interrupts at once.
+        """Notes the first SIGTERM, SIGHUP or SIGINT; a second one interrupts at once.
 
         Only the main thread of a process can listen; elsewhere signals do what they did before.
         """
@@ -39,7 +39,9 @@ class StopRequest:
 
         before: dict[int, Any] = {}
         try:
-            for wanted in (signal.SIGTERM, signal.SIGINT):
+            for wanted in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                if signal.getsignal(wanted) == signal.SIG_IGN:  # nohup
+                    continue
                 before[wanted] = signal.signal(wanted, note)
         except ValueError:  # not the main thread
             pass

@@ -23,7 +23,8 @@ class Training:
 
     ``learning_rate`` maps a 0-based step to its rate. ``update_scale`` (a method's slot) maps the step's metrics to
     a factor on the update, applied to that step's rate, since AdamW would cancel a factor on the gradient.
-    ``document_name`` turns a document id into words for messages.
+    ``document_name`` turns a document id into words for messages. ``seconds`` is the time of all steps since the run
+    began, over all sessions.
     """
 
     model: CausalModel
@@ -40,3 +41,4 @@ class Training:
     stop: StopRequest = field(default_factory=StopRequest)
     callbacks: Sequence[Callback] = field(default_factory=tuple)
     step: int = 0
+    seconds: float = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from acclimate.errors import UsageError
 from acclimate.files import unwritable, write_text
@@ -29,11 +30,11 @@ class MetricsLog(Callback):
         if not self.path.exists():
             return
         kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
-            except (json.JSONDecodeError, KeyError):
+            except (ValueError, KeyError, TypeError):
                 continue
         write_text(self.path, "".join(kept))
 
@@ -49,11 +50,17 @@ class TensorBoard(Callback):
                 "report_to: tensorboard is not installed; run `pip install 'acclimate[tensorboard]'` "
                 "or set report_to: []."
             ) from None
-        self.writer = SummaryWriter(str(folder))
+        self._folder, self._kind = folder, SummaryWriter
+        self._writer: Any = None
+
+    def drop_after(self, step: int) -> None:
+        """Hides what was logged of later steps."""
+        self._writer = self._kind(str(self._folder), purge_step=step + 1)
 
     def on_step_end(self, state: Training, metrics: Metrics) -> None:
         for name, value in metrics.items():
-            self.writer.add_scalar(name, value, state.step)
+            self._writer.add_scalar(name, value, state.step)
 
     def close(self) -> None:
-        self.writer.close()
+        if self._writer is not None:
+            self._writer.close()

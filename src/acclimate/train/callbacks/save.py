@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from acclimate.train.checkpoint import checkpoints, save_checkpoint, write_folder
+from acclimate.errors import DamagedError
+from acclimate.train.checkpoint import checkpoints, save_checkpoint, verify, write_folder
 from acclimate.train.training import Training
 from acclimate.types import Callback, Metrics
 
@@ -44,6 +45,17 @@ class Save(Callback):
             return
         for old in checkpoints(self.run_dir)[: -self.keep_last]:
             shutil.rmtree(old)
+
+    def forget_lost_best(self) -> str | None:
+        """When ``checkpoints/best`` is gone or damaged, the next measured weights are the best again; says so."""
+        if self.best is None:
+            return None
+        try:
+            verify(self.folder / "best")
+        except DamagedError as error:
+            self.best = None
+            return f"{error} The best weights are chosen anew from here on."
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
