@@ -115,11 +115,6 @@ def ratio_change(tuned: np.ndarray, base: np.ndarray, size: np.ndarray, level: f
     return ratio(tuned - base, size, level)
 
 
-def relative_change(tuned: np.ndarray, base: np.ndarray, level: float = 0.95) -> Estimate:
-    """``sum(tuned) / sum(base) - 1``: the change as a part of the base's own sum, which is resampled too."""
-    return ratio(tuned - base, base, level)
-
-
 def mean_change(tuned: np.ndarray, base: np.ndarray, level: float = 0.95) -> Estimate:
     """``mean(tuned) - mean(base)`` of scores by item, such as 0 and 1 for wrong and right.
 

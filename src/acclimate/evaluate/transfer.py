@@ -29,7 +29,7 @@ def improvement(base: float, tuned: float) -> float:
 
 
 def transfer(domain: Sequence[float], kept: Sequence[float]) -> Transfer:
-    """Target improvement over domain sets, and backward transfer over the sets that should stay; negative is forgetting.
+    """Target improvement over domain sets, and backward transfer over those that should stay; negative is forgetting.
 
     Backward transfer after Lopez-Paz and Ranzato (*Gradient Episodic Memory*, 2017, section 2), relative to the base.
 
