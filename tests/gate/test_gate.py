@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from acclimate.config import parse_config
 from acclimate.errors import ConfigError
 from acclimate.evaluate.paired import Estimate
 from acclimate.evaluate.score_file import read_scores
@@ -16,6 +17,9 @@ from acclimate.gate import gate, parse_policy
 from acclimate.gate.check import Check, estimate
 from acclimate.gate.page import verdict_markdown
 from acclimate.gate.policy import Margin, parse_margin
+from acclimate.report import collect
+from acclimate.run import train
+from tests.fixtures.runs import settings, write_corpora
 from tests.gate.runs import planted, scored_run
 from tests.test_wrong_inputs import run_cli
 
@@ -172,8 +176,8 @@ def test_json_and_markdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     change = (scores["nats"].sum() - scores["base_nats"].sum()) / scores["bytes"].sum() / np.log(2)
     assert check["value"] == pytest.approx(change)
     text = page.read_text()
-    assert "| set | check | found | interval | limit | MDE | documents | outcome |" in text
-    assert "| general | bits per byte, rise | " in text
+    assert "| set | check | found | interval | limit | MDE | n | outcome |" in text
+    assert "| general | rise of bits per byte, bits/byte | " in text
     assert "| **inconclusive** |" in text
 
 
@@ -200,3 +204,24 @@ def test_margins_that_are_none(text: str) -> None:
         parse_margin("bits_per_byte", text)
     with pytest.raises(ConfigError):
         parse_policy({"default": {"max_drop": {"bits_per_byte": text}}})
+
+
+def test_a_trained_run_is_gated_on_what_its_summary_says(pico_folder: Path, tmp_path: Path) -> None:
+    """The same interval in ``summary.json``, in the report and in the gate."""
+    corpora = write_corpora(tmp_path / "corpora", 60)
+    data = settings(pico_folder, corpora, tmp_path)
+    for source in data["sources"].values():
+        source["heldout"] = 20
+    result = train(parse_config(data))
+    records = {(record["set"], record["metric"], record["run"]): record for record in result.summary}
+    verdict = gate(result.run_dir, parse_policy({"default": {"max_drop": {"bits_per_byte": "0.5 bits/byte"}}}))
+    assert [check.set_name for check in verdict.checks] == ["domain", "general", "chat"]
+    for check in verdict.checks:
+        record = records[check.set_name, "bits_per_byte_change", "mol"]
+        base, tuned = (records[check.set_name, "bits_per_byte", run]["value"] for run in ("base", "mol"))
+        assert record["value"] == pytest.approx(tuned - base)
+        found = check.found
+        assert [record[name] for name in ("value", "low", "high", "n", "p", "mde")] == pytest.approx(
+            [found.value, found.low, found.high, 20, found.p, found.mde]
+        )
+        assert collect([result.run_dir]).runs[0].paired_change(check.set_name).mde == pytest.approx(found.mde)

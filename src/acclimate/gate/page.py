@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rich import box
-from rich.console import Group
+from rich.console import Group, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -12,11 +12,11 @@ from acclimate.gate.verdict import Verdict
 from acclimate.report.card import plain
 from acclimate.report.verdict import named
 
-COLUMNS = ("set", "check", "found", "interval", "limit", "MDE", "documents", "outcome")
+COLUMNS = ("set", "check", "found", "interval", "limit", "MDE", "n", "outcome")
 STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 NAMES = {
-    ("max_drop", "bits_per_byte"): "bits per byte, rise",
-    ("min_gain", "bits_per_byte"): "bits per byte, fall",
+    ("max_drop", "bits_per_byte"): "rise of bits per byte",
+    ("min_gain", "bits_per_byte"): "fall of bits per byte",
     ("max_drop", "kl_base_tuned"): "KL(base‖tuned)",
     ("max_drop", "top1_agreement"): "top-1 disagreement",
 }
@@ -26,12 +26,13 @@ def verdict_page(verdict: Verdict) -> Group:
     """For the terminal. Names are text, never markup."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for index, column in enumerate(COLUMNS):
-        table.add_column(column, justify="right" if 2 <= index <= 6 else "left")
+        justify: JustifyMethod = "right" if 2 <= index <= 6 else "left"
+        table.add_column(column, justify=justify, no_wrap=index not in (1, 3))
     for check in verdict.checks:
         *cells, outcome = _cells(check)
         table.add_row(*(Text(cell) for cell in cells), Text(outcome, style=STYLES[outcome]))
     style = "green" if verdict.passed else "red"
-    return Group(Text(f"{verdict.sentence}", style=f"bold {style}"), table, *(Text(note) for note in _notes(verdict)))
+    return Group(Text(verdict.sentence, style=f"bold {style}"), table, *(Text(note) for note in _notes(verdict)))
 
 
 def verdict_markdown(verdict: Verdict) -> str:
@@ -48,7 +49,7 @@ def _cells(check: Check) -> list[str]:
     found, unit = check.found, check.limit.unit
     sign = "<" if check.kind == "max_drop" else ">"
     return [
-        named(check.set_name), NAMES[check.kind, check.metric], f"{_number(found.value)} {unit}",
+        named(check.set_name), f"{NAMES[check.kind, check.metric]}, {unit}", _number(found.value),
         f"{_number(found.low)} to {_number(found.high)}", f"{sign} {check.limit.value:g}", _number(found.mde),
         f"{found.n:,}", check.outcome,
     ]  # fmt: skip
@@ -74,6 +75,6 @@ def _notes(verdict: Verdict) -> list[str]:
         notes.append(f"No rule is about {', '.join(map(named, verdict.ungated))}.")
     return [
         *notes,
-        f"Intervals: paired over documents, {100 * verdict.confidence:g} % each. A limit must lie outside; MDE is the "
+        f"Intervals: paired over n documents, {100 * verdict.confidence:g} % each. A limit must lie outside; MDE is the "
         "distance from a limit at which that happens in 80 % of cases.",
     ]

@@ -16,7 +16,7 @@ from acclimate.gate.policy import Policy, load_policy
 from acclimate.report.folder import RunFolder, TextSet, read_folder
 
 MINIMUM_DOCUMENTS = 20
-"""Below, an interval misses the truth on one side in more than the 5 % that a gate may be wrong."""
+"""Below, even an ordinary set's interval misses the truth on one side in about the 5 % that a gate may be wrong."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def gate(run_dir: str | Path, policy: str | Path | Policy) -> Verdict:
             ungated.append(item.name)
             continue
         place, rule = found
-        scores = _scores(folder, item, f"{policy.places.at(place)}")
+        scores = _scores(folder, item, policy.places.at(place))
         for kind, metric, margin in rule.margins:
             value = estimate(kind, metric, margin.unit, scores, policy.confidence)
             checks.append(Check(item.name, item.role, kind, metric, value, margin))
