@@ -177,7 +177,7 @@ def test_json_and_markdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert check["value"] == pytest.approx(change)
     text = page.read_text()
     assert "| set | check | found | interval | limit | MDE | n | outcome |" in text
-    assert "| general | rise of bits per byte, bits/byte | " in text
+    assert "| general | bits/byte rise | " in text
     assert "| **inconclusive** |" in text
 
 

@@ -15,8 +15,8 @@ from acclimate.report.verdict import named
 COLUMNS = ("set", "check", "found", "interval", "limit", "MDE", "n", "outcome")
 STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 NAMES = {
-    ("max_drop", "bits_per_byte"): "rise of bits per byte",
-    ("min_gain", "bits_per_byte"): "fall of bits per byte",
+    ("max_drop", "bits_per_byte"): "bits/byte rise",
+    ("min_gain", "bits_per_byte"): "bits/byte fall",
     ("max_drop", "kl_base_tuned"): "KL(base‖tuned)",
     ("max_drop", "top1_agreement"): "top-1 disagreement",
 }
@@ -48,8 +48,9 @@ def verdict_markdown(verdict: Verdict) -> str:
 def _cells(check: Check) -> list[str]:
     found, unit = check.found, check.limit.unit
     sign = "<" if check.kind == "max_drop" else ">"
+    name = NAMES[check.kind, check.metric]
     return [
-        named(check.set_name), f"{NAMES[check.kind, check.metric]}, {unit}", _number(found.value),
+        named(check.set_name), name if unit in name else f"{name}, {unit}", _number(found.value),
         f"{_number(found.low)} to {_number(found.high)}", f"{sign} {check.limit.value:g}", _number(found.mde),
         f"{found.n:,}", check.outcome,
     ]  # fmt: skip
@@ -75,6 +76,6 @@ def _notes(verdict: Verdict) -> list[str]:
         notes.append(f"No rule is about {', '.join(map(named, verdict.ungated))}.")
     return [
         *notes,
-        f"Intervals: paired over n documents, {100 * verdict.confidence:g} % each. A limit must lie outside; MDE is the "
-        "distance from a limit at which that happens in 80 % of cases.",
+        f"Intervals: paired over n documents, {100 * verdict.confidence:g} % each. A limit must lie outside; MDE is "
+        "the distance from a limit at which that happens in 80 % of cases.",
     ]
