@@ -119,7 +119,12 @@ def test_a_paired_loss_is_forgotten_text(tmp_path: Path) -> None:
     run = write_run(tmp_path / "mol")
     assert "Forgotten" not in judged(run)[1]
     add_change(run, 0.01, half=0.005, mde=0.007, name="general", role="general")
+    add_change(run, 0.002, half=0.005, mde=0.007, name="chat", role="chat")
     assert "Forgotten on general, in bits per byte: mol 0.930 → 0.940, +1.1 %." in judged(run)[1]
+    assert (
+        "No clear change on chat, in bits per byte: mol 0.710 → 0.723, +1.8 %, which may be chance; a change of 0.007 "
+        "would show in 80 % of cases." in judged(run)[1]
+    )
 
 
 def test_one_seed_without_a_paired_change_falls_back_to_intervals(tmp_path: Path) -> None:

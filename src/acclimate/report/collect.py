@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from acclimate.errors import RunError
+from acclimate.evaluate.transfer import Transfer, improvement, transfer
 from acclimate.report.folder import Measure, RunFolder, TextSet, read_folder
 
 # What may differ between two seeds of one method.
@@ -105,6 +106,16 @@ class ReportData:
         else:
             value = run.by_seed(text_set.name, "bits_per_byte").get(seed)
         return None if base is None or value is None or not base.value else 100 * (value / base.value - 1)
+
+    def transfer(self, run: Run) -> Transfer | None:
+        """What the run gained and lost in bits per byte, over sets; None unless both kinds were measured."""
+        gains: list[float] = []
+        kept: list[float] = []
+        for item in self.sets:
+            base, tuned = self.base.get(item.name), run.measure(item.name, "bits_per_byte")
+            if base and tuned and base.value:
+                (gains if item.role == "domain" else kept).append(improvement(base.value, tuned.value))
+        return transfer(gains, kept) if gains and kept else None
 
 
 def collect(run_dirs: Sequence[Path]) -> ReportData:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from acclimate.evaluate.transfer import improvement, transfer
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.folder import Measure, TextSet
@@ -164,10 +163,7 @@ def _gains_compared(data: ReportData, best: Run, other: Run, domain: TextSet) ->
 
 def _nothing_learned(data: ReportData, domain: TextSet) -> list[str]:
     if len(data.runs) > 1:
-        lines = [
-            f"{named(run.label)} {_fell(data, run, domain, unit=False)}{_why(data, run, domain)}" for run in data.runs
-        ]
-        return ["No run clearly learned the domain.", f"Bits per byte: {'; '.join(lines)}."]
+        return ["No run clearly learned the domain.", f"Bits per byte: {_each(data, data.runs, domain)}."]
     run = data.runs[0]
     fell = _fell(data, run, domain)
     if outcome(data, run, domain) == "worse":
@@ -296,40 +292,36 @@ def _other_domains(data: ReportData, domain: TextSet) -> list[str]:
     for item in data.role("domain"):
         missed = [run for run in data.runs if item != domain and outcome(data, run, item) != "learned"]
         if missed:
-            notes.append(f"On {phrase(item)}, {_names(missed)} did not clearly improve on the base.")
+            notes.append(f"No clear improvement on {phrase(item)}, in bits per byte: {_each(data, missed, item)}.")
     return notes
 
 
+def _each(data: ReportData, runs: Sequence[Run], item: TextSet) -> str:
+    return "; ".join(f"{named(run.label)} {_fell(data, run, item, unit=False)}{_why(data, run, item)}" for run in runs)
+
+
 def _losses(data: ReportData) -> list[str]:
-    """Text that a run now predicts worse than the base did: forgetting in the plainest sense."""
+    """Text that a run now predicts worse than the base did, forgetting in the plainest sense; and where none shows."""
     notes = []
     for item in data.role("general", "chat"):
         worse = [run for run in data.runs if outcome(data, run, item) == "worse"]
         if worse:
-            fell = "; ".join(f"{named(run.label)} {_fell(data, run, item, unit=False)}" for run in worse)
-            notes.append(f"Forgotten on {phrase(item)}, in bits per byte: {fell}.")
+            notes.append(f"Forgotten on {phrase(item)}, in bits per byte: {_each(data, worse, item)}.")
+        same = [run for run in data.runs if run.paired_change(item.name) and outcome(data, run, item) == "unclear"]
+        if same:
+            notes.append(f"No clear change on {phrase(item)}, in bits per byte: {_each(data, same, item)}.")
     return notes
 
 
 def _transfer(data: ReportData) -> list[str]:
     """Gain and loss as one number each, after the raw changes: an average hides where it hurts."""
-    notes = []
-    for run in data.runs:
-        parts = {
-            item: improvement(base.value, tuned.value)
-            for item in data.role("domain", "general", "chat")
-            if (base := data.base.get(item.name)) and (tuned := run.measure(item.name, "bits_per_byte")) and base.value
-        }
-        gains = [part for item, part in parts.items() if item.role == "domain"]
-        kept = [part for item, part in parts.items() if item.role != "domain"]
-        if gains and kept:
-            found = transfer(gains, kept)
-            notes.append(
-                f"{named(run.label)}: target improvement {number.change(100 * found.target_improvement)}, backward "
-                f"transfer {number.change(100 * found.backward_transfer)}, harmonic S {found.harmonic_s:.3f} (1 is the "
-                "base; it averages over sets and hides where text was lost)."
-            )
-    return notes
+    return [
+        f"{named(run.label)}: target improvement {number.change(100 * found.target_improvement)}, backward transfer "
+        f"{number.change(100 * found.backward_transfer)}, harmonic S {found.harmonic_s:.3f} (1 is the base; it averages "
+        "over sets and hides where text was lost)."
+        for run in data.runs
+        if (found := data.transfer(run))
+    ]
 
 
 def _seed_notes(data: ReportData) -> list[str]:
