@@ -115,6 +115,13 @@ def test_a_paired_change_that_holds_0_prints_what_would_show(tmp_path: Path) -> 
     )
 
 
+def test_a_change_of_too_few_documents_claims_nothing(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "mol", domain=0.82)
+    add_change(run, -0.2, half=0.01, mde=0.02)
+    edit_summary(run, metric="bits_per_byte_change", low=None, high=None, mde=None)
+    assert "−21.9 %, too few documents to tell)." in judged(run)[0]
+
+
 def test_a_paired_loss_is_forgotten_text(tmp_path: Path) -> None:
     run = write_run(tmp_path / "mol")
     assert "Forgotten" not in judged(run)[1]

@@ -317,8 +317,8 @@ def _transfer(data: ReportData) -> list[str]:
     """Gain and loss as one number each, after the raw changes: an average hides where it hurts."""
     return [
         f"{named(run.label)}: target improvement {number.change(100 * found.target_improvement)}, backward transfer "
-        f"{number.change(100 * found.backward_transfer)}, harmonic S {found.harmonic_s:.3f} (1 is the base; it averages "
-        "over sets and hides where text was lost)."
+        f"{number.change(100 * found.backward_transfer)}, harmonic S {found.harmonic_s:.3f} (1 is the base; it "
+        "averages over sets and hides where text was lost)."
         for run in data.runs
         if (found := data.transfer(run))
     ]
