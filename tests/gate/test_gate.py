@@ -52,12 +52,12 @@ def test_at_the_limit_itself_it_seldom_passes_or_fails(case: str) -> None:
 
 
 def test_a_run_at_every_limit_passes_no_more_often_than_at_one() -> None:
-    at_limit = [checks(300, *MARGINS["a rise"][:3], seed=seed, rise=0.02) for seed in range(4)]
+    at_limit = [checks(200, *MARGINS["a rise"][:3], seed=seed, rise=0.02) for seed in range(4)]
     passed = [all(check.outcome == "pass" for check in run) for run in zip(*at_limit, strict=True)]
     one_at_limit = [
         all(check.outcome == "pass" for check in run)
         for run in zip(
-            at_limit[0], *(checks(300, *MARGINS["a rise"][:3], seed=9, rise=-0.05) for _ in range(3)), strict=True
+            at_limit[0], *(checks(200, *MARGINS["a rise"][:3], seed=9, rise=-0.05) for _ in range(3)), strict=True
         )
     ]
     assert np.mean(passed) <= 0.01
