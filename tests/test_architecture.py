@@ -30,7 +30,8 @@ ALLOWED: dict[str, set[str]] = {
     "plan": {"registry"},
     "evaluate": {"model", "objective", "parallel"},
     "train": {"data", "model", "objective", "gradient", "evaluate", "parallel"},
-    "report": set(),
+    "report": {"evaluate"},
+    "gate": {"evaluate", "report"},
     "provenance": {""},
     "template": set(),
     "catalogue": {"registry"},
@@ -45,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "chat": {"data", "evaluate", "model", "run"},
     "doctor": {"", "model", "preflight"},
     "document": set(),
-    "cli": {"", "parallel", "report", "run", "demo", "preflight", "template", "catalogue", "chat", "doctor"},
+    "cli": {"", "parallel", "report", "run", "demo", "preflight", "template", "catalogue", "chat", "doctor", "gate"},
     "__main__": {"cli"},
     "": set(),
 }  # fmt: skip

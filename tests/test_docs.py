@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from acclimate.cli import main
 from acclimate.config import RunConfig, load_config, parse_config
 from acclimate.data.files import COMPRESSIONS, EXTENSIONS
 from acclimate.document import configuration_page
@@ -16,6 +18,7 @@ from acclimate.plan import build_plan
 from acclimate.run import train
 from acclimate.types import PlanContext
 from tests.fixtures.runs import settings
+from tests.gate.runs import scored_run
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,6 +75,24 @@ def test_chat_and_doctor_python_runs(
     for program in blocks("docs/chat-and-doctor.md", "python"):
         exec(compile(program, "chat-and-doctor.md", "exec"), {})
     assert re.search(r"\[\] (float32|bfloat16) \(one layer", capsys.readouterr().out)
+
+
+def test_gate_page_program_prints_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy, workflow = blocks("docs/gate.md", "yaml")
+    (program,), (output,) = (blocks("docs/gate.md", language) for language in ("python", "text"))
+    scored_run(tmp_path / "runs" / "my-run")
+    (tmp_path / "gate.yaml").write_text(policy)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(program, "gate.md", "exec"), {})
+    assert capsys.readouterr().out == output
+    commands = [step["run"] for step in yaml.safe_load(workflow)["jobs"]["gate"]["steps"] if "run" in step]
+    monkeypatch.setattr(sys, "argv", commands[1].split())
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code
+    assert (tmp_path / "gate.md").read_text().startswith("### acclimate gate: my-run")
 
 
 @pytest.mark.parametrize("block", blocks("docs/methods.md", "yaml"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ import yaml
 from acclimate.cli import main
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import settings
+from tests.gate.runs import scored_run
 
 Edit = Callable[[dict[str, Any], Path], None]
 
@@ -648,6 +650,121 @@ def test_wrong_use_of_a_verb(
     found, _, err = run_cli([word.format(F=tmp_path) for word in arguments], monkeypatch, capsys)
     assert err == f"Error: {sentence.format(F=tmp_path)}\n"
     assert found == code
+
+
+def edit_file(name: str, change: Callable[[str], str | None]) -> Callable[[Path], None]:
+    """Changes a file of the run folder; None takes it away."""
+
+    def edit(run: Path) -> None:
+        changed = change((run / name).read_text())
+        (run / name).unlink() if changed is None else (run / name).write_text(changed)
+
+    return edit
+
+
+def untouched(run: Path) -> None:
+    pass
+
+
+GATES: dict[str, tuple[str | None, Callable[[Path], None], str, int]] = {
+    "gate without a policy": (
+        None, untouched, "There is no policy file '{P}'. docs/gate.md has one to start from. Did you mean 'gates.yaml'?", 3,
+    ),
+    "an empty policy": ("", untouched, "{P}: a policy is a mapping of sections; this file holds nothing.", 3),
+    "a policy of a list": ("- a\n", untouched, "{P}: a policy is a mapping of sections; this file holds a list.", 3),
+    "a policy without rules": (
+        "confidence: 0.9\n", untouched, "{P}: holds no rule; write one at default, roles.ROLE or sets.NAME.", 3,
+    ),
+    "a rule without a margin": (
+        "confidence: 0.9\ndefault:\n  max_drop: {}\n", untouched,
+        "{P}:2: default: holds no margin; give it max_drop or min_gain.", 3,
+    ),
+    "an unknown key of a policy": (
+        "allow_inconclusiv: true\n", untouched,
+        "{P}:1: allow_inconclusiv: there is no such key. Did you mean 'allow_inconclusive'?", 3,
+    ),
+    "an unknown metric of a policy": (
+        "sets:\n  chat:\n    max_drop:\n      kl_base_tune: 0.2 nats/token\n", untouched,
+        "{P}:4: sets.chat.max_drop.kl_base_tune: there is no such key. Did you mean 'kl_base_tuned'?", 3,
+    ),
+    "an unknown role of a policy": (
+        "roles:\n  chats: {max_drop: {bits_per_byte: 2 %}}\n", untouched,
+        "{P}:2: roles.chats: there is no such key. Did you mean 'chat'?", 3,
+    ),
+    "a margin without a unit": (
+        "default:\n  max_drop:\n    bits_per_byte: 0.02\n", untouched,
+        "{P}:3: default.max_drop.bits_per_byte: 0.02 has no unit; write it as '0.02 bits/byte' or '2 %'.", 3,
+    ),
+    "a margin of another unit": (
+        "default:\n  max_drop:\n    kl_base_tuned: 2 %\n", untouched,
+        "{P}:3: default.max_drop.kl_base_tuned: '%' is no unit of kl_base_tuned; write it as '0.02 nats/token'.", 3,
+    ),
+    "a margin that is no number": (
+        "default:\n  max_drop:\n    bits_per_byte: little\n", untouched,
+        "{P}:3: default.max_drop.bits_per_byte: 'little' is no margin; a margin is a number and its unit, like "
+        "'0.02 bits/byte' or '2 %'.", 3,
+    ),
+    "a negative margin": (
+        "default:\n  max_drop:\n    bits_per_byte: -2 %\n", untouched,
+        "{P}:3: default.max_drop.bits_per_byte: '-2 %' is negative; a margin is 0 or more (min_gain asks for an "
+        "improvement).", 3,
+    ),
+    "a confidence above 1": (
+        "confidence: 95\ndefault: {max_drop: {bits_per_byte: 2 %}}\n", untouched,
+        "{P}:1: confidence: 95 should be less than 1. (of each check's interval, two-sided)", 3,
+    ),
+    "a set that the run does not have": (
+        "sets:\n  chta: {max_drop: {bits_per_byte: 2 %}}\n", untouched,
+        "{P}:2: sets.chta: the run '{R}' measured no set 'chta'; it measured domain, general or chat. Did you mean 'chat'?", 3,
+    ),
+    "a role that no set has": (
+        "roles:\n  chat: {max_drop: {bits_per_byte: 2 %}}\n",
+        edit_file("summary.json", lambda text: text.replace('"role": "chat"', '"role": "general"')),
+        "{P}:2: roles.chat: no set of the run '{R}' has the role 'chat'; it measured domain (domain), general (general) or "
+        "chat (general).", 3,
+    ),
+    "a gate on a run without scores": (
+        "default: {max_drop: {bits_per_byte: 2 %}}\n", edit_file("eval/domain.jsonl", lambda text: None),
+        "The run '{R}' has no scores by document of 'domain' (eval/domain.jsonl). Run `acclimate eval {R}`.", 1,
+    ),
+    "a gate on a run that was not evaluated": (
+        "default: {max_drop: {bits_per_byte: 2 %}}\n", edit_file("summary.json", lambda text: None),
+        "The run in '{R}' has not been evaluated: it has no summary.json. Run `acclimate eval {R}`.", 1,
+    ),
+    "a gate on damaged scores": (
+        "default: {max_drop: {bits_per_byte: 2 %}}\n", edit_file("eval/domain.jsonl", lambda text: text + "{}\n"),
+        "{R}/eval/domain.jsonl:61: this is not the scores of a document (KeyError: 'nats'); expected nats, base_nats, bytes, tokens, kl_base_tuned, agree. "
+        "Run `acclimate eval {R}` again.", 1,
+    ),
+    "a gate on scores that are not finite": (
+        "default: {max_drop: {bits_per_byte: 2 %}}\n",
+        edit_file("eval/domain.jsonl", lambda text: re.sub('"nats": [0-9.]+', '"nats": NaN', text, count=1)),
+        "{R}/eval/domain.jsonl:1: this is not the scores of a document (a number is not finite); expected nats, base_nats, "
+        "bytes, tokens, kl_base_tuned, agree. Run `acclimate eval {R}` again.", 1,
+    ),
+    "a gate on a handful of documents": (
+        "roles:\n  chat: {max_drop: {bits_per_byte: 2 %}}\n",
+        edit_file("eval/chat.jsonl", lambda text: "".join(text.splitlines(keepends=True)[:12])),
+        "{P}:2: roles.chat: 'chat' was measured on 12 documents, and an interval over fewer than 20 does not keep what it "
+        "says; hold out more (sources.chat.heldout, evaluation.documents), or leave the set out of the policy.", 3,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", GATES)
+def test_wrong_gate(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy, edit, sentence, code = GATES[case]
+    run, path = scored_run(tmp_path / "run"), tmp_path / "gate.yaml"
+    edit(run)
+    if policy is None:
+        (tmp_path / "gates.yaml").write_text("")
+    else:
+        path.write_text(policy)
+    found, out, err = run_cli(["gate", str(run), "--policy", str(path)], monkeypatch, capsys)
+    assert err == f"Error: {sentence.format(P=path, R=run)}\n"
+    assert (found, out) == (code, "")
 
 
 def test_the_table_is_long_enough() -> None:

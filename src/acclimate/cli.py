@@ -1,6 +1,6 @@
 """The command line: thin verbs over the Python API.
 
-Exit codes: 0 ok, 1 runtime error, 2 reserved for a failed gate, 3 usage error; 130 and 143 when Ctrl-C or SIGTERM
+Exit codes: 0 ok, 1 runtime error, 2 a gate that did not pass, 3 usage error; 130 and 143 when Ctrl-C or SIGTERM
 stopped a training after its checkpoint.
 """
 
@@ -22,7 +22,7 @@ from acclimate.errors import AcclimateError, PeerError, Stopped, UsageError
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 NOTHING_HELD_OUT = "No source holds documents out, so nothing was measured and there is no report."
-RUNTIME_ERROR, CLICK_USAGE_ERROR, USAGE_ERROR = 1, 2, 3
+RUNTIME_ERROR, GATE_CLOSED, CLICK_USAGE_ERROR, USAGE_ERROR = 1, 2, 2, 3
 
 app = typer.Typer(
     name="acclimate",
@@ -148,6 +148,33 @@ def _report(runs: list[Path], output: Path) -> None:
     console.print(f"Report: {output}", highlight=False, soft_wrap=True)
 
 
+class _GateClosed(Exception):
+    """What there is to say has been printed; the exit code is left."""
+
+
+@app.command()
+def gate(
+    run: Run,
+    policy: Annotated[Path, typer.Option(help="The policy's YAML file.")],
+    markdown: Annotated[Path | None, typer.Option(help="Also write the verdict as Markdown, for a comment.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+) -> None:
+    """Hold a run against a policy of margins: exit code 0 if it passes, 2 if it fails or that cannot be told."""
+    from acclimate.files import write_text
+    from acclimate.gate import gate as judge
+    from acclimate.gate.page import verdict_markdown, verdict_page
+
+    verdict = judge(run, policy)
+    if markdown is not None:
+        write_text(markdown, verdict_markdown(verdict))
+    if json_:
+        console.out(json.dumps(verdict.as_json(), indent=1, ensure_ascii=False), highlight=False)
+    else:
+        console.print(verdict_page(verdict))
+    if not verdict.passed:
+        raise _GateClosed
+
+
 @app.command()
 def export(
     run: Run,
@@ -254,8 +281,10 @@ def _run() -> int:
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries: nothing a user can act on
     try:
         app()
-    except SystemExit as end:  # the CLI library exits with 2 on usage errors, which here will mean a failed gate
+    except SystemExit as end:  # the CLI library exits with 2 on usage errors, which here means a gate
         return USAGE_ERROR if end.code == CLICK_USAGE_ERROR else int(end.code or 0)
+    except _GateClosed:
+        return GATE_CLOSED
     except PeerError:
         return RUNTIME_ERROR
     except Stopped as stopped:

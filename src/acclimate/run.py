@@ -18,7 +18,8 @@ from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.errors import RunError, UsageError, listed
 from acclimate.evaluate.generate import side_by_side
 from acclimate.evaluate.measure import measure
-from acclimate.evaluate.summary import Record, records, write_scores
+from acclimate.evaluate.score_file import write_scores
+from acclimate.evaluate.summary import Record, change_records, records
 from acclimate.files import write_text
 from acclimate.model.adapter import load_adapter
 from acclimate.model.causal import CausalModel
@@ -192,9 +193,11 @@ def _measure(
         for run, scores in (("base", before), (name, tuned)):
             if scores is not None:
                 summary += records(scores, run=run, seed=config.seed, set_name=set_name, role=role)
+        if before is not None:
+            summary += change_records(tuned, before, run=name, seed=config.seed, set_name=set_name, role=role)
         if world.is_main:
             places = [corpora.document_name(int(document)) for document in tuned.document]
-            write_scores(run_dir / "eval" / f"{set_name}.jsonl", places, tuned, before)
+            write_scores(run_dir / "eval" / f"{set_name}.jsonl", places, tuned.columns(before))
     prompts = heldout_prompts(config, corpora, model.tokenizer)
     answers = side_by_side(model, base, prompts, config.evaluation.max_new_tokens)
     if not world.is_main:

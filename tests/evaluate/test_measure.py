@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from acclimate.evaluate.bootstrap import ratio_interval
-from acclimate.evaluate.measure import measure
-from acclimate.evaluate.summary import bits_per_byte, records
+from acclimate.evaluate.measure import Scores, measure
+from acclimate.evaluate.summary import bits_per_byte, change_records, records
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import FrozenCopy
 from acclimate.types import IGNORE, PAD_DOCUMENT
@@ -69,6 +69,20 @@ def test_a_model_has_no_drift_from_itself() -> None:
     found = {r["metric"]: r for r in records(tuned, run="x", seed=0, set_name="s", role="chat")}
     assert set(found) == {"bits_per_byte", "kl_base_tuned", "kl_tuned_base", "top1_agreement"}
     assert found["top1_agreement"]["value"] == found["top1_agreement"]["low"] == 1.0
+
+
+def test_a_change_of_two_documents_claims_nothing() -> None:
+    def scores(*nats: float) -> Scores:
+        n = len(nats)
+        return Scores(np.arange(n), np.array(nats), np.full(n, 10.0), np.full(n, 4.0))
+
+    identity = {"run": "mol", "seed": 0, "set_name": "s", "role": "domain"}
+    (two,) = change_records(scores(3.0, 4.0), scores(5.0, 6.0), **identity)
+    assert two["value"] == pytest.approx(-0.2 / math.log(2))
+    assert [two[name] for name in ("low", "high", "n", "p", "mde")] == [None, None, 2, None, None]
+    (three,) = change_records(scores(3.0, 4.0, 5.0), scores(5.0, 6.5, 7.0), **identity)
+    assert three["low"] < three["value"] < three["high"] < 0
+    assert three["unit"] == "bits/byte"
 
 
 def test_interval_covers_the_truth_as_often_as_it_says() -> None:

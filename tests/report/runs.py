@@ -105,6 +105,17 @@ def edit_summary(folder: Path, **changes: Any) -> None:
     _json(folder / "summary.json", records)
 
 
+def add_change(folder: Path, value: float, half: float, mde: float, name: str = "domain", role: str = "domain") -> None:
+    """The paired change of bits per byte, as `acclimate eval` writes it."""
+    records = json.loads((folder / "summary.json").read_text())
+    method = next(record["run"] for record in records if record["run"] != "base")
+    identity = {"run": method, "seed": records[0]["seed"], "set": name, "role": role}
+    bounds = {"value": value, "low": value - half, "high": value + half, "n": 40, "p": 0.2, "mde": mde}
+    _json(
+        folder / "summary.json", [*records, identity | {"metric": "bits_per_byte_change", "unit": "bits/byte"} | bounds]
+    )
+
+
 def _json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=1))
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from acclimate.report import write_report
-from tests.report.runs import three_methods
+from tests.report.runs import add_change, three_methods
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
@@ -68,6 +68,8 @@ def browse(folder: Path, page: Path) -> dict[str, Any]:
 def test_on_a_phone_nothing_scrolls_sideways_and_nothing_is_loaded(tmp_path: Path) -> None:
     names = {"domain": "a-source-with-a-rather-long-name-" * 3}
     runs = three_methods(tmp_path / "runs", seeds=2, names=names, answer="x" * 900)
+    for run in runs:
+        add_change(run, -0.2401, half=0.0203, mde=0.03, name=names["domain"])
     seen = browse(tmp_path, write_report(runs, tmp_path / "report.html"))
     assert seen["height"] > 4000  # the page was really laid out
     assert seen["width"] == 390

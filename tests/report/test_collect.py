@@ -7,7 +7,8 @@ import pytest
 
 from acclimate.errors import RunError
 from acclimate.report import collect
-from tests.report.runs import edit_summary, three_methods, write_run
+from acclimate.report.scoreboard import scoreboard
+from tests.report.runs import add_change, edit_summary, three_methods, write_run
 
 
 def test_seeds_of_one_method_become_one_run(tmp_path: Path) -> None:
@@ -141,3 +142,12 @@ def test_a_damaged_summary_says_so(tmp_path: Path) -> None:
     (run / "summary.json").write_text("[{")
     with pytest.raises(RunError, match="is not complete JSON"):
         collect([run])
+
+
+def test_the_paired_interval_stands_below_the_change(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "mol", domain=0.84)
+    (column,) = [i for i, column in enumerate(scoreboard(collect([run])).columns) if column.unit == "change ↓"]
+    assert scoreboard(collect([run])).lines[1].cells[column].small == ""
+    add_change(run, -0.21, half=0.021, mde=0.03)
+    cell = scoreboard(collect([run])).lines[1].cells[column]
+    assert (cell.text, cell.small) == ("−20.0\u00a0%", "−22.0\u202f–\u202f−18.0\u00a0%")

@@ -6,7 +6,7 @@ from typing import Any
 
 from acclimate.report import collect
 from acclimate.report.verdict import gained_finding, kept_finding, verdict
-from tests.report.runs import edit_summary, three_methods, write_run
+from tests.report.runs import add_change, edit_summary, three_methods, write_run
 
 
 def judged(*runs: Path) -> tuple[str, str]:
@@ -97,6 +97,54 @@ def test_single_run_worse_says_so_first(tmp_path: Path) -> None:
     assert headline.startswith(
         "mol did not learn the domain, it became worse at it (bits per byte 1.050 → 1.200, +14.3 %)."
     )
+
+
+def test_a_paired_change_finds_what_overlapping_intervals_hide(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "mol", domain=1.03)
+    assert "It is not clear" in judged(run)[0]
+    add_change(run, -0.02, half=0.008, mde=0.011)
+    assert judged(run)[0].startswith("mol learned the domain (bits per byte 1.050 → 1.030, −1.9 %).")
+
+
+def test_a_paired_change_that_holds_0_prints_what_would_show(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "mol", domain=0.82)
+    add_change(run, -0.004, half=0.008, mde=0.0114)
+    assert judged(run)[0].startswith(
+        "It is not clear that mol learned the domain (bits per byte 1.050 → 0.820, −21.9 %, which may be chance; a "
+        "change of 0.011 would show in 80 % of cases)."
+    )
+
+
+def test_a_change_of_too_few_documents_claims_nothing(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "mol", domain=0.82)
+    add_change(run, -0.2, half=0.01, mde=0.02)
+    edit_summary(run, metric="bits_per_byte_change", low=None, high=None, mde=None)
+    assert "−21.9 %, too few documents to tell)." in judged(run)[0]
+
+
+def test_a_paired_loss_is_forgotten_text(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "mol")
+    assert "Forgotten" not in judged(run)[1]
+    add_change(run, 0.01, half=0.005, mde=0.007, name="general", role="general")
+    add_change(run, 0.002, half=0.005, mde=0.007, name="chat", role="chat")
+    assert "Forgotten on general, in bits per byte: mol 0.930 → 0.940, +1.1 %." in judged(run)[1]
+    assert (
+        "No clear change on chat, in bits per byte: mol 0.710 → 0.723, +1.8 %, which may be chance; a change of 0.007 "
+        "would show in 80 % of cases." in judged(run)[1]
+    )
+
+
+def test_one_seed_without_a_paired_change_falls_back_to_intervals(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / f"s{seed}", seed=seed, domain=1.03) for seed in range(2)]
+    add_change(runs[0], -0.02, half=0.008, mde=0.011)
+    assert "the 95 % intervals overlap" in judged(*runs)[0]
+    add_change(runs[1], -0.03, half=0.008, mde=0.011)
+    assert judged(*runs)[0].startswith("mol learned the domain")
+
+
+def test_gain_and_loss_as_one_number_each(tmp_path: Path) -> None:
+    _, notes = judged(write_run(tmp_path / "mol", domain=0.84, general=1.023, kl_chat=0.0))
+    assert "mol: target improvement +20.0 %, backward transfer −5.0 %, harmonic S 1.060 (1 is the base;" in notes
 
 
 def test_seeds_that_all_agree(tmp_path: Path) -> None:

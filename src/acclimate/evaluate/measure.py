@@ -35,6 +35,11 @@ class Scores:
     kl_tuned_base: np.ndarray | None = None  # [M] nats
     agree: np.ndarray | None = None  # [M] tokens whose most likely next token is the base's
 
+    def columns(self, base: Scores | None) -> dict[str, np.ndarray]:
+        """What is known of each document, with the base's nats beside the model's own."""
+        known = {name: value for name, value in vars(self).items() if value is not None}
+        return known | ({"base_nats": base.nats} if base is not None else {})
+
 
 def measure(
     model: CausalModel,

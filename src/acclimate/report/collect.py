@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from acclimate.errors import RunError
+from acclimate.evaluate.transfer import Transfer, improvement, transfer
 from acclimate.report.folder import Measure, RunFolder, TextSet, read_folder
 
 # What may differ between two seeds of one method.
@@ -29,17 +30,12 @@ class Run:
 
     def measure(self, name: str, metric: str) -> Measure | None:
         """The mean over seeds; its interval covers the interval of every seed, so it is never too narrow."""
-        found = [seed.measures[name, metric] for seed in self.seeds if (name, metric) in seed.measures]
-        if not found:
-            return None
-        lows = [item.low for item in found if item.low is not None]
-        highs = [item.high for item in found if item.high is not None]
-        return Measure(
-            value=statistics.fmean(item.value for item in found),
-            low=min(lows) if len(lows) == len(found) else None,
-            high=max(highs) if len(highs) == len(found) else None,
-            n=min(item.n for item in found),
-        )
+        return _mean([seed.measures[name, metric] for seed in self.seeds if (name, metric) in seed.measures])
+
+    def paired_change(self, name: str) -> Measure | None:
+        """Bits per byte, tuned minus base on the same documents; None if any seed's folder does not hold it."""
+        found = [seed.changes[name] for seed in self.seeds if name in seed.changes]
+        return _mean(found) if len(found) == len(self.seeds) else None
 
     def by_seed(self, name: str, metric: str) -> dict[int, float]:
         """Seed -> value."""
@@ -49,6 +45,21 @@ class Run:
     def rates(self) -> dict[int, float]:
         """Seed -> trained tokens per second."""
         return {seed.seed: rate for seed in self.seeds if (rate := seed.tokens_per_second) is not None}
+
+
+def _mean(found: Sequence[Measure]) -> Measure | None:
+    if not found:
+        return None
+    lows, highs, mdes = (
+        [bound for item in found if (bound := getattr(item, name)) is not None] for name in ("low", "high", "mde")
+    )
+    return Measure(
+        value=statistics.fmean(item.value for item in found),
+        low=min(lows) if len(lows) == len(found) else None,
+        high=max(highs) if len(highs) == len(found) else None,
+        n=min(item.n for item in found),
+        mde=max(mdes) if len(mdes) == len(found) else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,16 @@ class ReportData:
         else:
             value = run.by_seed(text_set.name, "bits_per_byte").get(seed)
         return None if base is None or value is None or not base.value else 100 * (value / base.value - 1)
+
+    def transfer(self, run: Run) -> Transfer | None:
+        """What the run gained and lost in bits per byte, over sets; None unless both kinds were measured."""
+        gains: list[float] = []
+        kept: list[float] = []
+        for item in self.sets:
+            base, tuned = self.base.get(item.name), run.measure(item.name, "bits_per_byte")
+            if base and tuned and base.value:
+                (gains if item.role == "domain" else kept).append(improvement(base.value, tuned.value))
+        return transfer(gains, kept) if gains and kept else None
 
 
 def collect(run_dirs: Sequence[Path]) -> ReportData:

@@ -15,7 +15,6 @@ import yaml
 from acclimate.errors import RunError
 
 ROLES = ("domain", "general", "chat")
-METRICS = ("bits_per_byte", "kl_base_tuned", "kl_tuned_base", "top1_agreement")
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,7 @@ class Measure:
     low: float | None
     high: float | None
     n: int  # documents
+    mde: float | None = None  # of a paired change: the minimum detectable effect
 
     def below(self, other: Measure) -> bool:
         """True when the whole interval lies below the other's."""
@@ -68,6 +68,9 @@ class RunFolder:
     skipped_lines: int
     sets: tuple[TextSet, ...]
     base: Mapping[str, Measure]  # set -> bits per byte
+    changes: Mapping[
+        str, Measure
+    ]  # set -> bits per byte tuned minus base, paired; none in folders of before 2026-11-22
     measures: Mapping[tuple[str, str], Measure]  # (set, metric)
     generations: tuple[Generation, ...]
     data: Mapping[str, Any]
@@ -109,7 +112,7 @@ def read_folder(path: Path) -> RunFolder:
         raise RunError(f"'{path / 'config.yaml'}' is not YAML: {error}.") from None
     if not isinstance(config, dict):
         raise RunError(f"'{path / 'config.yaml'}' is not a run configuration: it holds no sections.")
-    method, sets, base, measures = _summary(path)
+    method, sets, base, changes, measures = _summary(path)
     steps, skipped = _metrics(path / "metrics.jsonl")
     provenance = _json(path / "provenance.json")
     return RunFolder(
@@ -124,6 +127,7 @@ def read_folder(path: Path) -> RunFolder:
         skipped_lines=skipped,
         sets=sets,
         base=base,
+        changes=changes,
         measures=measures,
         generations=_generations(path / "generations.json"),
         data=_data(path / "data.json"),
@@ -147,18 +151,22 @@ def _json(path: Path) -> Any:
         ) from None
 
 
-def _summary(path: Path) -> tuple[str, tuple[TextSet, ...], dict[str, Measure], dict[tuple[str, str], Measure]]:
-    """The method's name, the sets in the order written, the base's bits per byte, and the tuned model's measures."""
+def _summary(
+    path: Path,
+) -> tuple[str, tuple[TextSet, ...], dict[str, Measure], dict[str, Measure], dict[tuple[str, str], Measure]]:
+    """The method's name, the sets, the base's bits per byte, their paired changes, and the tuned model's measures."""
     file = path / "summary.json"
     sets: dict[str, TextSet] = {}
     base: dict[str, Measure] = {}
+    changes: dict[str, Measure] = {}
     measures: dict[tuple[str, str], Measure] = {}
     labels: dict[str, None] = {}
     records = _json(file)
     for index, record in enumerate(records if isinstance(records, list) else [records]):
         try:
             run, name, role, metric = (str(record[key]) for key in ("run", "set", "role", "metric"))
-            measure = Measure(_finite(record["value"]), _bound(record["low"]), _bound(record["high"]), int(record["n"]))
+            low, high, mde = (_bound(found) for found in (record["low"], record["high"], record.get("mde")))
+            measure = Measure(_finite(record["value"]), low, high, int(record["n"]), mde)
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"'{file}': record {index} is not a measurement ({type(error).__name__}: {error}); expected run, seed, "
@@ -167,7 +175,10 @@ def _summary(path: Path) -> tuple[str, tuple[TextSet, ...], dict[str, Measure], 
         sets.setdefault(name, TextSet(name, role))
         if run != "base":
             labels[run] = None
-            measures[name, metric] = measure
+            if metric == "bits_per_byte_change":
+                changes[name] = measure
+            else:
+                measures[name, metric] = measure
         elif metric == "bits_per_byte":
             base[name] = measure
     if not records:
@@ -178,7 +189,7 @@ def _summary(path: Path) -> tuple[str, tuple[TextSet, ...], dict[str, Measure], 
             f"'{file}' should measure the base and one tuned model; it holds {held}. Run `acclimate eval {path}`."
         )
     ordered = sorted(sets.values(), key=lambda item: ROLES.index(item.role) if item.role in ROLES else len(ROLES))
-    return next(iter(labels)), tuple(ordered), base, measures
+    return next(iter(labels)), tuple(ordered), base, changes, measures
 
 
 def _finite(value: Any) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
-from acclimate.report.folder import Measure, TextSet
+from acclimate.report.folder import Measure, RunFolder, TextSet
 from acclimate.report.palette import BASE, Slot, slots
 
 
@@ -74,7 +74,11 @@ def _written(measure: Measure | None, spell: number.Spelling) -> Cell:
 def _of(run: Run, item: TextSet, metric: str, seed: int | None) -> Measure | None:
     if seed is None:
         return run.measure(item.name, metric)
-    return next((one.measures.get((item.name, metric)) for one in run.seeds if one.seed == seed), None)
+    return _seed(run, seed).measures.get((item.name, metric))
+
+
+def _seed(run: Run, seed: int) -> RunFolder:
+    return next(one for one in run.seeds if one.seed == seed)
 
 
 def _score(data: ReportData, item: TextSet) -> Column:
@@ -88,7 +92,14 @@ def _score(data: ReportData, item: TextSet) -> Column:
 def _change(data: ReportData, item: TextSet) -> Column:
     def cell(run: Run | None, seed: int | None) -> Cell:
         value = None if run is None else data.change(run, item, seed)
-        return Cell(number.NONE if value is None else number.change(value))
+        if run is None or value is None:
+            return Cell(number.NONE)
+        change = run.paired_change(item.name) if seed is None else _seed(run, seed).changes.get(item.name)
+        if change is None or change.low is None or change.high is None:
+            return Cell(number.change(value))
+        part = 100 / data.base[item.name].value  # bounds as a part of the base's score, like the value
+        relative = Measure(value, change.low * part, change.high * part, change.n)
+        return Cell(number.change(value), number.interval(relative, number.change))
 
     return Column(item.name, "change ↓", cell)
 

@@ -1,7 +1,8 @@
 """The verdict: one or two sentences computed from the numbers, and the caveats that belong beside them.
 
-A difference is claimed only when the 95 % intervals do not touch. The intervals come from resampling documents, so
-the same documents scored by two models are treated as if they were different ones: the claim errs to caution.
+A change from the base is claimed when its paired 95 % interval, over the same documents, leaves 0 out. Two runs, and a
+folder that holds no paired change, are told apart only when their 95 % intervals do not touch: as if the documents were
+different ones, so that claim errs to caution.
 """
 
 from __future__ import annotations
@@ -39,12 +40,16 @@ def verdict(data: ReportData) -> Verdict:
     else:
         sentences, notes = _several(data, learned, domain)
         notes = [*notes, *_did_not_learn(data, learned, domain)]
-    notes = [*notes, *_other_domains(data, domain), *_losses(data), *_seed_notes(data)]
+    notes = [*notes, *_other_domains(data, domain), *_losses(data), *_transfer(data), *_seed_notes(data)]
     return Verdict(" ".join(sentences), tuple(notes))
 
 
 def outcome(data: ReportData, run: Run, text_set: TextSet) -> str:
-    """``learned``, ``worse`` or ``unclear`` (intervals touch or are missing) against the base, in bits per byte."""
+    """``learned``, ``worse`` or ``unclear`` (or not measured) against the base, in bits per byte."""
+    if change := run.paired_change(text_set.name):
+        if change.low is None or change.high is None:
+            return "unclear"
+        return "learned" if change.high < 0 else "worse" if change.low > 0 else "unclear"
     base, tuned = data.base.get(text_set.name), run.measure(text_set.name, "bits_per_byte")
     if base is None or tuned is None:
         return "unclear"
@@ -158,10 +163,7 @@ def _gains_compared(data: ReportData, best: Run, other: Run, domain: TextSet) ->
 
 def _nothing_learned(data: ReportData, domain: TextSet) -> list[str]:
     if len(data.runs) > 1:
-        lines = [
-            f"{named(run.label)} {_fell(data, run, domain, unit=False)}{_why(data, run, domain)}" for run in data.runs
-        ]
-        return ["No run clearly learned the domain.", f"Bits per byte: {'; '.join(lines)}."]
+        return ["No run clearly learned the domain.", f"Bits per byte: {_each(data, data.runs, domain)}."]
     run = data.runs[0]
     fell = _fell(data, run, domain)
     if outcome(data, run, domain) == "worse":
@@ -171,7 +173,15 @@ def _nothing_learned(data: ReportData, domain: TextSet) -> list[str]:
 
 
 def _why(data: ReportData, run: Run, domain: TextSet) -> str:
-    return "" if outcome(data, run, domain) == "worse" else ", the 95\u00a0% intervals overlap"
+    """What leaves it open, and how large a change would have shown."""
+    if outcome(data, run, domain) == "worse":
+        return ""
+    change = run.paired_change(domain.name)
+    if change is None:
+        return ", the 95\u00a0% intervals overlap"
+    if change.mde is None:
+        return ", too few documents to tell"
+    return f", which may be chance; a change of {number.bits(change.mde)} would show in 80\u00a0% of cases"
 
 
 def _distance(data: ReportData, run: Run) -> str:
@@ -282,19 +292,36 @@ def _other_domains(data: ReportData, domain: TextSet) -> list[str]:
     for item in data.role("domain"):
         missed = [run for run in data.runs if item != domain and outcome(data, run, item) != "learned"]
         if missed:
-            notes.append(f"On {phrase(item)}, {_names(missed)} did not clearly improve on the base.")
+            notes.append(f"No clear improvement on {phrase(item)}, in bits per byte: {_each(data, missed, item)}.")
     return notes
 
 
+def _each(data: ReportData, runs: Sequence[Run], item: TextSet) -> str:
+    return "; ".join(f"{named(run.label)} {_fell(data, run, item, unit=False)}{_why(data, run, item)}" for run in runs)
+
+
 def _losses(data: ReportData) -> list[str]:
-    """Text that a run now predicts worse than the base did: forgetting in the plainest sense."""
+    """Text that a run now predicts worse than the base did, forgetting in the plainest sense; and where none shows."""
     notes = []
     for item in data.role("general", "chat"):
         worse = [run for run in data.runs if outcome(data, run, item) == "worse"]
         if worse:
-            fell = "; ".join(f"{named(run.label)} {_fell(data, run, item, unit=False)}" for run in worse)
-            notes.append(f"Forgotten on {phrase(item)}, in bits per byte: {fell}.")
+            notes.append(f"Forgotten on {phrase(item)}, in bits per byte: {_each(data, worse, item)}.")
+        same = [run for run in data.runs if run.paired_change(item.name) and outcome(data, run, item) == "unclear"]
+        if same:
+            notes.append(f"No clear change on {phrase(item)}, in bits per byte: {_each(data, same, item)}.")
     return notes
+
+
+def _transfer(data: ReportData) -> list[str]:
+    """Gain and loss as one number each, after the raw changes: an average hides where it hurts."""
+    return [
+        f"{named(run.label)}: target improvement {number.change(100 * found.target_improvement)}, backward transfer "
+        f"{number.change(100 * found.backward_transfer)}, harmonic S {found.harmonic_s:.3f} (1 is the base; it "
+        "averages over sets and hides where text was lost)."
+        for run in data.runs
+        if (found := data.transfer(run))
+    ]
 
 
 def _seed_notes(data: ReportData) -> list[str]:

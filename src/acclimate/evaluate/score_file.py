@@ -1,0 +1,51 @@
+"""``eval/<set>.jsonl`` of a run folder: one line a held-out document, sums of the tuned model and the base."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from acclimate.errors import RunError
+from acclimate.files import write_text
+
+COLUMNS = ("nats", "base_nats", "bytes", "tokens", "kl_base_tuned", "agree")
+
+
+def write_scores(path: Path, places: Sequence[str], columns: Mapping[str, np.ndarray]) -> None:
+    """So that any statistic can be computed again from the run folder.
+
+    Args:
+        places: where each document came from.
+        columns: [M] each, in the order of the places.
+    """
+    lines = [{"where": place} | {k: v[row].item() for k, v in columns.items()} for row, place in enumerate(places)]
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def read_scores(path: Path) -> dict[str, np.ndarray]:
+    """The columns that paired statistics need, [M] float64 each.
+
+    Raises:
+        RunError: a line is no document's scores, or holds a number that is not finite.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"'{path}' cannot be read: {error}.") from None
+    table = np.empty((len(lines), len(COLUMNS)))
+    for row, line in enumerate(lines):
+        try:
+            record = json.loads(line)
+            table[row] = [record[name] for name in COLUMNS]
+            wrong = "a number is not finite" if not np.isfinite(table[row]).all() else ""
+        except (ValueError, TypeError, KeyError) as error:
+            wrong = f"{type(error).__name__}: {error}"
+        if wrong:
+            raise RunError(
+                f"{path}:{row + 1}: this is not the scores of a document ({wrong}); expected {', '.join(COLUMNS)}. "
+                f"Run `acclimate eval {path.parent.parent}` again."
+            )
+    return {name: table[:, column] for column, name in enumerate(COLUMNS)}

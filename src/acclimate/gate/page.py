@@ -1,0 +1,81 @@
+"""The verdict for people: a table in the terminal, Markdown for a comment."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Group, JustifyMethod
+from rich.table import Table
+from rich.text import Text
+
+from acclimate.gate.check import Check
+from acclimate.gate.verdict import Verdict
+from acclimate.report.card import plain
+from acclimate.report.verdict import named
+
+COLUMNS = ("set", "check", "found", "interval", "limit", "MDE", "n", "outcome")
+STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+NAMES = {
+    ("max_drop", "bits_per_byte"): "bits/byte rise",
+    ("min_gain", "bits_per_byte"): "bits/byte fall",
+    ("max_drop", "kl_base_tuned"): "KL(base‖tuned)",
+    ("max_drop", "top1_agreement"): "top-1 disagreement",
+}
+
+
+def verdict_page(verdict: Verdict) -> Group:
+    """For the terminal. Names are text, never markup."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for index, column in enumerate(COLUMNS):
+        justify: JustifyMethod = "right" if 2 <= index <= 6 else "left"
+        table.add_column(column, justify=justify, no_wrap=index not in (1, 3))
+    for check in verdict.checks:
+        *cells, outcome = _cells(check)
+        table.add_row(*(Text(cell) for cell in cells), Text(outcome, style=STYLES[outcome]))
+    style = "green" if verdict.passed else "red"
+    return Group(Text(verdict.sentence, style=f"bold {style}"), table, *(Text(note) for note in _notes(verdict)))
+
+
+def verdict_markdown(verdict: Verdict) -> str:
+    """For a comment on a change."""
+    lines = [f"### acclimate gate: {plain(named(verdict.run))}", "", plain(verdict.sentence), ""]
+    lines += [f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---:|---:|---:|---:|---|"]
+    for check in verdict.checks:
+        *cells, outcome = map(plain, _cells(check))
+        lines.append(f"| {' | '.join(cells)} | {outcome if outcome == 'pass' else f'**{outcome}**'} |")
+    return "\n".join([*lines, "", *(f"- {plain(note)}" for note in _notes(verdict)), ""])
+
+
+def _cells(check: Check) -> list[str]:
+    found, unit = check.found, check.limit.unit
+    sign = "<" if check.kind == "max_drop" else ">"
+    name = NAMES[check.kind, check.metric]
+    return [
+        named(check.set_name), name if unit in name else f"{name}, {unit}", _number(found.value),
+        f"{_number(found.low)} to {_number(found.high)}", f"{sign} {check.limit.value:g}", _number(found.mde),
+        f"{found.n:,}", check.outcome,
+    ]  # fmt: skip
+
+
+def _number(value: float) -> str:
+    """Three significant digits, a real minus sign, never a negative zero.
+
+    >>> _number(-0.01234), _number(-0.0), _number(12.345), _number(1e-9)
+    ('−0.0123', '0', '12.3', '0')
+    """
+    shown = f"{round(value, 5) + 0.0:.3g}"
+    return shown.replace("-", "−")
+
+
+def _notes(verdict: Verdict) -> list[str]:
+    notes = [
+        f"{named(check.set_name)}, {NAMES[check.kind, check.metric]}: the interval holds the limit; {check.remedy}."
+        for check in verdict.checks
+        if check.outcome == "inconclusive"
+    ]
+    if verdict.ungated:
+        notes.append(f"No rule is about {', '.join(map(named, verdict.ungated))}.")
+    return [
+        *notes,
+        f"Intervals: paired over n documents, {100 * verdict.confidence:g} % each. A limit must lie outside; MDE is "
+        "the distance from a limit at which that happens in 80 % of cases.",
+    ]

@@ -1,0 +1,147 @@
+"""The policy file: how much each held-out set may lose, and how much the domain must gain."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator, model_validator
+
+from acclimate.config import read_mapping
+from acclimate.errors import ConfigError, listed
+from acclimate.explain import Places, explain, shown
+from acclimate.source_schema import Section
+
+UNITS: Mapping[str, tuple[str, ...]] = {
+    "bits_per_byte": ("bits/byte", "%"),
+    "kl_base_tuned": ("nats/token",),
+    "top1_agreement": ("points",),
+}
+"""Metric -> the units of its margins. ``%`` is relative to the base's own score."""
+
+
+@dataclass(frozen=True)
+class Margin:
+    """A number of a unit, 0 or more."""
+
+    value: float
+    unit: str
+
+
+def parse_margin(metric: str, text: Any) -> Margin:
+    """
+    >>> parse_margin("bits_per_byte", "2 %")
+    Margin(value=2.0, unit='%')
+    """
+    examples = listed(f"'{number} {unit}'" for number, unit in zip(("0.02", "2"), UNITS[metric], strict=False))
+    found = re.fullmatch(r"\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*(\D*?)\s*", str(text))
+    if found is None or isinstance(text, bool):
+        raise ValueError(f"{shown(text)} is no margin; a margin is a number and its unit, like {examples}")
+    if found[2] not in UNITS[metric]:
+        wrong = f"{shown(found[2])} is no unit of {metric}" if found[2] else f"{shown(text)} has no unit"
+        raise ValueError(f"{wrong}; write it as {examples}")
+    if float(found[1]) < 0:
+        raise ValueError(f"{shown(text)} is negative; a margin is 0 or more (min_gain asks for an improvement)")
+    return Margin(float(found[1]), found[2])
+
+
+class Margins(Section):
+    @field_validator("*", mode="before")
+    @classmethod
+    def _parsed(cls, value: Any, info: ValidationInfo) -> Any:
+        return value if value is None or isinstance(value, Margin) else parse_margin(info.field_name or "", value)
+
+
+class MaxDrop(Margins):
+    """The largest loss allowed."""
+
+    bits_per_byte: Margin | None = Field(None, description="rise over the base: '0.02 bits/byte', or '2 %' of its own")
+    kl_base_tuned: Margin | None = Field(None, description="KL(base || tuned): '0.2 nats/token'")
+    top1_agreement: Margin | None = Field(
+        None, description="fall below full agreement: '15 points' (percent of tokens)"
+    )
+
+
+class MinGain(Margins):
+    """The smallest gain demanded."""
+
+    bits_per_byte: Margin | None = Field(None, description="fall below the base: '0.1 bits/byte', or '5 %' of its own")
+
+
+class Rule(Section):
+    """What is held against one set."""
+
+    max_drop: MaxDrop = MaxDrop()
+    min_gain: MinGain = MinGain()
+
+    @property
+    def margins(self) -> list[tuple[str, str, Margin]]:
+        """(kind, metric, margin), as written."""
+        kinds: list[tuple[str, Margins]] = [("min_gain", self.min_gain), ("max_drop", self.max_drop)]
+        return [(kind, metric, margin) for kind, own in kinds for metric, margin in own if margin is not None]
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Rule:
+        if not self.margins:
+            raise ValueError("holds no margin; give it max_drop or min_gain")
+        return self
+
+
+class Roles(Section):
+    """Rules by role."""
+
+    domain: Rule | None = None
+    general: Rule | None = None
+    chat: Rule | None = None
+
+
+class Policy(Section):
+    """A set's own rule wins as a whole over its role's, and that over the default."""
+
+    version: Literal[1] = 1
+    confidence: float = Field(0.95, ge=0.5, lt=1, description="of each check's interval, two-sided")
+    allow_inconclusive: bool = Field(False, description="whether a gate that cannot decide lets the run through")
+    default: Rule | None = None
+    roles: Roles = Roles()
+    sets: dict[str, Rule] = Field(default_factory=dict)
+
+    _places: Places = PrivateAttr(default_factory=lambda: Places("policy"))
+
+    def rule(self, name: str, role: str) -> tuple[str, Rule] | None:
+        """The dotted path of the rule for a set, and the rule."""
+        if name in self.sets:
+            return f"sets.{name}", self.sets[name]
+        own = getattr(self.roles, role, None)
+        if own is not None:
+            return f"roles.{role}", own
+        return ("default", self.default) if self.default is not None else None
+
+    @property
+    def places(self) -> Places:
+        return self._places
+
+
+def load_policy(path: str | Path) -> Policy:
+    """Reads a policy file.
+
+    Raises:
+        ConfigError: file missing, not YAML, unknown key, wrong margin; the message says where and what is accepted.
+    """
+    data, places = read_mapping(Path(path), "policy", "docs/gate.md has one to start from.")
+    return parse_policy(data, Places(str(path), places))
+
+
+def parse_policy(data: Mapping[str, Any], places: Places | None = None) -> Policy:
+    """Builds a :class:`Policy` from plain data, with errors as sentences."""
+    places = places or Places("policy")
+    try:
+        policy = Policy.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(explain(error, Policy, places)) from None
+    policy._places = places
+    if not (policy.default or policy.sets or any(rule for _, rule in policy.roles)):
+        raise ConfigError(f"{places.origin}: holds no rule; write one at default, roles.ROLE or sets.NAME.")
+    return policy

@@ -1,0 +1,127 @@
+"""A run folder and a policy -> pass, fail or inconclusive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acclimate.errors import ConfigError, RunError, listed, nearest
+from acclimate.evaluate.score_file import read_scores
+from acclimate.gate.check import Check, Outcome, estimate
+from acclimate.gate.policy import Policy, load_policy
+from acclimate.report.folder import RunFolder, TextSet, read_folder
+
+MINIMUM_DOCUMENTS = 20
+"""Below, a divergence of which few documents hold most of the sum passes in more than 7 % of cases (docs/log.md)."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All checks of a run; it passes when each of them does."""
+
+    run: str
+    checks: tuple[Check, ...]
+    ungated: tuple[str, ...]  # sets that no rule is about
+    confidence: float
+    allow_inconclusive: bool
+
+    @property
+    def outcome(self) -> Outcome:
+        outcomes = {check.outcome for check in self.checks}
+        return "fail" if "fail" in outcomes else "inconclusive" if "inconclusive" in outcomes else "pass"
+
+    @property
+    def passed(self) -> bool:
+        """Whether the run may go on, ``allow_inconclusive`` heeded."""
+        return self.outcome == "pass" or (self.outcome == "inconclusive" and self.allow_inconclusive)
+
+    @property
+    def sentence(self) -> str:
+        counts = {
+            kind: sum(check.outcome == kind for check in self.checks) for kind in ("pass", "fail", "inconclusive")
+        }
+        said = [f"{counts['pass']} of {len(self.checks)} checks passed"]
+        said += [f"{counts['fail']} failed"] if counts["fail"] else []
+        said += [f"{counts['inconclusive']} inconclusive"] if counts["inconclusive"] else []
+        allowed = ", which the policy allows" if self.passed and counts["inconclusive"] else ""
+        return f"{self.outcome.upper()}: {', '.join(said)}{allowed}."
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "run": self.run, "outcome": self.outcome, "passed": self.passed, "confidence": self.confidence,
+            "allow_inconclusive": self.allow_inconclusive, "checks": [check.as_json() for check in self.checks],
+            "ungated": list(self.ungated),
+        }  # fmt: skip
+
+
+def gate(run_dir: str | Path, policy: str | Path | Policy) -> Verdict:
+    """Holds every rule of the policy against the run's per-document scores.
+
+    A check passes when the interval of the drop lies below its limit, fails when it lies above, and is inconclusive
+    otherwise. All checks must pass, so none is corrected for the others: a run that drops too much somewhere passes
+    only if that very check does (Berger, *Multiparameter hypothesis testing*, 1982).
+
+    Args:
+        run_dir: a finished run folder.
+        policy: a policy or its file.
+
+    Raises:
+        ConfigError: the policy is wrong, or says something of a set or role that the run has not.
+        RunError: the run is not evaluated, or its scores are damaged.
+    """
+    policy = policy if isinstance(policy, Policy) else load_policy(policy)
+    folder = read_folder(Path(run_dir))
+    _check_everything_applies(folder, policy)
+    checks: list[Check] = []
+    ungated = []
+    for item in folder.sets:
+        found = policy.rule(item.name, item.role)
+        if found is None:
+            ungated.append(item.name)
+            continue
+        place, rule = found
+        scores = _scores(folder, item, policy.places.at(place))
+        for kind, metric, margin in rule.margins:
+            value = estimate(kind, metric, margin.unit, scores, policy.confidence)
+            checks.append(Check(item.name, item.role, kind, metric, value, margin))
+    return Verdict(folder.name, tuple(checks), tuple(ungated), policy.confidence, policy.allow_inconclusive)
+
+
+def _check_everything_applies(folder: RunFolder, policy: Policy) -> None:
+    """A rule about nothing would let pass what it was written to stop."""
+    names, roles = [item.name for item in folder.sets], {item.role for item in folder.sets}
+    for name in policy.sets:
+        if name not in names:
+            raise ConfigError(
+                f"{policy.places.at(f'sets.{name}')}: the run '{folder.path}' measured no set '{name}'; it measured "
+                f"{listed(names)}.{nearest(name, names)}"
+            )
+    for role, rule in policy.roles:
+        if rule is not None and role not in roles:
+            raise ConfigError(
+                f"{policy.places.at(f'roles.{role}')}: no set of the run '{folder.path}' has the role '{role}'; it "
+                f"measured {listed(f'{item.name} ({item.role})' for item in folder.sets)}."
+            )
+    if not any(policy.rule(item.name, item.role) for item in folder.sets):
+        raise ConfigError(f"{policy.places.origin}: no rule is about a set of the run '{folder.path}'.")
+
+
+def _scores(folder: RunFolder, item: TextSet, place: str) -> Mapping[str, np.ndarray]:
+    path = folder.path / "eval" / f"{item.name}.jsonl"
+    if not path.is_file():
+        raise RunError(
+            f"The run '{folder.path}' has no scores by document of '{item.name}' (eval/{item.name}.jsonl). "
+            f"Run `acclimate eval {folder.path}`."
+        )
+    scores = read_scores(path)
+    if (n := int(np.sum(scores["bytes"] > 0))) < MINIMUM_DOCUMENTS:
+        raise ConfigError(
+            f"{place}: '{item.name}' was measured on {n} documents, and an interval over fewer than "
+            f"{MINIMUM_DOCUMENTS} does not keep what it says; hold out more (sources.{item.name}.heldout, "
+            "evaluation.documents), or leave the set out of the policy."
+        )
+    return scores
