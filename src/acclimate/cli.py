@@ -115,14 +115,56 @@ def train(
 
 
 @app.command("eval")
-def evaluate(run: Run) -> None:
-    """Measure a run's model against its base again and refresh summary and report."""
+def evaluate(
+    run: Annotated[
+        Path | None, typer.Argument(help="A run folder; without it, --base and --model or --adapter.")
+    ] = None,
+    panel: Annotated[
+        Path | None, typer.Option(help="YAML file of sets to measure on, in place of the run's own.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Hub id, local folder or .gguf file.")] = None,
+    adapter: Annotated[Path | None, typer.Option(help="A LoRA adapter's folder; its model is --base.")] = None,
+    base: Annotated[str | None, typer.Option(help="What --model or --adapter is compared with.")] = None,
+    output: Annotated[Path | None, typer.Option(help="A panel's folder; default: RUN/panels/NAME.")] = None,
+) -> None:
+    """Measure a run's model against its base again, or any model or adapter against any base on a panel."""
+    if panel is not None:
+        _panel(panel, run, model, adapter, base, output)
+        return
+    given = {"--model": model, "--adapter": adapter, "--base": base, "--output": output}
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(f"{option}: has no effect without --panel; a run is measured on its own held-out sets.")
+    if run is None:
+        raise UsageError(
+            "acclimate eval measures a run, or a --panel; name a run folder, or see acclimate eval --help."
+        )
     from acclimate.run import evaluate_run
 
     if evaluate_run(run).summary:
         _report([run], run / "report.html")
     else:
         console.print(NOTHING_HELD_OUT)
+
+
+def _panel(
+    path: Path, run: Path | None, model: str | None, adapter: Path | None, base: str | None, output: Path | None
+) -> None:
+    from acclimate.panel import evaluate_panel, load_panel
+    from acclimate.panel.page import check_output, panel_table, write_panel
+    from acclimate.panel.pair import open_pair
+
+    panel = load_panel(path)
+    if output is None:
+        if run is None:
+            raise UsageError("--output: is required where no run folder is named; give a new folder.")
+        output = run / "panels" / panel.name
+    check_output(output)
+    pair = open_pair(run, model, adapter, base)
+    result = evaluate_panel(pair.model, pair.base, panel)
+    write_panel(output, pair, result)
+    console.print(panel_table(result, pair.identity["name"]))
+    console.print(f"Items and numbers: {output}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -15,11 +15,11 @@ from typing import Any, TypeVar, cast
 import yaml
 from pydantic import ValidationError
 
-from acclimate.errors import ConfigError, nearest
+from acclimate.errors import ConfigError
 from acclimate.explain import Places, explain, shown
 from acclimate.files import write_text
 from acclimate.schema import FORMAT_VERSION, RunConfig
-from acclimate.yamlfile import kind, read_yaml, written
+from acclimate.yamlfile import read_mapping, read_yaml, written
 
 __all__ = ["RunConfig", "dump_config", "load_config", "located", "parse_config", "save_config", "with_absolute_paths"]
 
@@ -38,25 +38,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
         ConfigError: file missing, not YAML, unknown key, wrong value; the message says where and what is accepted.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        near = nearest(path.name, (file.name for file in path.parent.glob("*.y*ml")))
-        raise ConfigError(
-            f"There is no configuration file '{path}'. `acclimate init` writes one to start from.{near}"
-        ) from None
-    except IsADirectoryError:
-        raise ConfigError(f"'{path}' is a folder; a configuration is one YAML file.") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"The configuration file '{path}' is not UTF-8 text (byte {error.start}): "
-            "a configuration is one YAML file, saved as UTF-8."
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"The configuration file '{path}' cannot be read: {error.strerror}.") from None
-    data, node = read_yaml(text, str(path))
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: a configuration is a mapping of sections; this file holds {kind(data)}.")
+    data, node = read_mapping(path, "configuration", " `acclimate init` writes one to start from.")
     places = written(node, str(path))
     for override in overrides:
         changed = _apply_override(data, override)
