@@ -44,8 +44,13 @@ class Rows:
     labels: Tensor  # [Q]
     choice: Tensor  # [Q] number of the choice in the set
 
-    def mask(self, dtype: torch.dtype) -> Tensor:
-        """[B, 1, T, T], 0 where row i may attend to column j and the lowest number elsewhere."""
+    def mask(self, dtype: torch.dtype) -> Tensor | None:
+        """[B, 1, T, T], 0 where row i may attend to column j and the lowest number elsewhere.
+
+        None where rows hold one choice each: plain causal attention, or a sliding window's, is right for them.
+        """
+        if self.branch.max() <= 1:
+            return None
         branch, length = self.branch, self.branch.shape[1]
         sees = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
         sees &= torch.ones(length, length, dtype=torch.bool).tril() & (branch[:, None, :] != PADDING)
@@ -80,13 +85,15 @@ def rows_of(items: Sequence[Encoded], positions: int, shared: int) -> list[Row]:
 
 
 def batches(rows: Sequence[Row], tokens: int) -> Iterator[list[Row]]:
-    """Rows of like length together, longest first, at most ``tokens`` with their padding."""
-    ordered = sorted(rows, key=lambda row: -row.length)
-    begin = 0
-    while begin < len(ordered):
-        end = begin + max(1, tokens // ordered[begin].length)
-        yield ordered[begin:end]
-        begin = end
+    """Rows of like length together, longest first, at most ``tokens`` with their padding; shared ones apart."""
+    for shared in (True, False):
+        kind = [row for row in rows if (len(row.choices) > 1) == shared]
+        ordered = sorted(kind, key=lambda row: -row.length)
+        begin = 0
+        while begin < len(ordered):
+            end = begin + max(1, tokens // ordered[begin].length)
+            yield ordered[begin:end]
+            begin = end
 
 
 def build(rows: Sequence[Row]) -> Rows:

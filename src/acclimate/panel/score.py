@@ -60,9 +60,9 @@ def score_choices(model: CausalModel, base: Reference, items: Sequence[Encoded])
         rows = rows_of(items, positions_of(model), shared)
         for part in batches(rows, BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"])):
             batch = build(part)
-            hidden = _hidden(model, batch, shared > 0)
+            hidden = _hidden(model, batch)
             with base.generator() as base_model:
-                base_hidden = _hidden(base_model, batch, shared > 0)
+                base_hidden = _hidden(base_model, batch)
             for begin in range(0, len(batch.reads), CHUNK_TOKENS):
                 chunk = slice(begin, begin + CHUNK_TOKENS)
                 logits = heads[0].logits(hidden[chunk]), heads[1].logits(base_hidden[chunk])
@@ -112,13 +112,17 @@ def _obeys_masks(model: CausalModel) -> bool:
     """Whether two choices after one context come out as each by itself does; a family may make its own masks."""
     item = [Encoded([1, 2, 3, 4, 5], [[6, 7, 8, 9], [10, 11, 12, 13]], 0)]
     together, apart = (build(rows_of(item, 100, shared)) for shared in (100, 0))
-    one, two = _hidden(model, together, True), _hidden(model, apart, False)
+    one, two = _hidden(model, together), _hidden(model, apart)
     error = (one[together.at] - two[apart.at]).norm() / two[apart.at].norm()
     return bool(error < PROBE_ERROR.get(model.dtype, 0.05))
 
 
-def _hidden(model: CausalModel, batch: Rows, masked: bool) -> Tensor:
+def _hidden(model: CausalModel, batch: Rows) -> Tensor:
     """[P, D] hidden states where tokens are read."""
-    mask = batch.mask(model.dtype).to(model.device) if masked else None
-    hidden = model.rows(batch.input_ids.to(model.device), batch.position_ids.to(model.device), mask)
+    mask = batch.mask(model.dtype)
+    hidden = model.rows(
+        batch.input_ids.to(model.device),
+        batch.position_ids.to(model.device),
+        None if mask is None else mask.to(model.device),
+    )
     return hidden.flatten(0, 1)[batch.reads.to(model.device)]
