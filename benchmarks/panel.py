@@ -1,7 +1,7 @@
 """Per-item log-likelihoods of a panel beside those of lm-eval's HF backend, and the time of both, in turns.
 
-``python benchmarks/panel.py MODEL panel.yaml --turns 2``, with an lm-eval of your own; choice and cloze sets only. lm-eval
-gets the strings that the panel asks, so that tasks and prompts play no part.
+``python benchmarks/panel.py MODEL panel.yaml --turns 2``, with an lm-eval of your own; choice and cloze sets only.
+lm-eval gets the strings that the panel asks, so that tasks and prompts play no part.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def main() -> None:
         best = {who: min(times) for who, times in seconds.items()}
         print(
             f"{panel.template} {name}: {len(items)} items, {len(requests)} choices, largest difference "
-            f"{apart:.1e} nats, greedy differs {greedy}; one model {best['acclimate']:.1f} s, lm-eval {best['lm-eval']:.1f} s, "
-            f"ratio {best['lm-eval'] / best['acclimate']:.2f}",
+            f"{apart:.1e} nats, greedy differs {greedy}; one model {best['acclimate']:.1f} s, "
+            f"lm-eval {best['lm-eval']:.1f} s, ratio {best['lm-eval'] / best['acclimate']:.2f}",
             flush=True,
         )
 

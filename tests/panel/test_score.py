@@ -122,14 +122,16 @@ def test_a_context_beyond_the_positions_loses_its_beginning() -> None:
     """As in lm-eval: for each choice as little as it must, and counted."""
     model = CausalModel(pico_model(1, max_position_embeddings=16), pico_tokenizer())
     context, choices = list(range(20, 40)), [[5], [6, 7, 8, 9]]
-    scores = score_choices(model, FrozenCopy.of(model), [Encoded(context, choices, 0)])
+    scores = score_choices(model, FrozenCopy.of(model), [Encoded(context, choices, 0, "x:1")])
     assert scores.truncated.tolist() == [True, True]
     for number, choice in enumerate(choices):
         kept = (context + choice)[-17:]
         log_p, labels = naive(model.network, kept[: -len(choice)], choice)
         assert scores.nats[0, number] == pytest.approx(log_p.gather(1, labels[:, None]).sum().item(), abs=1e-5)
-    with pytest.raises(DataError, match=r"A choice has 17 tokens, and the model 16 positions; leave its item out\."):
-        score_choices(model, FrozenCopy.of(model), [Encoded(context, [[5] * 17, [6]], 0)])
+    with pytest.raises(
+        DataError, match=r"x:1: a choice has 17 tokens, the model 16 positions; leave this item out\."
+    ):
+        score_choices(model, FrozenCopy.of(model), [Encoded(context, [[5] * 17, [6]], 0, "x:1")])
 
 
 def merging_tokenizer(bos: bool = False) -> PreTrainedTokenizerFast:

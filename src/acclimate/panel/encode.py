@@ -19,6 +19,7 @@ class Encoded:
     context: list[int]  # at least one
     choices: list[list[int]]  # each at least one
     right: int
+    where: str
 
 
 def encode(items: Sequence[Item], tokenizer: Any, panel: PanelConfig) -> list[Encoded]:
@@ -31,7 +32,8 @@ def encode(items: Sequence[Item], tokenizer: Any, panel: PanelConfig) -> list[En
 
     Raises:
         DataError: a choice that has no token of its own, or a chat the template refuses.
-        ModelError: no chat template, or a context of no token.
+        ConfigError: no chat template, or no such mode of it.
+        ModelError: an empty context, and no token to begin with.
     """
     chat = panel.template == "chat"
     if chat:
@@ -52,13 +54,13 @@ def encode(items: Sequence[Item], tokenizer: Any, panel: PanelConfig) -> list[En
                 f"{item.where}: choice {choices.index([]) + 1} ('{item.choices[choices.index([])][:80]}') has no token "
                 "of its own after this context, so it has no likelihood."
             )
-        result.append(Encoded([*begin, *context] or [_first(tokenizer)], choices, item.right))
+        result.append(Encoded([*begin, *context] or [_first(tokenizer)], choices, item.right, item.where))
     return result
 
 
 def _turn(item: Item, tokenizer: Any, panel: PanelConfig) -> str:
     if tokenizer.chat_template is None:
-        raise ModelError("template: chat: the model's tokenizer has no chat template; use template: plain.")
+        raise ConfigError("template: chat needs a chat template, and the model's tokenizer has none; use plain.")
     if panel.thinking is not None and "enable_thinking" not in str(tokenizer.chat_template):
         raise ConfigError("thinking: the model's chat template never reads enable_thinking; leave it out.")
     text = ChatTemplate(tokenizer).attempt(

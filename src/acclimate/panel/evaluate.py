@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from acclimate.errors import ConfigError
 from acclimate.evaluate.bootstrap import ratio_interval
 from acclimate.evaluate.measure import Scores
 from acclimate.evaluate.summary import Record, records
@@ -73,6 +74,13 @@ def evaluate_panel(model: CausalModel, base: Reference, panel: PanelConfig) -> P
     Raises:
         ConfigError, DataError, ModelError: what cannot be asked; the sentence names the set, or the file and line.
     """
+    try:
+        return _evaluate(model, base, panel)
+    except ConfigError as error:
+        raise ConfigError(panel.places.locate(str(error))) from None
+
+
+def _evaluate(model: CausalModel, base: Reference, panel: PanelConfig) -> PanelResult:
     read = {name: read_items(name, section, panel.seed) for name, section in panel.sets.items()}
     sets = {}
     for name, section in panel.sets.items():
@@ -164,7 +172,8 @@ def _text_records(name: str, section: SetSection, tuned: Scores, before: Scores)
     for side, scores in zip(SIDES, (tuned, before), strict=True):
         for record in records(scores, run=side, seed=0, set_name=name, role=section.role):
             found.append({key: value for key, value in record.items() if key != "seed"})
-    return found
+    assert tuned.entropy_change is not None
+    return [*found, _record(name, section, "model", "entropy_change", tuned.entropy_change, tuned.tokens)]
 
 
 def _digest(value: Any) -> str:

@@ -73,7 +73,9 @@ def rows_of(items: Sequence[Encoded], positions: int, shared: int) -> list[Row]:
     for item in items:
         longest = max(map(len, item.choices))
         if longest > positions:
-            raise DataError(f"A choice has {longest} tokens, and the model {positions} positions; leave its item out.")
+            raise DataError(
+                f"{item.where}: a choice has {longest} tokens, the model {positions} positions; leave this item out."
+            )
         if len(item.context) + longest - 1 <= min(positions, shared):
             rows.append(Row(item.context, item.choices, first))
         else:

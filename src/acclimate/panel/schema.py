@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from acclimate.errors import ConfigError, listed, nearest
 from acclimate.explain import Places, explain, shown
@@ -112,6 +112,16 @@ class PanelConfig(Section):
     sequence_length: int = Field(1024, ge=2, description="text sets: longest piece of a document, in tokens")
     sets: dict[str, SetSection] = Field(min_length=1)
 
+    _places: Places = PrivateAttr(default_factory=Places)
+
+    @property
+    def places(self) -> Places:
+        """Where its settings were written."""
+        return self._places
+
+    def written_at(self, places: Places) -> None:
+        self._places = places
+
     @field_validator("thinking", mode="before")
     @classmethod
     def _yaml_reads_on_as_true(cls, value: Any) -> Any:
@@ -154,4 +164,6 @@ def load_panel(path: str | Path) -> PanelConfig:
     for name, section in panel.sets.items():
         paths = [str(path.parent / Path(one).expanduser()) for one in section.paths]
         sets[name] = section.model_copy(update={"path": paths})
-    return panel.model_copy(update={"sets": sets})
+    panel = panel.model_copy(update={"sets": sets})
+    panel.written_at(places)
+    return panel

@@ -14,7 +14,7 @@ from acclimate.model.attention import PACKED_SDPA
 from acclimate.model.causal import CausalModel
 from acclimate.model.projection import Projection
 from acclimate.model.reference import Reference
-from acclimate.objective.divergence import forward_kl, reverse_kl
+from acclimate.objective.divergence import entropy, forward_kl, reverse_kl
 from acclimate.panel.encode import Encoded
 from acclimate.panel.rows import Rows, batches, build, rows_of
 
@@ -88,11 +88,6 @@ def _per_token(logits: Tensor, base_logits: Tensor, at: Tensor, labels: Tensor) 
     return torch.stack([column.double().cpu() for column in columns])
 
 
-def entropy(log_p: Tensor) -> Tensor:
-    """``-sum_v p_v log p_v`` in nats: [n, V] to [n]."""
-    return -(log_p.exp() * log_p).sum(-1)
-
-
 def positions_of(model: CausalModel) -> int:
     """Longest input; a network without such a limit gets what any text fits in."""
     return int(getattr(model.network.config.get_text_config(), "max_position_embeddings", None) or 2**20)
@@ -110,7 +105,7 @@ def longest_shared(model: CausalModel) -> int:
 
 def _obeys_masks(model: CausalModel) -> bool:
     """Whether two choices after one context come out as each by itself does; a family may make its own masks."""
-    item = [Encoded([1, 2, 3, 4, 5], [[6, 7, 8, 9], [10, 11, 12, 13]], 0)]
+    item = [Encoded([1, 2, 3, 4, 5], [[6, 7, 8, 9], [10, 11, 12, 13]], 0, "probe")]
     together, apart = (build(rows_of(item, 100, shared)) for shared in (100, 0))
     one, two = _hidden(model, together), _hidden(model, apart)
     error = (one[together.at] - two[apart.at]).norm() / two[apart.at].norm()
