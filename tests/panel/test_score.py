@@ -128,9 +128,7 @@ def test_a_context_beyond_the_positions_loses_its_beginning() -> None:
         kept = (context + choice)[-17:]
         log_p, labels = naive(model.network, kept[: -len(choice)], choice)
         assert scores.nats[0, number] == pytest.approx(log_p.gather(1, labels[:, None]).sum().item(), abs=1e-5)
-    with pytest.raises(
-        DataError, match=r"x:1: a choice has 17 tokens, the model 16 positions; leave this item out\."
-    ):
+    with pytest.raises(DataError, match=r"x:1: a choice has 17 tokens, the model 16 positions; leave this item out\."):
         score_choices(model, FrozenCopy.of(model), [Encoded(context, [[5] * 17, [6]], 0, "x:1")])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from acclimate.data.chat import ChatTemplate
 from acclimate.errors import ConfigError, DataError, ModelError
+from acclimate.explain import shown
 from acclimate.panel.items import Item
 from acclimate.panel.schema import PanelConfig
 
@@ -51,7 +52,7 @@ def encode(items: Sequence[Item], tokenizer: Any, panel: PanelConfig) -> list[En
         choices = [next(whole_ids)[len(context) :] for _ in item.choices]
         if [] in choices:
             raise DataError(
-                f"{item.where}: choice {choices.index([]) + 1} ('{item.choices[choices.index([])][:80]}') has no token "
+                f"{item.where}: choice {choices.index([]) + 1} ({shown(item.choices[choices.index([])])}) has no token "
                 "of its own after this context, so it has no likelihood."
             )
         result.append(Encoded([*begin, *context] or [_first(tokenizer)], choices, item.right, item.where))

@@ -19,6 +19,7 @@ from acclimate.data.records import BadRow, RecordSchema
 from acclimate.data.rows import json_lines
 from acclimate.data.split import rank
 from acclimate.errors import ConfigError, DataError, nearest
+from acclimate.explain import shown
 from acclimate.panel.mappings import Mapping
 from acclimate.panel.schema import SetSection
 from acclimate.source_schema import SourceSection
@@ -130,7 +131,7 @@ KINDS = {"choice": _choice, "cloze": _cloze, "text": _document}
 def _text(record: Dictionary[str, Any], mapping: Mapping, target: str, where: str) -> str:
     value = _field(record, mapping, target, where)
     if not isinstance(value, str):
-        raise BadRow(f"{target} is no text", f"{where}: the {target} is {json.dumps(value)[:80]}, which is no text.")
+        raise BadRow(f"{target} is no text", f"{where}: the {target} is {shown(value)}, which is no text.")
     if not value.strip():
         raise BadRow(f"empty {target}", f"{where}: the {target} is empty.")
     return value.strip()
@@ -140,7 +141,7 @@ def _field(record: Dictionary[str, Any], mapping: Mapping, target: str, where: s
     name = mapping.fields.get(target, target)
     if record.get(name) is None:
         what = "no right answer" if target == "answer" else f"no {target}"
-        has = ", ".join(f"'{key}'" for key in list(record)[:8]) or "nothing"
+        has = ", ".join(shown(key) for key in list(record)[:8]) or "nothing"
         raise BadRow(what, f"{where}: this item has {what}: there is no field '{name}' (it has {has}).")
     return record[name]
 
@@ -160,7 +161,7 @@ def _choices(record: Dictionary[str, Any], mapping: Mapping, where: str) -> tupl
     if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
         raise BadRow(
             "choices of no known form",
-            f"{where}: the choices are {json.dumps(value)[:80]}; accepted: a list of texts, lines that begin with "
+            f"{where}: the choices are {shown(value)}; accepted: a list of texts, lines that begin with "
             "'A.', 'B.' ..., or {text: [...], label: [...]}.",
         )
     texts = tuple(text.strip() for text in value)
@@ -174,7 +175,7 @@ def _choices(record: Dictionary[str, Any], mapping: Mapping, where: str) -> tupl
     twice = next((text for text, count in Counter(texts).items() if count > 1), None)
     if twice is not None:
         first, second = [i + 1 for i, text in enumerate(texts) if text == twice][:2]
-        raise BadRow("equal choices", f"{where}: choices {first} and {second} are equal: '{twice[:80]}'.")
+        raise BadRow("equal choices", f"{where}: choices {first} and {second} are equal: {shown(twice)}.")
     return texts, labels[: len(texts)]
 
 
@@ -192,8 +193,7 @@ def _right(
         for candidates, word in ((texts, said), (labels, said), (labels, lettered[1] if lettered else "")):
             if word in list(candidates):
                 return list(candidates).index(word)
-    shown = ", ".join(f"'{text[:40]}'" for text in texts[:6])
     raise BadRow(
         "answer not among the choices",
-        f"{where}: the answer {json.dumps(answer, ensure_ascii=False)[:80]} is not among the choices: {shown}.",
+        f"{where}: the answer {shown(answer)} is not among the choices: {', '.join(map(shown, texts[:6]))}.",
     )
