@@ -15,6 +15,7 @@ from acclimate.model.adapter import load_adapter
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_config_of, load_network, load_tokenizer, model_digest, resolve_device
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference
+from acclimate.provenance import read_json
 from acclimate.run import load_base, load_run
 from acclimate.run_folder import check_digests
 from acclimate.schema import ModelSection
@@ -111,7 +112,7 @@ def _check_base(folder: Path, recorded: str, base_path: str, digest: str) -> str
     """
     provenance, was = folder.resolve().parent / "provenance.json", None
     if provenance.is_file():
-        was = json.loads(provenance.read_text(encoding="utf-8"))["model"]["digest"]
+        was = read_json(provenance).get("model", {}).get("digest")
     elif os.path.exists(os.path.expanduser(recorded)):
         was = model_digest(ModelSection(path=recorded), None)
     if digest == was:
