@@ -44,9 +44,13 @@ ALLOWED: dict[str, set[str]] = {
     "run_folder": {"evaluate", "provenance"},
     "demo": {"evaluate", "model", "provenance", "report", "run"},
     "chat": {"data", "evaluate", "model", "run"},
+    "panel": {"data", "evaluate", "model", "objective", "provenance", "run", "run_folder"},
     "doctor": {"", "model", "preflight"},
     "document": set(),
-    "cli": {"", "parallel", "report", "run", "demo", "preflight", "template", "catalogue", "chat", "doctor", "gate"},
+    "cli": {
+        "", "parallel", "report", "run", "demo", "preflight", "template", "catalogue", "chat", "doctor", "gate",
+        "panel", "run_folder",
+    },
     "__main__": {"cli"},
     "": set(),
 }  # fmt: skip

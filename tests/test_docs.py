@@ -14,6 +14,9 @@ from acclimate.cli import main
 from acclimate.config import RunConfig, load_config, parse_config
 from acclimate.data.files import COMPRESSIONS, EXTENSIONS
 from acclimate.document import configuration_page
+from acclimate.panel import load_panel
+from acclimate.panel.evaluate import UNITS
+from acclimate.panel.mappings import READY
 from acclimate.plan import build_plan
 from acclimate.run import train
 from acclimate.types import PlanContext
@@ -93,6 +96,26 @@ def test_gate_page_program_prints_what_it_says(
         main()
     assert not caught.value.code
     assert (tmp_path / "gate.md").read_text().startswith("### acclimate gate: my-run")
+
+
+def test_evaluation_page_runs(
+    pico_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its panel loads, its program runs, and it names every ready mapping and every file it may hold."""
+    page = (ROOT / "docs" / "evaluation.md").read_text()
+    (panel,), (program,) = blocks("docs/evaluation.md", "yaml"), blocks("docs/evaluation.md", "python")
+    (tmp_path / "panel.yaml").write_text(panel)
+    assert [section.kind for section in load_panel(tmp_path / "panel.yaml").sets.values()] == [
+        "choice", "choice", "cloze", "text",
+    ]  # fmt: skip
+    assert not [name for name in READY if f"`{name}`" not in page]
+    assert not [metric for metric in UNITS if f"`{metric}`" not in page]
+    monkeypatch.chdir(tmp_path)
+    Path("base").symlink_to(pico_folder)
+    exec(compile(program, "evaluation.md", "exec"), {})
+    out = capsys.readouterr().out
+    assert re.search(r"exam base accuracy [01]\.0\n", out)
+    assert out.endswith("0 2 True\n")
 
 
 @pytest.mark.parametrize("block", blocks("docs/methods.md", "yaml"))

@@ -625,6 +625,19 @@ VERBS: dict[str, tuple[list[str], str, int]] = {
         ["chat", "{F}/begun", "--checkpoint", "best"],
         "--checkpoint: '{F}/begun' has no checkpoint 'best'; it kept none.", 3,
     ),
+    "eval of nothing": (["eval"],
+        "acclimate eval measures a run, or a --panel; name a run folder, or see acclimate eval --help.", 3),
+    "eval of a model without a panel": (["eval", "--base", "x"],
+        "--base: has no effect without --panel; a run is measured on its own held-out sets.", 3),
+    "a panel that is not there": (["eval", "{F}/begun", "--panel", "{F}/no.yaml"], "There is no panel file '{F}/no.yaml'.", 3),
+    "a panel without a place": (["eval", "--base", "x", "--model", "y", "--panel", "{F}/sets-of-items.yaml"],
+        "--output: is required where no run folder is named; give a new folder.", 3),
+    "a panel on nothing": (["eval", "--base", "x", "--panel", "{F}/sets-of-items.yaml", "--output", "{F}/o"],
+        "A panel needs a run folder, or --base and one of --model and --adapter.", 3),
+    "a panel on a run and a model": (["eval", "{F}/begun", "--model", "x", "--panel", "{F}/sets-of-items.yaml"],
+        "--model: has no effect beside the run '{F}/begun', which knows its own; leave one out.", 3),
+    "an adapter that is none": (["eval", "--adapter", "{F}/begun", "--base", "{M}", "--panel", "{F}/sets-of-items.yaml", "--output", "{F}/o"],
+        "--adapter: '{F}/begun' is no adapter: it has no adapter_config.json; a whole model is a --model.", 3),
     "doctor without its file": (
         ["doctor", "{F}/no.yaml"],
         "There is no configuration file '{F}/no.yaml'. `acclimate init` writes one to start from.", 3,
@@ -647,7 +660,8 @@ def test_wrong_use_of_a_verb(
     arguments, sentence, code = VERBS[case]
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "config.yaml").write_text(yaml.safe_dump(settings(pico_folder, corpora, tmp_path)))
-    found, _, err = run_cli([word.format(F=tmp_path) for word in arguments], monkeypatch, capsys)
+    (tmp_path / "sets-of-items.yaml").write_text("sets: {x: {kind: text, path: x.jsonl}}\n")
+    found, _, err = run_cli([word.format(F=tmp_path, M=pico_folder) for word in arguments], monkeypatch, capsys)
     assert err == f"Error: {sentence.format(F=tmp_path)}\n"
     assert found == code
 
@@ -765,6 +779,90 @@ def test_wrong_gate(
     found, out, err = run_cli(["gate", str(run), "--policy", str(path)], monkeypatch, capsys)
     assert err == f"Error: {sentence.format(P=path, R=run)}\n"
     assert (found, out) == (code, "")
+
+
+ITEM = {"question": "Q", "choices": ["a", "b"], "answer": 1}
+PANEL_SET = {"kind": "choice", "path": "x.jsonl"}
+
+
+def put_set(key: str, value: Any) -> dict[str, Any]:
+    return {"sets": {"x": PANEL_SET | {key: value}}}
+
+
+PANELS: dict[str, tuple[dict[str, Any], str, int]] = {
+    "a kind of set that is none": (put_set("kind", "choise"),
+        "{P}:3: sets.x.kind: 'choise' is not accepted; accepted: choice, cloze or text. Did you mean 'choice'?", 3),
+    "a panel's unknown key": ({"sets": {"x": PANEL_SET}, "templat": "chat"},
+        "{P}:5: templat: there is no such key. Did you mean 'template'?", 3),
+    "a set's unknown key": (put_set("max_item", 3), "{P}:5: sets.x.max_item: there is no such key. Did you mean 'max_items'?", 3),
+    "a panel without sets": ({"sets": {}}, "{P}:1: sets: is empty.", 3),
+    "an unknown mapping": (put_set("mapping", "openbook"),
+        "{P}:2: sets.x: mapping 'openbook' is not known; accepted: openbookqa, siqa, logiqa, mmlu, medqa, medmcqa, commonsenseqa, "
+        "piqa, boolq or pubmedqa. Did you mean 'openbookqa'?", 3),
+    "a mapping of texts": ({"sets": {"x": {"kind": "text", "path": "x.jsonl", "mapping": "piqa"}}},
+        "{P}:2: sets.x: mapping has no effect on kind text; it belongs to choice.", 3),
+    "a field that a cloze has not": ({"sets": {"x": {"kind": "cloze", "path": "x.jsonl", "fields": {"answer": "a"}}}},
+        "{P}:2: sets.x: fields names 'answer', which kind cloze does not read; it reads text.", 3),
+    "a prompt without a question": (put_set("prompt", "Hm?"), "{P}:5: sets.x.prompt: needs {{question}}.", 3),
+    "a prompt of something else": (put_set("prompt", "{question} {pasage}"),
+        "{P}:5: sets.x.prompt: {{pasage}} is nothing of an item; accepted: {{question}}, {{passage}} or {{options}}. Did you mean 'passage'?", 3),
+    "letters that nothing explains": (put_set("answers", "letters"),
+        "{P}:2: sets.x: answers: letters needs {{options}} in the prompt, or no letter means anything.", 3),
+    "thinking without a template": ({"sets": {"x": PANEL_SET}, "thinking": "on"},
+        "{P}: thinking has no effect on template: plain; it belongs to chat.", 3),
+    "thinking that the template has not": ({"sets": {"x": PANEL_SET}, "thinking": "on", "template": "chat"},
+        "{P}:5: thinking: the model's chat template never reads enable_thinking; leave it out.", 3),
+    "a set's name that is a path": ({"sets": {"../x": PANEL_SET}},
+        "{P}:1: sets: '../x' is no name of a set, which becomes a file; use letters, digits, . _ -.", 3),
+    "a set without its file": (put_set("path", "y.jsonl"), "{P}:4: sets.x.path: there is no file '{F}/y.jsonl'. Did you mean 'x.jsonl'?", 3),
+    "a set of another format": (put_set("path", "x.csv"),
+        "{P}:4: sets.x.path: '{F}/x.csv' does not end in .jsonl; items are one JSON object a line.", 3),
+    "a line that is not JSON": (put_set("path", "bad.jsonl"),
+        "{F}/bad.jsonl:1: this is not JSON: Expecting value (column 1); a .jsonl file holds one JSON object a line; "
+        "sets.x.on_bad_item: skip leaves such items out.", 1),
+    "equal choices": (put_set("path", "equal.jsonl"),
+        "{F}/equal.jsonl:1: choices 1 and 2 are equal: 'a'; sets.x.on_bad_item: skip leaves such items out.", 1),
+    "a panel of another version": ({"version": 7, "sets": {"x": PANEL_SET}},
+        "{P}:1: version: this panel is of version 7; this acclimate reads version 1.", 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PANELS)
+def test_wrong_panel(
+    case: str, pico_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, sentence, code = PANELS[case]
+    (tmp_path / "x.jsonl").write_text(json.dumps(ITEM))
+    (tmp_path / "x.csv").write_text("question\n")
+    (tmp_path / "bad.jsonl").write_text("No.\n")
+    (tmp_path / "equal.jsonl").write_text(json.dumps(ITEM | {"choices": ["a", "a"]}))
+    path = tmp_path / "p.yaml"
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    models = ["--model", str(pico_folder), "--base", str(pico_folder)]
+    found, _, err = run_cli(
+        ["eval", *models, "--panel", str(path), "--output", str(tmp_path / "o")], monkeypatch, capsys
+    )
+    assert err == f"Error: {sentence.format(P=path, F=tmp_path)}\n"
+    assert found == code
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_base_with_another_tokenizer(
+    pico_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(pico_folder, other)
+    tokenizer = pico_tokenizer()
+    tokenizer.add_tokens(["kidney"])
+    tokenizer.save_pretrained(other)
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump({"sets": {"x": PANEL_SET}}))
+    arguments = ["eval", "--model", str(other), "--base", str(pico_folder), "--panel", str(tmp_path / "p.yaml")]
+    found, _, err = run_cli([*arguments, "--output", str(tmp_path / "o")], monkeypatch, capsys)
+    assert err == (
+        f"Error: --base: '{pico_folder}' has another tokenizer than '{other}', so their likelihoods are not of the same "
+        "tokens; give the base that the model was made from.\n"
+    )
+    assert found == 1
 
 
 def test_the_table_is_long_enough() -> None:

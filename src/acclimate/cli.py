@@ -12,7 +12,7 @@ import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -95,6 +95,7 @@ def train(
     from acclimate.parallel.launch import launch
     from acclimate.parallel.world import launched_processes, launched_rank
     from acclimate.run import train as train_run
+    from acclimate.run_folder import what_resume_does
 
     loaded = load_config(config, set_ or ())
     if nproc is not None and nproc > 1:
@@ -105,28 +106,56 @@ def train(
     try:
         result = train_run(loaded, resume=resume, console=console)
     except KeyboardInterrupt:
-        begun = any((loaded.run_dir / "checkpoints").glob("step-*"))
-        how = "continues from the last checkpoint" if begun else "begins at step 0, for there is no checkpoint yet"
-        if (loaded.run_dir / "model").is_dir():
-            how = "measures the trained model"
+        how = what_resume_does(loaded.run_dir)
         raise Stopped(f"Interrupted. The same command with --resume {how}.", signal.SIGINT) from None
-    if launched_rank() > 0:
-        return
-    if result.summary:
-        _report([loaded.run_dir], loaded.run_dir / "report.html")
-    else:
-        console.print(NOTHING_HELD_OUT)
+    if launched_rank() == 0:
+        _report_on(loaded.run_dir, result.summary)
 
 
 @app.command("eval")
-def evaluate(run: Run) -> None:
-    """Measure a run's model against its base again and refresh summary and report."""
+def evaluate(
+    run: Annotated[Path | None, typer.Argument(help="A run folder; else --base and --model or --adapter.")] = None,
+    panel: Annotated[Path | None, typer.Option(help="YAML file of sets, in place of the run's own.")] = None,
+    model: Annotated[str | None, typer.Option(help="Hub id, local folder or .gguf file.")] = None,
+    adapter: Annotated[Path | None, typer.Option(help="A LoRA adapter's folder; its model is --base.")] = None,
+    base: Annotated[str | None, typer.Option(help="What --model or --adapter is compared with.")] = None,
+    output: Annotated[Path | None, typer.Option(help="A panel's folder; default: RUN/panels/NAME.")] = None,
+) -> None:
+    """Measure a run's model against its base again, or any model or adapter against any base on a panel."""
+    if panel is not None:
+        _panel(panel, run, model, adapter, base, output)
+        return
+    given = {"--model": model, "--adapter": adapter, "--base": base, "--output": output}
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(f"{option}: has no effect without --panel; a run is measured on its own held-out sets.")
+    if run is None:
+        raise UsageError(
+            "acclimate eval measures a run, or a --panel; name a run folder, or see acclimate eval --help."
+        )
     from acclimate.run import evaluate_run
 
-    if evaluate_run(run).summary:
-        _report([run], run / "report.html")
-    else:
-        console.print(NOTHING_HELD_OUT)
+    _report_on(run, evaluate_run(run).summary)
+
+
+def _panel(
+    path: Path, run: Path | None, model: str | None, adapter: Path | None, base: str | None, output: Path | None
+) -> None:
+    from acclimate.panel import evaluate_panel, load_panel
+    from acclimate.panel.page import check_output, panel_table, write_panel
+    from acclimate.panel.pair import open_pair
+
+    panel = load_panel(path)
+    if output is None:
+        if run is None:
+            raise UsageError("--output: is required where no run folder is named; give a new folder.")
+        output = run / "panels" / panel.name
+    check_output(output)
+    pair = open_pair(run, model, adapter, base)
+    result = evaluate_panel(pair.model, pair.base, panel)
+    write_panel(output, pair, result)
+    console.print(panel_table(result, pair.identity["name"]))
+    console.print(f"Items and numbers: {output}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -136,6 +165,13 @@ def report(
 ) -> None:
     """Write one self-contained HTML page about one run or several."""
     _report(runs, output or runs[0] / "report.html")
+
+
+def _report_on(run: Path, summary: list[dict[str, Any]]) -> None:
+    if summary:
+        _report([run], run / "report.html")
+    else:
+        console.print(NOTHING_HELD_OUT)
 
 
 def _report(runs: list[Path], output: Path) -> None:

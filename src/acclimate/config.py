@@ -15,11 +15,11 @@ from typing import Any, TypeVar, cast
 import yaml
 from pydantic import ValidationError
 
-from acclimate.errors import ConfigError, nearest
+from acclimate.errors import ConfigError
 from acclimate.explain import Places, explain, shown
 from acclimate.files import write_text
 from acclimate.schema import FORMAT_VERSION, RunConfig
-from acclimate.yamlfile import kind, read_yaml, written
+from acclimate.yamlfile import read_mapping, read_yaml
 
 __all__ = [
     "RunConfig",
@@ -27,7 +27,6 @@ __all__ = [
     "load_config",
     "located",
     "parse_config",
-    "read_mapping",
     "save_config",
     "with_absolute_paths",
 ]
@@ -46,41 +45,12 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     Raises:
         ConfigError: file missing, not YAML, unknown key, wrong value; the message says where and what is accepted.
     """
-    data, places = read_mapping(Path(path), "configuration", "`acclimate init` writes one to start from.")
+    data, places = read_mapping(Path(path), "configuration", " `acclimate init` writes one to start from.")
     for override in overrides:
         changed = _apply_override(data, override)
         places = {p: place for p, place in places.items() if p != changed and not p.startswith(f"{changed}.")}
         places[changed] = _place(override)
     return parse_config(data, Places(str(path), places))
-
-
-def read_mapping(path: Path, what: str, remedy: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """A YAML file's sections, and where each key stands (``file:line``).
-
-    Args:
-        what: the file is, as an error calls it; ``remedy`` follows where there is none.
-
-    Raises:
-        ConfigError: file missing, unreadable, not YAML or not a mapping.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        near = nearest(path.name, (file.name for file in path.parent.glob("*.y*ml")))
-        raise ConfigError(f"There is no {what} file '{path}'. {remedy}{near}") from None
-    except IsADirectoryError:
-        raise ConfigError(f"'{path}' is a folder; a {what} is one YAML file.") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"The {what} file '{path}' is not UTF-8 text (byte {error.start}): "
-            f"a {what} is one YAML file, saved as UTF-8."
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"The {what} file '{path}' cannot be read: {error.strerror}.") from None
-    data, node = read_yaml(text, str(path))
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: a {what} is a mapping of sections; this file holds {kind(data)}.")
-    return data, written(node, str(path))
 
 
 def parse_config(data: Mapping[str, Any], places: Places = NOWHERE) -> RunConfig:

@@ -29,7 +29,7 @@ def provenance(
     return {
         "acclimate": acclimate.__version__,
         "commit": _commit(),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "versions": versions(),
         "platform": {
             "system": platform.system(),
             "machine": platform.machine(),
@@ -41,6 +41,10 @@ def provenance(
         "config_digest": "sha256:" + hashlib.sha256(dump_config(config).encode()).hexdigest(),
         "started": _now(),
     }
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 
 def finished(record: dict[str, Any], train_seconds: float, evaluate_seconds: float) -> dict[str, Any]:

@@ -49,6 +49,13 @@ def has_model(run_dir: Path) -> bool:
     return any((run_dir / "model" / name).is_file() for name in ("config.json", "adapter_config.json"))
 
 
+def what_resume_does(run_dir: Path) -> str:
+    if has_model(run_dir):
+        return "measures the trained model"
+    begun = any((run_dir / "checkpoints").glob("step-*"))
+    return "continues from the last checkpoint" if begun else "begins at step 0, for there is no checkpoint yet"
+
+
 def with_saved_dtype(config: RunConfig) -> RunConfig:
     """``dtype: auto`` means what it meant when the run began."""
     path = config.run_dir / "config.yaml"

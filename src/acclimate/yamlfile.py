@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from acclimate.errors import ConfigError
+from acclimate.errors import ConfigError, nearest
 
 MAX_DEPTH, MAX_VALUES = 20, 10_000
 MAX_TEXT = 4096  # of a path
@@ -41,6 +42,36 @@ _Loader.yaml_implicit_resolvers = {
 def kind(value: Any) -> str:
     names = {dict: "a mapping", list: "a list", tuple: "a list", str: "a text", type(None): "nothing"}
     return names.get(type(value), "a value")
+
+
+def read_mapping(path: Path, what: str, hint: str = "") -> tuple[dict[str, Any], dict[str, str]]:
+    """The mapping that a YAML file holds, and where each key stands (``file:line``).
+
+    Args:
+        what: the file's kind, as errors name it: ``configuration``.
+        hint: a sentence, after a blank, for one who has no such file.
+
+    Raises:
+        ConfigError: it is missing, cannot be read, or is not YAML or no mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = nearest(path.name, (file.name for file in path.parent.glob("*.y*ml")))
+        raise ConfigError(f"There is no {what} file '{path}'.{hint}{near}") from None
+    except IsADirectoryError:
+        raise ConfigError(f"'{path}' is a folder; a {what} is one YAML file.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"The {what} file '{path}' is not UTF-8 text (byte {error.start}): "
+            f"a {what} is one YAML file, saved as UTF-8."
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"The {what} file '{path}' cannot be read: {error.strerror}.") from None
+    data, node = read_yaml(text, str(path))
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a {what} is a mapping of sections; this file holds {kind(data)}.")
+    return data, written(node, str(path))
 
 
 def read_yaml(text: str, name: str) -> tuple[Any, yaml.Node | None]:

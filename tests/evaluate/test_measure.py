@@ -43,6 +43,7 @@ def test_scores_equal_full_logits() -> None:
             "tokens": here.sum(),
             "kl_base_tuned": (q.exp() * (q - p)).sum(-1)[here].sum(),
             "kl_tuned_base": (p.exp() * (p - q)).sum(-1)[here].sum(),
+            "entropy_change": ((q.exp() * q).sum(-1) - (p.exp() * p).sum(-1))[here].sum(),
             "agree": (p.argmax(-1) == q.argmax(-1))[here].sum(),
         }
         for name, value in expected.items():

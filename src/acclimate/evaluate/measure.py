@@ -12,7 +12,7 @@ from torch import Tensor
 from acclimate.model.causal import CausalModel
 from acclimate.model.projection import Projection
 from acclimate.model.reference import Reference
-from acclimate.objective.divergence import forward_kl, reverse_kl
+from acclimate.objective.divergence import entropy, forward_kl, reverse_kl
 from acclimate.parallel.shard import release
 from acclimate.parallel.world import SOLO, World, in_turns
 from acclimate.types import IGNORE, Batch
@@ -34,6 +34,7 @@ class Scores:
     kl_base_tuned: np.ndarray | None = None  # [M] nats
     kl_tuned_base: np.ndarray | None = None  # [M] nats
     agree: np.ndarray | None = None  # [M] tokens whose most likely next token is the base's
+    entropy_change: np.ndarray | None = None  # [M] nats, entropy of the model less the base's
 
     def columns(self, base: Scores | None) -> dict[str, np.ndarray]:
         """What is known of each document, with the base's nats beside the model's own."""
@@ -60,7 +61,7 @@ def measure(
         ascending document id.
     """
     documents = torch.unique(torch.cat([batch.document[batch.labels != IGNORE] for batch, _ in batches]))
-    columns = torch.zeros(7, len(documents), dtype=torch.float64)
+    columns = torch.zeros(8, len(documents), dtype=torch.float64)
     special = torch.tensor(sorted(special_ids), dtype=torch.int64)
     with model.inference():
         dtype = torch.promote_types(model.dtype, torch.float32)
@@ -78,7 +79,7 @@ def measure(
             positions = (labels != IGNORE).nonzero().squeeze(1)
             rows = torch.searchsorted(documents, batch.document.flatten()[positions])
             text = ~torch.isin(labels[positions], special)
-            per_token = torch.zeros(7, len(positions), dtype=torch.float64)
+            per_token = torch.zeros(8, len(positions), dtype=torch.float64)
             per_token[1] = token_bytes.flatten()[positions] * text
             per_token[2] = 1
             for part in torch.split(torch.arange(len(positions)), CHUNK_TOKENS):
@@ -92,12 +93,13 @@ def measure(
                     per_token[4, part] = reverse_kl(tuned, other).double().cpu()
                     per_token[5, part] = (tuned.argmax(-1) == other.argmax(-1)).double().cpu()
                     per_token[6, part] = -other.gather(1, label).squeeze(1).double().cpu() * text[part]
+                    per_token[7, part] = (entropy(tuned) - entropy(other)).double().cpu()
             columns.index_add_(1, rows, per_token)
         for used in (model, *([base.model] if base is not None else [])):
             release(used)
     world.sum(columns)
-    nats, size, tokens, forward, reverse, agree, base_nats = columns.numpy()
+    nats, size, tokens, forward, reverse, agree, base_nats, change = columns.numpy()
     if base is None:
         return Scores(documents.numpy(), nats, size, tokens), None
     before = Scores(documents.numpy(), base_nats, size, tokens)
-    return Scores(documents.numpy(), nats, size, tokens, forward, reverse, agree), before
+    return Scores(documents.numpy(), nats, size, tokens, forward, reverse, agree, change), before

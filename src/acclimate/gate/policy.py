@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator, model_validator
 
-from acclimate.config import read_mapping
 from acclimate.errors import ConfigError, listed
 from acclimate.explain import Places, explain, shown
 from acclimate.source_schema import Section
+from acclimate.yamlfile import read_mapping
 
 UNITS: Mapping[str, tuple[str, ...]] = {
     "bits_per_byte": ("bits/byte", "%"),
@@ -130,7 +130,7 @@ def load_policy(path: str | Path) -> Policy:
     Raises:
         ConfigError: file missing, not YAML, unknown key, wrong margin; the message says where and what is accepted.
     """
-    data, places = read_mapping(Path(path), "policy", "docs/gate.md has one to start from.")
+    data, places = read_mapping(Path(path), "policy", " docs/gate.md has one to start from.")
     return parse_policy(data, Places(str(path), places))
 
 

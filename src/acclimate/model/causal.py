@@ -75,6 +75,16 @@ class CausalModel(nn.Module):
         """[B, T] packed rows to hidden states [B, T, D] after the final norm."""
         return self._hidden(batch.input_ids, batch.position_ids)
 
+    def rows(self, input_ids: Tensor, position_ids: Tensor, mask: Tensor | None) -> Tensor:
+        """[B, T] rows of one document each to hidden states [B, T, D].
+
+        Args:
+            mask: [B, 1, T, T], added to attention scores in place of the causal mask.
+        """
+        inputs = {"input_ids": input_ids, "position_ids": position_ids, "attention_mask": mask, "use_cache": False}
+        hidden: Tensor = self.network.get_decoder()(**inputs).last_hidden_state
+        return hidden
+
     def generate(self, **options: Any) -> Tensor:
         """``network.generate`` as a method of this module, whose weights FSDP gathers."""
         output: Tensor = self.network.generate(**options)

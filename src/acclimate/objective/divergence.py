@@ -47,6 +47,11 @@ def forward_kl(student: Tensor, reference: Tensor) -> Tensor:
     return (reference.exp() * (reference - student)).sum(-1)
 
 
+def entropy(log_p: Tensor) -> Tensor:
+    """``-sum_v p_v log p_v`` from log-probabilities [N, V] to nats [N]."""
+    return -(log_p.exp() * log_p).sum(-1)
+
+
 def jensen_shannon(student: Tensor, reference: Tensor) -> Tensor:
     """Jensen-Shannon divergence from log-probabilities [N, V] to nats [N]."""
     gap = reference - student  # log q - log p

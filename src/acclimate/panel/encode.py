@@ -1,0 +1,88 @@
+"""Items to token ids, with the boundary between context and choice where lm-eval has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from acclimate.data.chat import ChatTemplate
+from acclimate.errors import ConfigError, DataError, ModelError
+from acclimate.explain import shown
+from acclimate.panel.items import Item
+from acclimate.panel.schema import PanelConfig
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One item as token ids."""
+
+    context: list[int]  # at least one
+    choices: list[list[int]]  # each at least one
+    right: int
+    where: str
+
+
+def encode(items: Sequence[Item], tokenizer: Any, panel: PanelConfig) -> list[Encoded]:
+    """Tokenises as lm-eval does.
+
+    Plain: the choice follows after one blank. The whole is tokenised and cut after as many tokens as the context has
+    by itself; blanks at the end of a context go to the choice first, because tokenizers write ' word' as one token. An
+    empty context is the bos token (eos where there is none). Chat: the context is a user's turn with the assistant's
+    opened, and the choice follows at once.
+
+    Raises:
+        DataError: a choice that has no token of its own, or a chat the template refuses.
+        ConfigError: no chat template, or no such mode of it.
+        ModelError: an empty context, and no token to begin with.
+    """
+    chat = panel.template == "chat"
+    if chat:
+        contexts, blank, begin = [_turn(item, tokenizer, panel) for item in items], "", []
+    else:
+        contexts, blank, begin = [item.context for item in items], " ", _beginning(tokenizer)
+    bare = [context.rstrip() for context in contexts]
+    wholes = [
+        context + blank + choice for context, item in zip(contexts, items, strict=True) for choice in item.choices
+    ]
+    ids = tokenizer(bare, add_special_tokens=False)["input_ids"] if items else []
+    whole_ids = iter(tokenizer(wholes, add_special_tokens=False)["input_ids"] if items else [])
+    result = []
+    for item, context in zip(items, ids, strict=True):
+        choices = [next(whole_ids)[len(context) :] for _ in item.choices]
+        if [] in choices:
+            raise DataError(
+                f"{item.where}: choice {choices.index([]) + 1} ({shown(item.choices[choices.index([])])}) has no token "
+                "of its own after this context, so it has no likelihood."
+            )
+        result.append(Encoded([*begin, *context] or [_first(tokenizer)], choices, item.right, item.where))
+    return result
+
+
+def _turn(item: Item, tokenizer: Any, panel: PanelConfig) -> str:
+    if tokenizer.chat_template is None:
+        raise ConfigError("template: chat needs a chat template, and the model's tokenizer has none; use plain.")
+    if panel.thinking is not None and "enable_thinking" not in str(tokenizer.chat_template):
+        raise ConfigError("thinking: the model's chat template never reads enable_thinking; leave it out.")
+    text = ChatTemplate(tokenizer).attempt(
+        [{"role": "user", "content": item.context}], panel.thinking, generation_prompt=True
+    )
+    if text is None:
+        raise DataError(f"{item.where}: the model's chat template refuses this item.")
+    return text
+
+
+def _beginning(tokenizer: Any) -> list[int]:
+    """What the tokenizer itself puts before a text: a bos token, or nothing."""
+    with_specials, without = (tokenizer("a", add_special_tokens=on)["input_ids"] for on in (True, False))
+    starts = (i for i in range(len(with_specials)) if with_specials[i : i + len(without)] == without)
+    return list(with_specials[: next(starts, 0)])
+
+
+def _first(tokenizer: Any) -> int:
+    token = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if token is None:
+        raise ModelError(
+            "An item has no context, and the model's tokenizer neither a bos nor an eos token to begin with."
+        )
+    return int(token)

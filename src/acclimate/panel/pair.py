@@ -1,0 +1,160 @@
+"""What is compared: a run, an adapter or a model, with its base, which is checked to be one for it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from acclimate.errors import ModelError, RunError, UsageError
+from acclimate.model.adapter import load_adapter
+from acclimate.model.causal import CausalModel
+from acclimate.model.load import load_config_of, load_network, load_tokenizer, model_digest, resolve_device
+from acclimate.model.reference import AdapterOff, FrozenCopy, Reference
+from acclimate.provenance import read_json
+from acclimate.run import load_base, load_run
+from acclimate.run_folder import check_digests
+from acclimate.schema import ModelSection
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A model and its base; ``identity`` says which they are, as plain data."""
+
+    model: CausalModel
+    base: Reference
+    identity: dict[str, Any]
+
+
+def open_pair(run: Path | None, model: str | None, adapter: Path | None, base: str | None) -> Pair:
+    """What the command line names: a run, or a base with a model or an adapter.
+
+    Raises:
+        UsageError: something else.
+    """
+    if run is not None:
+        for option, value in (("--model", model), ("--adapter", adapter), ("--base", base)):
+            if value is not None:
+                raise UsageError(f"{option}: has no effect beside the run '{run}', which knows its own; leave one out.")
+        return run_pair(run)
+    if base is None or (model is None) == (adapter is None):
+        raise UsageError("A panel needs a run folder, or --base and one of --model and --adapter.")
+    return adapter_pair(adapter, base) if adapter is not None else model_pair(str(model), base)
+
+
+def run_pair(run_dir: Path) -> Pair:
+    """The model that a run wrote, and the base it began with.
+
+    Raises:
+        RunError: the run is not trained yet, or its base has changed since.
+    """
+    config, model, device = load_run(run_dir)
+    base, digest = load_base(config, model, device), model_digest(config.model, model.network)
+    if config.lora is None:
+        digest = model_digest(config.model, base.model.network)
+    check_digests(run_dir, digest, {})
+    return Pair(model, base, _identity(run_dir.resolve().name, str(run_dir / "model"), config.model, digest, model))
+
+
+def model_pair(path: str, base_path: str) -> Pair:
+    """Any model against any base that reads the same tokens.
+
+    Raises:
+        ModelError: one cannot be loaded, or they have different tokenizers.
+    """
+    section, base_section = ModelSection(path=path), ModelSection(path=base_path)
+    tokenizer, device = load_tokenizer(section), resolve_device(section)
+    _check_tokenizers(tokenizer, load_tokenizer(base_section), path, base_path)
+    network, base_network = (load_network(one, _dtype(device), device) for one in (section, base_section))
+    model, base = CausalModel(network, tokenizer), FrozenCopy(CausalModel(base_network, tokenizer))
+    digest = model_digest(base_section, base_network)
+    return Pair(model, base, _identity(_last(path), path, base_section, digest, model))
+
+
+def adapter_pair(folder: Path, base_path: str) -> Pair:
+    """An adapter against the base that it was trained on.
+
+    Raises:
+        UsageError: it is no adapter, or was trained on another base.
+    """
+    section = ModelSection(path=base_path)
+    load_config_of(section)
+    recorded = _recorded_base(folder)
+    tokenizer, device = load_tokenizer(section), resolve_device(section)
+    network = load_network(section, _dtype(device), device)
+    digest = model_digest(section, network)
+    checked = _check_base(folder, recorded, base_path, digest)
+    model = CausalModel(network, tokenizer, load_adapter(network, folder))
+    identity = _identity(_last(str(folder)), str(folder), section, digest, model)
+    return Pair(model, AdapterOff(model), identity | {"base_checked_by": checked})
+
+
+def _recorded_base(folder: Path) -> str:
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        raise UsageError(
+            f"--adapter: '{folder}' is no adapter: it has no adapter_config.json; a whole model is a --model."
+        )
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path") or "")
+    except (ValueError, AttributeError):
+        raise RunError(f"'{path}' is damaged: it is not JSON.") from None
+
+
+def _check_base(folder: Path, recorded: str, base_path: str, digest: str) -> str:
+    """By weights where those of the recorded base can be known, otherwise by name; returns which.
+
+    A run folder's ``provenance.json`` has the digest, also when the base has been moved.
+    """
+    provenance, was = folder.resolve().parent / "provenance.json", None
+    if provenance.is_file():
+        was = read_json(provenance).get("model", {}).get("digest")
+    elif os.path.exists(os.path.expanduser(recorded)):
+        was = model_digest(ModelSection(path=recorded), None)
+    if digest == was:
+        return "weights"
+    comparable = was is not None and was.partition(":")[0] == digest.partition(":")[0]
+    if comparable or _last(recorded) != _last(base_path):
+        raise UsageError(
+            f"--base: the adapter '{folder}' was trained on '{recorded}', and '{base_path}' has "
+            f"{'other weights' if comparable else 'another name'}; give the base it was trained on."
+        )
+    return "name"
+
+
+def _check_tokenizers(one: Any, other: Any, path: str, base_path: str) -> None:
+    """Refuses two models that do not read the same tokens: their likelihoods are of different things."""
+    if _reading(one) != _reading(other):
+        raise ModelError(
+            f"--base: '{base_path}' has another tokenizer than '{path}', so their likelihoods are not of the same "
+            "tokens; give the base that the model was made from."
+        )
+
+
+def _reading(tokenizer: Any) -> tuple[str, str]:
+    """All that decides the tokens of a text, or of a chat; truncation and padding do not."""
+    _, key, backend = tokenizer.backend_tokenizer.to_str().partition('"added_tokens"')
+    assert key
+    return backend, str(tokenizer.chat_template)
+
+
+def _identity(name: str, path: str, base: ModelSection, base_digest: str, model: CausalModel) -> dict[str, Any]:
+    return {
+        "name": name,
+        "model": {"path": _last(path), "digest": model_digest(ModelSection(path=path), model.network)},
+        "base": {"path": _last(base.path), "digest": base_digest},
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+
+
+def _last(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
+
+
+def _dtype(device: torch.device) -> torch.dtype:
+    """Not by speed, as in a run: the same command must mean the same numbers."""
+    return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32

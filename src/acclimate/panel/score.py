@@ -1,0 +1,123 @@
+"""Log-likelihoods of choices, by model and base in the same pass, and how far the two are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from acclimate.model.attention import PACKED_SDPA
+from acclimate.model.causal import CausalModel
+from acclimate.model.projection import Projection
+from acclimate.model.reference import Reference
+from acclimate.objective.divergence import entropy, forward_kl, reverse_kl
+from acclimate.panel.encode import Encoded
+from acclimate.panel.rows import Rows, batches, build, rows_of
+
+CHUNK_TOKENS = 512
+BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
+"""Tokens of one forward, padding included."""
+MASKS = ("sdpa", "eager", PACKED_SDPA)
+"""Kinds of attention that take a mask of any form."""
+PROBE_ERROR = {torch.float32: 1e-3, torch.float64: 1e-9}
+
+
+@dataclass(frozen=True)
+class ChoiceScores:
+    """Of all C choices of a set, in the order of its items; drift is of their tokens, summed."""
+
+    tokens: NDArray[np.int64]  # [C]
+    truncated: NDArray[np.bool_]  # [C] whether the context lost its beginning
+    nats: NDArray[np.float64]  # [2, C] log-likelihood by model and by base, 0 or below
+    greedy: NDArray[np.bool_]  # [2, C] whether each token is the likeliest one
+    drift: NDArray[np.float64]  # [5, C] the sums that DRIFT names; 0 for a choice that is not the right one
+
+
+DRIFT = ("kl_base_tuned", "kl_tuned_base", "agree", "entropy", "base_entropy")
+
+
+def score_choices(model: CausalModel, base: Reference, items: Sequence[Encoded]) -> ChoiceScores:
+    """Scores every choice of every item.
+
+    ``log p(choice | context) = sum_t log p(choice_t | context, choice_<t)``. A context is run once for all choices of
+    its item where the network takes a mask of any form, and the head only where a token is read.
+    """
+    counts = [len(item.choices) for item in items]
+    right = np.cumsum(counts) - counts + np.array([item.right for item in items])
+    tokens = np.array([len(choice) for item in items for choice in item.choices])
+    sums = torch.zeros(9, len(tokens), dtype=torch.float64)  # nats, misses of model; of base; drift
+    is_right = torch.zeros(len(tokens), dtype=torch.bool)
+    is_right[torch.from_numpy(right)] = True
+    with model.inference():
+        with base.generator() as base_model:
+            shared = min(longest_shared(model), longest_shared(base_model))
+        dtype = torch.promote_types(model.dtype, torch.float32)
+        heads = Projection(model.head, dtype), Projection(base.head, dtype)
+        rows = rows_of(items, positions_of(model), shared)
+        for part in batches(rows, BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"])):
+            batch = build(part)
+            hidden = _hidden(model, batch)
+            with base.generator() as base_model:
+                base_hidden = _hidden(base_model, batch)
+            for begin in range(0, len(batch.reads), CHUNK_TOKENS):
+                chunk = slice(begin, begin + CHUNK_TOKENS)
+                logits = heads[0].logits(hidden[chunk]), heads[1].logits(base_hidden[chunk])
+                here = (batch.at >= begin) & (batch.at < begin + CHUNK_TOKENS)
+                choice = batch.choice[here]
+                per_token = _per_token(*logits, batch.at[here] - begin, batch.labels[here])
+                per_token[4:] *= is_right[choice]
+                sums.index_add_(1, choice, per_token)
+    truncated = np.zeros(len(tokens), dtype=bool)
+    for row in rows:
+        truncated[row.first : row.first + len(row.choices)] = row.truncated
+    columns = sums.numpy()
+    return ChoiceScores(tokens, truncated, columns[[0, 2]], columns[[1, 3]] == 0, columns[4:])
+
+
+def _per_token(logits: Tensor, base_logits: Tensor, at: Tensor, labels: Tensor) -> Tensor:
+    """[9, Q]: log-likelihood and miss of each token by model, by base, then DRIFT; logits [n, V] at the rows ``at``."""
+    tuned, other = logits.log_softmax(-1), base_logits.log_softmax(-1)
+    at, labels = at.to(tuned.device), labels.to(tuned.device)
+    top, base_top = tuned.argmax(-1), other.argmax(-1)
+    drift = forward_kl(tuned, other), reverse_kl(tuned, other), top == base_top, entropy(tuned), entropy(other)
+    columns = [tuned[at, labels], top[at] != labels, other[at, labels], base_top[at] != labels, *(d[at] for d in drift)]
+    return torch.stack([column.double().cpu() for column in columns])
+
+
+def positions_of(model: CausalModel) -> int:
+    """Longest input; a network without such a limit gets what any text fits in."""
+    return int(getattr(model.network.config.get_text_config(), "max_position_embeddings", None) or 2**20)
+
+
+def longest_shared(model: CausalModel) -> int:
+    """Positions up to which choices may share a row: 0 where attention takes no mask of ours, a sliding window's
+    length, or no limit. Call in inference mode."""
+    config = model.network.config.get_text_config()
+    if model.network.config._attn_implementation not in MASKS or not _obeys_masks(model):
+        return 0
+    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    return int(window or 2**20)
+
+
+def _obeys_masks(model: CausalModel) -> bool:
+    """Whether two choices after one context come out as each by itself does; a family may make its own masks."""
+    item = [Encoded([1, 2, 3, 4, 5], [[6, 7, 8, 9], [10, 11, 12, 13]], 0, "probe")]
+    together, apart = (build(rows_of(item, 100, shared)) for shared in (100, 0))
+    one, two = _hidden(model, together), _hidden(model, apart)
+    error = (one[together.at] - two[apart.at]).norm() / two[apart.at].norm()
+    return bool(error < PROBE_ERROR.get(model.dtype, 0.05))
+
+
+def _hidden(model: CausalModel, batch: Rows) -> Tensor:
+    """[P, D] hidden states where tokens are read."""
+    mask = batch.mask(model.dtype)
+    hidden = model.rows(
+        batch.input_ids.to(model.device),
+        batch.position_ids.to(model.device),
+        None if mask is None else mask.to(model.device),
+    )
+    return hidden.flatten(0, 1)[batch.reads.to(model.device)]
