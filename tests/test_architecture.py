@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
         "run_folder",
     },
     "run_folder": {"evaluate", "provenance"},
-    "demo": {"evaluate", "model", "provenance", "report", "run"},
+    "demo": {"evaluate", "model", "provenance", "report", "run", "run_folder"},
     "chat": {"data", "evaluate", "model", "run"},
     "panel": {"data", "evaluate", "model", "objective", "provenance", "run", "run_folder"},
     "doctor": {"", "model", "preflight"},

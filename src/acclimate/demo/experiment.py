@@ -111,8 +111,12 @@ def _choose_learning_rate(data: DemoData, size: Size, output: Path, console: Con
             "training": config.training.model_copy(update={"eval_steps": None}),
             "evaluation": config.evaluation.model_copy(update={"generations": 0}),
         }
-        result = train(config.model_copy(update=quiet), resume=True, console=console)
-        shutil.rmtree(result.run_dir / "model", ignore_errors=True)  # a trial's weights are never used again
+        trial = config.model_copy(update=quiet)
+        if (trial.run_dir / "summary.json").is_file():
+            result = RunResult(trial.run_dir, read_summary(trial.run_dir))
+        else:
+            result = train(trial, resume=True, console=console)
+            shutil.rmtree(result.run_dir / "model", ignore_errors=True)  # a trial's weights are never used again
         found[learning_rate] = next(r["value"] for r in result.summary if r["run"] == "sft")
     best = min(found, key=lambda rate: found[rate])
     shown = ", ".join(f"{rate:g}: {bits:.3f}" for rate, bits in found.items())
