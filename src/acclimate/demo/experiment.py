@@ -16,6 +16,7 @@ from acclimate.evaluate.summary import Record
 from acclimate.provenance import write_json
 from acclimate.report import collect, summary_table, write_report
 from acclimate.run import RunResult, train
+from acclimate.run_folder import read_summary
 
 METHODS = ("sft", "replay", "mol")
 TRIAL_SPLIT = 1000
