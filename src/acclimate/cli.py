@@ -1,6 +1,6 @@
 """The command line: thin verbs over the Python API.
 
-Exit codes: 0 ok, 1 runtime error, 2 a gate that did not pass, 3 usage error; 130 and 143 when Ctrl-C or SIGTERM
+Exit codes: 0 ok, 1 runtime error, 2 a gate that did not pass, 3 usage error; 130, 143 and 129 when a signal
 stopped a training after its checkpoint.
 """
 
@@ -92,8 +92,7 @@ def train(
 ) -> None:
     """Train, measure against the base, and write the run folder with its report."""
     from acclimate.config import load_config
-    from acclimate.parallel.launch import launch
-    from acclimate.parallel.world import launched_processes, launched_rank
+    from acclimate.parallel.launch import launch, launched_processes, launched_rank
     from acclimate.run import train as train_run
     from acclimate.run_folder import what_resume_does
 
@@ -298,11 +297,11 @@ def demo(
 
 def main() -> None:
     """Runs the command line with the documented exit codes."""
-    from acclimate.parallel.launch import end_with_launcher
+    from acclimate.parallel.launch import end_with_launcher, launched_processes
 
     end_with_launcher()
     code = _run()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # leaving the usual way, communication threads may abort
+    if launched_processes() > 1:  # leaving the usual way, communication threads may abort
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -324,7 +323,9 @@ def _run() -> int:
     except PeerError:
         return RUNTIME_ERROR
     except Stopped as stopped:
-        if os.environ.get("RANK", "0") == "0":  # all ranks stop together
+        from acclimate.parallel.launch import launched_rank
+
+        if launched_rank() == 0:  # all ranks stop together
             problems.print(str(stopped), highlight=False, markup=False, soft_wrap=True)
         return 128 + stopped.signal
     except AcclimateError as error:

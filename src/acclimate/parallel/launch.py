@@ -77,6 +77,15 @@ def _wait(running: Sequence[subprocess.Popen[bytes]]) -> int:
     return 128 - code
 
 
+def launched_processes() -> int:
+    """Processes that the launcher's environment speaks of; 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def launched_rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
 def end_with_launcher() -> None:
     """In a process that :func:`launch` started: exits when the launcher is gone."""
     if LAUNCHED not in os.environ:

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from acclimate.errors import ModelError, PeerError
+from acclimate.parallel.launch import launched_processes, launched_rank
 
 T = TypeVar("T")
 BUCKET_BYTES = 2**26
@@ -125,15 +126,6 @@ def join(device: str) -> World:
     if not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
     return World(rank, size, local_rank, dist.new_group(backend="gloo", timeout=PATIENCE))
-
-
-def launched_processes() -> int:
-    """Processes that the launcher's environment speaks of; 1 without a launcher."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def launched_rank() -> int:
-    return int(os.environ.get("RANK", "0"))
 
 
 def speaks() -> bool:
