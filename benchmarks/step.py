@@ -22,7 +22,7 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from acclimate.build import build_training, load_model, resolve
+from acclimate.assembly import build_training, load_model, resolve
 from acclimate.config import parse_config
 from acclimate.data.corpus import load_corpora
 from acclimate.model.load import load_tokenizer

@@ -12,7 +12,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from acclimate.run import load_tuned
+from acclimate.assembly import load_tuned
 from acclimate.run_folder import read_config
 from tests.fixtures.runs import settings
 from tests.test_wrong_inputs import run_cli

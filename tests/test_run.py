@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from acclimate import run as run_module
-from acclimate.build import build_objective, mix, resolve
+from acclimate.assembly import build_objective, mix, resolve
 from acclimate.config import load_config, parse_config
 from acclimate.data.corpus import load_corpora
 from acclimate.errors import ModelError, RunError, UsageError

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from torch import nn
 
-from acclimate.build import Mixture, build_loader, build_objective, check_vocabulary, mix, resolve, watched_metric
+from acclimate.assembly import Mixture, build_loader, build_objective, check_vocabulary, mix, resolve, watched_metric
 from acclimate.config import RunConfig, located
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.model.adapter import attach_lora

@@ -11,7 +11,16 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from acclimate.build import Mixture, build_training, heldout_prompts, heldout_sets, load_model, resolve
+from acclimate.assembly import (
+    Mixture,
+    build_training,
+    heldout_prompts,
+    heldout_sets,
+    load_base,
+    load_model,
+    load_tuned,
+    resolve,
+)
 from acclimate.config import RunConfig, located, save_config, with_absolute_paths
 from acclimate.data.chat import special_tokens
 from acclimate.data.corpus import Corpora, load_corpora
@@ -21,11 +30,10 @@ from acclimate.evaluate.measure import measure
 from acclimate.evaluate.score_file import write_scores
 from acclimate.evaluate.summary import Record, change_records, records
 from acclimate.files import write_text
-from acclimate.model.adapter import load_adapter
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import check_empty, save_model
-from acclimate.model.load import DTYPES, load_network, load_tokenizer, model_digest
-from acclimate.model.reference import AdapterOff, FrozenCopy, Reference
+from acclimate.model.load import load_tokenizer, model_digest
+from acclimate.model.reference import Reference
 from acclimate.parallel.shard import is_sharded, shard, whole_state
 from acclimate.parallel.world import SOLO, World, join
 from acclimate.plan import build_plan, method_names
@@ -249,24 +257,6 @@ def load_run(
     if checkpoint is not None:
         Weights(model.trainable()).load_state_dict(checkpoint_weights(run_dir / "checkpoints" / checkpoint))
     return config, model, device
-
-
-def load_base(config: RunConfig, model: CausalModel, device: torch.device) -> Reference:
-    """The frozen base of a tuned model: its adapter off, or the original weights again."""
-    if model.peft is not None:
-        return AdapterOff(model)
-    return FrozenCopy(CausalModel(load_network(config.model, model.dtype, device), model.tokenizer))
-
-
-def load_tuned(config: RunConfig, folder: Path, device: torch.device) -> CausalModel:
-    """The model that a run wrote to ``model/``."""
-    if not folder.is_dir():
-        raise RunError(f"'{folder.parent}' has no model/ yet: the run is not finished; use acclimate train --resume.")
-    if config.lora is None:
-        section = config.model.model_copy(update={"path": str(folder)})
-        return CausalModel(load_network(section, DTYPES[config.model.dtype], device), load_tokenizer(section))
-    network = load_network(config.model, DTYPES[config.model.dtype], device)
-    return CausalModel(network, load_tokenizer(config.model), load_adapter(network, folder))
 
 
 def _start(training: Training, plan: Plan, run_dir: Path, resume: bool, console: Console) -> None:

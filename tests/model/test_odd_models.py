@@ -11,10 +11,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
+from acclimate.assembly import load_tuned
 from acclimate.errors import ModelError, NonFiniteError, RunError
 from acclimate.model.load import _from_pretrained
 from acclimate.preflight import validate
-from acclimate.run import evaluate_run, export, load_tuned, train
+from acclimate.run import evaluate_run, export, train
 from acclimate.run_folder import read_config
 from acclimate.schema import ModelSection
 from tests.fixtures.pico import pico_model, pico_tokenizer, save_pico

@@ -13,7 +13,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from acclimate.build import load_model, resolve
+from acclimate.assembly import load_model, resolve
 from acclimate.errors import ModelError
 from acclimate.preflight import validate
 from acclimate.run import export, train

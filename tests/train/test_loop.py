@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from acclimate import run as run_module
-from acclimate.build import build_training, load_model, resolve
+from acclimate.assembly import build_training, load_model, resolve
 from acclimate.data.corpus import load_corpora
 from acclimate.errors import NonFiniteError
 from acclimate.model.load import load_tokenizer

@@ -11,11 +11,12 @@ import torch
 from jinja2 import TemplateError
 from transformers import TextStreamer
 
+from acclimate.assembly import load_base
 from acclimate.data.chat import ChatTemplate
 from acclimate.errors import RunError, UsageError
 from acclimate.evaluate.generate import answer, chat_prompt, text_prompt
 from acclimate.model.causal import CausalModel
-from acclimate.run import load_base, load_run
+from acclimate.run import load_run
 
 
 class Conversation:

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
+from acclimate.assembly import load_base
 from acclimate.errors import ModelError, RunError, UsageError
 from acclimate.model.adapter import load_adapter
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_config_of, load_network, load_tokenizer, model_digest, resolve_device
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference
 from acclimate.provenance import read_json
-from acclimate.run import load_base, load_run
+from acclimate.run import load_run
 from acclimate.run_folder import check_digests
 from acclimate.schema import ModelSection
 

@@ -1,0 +1,62 @@
+"""What is measured: packed held-out rows, and prompts for answers side by side."""
+
+from __future__ import annotations
+
+from itertools import repeat, zip_longest
+from typing import Any
+
+from acclimate.config import RunConfig
+from acclimate.data.corpus import Corpora
+from acclimate.data.pack import HeldoutBatches, heldout_batches
+from acclimate.errors import ConfigError
+from acclimate.evaluate.generate import chat_prompt, text_prompt
+
+HeldoutSets = dict[str, HeldoutBatches]
+
+
+def heldout_sets(config: RunConfig, corpora: Corpora, documents: int | None) -> HeldoutSets:
+    """Packed held-out rows of every source that holds documents out."""
+    return {
+        name: heldout_batches(
+            corpus.heldout,
+            corpus.first_heldout_id,
+            corpora.routes,
+            config.data.sequence_length,
+            config.training.micro_batch_size,
+            max_documents=documents,
+        )
+        for name, corpus in corpora.sources.items()
+        if len(corpus.heldout) > 0
+    }
+
+
+def heldout_prompts(config: RunConfig, corpora: Corpora, tokenizer: Any) -> list[tuple[str, str, list[int]]]:
+    """The first held-out documents of each set as prompts, ``evaluation.generations`` in all, sets taking turns."""
+    prompts: list[tuple[str, str, list[int]]] = []
+    turns = zip_longest(*(zip(repeat(n), c.read_heldout(), strict=False) for n, c in corpora.sources.items()))
+    for name, document in (entry for turn in turns for entry in turn if entry is not None):
+        if len(prompts) == config.evaluation.generations:
+            break
+        if document.templated:
+            messages = [{"role": part.role, "content": part.text, **part.extra} for part in document.parts]
+            shown, ids = chat_prompt(tokenizer, messages, config.sources[name].thinking)
+        else:
+            shown, ids = text_prompt(tokenizer, document.parts[0].text, whole=len(document.parts) > 1)
+        if ids:  # a chat without a question, or an empty prompt, has nothing to answer
+            prompts.append((name, shown, ids))
+    return prompts
+
+
+def watched_metric(config: RunConfig, corpora: Corpora) -> str | None:
+    """What decides which weights are the best: held-out bits per byte of the first domain source.
+
+    Raises:
+        ConfigError: ``training.final: best`` without such a source.
+    """
+    watched = next((n for n, c in corpora.sources.items() if c.role == "domain" and len(c.heldout)), None)
+    if watched is None and config.training.final == "best":
+        raise ConfigError(
+            "training.final: best is judged by held-out text of the domain, but no source of role domain holds any "
+            "out; set sources.NAME.heldout, or role: domain, or final: last."
+        )
+    return f"eval/{watched}/bits_per_byte" if watched else None

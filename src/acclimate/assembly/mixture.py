@@ -1,0 +1,71 @@
+"""Which sources are trained on, at which share, for how many steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from acclimate.config import RunConfig
+from acclimate.data.corpus import Corpora
+from acclimate.data.loader import total_steps
+from acclimate.data.mix import resolve_shares
+from acclimate.errors import ConfigError, listed
+from acclimate.objective.objective import Objective
+from acclimate.plan import method_names, source_route
+
+SMALL_SHARE = 0.1
+"""A term whose sources have less than this share divides by its expected count."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Which sources are trained on, at which share of trained tokens, for how many steps."""
+
+    shares: dict[str, float]
+    trained_tokens: dict[str, int | None]  # of one epoch; None of a stream
+    total_steps: int
+    expected: list[float | None]  # per term of the objective, trained tokens of one step
+    reference_share: float  # of the sources with tokens that are compared with a reference
+
+
+def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
+    """Shares over the sources that the objective trains on, and the steps that the budget buys.
+
+    Raises:
+        ConfigError: the budget counts a source that is not trained on.
+    """
+    by_route = {name: corpus.train.route_counts(len(corpora.routes)) for name, corpus in corpora.sources.items()}
+    _check_reached(config, objective, corpora, sum(by_route.values()))
+    used = [name for name, counts in by_route.items() if counts[objective.active].sum() > 0]
+    shares = resolve_shares({name: config.sources[name] for name in used})
+    budget = config.budget
+    if budget.count != "all" and budget.count not in used:
+        raise ConfigError(
+            f"budget.count: '{budget.count}' is not trained on by this method; count {listed([*used, 'all'])}."
+        )
+    trained = {
+        name: None if corpora.sources[name].stream else int(by_route[name][objective.active].sum()) for name in used
+    }
+    step_tokens = float(budget.batch_tokens) if budget.count == "all" else budget.batch_tokens / shares[budget.count]
+    counted = [trained[name] for name in (used if budget.count == "all" else [budget.count])]
+    expected: list[float | None] = []
+    for select in objective.selects.numpy():
+        share = sum(
+            shares[name] * by_route[name][select].sum() / by_route[name][objective.active].sum() for name in used
+        )
+        small = 0 < share < SMALL_SHARE and config.objective.average == "token"  # counts are of tokens only then
+        expected.append(float(share * step_tokens) if small else None)
+    compared = sum(shares[name] for name in used if by_route[name][objective.needs_reference].any())
+    return Mixture(shares, trained, total_steps(budget, sum(tokens or 0 for tokens in counted)), expected, compared)
+
+
+def _check_reached(config: RunConfig, objective: Objective, corpora: Corpora, tokens: Any) -> None:
+    """Every route that a term names must have a token; a term that no token reaches would have no effect."""
+    for routed in objective.terms:
+        for name in routed.routes:
+            if sum(int(tokens[r]) for r, route in enumerate(corpora.routes) if route.name == name) == 0:
+                found = listed(f"'{source}' (route {source_route(source, s)})" for source, s in config.sources.items())
+                raise ConfigError(
+                    f"method: '{'+'.join(method_names(config))}' learns {routed.name} from route '{name}', but no "
+                    f"token is on it; the sources are {found}. Name a source '{name}' or set its route: {name}."
+                )

@@ -1,0 +1,122 @@
+"""Configuration to models: device and dtype, the student, its references."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from acclimate.config import RunConfig
+from acclimate.data.corpus import Corpora
+from acclimate.errors import ConfigError, ModelError, RunError
+from acclimate.model.adapter import attach_lora, load_adapter
+from acclimate.model.causal import CausalModel
+from acclimate.model.load import (
+    DTYPES,
+    load_config_of,
+    load_network,
+    load_tokenizer,
+    resolve_device,
+    resolve_dtype,
+)
+from acclimate.model.reference import AdapterOff, FrozenCopy, Reference, base_reference
+from acclimate.types import Plan
+
+
+def resolve(config: RunConfig, local_rank: int = 0) -> tuple[RunConfig, torch.device]:
+    """Fills in what ``auto`` means on this machine."""
+    if config.model.revision is not None and os.path.exists(os.path.expanduser(config.model.path)):
+        raise ConfigError("model.revision: has no effect on a local model; leave it out.")
+    device = resolve_device(config.model, local_rank)
+    if config.parallel.cpu_offload and device.type == "cpu":
+        raise ConfigError(
+            "parallel.cpu_offload: has no effect on a CPU, whose memory the weights are in; leave it out."
+        )
+    shape = load_config_of(config.model).get_text_config()
+    positions = getattr(shape, "max_position_embeddings", None)
+    if positions is not None and config.data.sequence_length > positions:
+        raise ConfigError(
+            f"data.sequence_length: {config.data.sequence_length} is more than the {positions} positions this model "
+            "was made for; lower it."
+        )
+    if config.objective.logits_dtype == "bfloat16" and config.model.dtype == "float32":
+        raise ConfigError(
+            "objective.logits_dtype: bfloat16 has no effect on a float32 model, whose logits are float32; leave it out."
+        )
+    if config.model.dtype != "auto":
+        return config, device
+    dtype = resolve_dtype(device, shape.hidden_size)
+    name = next(name for name, known in DTYPES.items() if known == dtype)
+    return config.model_copy(update={"model": config.model.model_copy(update={"dtype": name})}), device
+
+
+def load_model(config: RunConfig, device: torch.device) -> CausalModel:
+    """The student as it is before the first step."""
+    torch.manual_seed(config.seed)  # LoRA's A is random
+    network = load_network(config.model, DTYPES[config.model.dtype], device)
+    tokenizer = load_tokenizer(config.model)
+    peft = attach_lora(network, config.lora) if config.lora is not None else None
+    model = CausalModel(network, tokenizer, peft)
+    if config.training.gradient_checkpointing:
+        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model
+
+
+def load_references(config: RunConfig, plan: Plan, model: CausalModel) -> dict[str, Reference]:
+    """The references that the plan's terms ask for, and no other."""
+    references: dict[str, Reference] = {}
+    for name in plan.required_references:
+        if name == "base":
+            references[name] = base_reference(model)
+            continue
+        section = config.model.model_copy(update={"path": plan.references[name]})
+        other = CausalModel(load_network(section, model.dtype, model.device), model.tokenizer)
+        if other.head.weight.shape[0] != model.head.weight.shape[0]:
+            raise ModelError(
+                f"The reference '{name}' ({plan.references[name]}) has {other.head.weight.shape[0]} logits, the model "
+                f"{model.head.weight.shape[0]}; a divergence needs the same vocabulary."
+            )
+        references[name] = FrozenCopy(other)
+    return references
+
+
+def load_base(config: RunConfig, model: CausalModel, device: torch.device) -> Reference:
+    """The frozen base of a tuned model: its adapter off, or the original weights again."""
+    if model.peft is not None:
+        return AdapterOff(model)
+    return FrozenCopy(CausalModel(load_network(config.model, model.dtype, device), model.tokenizer))
+
+
+def load_tuned(config: RunConfig, folder: Path, device: torch.device) -> CausalModel:
+    """The model that a run wrote to ``model/``."""
+    if not folder.is_dir():
+        raise RunError(f"'{folder.parent}' has no model/ yet: the run is not finished; use acclimate train --resume.")
+    if config.lora is None:
+        section = config.model.model_copy(update={"path": str(folder)})
+        return CausalModel(load_network(section, DTYPES[config.model.dtype], device), load_tokenizer(section))
+    network = load_network(config.model, DTYPES[config.model.dtype], device)
+    return CausalModel(network, load_tokenizer(config.model), load_adapter(network, folder))
+
+
+def check_vocabulary(corpora: Corpora, tokenizer: Any, network: Any) -> None:
+    """Every token of a document must have an embedding; a tokenizer may know more ids, as long as no text uses them.
+
+    Raises:
+        ModelError: how many do not, and which comes first.
+    """
+    rows = network.get_input_embeddings().weight.shape[0]
+    for name, corpus in corpora.sources.items():
+        for part in (corpus.train, corpus.heldout):
+            if not len(part.ids) or part.ids.max() < rows:
+                continue
+            beyond = [(ids[ids >= rows], i) for i in range(len(part)) for ids in [part.document(i)[0]]]
+            if count := sum(len(ids) for ids, _ in beyond):
+                first, place = next((int(ids[0]), part.where[i]) for ids, i in beyond if len(ids))
+                raise ModelError(
+                    f"sources.{name}: {count} tokens have no embedding in this model, "
+                    f"{tokenizer.convert_ids_to_tokens(first)!r} (id {first}) in {place} first: it has {rows} "
+                    f"embeddings, its tokenizer {len(tokenizer)} tokens. Give the tokenizer that belongs to the model, "
+                    f"or resize it first: model.resize_token_embeddings({len(tokenizer)}), then save_pretrained."
+                )

@@ -1,0 +1,150 @@
+"""Everything the loop needs, at step 0: objective, data stream, weights, optimizer, callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from acclimate.assembly.heldout import heldout_sets, watched_metric
+from acclimate.assembly.mixture import Mixture, mix
+from acclimate.assembly.models import check_vocabulary, load_references
+from acclimate.config import RunConfig
+from acclimate.data.chat import special_tokens
+from acclimate.data.corpus import Corpora, Corpus
+from acclimate.data.loader import Loader
+from acclimate.data.mix import Mixer
+from acclimate.data.pack import PackedSource
+from acclimate.data.passes import Passes, RowSource
+from acclimate.data.prefetch import Prefetch
+from acclimate.data.stream import StreamedRows
+from acclimate.gradient.chain import Chain
+from acclimate.gradient.clip import ClipNorm
+from acclimate.model.causal import CausalModel
+from acclimate.model.load import (
+    DTYPES,
+)
+from acclimate.model.reference import Reference
+from acclimate.objective.objective import Objective
+from acclimate.parallel.shard import shard
+from acclimate.parallel.world import SOLO, World
+from acclimate.plan import build_plan
+from acclimate.train.callbacks.evaluate import Evaluate
+from acclimate.train.callbacks.log import MetricsLog, TensorBoard
+from acclimate.train.callbacks.progress import ProgressBar
+from acclimate.train.callbacks.save import Save
+from acclimate.train.schedule import factor
+from acclimate.train.training import Training
+from acclimate.train.weights import Weights
+from acclimate.types import Callback, Plan, PlanContext
+
+
+def build_training(
+    config: RunConfig, model: CausalModel, corpora: Corpora, console: Console, world: World = SOLO
+) -> tuple[Training, Plan, Mixture]:
+    """Everything the loop needs, at step 0. With ``parallel.strategy: fsdp`` it spreads ``model`` over the ranks."""
+    run_dir = config.run_dir
+    check_vocabulary(corpora, model.tokenizer, model.network)
+    plan = build_plan(config, PlanContext(full_tuning=model.peft is None, lora_scaling=model.lora_scaling))
+    references = load_references(config, plan, model)
+    if world.size > 1 and config.parallel.strategy == "fsdp":
+        copies = [reference.model for reference in references.values() if reference.model is not model]
+        for network in (model, *copies):
+            shard(network, network.layers, world, config.parallel)
+    objective = build_objective(config, plan, corpora, references, world)
+    mixture = mix(config, corpora, objective)
+    objective.expected = tuple(mixture.expected)
+    pad_id = model.tokenizer.pad_token_id
+    if pad_id is not None and pad_id >= model.head.weight.shape[0]:
+        pad_id = None  # a token that was added for padding alone has no embedding
+    loader = build_loader(config, corpora, objective, mixture, pad_id, world)
+    weights = Weights(model.trainable())
+    chain = Chain([*plan.transforms, ClipNorm(config.optimizer.max_grad_norm)], weights.masters)
+    optimizer = torch.optim.AdamW(
+        list(weights.masters.values()),
+        lr=config.optimizer.learning_rate,
+        betas=config.optimizer.betas,
+        eps=config.optimizer.eps,
+        weight_decay=config.optimizer.weight_decay,
+        fused=True,
+    )
+    total = mixture.total_steps
+    callbacks: list[Callback] = [*plan.callbacks]
+    if config.training.eval_steps is not None:
+        sets = heldout_sets(config, corpora, config.evaluation.training_documents)
+        callbacks.append(Evaluate(config.training.eval_steps, sets, list(special_tokens(model.tokenizer))))
+    callbacks += [
+        *(_watchers(config, console, total) if world.is_main else ()),
+        Save(run_dir, config.training.save_steps, config.training.keep_last, watched_metric(config, corpora)),
+    ]
+    training = Training(
+        model=model,
+        objective=objective,
+        data=Prefetch(loader),
+        weights=weights,
+        gradients=chain,
+        optimizer=optimizer,
+        learning_rate=lambda step: config.optimizer.learning_rate * factor(step, total, config.schedule),
+        total_steps=total,
+        document_name=corpora.document_name,
+        update_scale=plan.update_scale,
+        callbacks=callbacks,
+        world=world,
+    )
+    torch.manual_seed(config.seed + world.rank)  # ranks drop other units
+    return training, plan, mixture
+
+
+def build_objective(
+    config: RunConfig, plan: Plan, corpora: Corpora, references: Mapping[str, Reference], world: World = SOLO
+) -> Objective:
+    return Objective(
+        plan.terms,
+        corpora.routes,
+        references,
+        normalise=config.objective.normalise,
+        average=config.objective.average,
+        logits_dtype=DTYPES[config.objective.logits_dtype],
+        chunk_tokens=config.objective.chunk_tokens,
+        world=world,
+    )
+
+
+def build_loader(
+    config: RunConfig,
+    corpora: Corpora,
+    objective: Objective,
+    mixture: Mixture,
+    pad_id: int | None,
+    world: World = SOLO,
+) -> Loader:
+    """This rank's stream of micro-batches, at its beginning."""
+    return Loader(
+        Mixer({n: _rows(config, corpora.sources[n], objective.active) for n in mixture.shares}, mixture.shares),
+        config.budget.count,
+        config.budget.batch_tokens,
+        config.training.micro_batch_size,
+        objective.needs_reference,
+        pad_id if pad_id is not None else 0,
+        world.rank,
+        world.size,
+    )
+
+
+def _rows(config: RunConfig, corpus: Corpus, active: NDArray[np.bool_]) -> RowSource:
+    length, seed = config.data.sequence_length, config.seed
+    if corpus.stream is not None:
+        return StreamedRows(corpus.stream, length, active, seed)
+    return Passes(PackedSource(corpus.train, corpus.name, length, active, seed, corpus.first_document_id))
+
+
+def _watchers(config: RunConfig, console: Console, total_steps: int) -> list[Callback]:
+    """What writes and prints metrics: on one rank only."""
+    return [
+        MetricsLog(config.run_dir / "metrics.jsonl"),
+        *(TensorBoard(config.run_dir / "tensorboard") for target in config.report_to if target == "tensorboard"),
+        ProgressBar(console, config.name, total_steps),
+    ]

@@ -1,0 +1,123 @@
+"""The verbs put together, and the exit code of what happened.
+
+Exit codes: 0 ok, 1 runtime error, 2 a gate that did not pass, 3 usage error; 130, 143 and 129 when a signal
+stopped a training after its checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from acclimate import __version__
+from acclimate.cli import measuring, training, using
+from acclimate.cli.options import (
+    CLICK_USAGE_ERROR,
+    GATE_CLOSED,
+    RUNTIME_ERROR,
+    USAGE_ERROR,
+    GateClosed,
+    console,
+    problems,
+)
+from acclimate.errors import AcclimateError, PeerError, Stopped, UsageError
+
+app = typer.Typer(
+    name="acclimate",
+    help="Adapt a language model to a domain without losing what it already knew, and prove it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"acclimate {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Version.")] = False,
+) -> None:
+    pass
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "init": training.init,
+    "validate": training.validate,
+    "train": training.train,
+    "eval": measuring.evaluate,
+    "report": measuring.report,
+    "gate": measuring.gate,
+    "export": using.export,
+    "chat": using.chat,
+    "methods": training.methods,
+    "doctor": training.doctor,
+    "demo": training.demo,
+}
+for name, verb in VERBS.items():
+    app.command(name)(verb)
+
+
+def main() -> None:
+    """Runs the command line with the documented exit codes."""
+    from acclimate.parallel.launch import end_with_launcher, launched_processes
+
+    end_with_launcher()
+    code = _run()
+    if launched_processes() > 1:  # leaving the usual way, communication threads may abort
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _run() -> int:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries: nothing a user can act on
+    try:
+        app()
+    except SystemExit as end:  # the CLI library exits with 2 on usage errors, which here means a gate
+        return USAGE_ERROR if end.code == CLICK_USAGE_ERROR else int(end.code or 0)
+    except GateClosed:
+        return GATE_CLOSED
+    except PeerError:
+        return RUNTIME_ERROR
+    except Stopped as stopped:
+        from acclimate.parallel.launch import launched_rank
+
+        if launched_rank() == 0:  # all ranks stop together
+            problems.print(str(stopped), highlight=False, markup=False, soft_wrap=True)
+        return 128 + stopped.signal
+    except AcclimateError as error:
+        from acclimate.parallel.world import speaks
+
+        if speaks():
+            problems.print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        return USAGE_ERROR if isinstance(error, UsageError) else RUNTIME_ERROR
+    except KeyboardInterrupt:
+        problems.print("Interrupted.")
+        return 128 + signal.SIGINT
+    except RuntimeError as error:
+        from acclimate.parallel.world import is_lost_peer
+
+        if not is_lost_peer(error):
+            raise
+        return RUNTIME_ERROR  # the process that ended, or the launcher, said why
+    except OSError as error:
+        where = f" '{error.filename}'" if error.filename else ""
+        problems.print(f"Error:{where} {error.strerror or error}.", style="red", highlight=False, markup=False)
+        return RUNTIME_ERROR
+    return 0

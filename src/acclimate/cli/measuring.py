@@ -1,0 +1,106 @@
+"""Verbs that measure and judge: eval, report, gate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from acclimate.cli.options import GateClosed, Run, console
+from acclimate.errors import UsageError
+
+NOTHING_HELD_OUT = "No source holds documents out, so nothing was measured and there is no report."
+
+
+def evaluate(
+    run: Annotated[Path | None, typer.Argument(help="A run folder; else --base and --model or --adapter.")] = None,
+    panel: Annotated[Path | None, typer.Option(help="YAML file of sets, in place of the run's own.")] = None,
+    model: Annotated[str | None, typer.Option(help="Hub id, local folder or .gguf file.")] = None,
+    adapter: Annotated[Path | None, typer.Option(help="A LoRA adapter's folder; its model is --base.")] = None,
+    base: Annotated[str | None, typer.Option(help="What --model or --adapter is compared with.")] = None,
+    output: Annotated[Path | None, typer.Option(help="A panel's folder; default: RUN/panels/NAME.")] = None,
+) -> None:
+    """Measure a run's model against its base again, or any model or adapter against any base on a panel."""
+    if panel is not None:
+        _panel(panel, run, model, adapter, base, output)
+        return
+    given = {"--model": model, "--adapter": adapter, "--base": base, "--output": output}
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(f"{option}: has no effect without --panel; a run is measured on its own held-out sets.")
+    if run is None:
+        raise UsageError(
+            "acclimate eval measures a run, or a --panel; name a run folder, or see acclimate eval --help."
+        )
+    from acclimate.run import evaluate_run
+
+    report_on(run, evaluate_run(run).summary)
+
+
+def _panel(
+    path: Path, run: Path | None, model: str | None, adapter: Path | None, base: str | None, output: Path | None
+) -> None:
+    from acclimate.panel import evaluate_panel, load_panel
+    from acclimate.panel.page import check_output, panel_table, write_panel
+    from acclimate.panel.pair import open_pair
+
+    panel = load_panel(path)
+    if output is None:
+        if run is None:
+            raise UsageError("--output: is required where no run folder is named; give a new folder.")
+        output = run / "panels" / panel.name
+    check_output(output)
+    pair = open_pair(run, model, adapter, base)
+    result = evaluate_panel(pair.model, pair.base, panel)
+    write_panel(output, pair, result)
+    console.print(panel_table(result, pair.identity["name"]))
+    console.print(f"Items and numbers: {output}", highlight=False, soft_wrap=True)
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="One or several run folders to show side by side.")],
+    output: Annotated[Path | None, typer.Option(help="Default: report.html in the (first) run folder.")] = None,
+) -> None:
+    """Write one self-contained HTML page about one run or several."""
+    _report(runs, output or runs[0] / "report.html")
+
+
+def report_on(run: Path, summary: list[dict[str, Any]]) -> None:
+    if summary:
+        _report([run], run / "report.html")
+    else:
+        console.print(NOTHING_HELD_OUT)
+
+
+def _report(runs: list[Path], output: Path) -> None:
+    from acclimate.report import collect, summary_table, write_report
+
+    if output.suffix != ".html":
+        raise UsageError(f"--output: '{output}' does not end in .html; a report is one HTML file.")
+    write_report(runs, output)
+    console.print(summary_table(collect(runs), console.width))
+    console.print(f"Report: {output}", highlight=False, soft_wrap=True)
+
+
+def gate(
+    run: Run,
+    policy: Annotated[Path, typer.Option(help="The policy's YAML file.")],
+    markdown: Annotated[Path | None, typer.Option(help="Also write the verdict as Markdown, for a comment.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+) -> None:
+    """Hold a run against a policy of margins: exit code 0 if it passes, 2 if it fails or that cannot be told."""
+    from acclimate.files import write_text
+    from acclimate.gate import gate as judge
+    from acclimate.gate.page import verdict_markdown, verdict_page
+
+    verdict = judge(run, policy)
+    if markdown is not None:
+        write_text(markdown, verdict_markdown(verdict))
+    if json_:
+        console.out(json.dumps(verdict.as_json(), indent=1, ensure_ascii=False), highlight=False)
+    else:
+        console.print(verdict_page(verdict))
+    if not verdict.passed:
+        raise GateClosed

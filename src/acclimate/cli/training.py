@@ -1,0 +1,106 @@
+"""Verbs that make runs: init, validate, train, demo, and what one looks up before them."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from acclimate.cli.measuring import report_on
+from acclimate.cli.options import RUNTIME_ERROR, Config, Set, console
+from acclimate.errors import Stopped, UsageError
+
+DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="Where to write the configuration.")] = Path("acclimate.yaml"),
+    domain: Annotated[str, typer.Option(help="Domain text: file, folder or glob.")] = "data/domain",
+    general: Annotated[str, typer.Option(help="General text to keep behaviour on.")] = "data/general",
+    model: Annotated[str, typer.Option(help="Hub id, local folder or .gguf file.")] = DEFAULT_MODEL,
+) -> None:
+    """Write a commented configuration to start from."""
+    from acclimate.template import write_template
+
+    write_template(path, domain=domain, general=general, model=model)
+    console.print(f"Wrote {path}. Next: acclimate validate {path}", highlight=False)
+
+
+def validate(config: Config, set_: Set = None) -> None:
+    """Check configuration, files and records, and print the resolved plan; trains nothing."""
+    from acclimate.config import load_config
+    from acclimate.preflight import print_preflight
+    from acclimate.preflight import validate as check
+
+    print_preflight(check(load_config(config, set_ or ())), console)
+
+
+def train(
+    config: Config,
+    set_: Set = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run from its last checkpoint.")] = False,
+    nproc: Annotated[
+        int | None, typer.Option("--nproc", min=1, help="Train in so many processes on this machine, one a GPU.")
+    ] = None,
+) -> None:
+    """Train, measure against the base, and write the run folder with its report."""
+    from acclimate.config import load_config
+    from acclimate.parallel.launch import launch, launched_processes, launched_rank
+    from acclimate.run import train as train_run
+    from acclimate.run_folder import what_resume_does
+
+    loaded = load_config(config, set_ or ())
+    if nproc is not None and nproc > 1:
+        if launched_processes() > 1:
+            raise UsageError(f"--nproc {nproc}: this is one of {launched_processes()} processes already; leave it out.")
+        overrides = [part for override in set_ or () for part in ("--set", override)]
+        raise typer.Exit(launch(["train", str(config), *overrides, *(["--resume"] if resume else [])], nproc))
+    try:
+        result = train_run(loaded, resume=resume, console=console)
+    except KeyboardInterrupt:
+        how = what_resume_does(loaded.run_dir)
+        raise Stopped(f"Interrupted. The same command with --resume {how}.", signal.SIGINT) from None
+    if launched_rank() == 0:
+        report_on(loaded.run_dir, result.summary)
+
+
+def demo(
+    output: Annotated[Path | None, typer.Option(help="Default: runs/demo, or runs/demo-quick.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="The same path with a quarter of the tokens.")] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs per method.")] = 1,
+) -> None:
+    """Tune a real small model three ways on medical text and show what each kept."""
+    from acclimate.demo import run_demo
+
+    run_demo(output or Path("runs/demo-quick" if quick else "runs/demo"), quick=quick, seeds=seeds, console=console)
+
+
+def methods() -> None:
+    """List the methods with what they do, store and cost."""
+    from acclimate.catalogue import print_methods
+
+    print_methods(console)
+
+
+def doctor(
+    config: Annotated[Path | None, typer.Argument(help="A run's YAML file, to see what it would need.")] = None,
+    set_: Set = None,
+    json_: Annotated[bool, typer.Option("--json", help="For machines and bug reports.")] = False,
+) -> None:
+    """Look for what would stop a run: versions, devices, memory, disk; exit code 1 if something would."""
+    from acclimate.config import load_config
+    from acclimate.doctor import diagnose
+    from acclimate.doctor.page import print_diagnosis
+
+    if set_ and config is None:
+        raise UsageError("--set: changes a configuration; name its file too.")
+    found = diagnose(load_config(config, set_ or ()) if config else None)
+    if json_:
+        console.out(json.dumps(found.as_json(), indent=1, ensure_ascii=False), highlight=False)
+    else:
+        print_diagnosis(found, console)
+    if found.problems:
+        raise typer.Exit(RUNTIME_ERROR)

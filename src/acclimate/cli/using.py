@@ -1,0 +1,52 @@
+"""Verbs that use a run's model: export, chat."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from acclimate.cli.options import Checkpoint, Run, console
+
+
+def export(
+    run: Run,
+    output: Annotated[Path, typer.Option(help="A new folder.")],
+    merge: Annotated[bool, typer.Option("--merge", help="Fold a LoRA adapter into the weights.")] = False,
+    checkpoint: Checkpoint = None,
+) -> None:
+    """Write a Hugging Face folder: adapter or whole model, tokenizer, template and model card."""
+    from acclimate.run import export as export_run
+
+    export_run(run, output, merge=merge, checkpoint=checkpoint)
+    console.print(f"Wrote {output}", highlight=False, soft_wrap=True)
+
+
+def chat(
+    run: Run,
+    base: Annotated[bool, typer.Option("--base", help="The answers of the base beside those of the run.")] = False,
+    checkpoint: Checkpoint = None,
+    system: Annotated[str | None, typer.Option(help="A system message before the first turn.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0, help="0 answers greedily, the same way every time.")] = 0.0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the drawn tokens, above temperature 0.")] = None,
+) -> None:
+    """Talk to a run's model, and to its base beside it; lines from a pipe are answered one by one."""
+    from acclimate.chat import open_chat
+    from acclimate.chat.terminal import answer_lines, talk
+
+    conversations = open_chat(
+        run,
+        base=base,
+        checkpoint=checkpoint,
+        system=system,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+    )
+    if sys.stdin.isatty():
+        talk(conversations, console)
+    else:
+        answer_lines(conversations, (line.decode(errors="replace") for line in sys.stdin.buffer), console)
