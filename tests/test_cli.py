@@ -58,6 +58,20 @@ def test_exit_codes(
     assert "Traceback" not in err
 
 
+def test_a_run_that_diverges_has_its_own_exit_code(
+    pico_folder: Path,
+    corpora: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    optimizer = {"learning_rate": 1.0, "eps": 1e-30, "weight_decay": 1e30}
+    path = write(tmp_path, pico_folder, corpora, optimizer=optimizer, schedule={"type": "constant"})
+    code, _, err = run_cli(["train", str(path)], monkeypatch, capsys)
+    assert code == 4
+    assert "not finite" in err
+
+
 def test_exit_code_of_the_installed_command() -> None:
     """The CLI library's own default for usage errors is 2, which a failed gate will mean; ours is 3."""
     process = subprocess.run([sys.executable, "-m", "acclimate", "trian"], capture_output=True, text=True, check=False)

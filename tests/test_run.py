@@ -15,7 +15,7 @@ from acclimate import run as run_module
 from acclimate.assembly import build_objective, mix, resolve
 from acclimate.config import load_config, parse_config
 from acclimate.data.corpus import load_corpora
-from acclimate.errors import ModelError, RunError, UsageError
+from acclimate.errors import ConfigError, ModelError, RunError, UsageError
 from acclimate.evaluate.generate import chat_prompt
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_tokenizer
@@ -26,7 +26,7 @@ from acclimate.run import evaluate_run, export, train
 from acclimate.types import PlanContext
 from tests.data.tables import write as write_table
 from tests.fixtures.pico import pico_tokenizer
-from tests.fixtures.runs import config
+from tests.fixtures.runs import config, settings
 
 SHORT = {"steps": 2, "batch_tokens": 128}
 
@@ -115,6 +115,29 @@ def test_expected_counts_are_of_tokens(pico_folder: Path, corpora: Path, tmp_pat
         loaded = load_corpora(settings, load_tokenizer(settings.model))
         plan = build_plan(settings, PlanContext(full_tuning=True))
         assert mix(settings, loaded, build_objective(settings, plan, loaded, {})).expected == expected
+
+
+def test_a_source_of_share_0_is_measured_and_not_trained_on(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    sources = settings(pico_folder, corpora, tmp_path)["sources"]
+    sources["chat"]["share"] = 0
+    result = train(config(pico_folder, corpora, tmp_path, sources=sources, budget=SHORT, method="mol"))
+    assert {record["set"] for record in result.summary} == {"domain", "general", "chat"}
+    lines = [json.loads(line) for line in (result.run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["trained_tokens/general"] > 0 for line in lines)
+    assert not any("trained_tokens/chat" in line or "loss/chat/reverse_kl" in line for line in lines)
+    sources["general"]["share"] = 0
+    with pytest.raises(ConfigError, match=r"no token is on it; the sources are .* 'chat' \(route general, share 0\)"):
+        train(config(pico_folder, corpora, tmp_path, sources=sources, budget=SHORT, method="mol", name="none"))
+
+
+def test_validation_measures_other_documents(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    places: dict[str, set[str]] = {}
+    for split in ("test", "validation"):
+        run = config(pico_folder, corpora, tmp_path, name=split, budget=SHORT, method="sft", data={"split": split})
+        lines = (train(run).run_dir / "eval" / "domain.jsonl").read_text().splitlines()
+        places[split] = {json.loads(line)["where"] for line in lines}
+    assert len(places["test"]) == len(places["validation"]) == 4
+    assert not places["test"] & places["validation"]
 
 
 def test_trajectories_route_by_role_and_by_message(pico_folder: Path, tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     "share above 1": (
         put("sources.domain.share", 50),
         "{C}:11: sources.domain.share: 50 should be less than or equal to 1. "
-        "(part of all trained tokens; shares are normalised over used sources)", 3,
+        "(part of all trained tokens, normalised over used sources; 0: measured, but not trained on)", 3,
     ),
     "text for a number": (
         put("optimizer.learning_rate", "fast"),
@@ -558,6 +558,10 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         both(put("sources.chat.streaming", True), drop("budget.steps"), put("budget", {"epochs": 2, "count": "all"})),
         "{C}: budget.epochs: how long an epoch of 'chat' is cannot be known, since it is streamed; give budget.tokens or "
         "budget.steps.", 3,
+    ),
+    "validation of a stream": (
+        both(put("sources.domain.streaming", True), put("data.split", "validation")),
+        "{C}: data.split: validation cannot be told apart in 'domain', which is streamed; use split: test.", 3,
     ),
     "a buffer that shuffles nothing": (
         put("sources.domain.shuffle_buffer", 50),

@@ -47,15 +47,20 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 
-def finished(record: dict[str, Any], train_seconds: float, evaluate_seconds: float) -> dict[str, Any]:
-    """The record at the end of a run: seconds of all steps, over all sessions, and of the evaluation after them. Peak
-    memory is that of the last process."""
+def finished(record: dict[str, Any], evaluate_seconds: float) -> dict[str, Any]:
+    """The record at the end of a run. Peak memory is that of the last process."""
     return record | {
         "finished": _now(),
-        "train_seconds": round(train_seconds, 2),
         "evaluate_seconds": round(evaluate_seconds, 2),
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_memory_mib": peak_memory_mib(torch.device("cpu")),
     }
+
+
+def peak_memory_mib(device: torch.device) -> int:
+    """Most memory that this process has held so far: allocated on a GPU, resident on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) // 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def write_json(path: Path, document: Any) -> None:

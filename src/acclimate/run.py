@@ -38,7 +38,7 @@ from acclimate.parallel.shard import is_sharded, shard, whole_state
 from acclimate.parallel.world import SOLO, World, join
 from acclimate.plan import build_plan, method_names
 from acclimate.preflight import data_record, warnings
-from acclimate.provenance import finished, provenance, write_json
+from acclimate.provenance import finished, peak_memory_mib, provenance, write_json
 from acclimate.report import model_card
 from acclimate.run_folder import (
     check_digests,
@@ -130,6 +130,11 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     _start(training, plan, run_dir, resume, console)
     with training.stop.listening(console):
         run_loop(training)
+    costs = {
+        "train_seconds": round(training.seconds, 2),
+        "forward_tokens": round(training.forwards),
+        "train_peak_memory_mib": peak_memory_mib(device),
+    }
     for finish in plan.finish:
         finish(training)
     if config.training.final == "best":
@@ -141,7 +146,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         shard(base.model, base.model.layers, world, config.parallel)
     result = _measure(config, corpora, model, base, world)
     if world.is_main:
-        write_json(run_dir / "provenance.json", finished(record, training.seconds, time.perf_counter() - started))
+        write_json(run_dir / "provenance.json", finished(record | costs, time.perf_counter() - started))
     return result
 
 

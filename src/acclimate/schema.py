@@ -124,6 +124,11 @@ class DataSection(Section):
     split_seed: int = Field(
         0, ge=0, description="chooses held-out documents and subsamples; apart from `seed`, so that seeds compare"
     )
+    split: Literal["test", "validation"] = Field(
+        "test",
+        description="validation: hold out as many documents again, measure these, and use those of test for nothing: "
+        "for choosing settings",
+    )
     cache_dir: str = Field(
         "~/.cache/acclimate", min_length=1, description="prepared corpora, keyed by content and settings"
     )
@@ -239,6 +244,15 @@ class RunConfig(Section):
             raise ValueError(
                 f"budget.epochs: how long an epoch of '{streamed[0]}' is cannot be known, since it is streamed; give "
                 "budget.tokens or budget.steps."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _streams_have_one_split(self) -> RunConfig:
+        streamed = [name for name, section in self.sources.items() if section.streaming and section.heldout]
+        if self.data.split == "validation" and streamed:
+            raise ValueError(
+                f"data.split: validation cannot be told apart in '{streamed[0]}', which is streamed; use split: test"
             )
         return self
 

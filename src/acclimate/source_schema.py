@@ -48,7 +48,10 @@ class SourceSection(Section):
     subset: str | None = Field(None, min_length=1, description="configuration of a hub id")
     revision: str | None = Field(None, min_length=1, description="revision of a hub id; default: the newest")
     share: float | None = Field(
-        None, gt=0, le=1, description="part of all trained tokens; shares are normalised over used sources"
+        None,
+        ge=0,
+        le=1,
+        description="part of all trained tokens, normalised over used sources; 0: measured, but not trained on",
     )
     route: str | None = Field(None, description="whose loss terms its tokens get; default: the source's own name")
     terms: dict[str, float] | None = Field(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from acclimate.data.records import Document, Part
 from acclimate.data.split import Fingerprints, held_out, normalised, subsample, without_duplicates
 from acclimate.errors import ConfigError, DataError
+from acclimate.schema import DataSection
 from tests.data.samples import chat, section, text
 
 HUNDRED = [text(f"document {i}") for i in range(100)]
@@ -52,7 +53,9 @@ def test_what_is_chosen_is_what_a_sort_by_hash_chooses(tmp_path: Path) -> None:
         return sorted(sorted(range(100), key=lambda i: rank[i])[:count])
 
     known = Fingerprints.of(HUNDRED)
-    assert held_out(known, "law", section(heldout=0.3), 5, str(tmp_path)).tolist() == lowest("heldout:5", 30)
+    settings = DataSection(split_seed=5, cache_dir=str(tmp_path))
+    measured, apart = held_out(known, "law", section(heldout=0.3), settings)
+    assert measured.tolist() == apart.tolist() == lowest("heldout:5", 30)
     assert subsample(known, 30, 5, str(tmp_path)).tolist() == lowest("subsample:5", 30)
     joined = "".join(document.fingerprint for document in HUNDRED)
     assert known.digest == hashlib.sha256(joined.encode()).hexdigest()
@@ -71,7 +74,7 @@ def test_subsample_is_seeded_and_keeps_the_order(tmp_path: Path) -> None:
 def test_shares_and_counts(tmp_path: Path) -> None:
     def count(heldout: float, documents: int = 100) -> int:
         known = Fingerprints.of(HUNDRED[:documents])
-        indices = held_out(known, "law", section(heldout=heldout), 0, str(tmp_path)).tolist()
+        indices = held_out(known, "law", section(heldout=heldout), DataSection(cache_dir=str(tmp_path)))[0].tolist()
         assert indices == sorted(set(indices))
         return len(indices)
 
@@ -81,7 +84,8 @@ def test_shares_and_counts(tmp_path: Path) -> None:
 
 def test_the_split_follows_seed_and_content_alone(tmp_path: Path) -> None:
     def held(documents: list[Document], seed: int = 0) -> set[str]:
-        chosen = held_out(Fingerprints.of(documents), "law", section(heldout=10), seed, str(tmp_path))
+        data = DataSection(split_seed=seed, cache_dir=str(tmp_path))
+        chosen, _ = held_out(Fingerprints.of(documents), "law", section(heldout=10), data)
         return {documents[i].text for i in chosen}
 
     first = held(HUNDRED)
@@ -100,12 +104,13 @@ def test_the_split_follows_seed_and_content_alone(tmp_path: Path) -> None:
     ],
 )
 def test_something_must_be_left_to_train_on(heldout: float, documents: int, sentence: str, tmp_path: Path) -> None:
+    data = DataSection(cache_dir=str(tmp_path))
     with pytest.raises(
         DataError,
         match=rf"^sources\.law\.heldout: {sentence} leaves none to train on; lower it, or set heldout: 0 and give more "
         r"or shorter documents\.$",
     ):
-        held_out(Fingerprints.of(HUNDRED[:documents]), "law", section(heldout=heldout), 0, str(tmp_path))
+        held_out(Fingerprints.of(HUNDRED[:documents]), "law", section(heldout=heldout), data)
 
 
 def test_a_broken_count(tmp_path: Path) -> None:
@@ -113,4 +118,17 @@ def test_a_broken_count(tmp_path: Path) -> None:
         ConfigError,
         match=r"^sources\.law\.heldout: 2\.5 is neither a share \(below 1\) nor a whole count of documents\.$",
     ):
-        held_out(Fingerprints.of(HUNDRED), "law", section(heldout=2.5), 0, str(tmp_path))
+        held_out(Fingerprints.of(HUNDRED), "law", section(heldout=2.5), DataSection(cache_dir=str(tmp_path)))
+
+
+def test_validation_documents_are_others_and_neither_part_is_trained_on(tmp_path: Path) -> None:
+    known = Fingerprints.of(HUNDRED)
+    test, test_apart = held_out(known, "law", section(heldout=7), DataSection(cache_dir=str(tmp_path)))
+    data = DataSection(split="validation", cache_dir=str(tmp_path))
+    validation, apart = held_out(known, "law", section(heldout=7), data)
+    assert len(test) == len(validation) == 7
+    assert not set(test) & set(validation)
+    assert set(test_apart) == set(test)
+    assert set(apart) == set(test) | set(validation)
+    with pytest.raises(DataError, match="50 holds out 100 of 100 documents"):
+        held_out(known, "law", section(heldout=50), data)

@@ -158,6 +158,31 @@ def test_prepare_and_finish_steps_run(
     assert seen == [("prepare", 0), ("finish", 2)]
 
 
+@pytest.mark.parametrize("lora", [None, {"rank": 2}])
+@pytest.mark.parametrize("method", ["sft", "mol"])
+def test_work_is_counted_in_forwards(
+    method: str, lora: dict[str, int] | None, pico_folder: Path, corpora: Path, tmp_path: Path
+) -> None:
+    """A backward is two forwards, one where only an adapter learns; the reference sees rows of general tokens only."""
+    training = built(config(pico_folder, corpora, tmp_path, method=method, lora=lora, budget={"steps": 3}))
+    taken = training.data.next_step
+    expected, compared = 0.0, 0
+
+    def watched() -> list[Any]:
+        nonlocal expected, compared
+        batches = taken()
+        for batch in batches:
+            anchored = bool(training.objective.needs_reference[batch.route[batch.labels >= 0].numpy()].any())
+            expected += batch.input_ids.numel() * ((3 if lora is None else 2) + anchored)
+            compared += anchored
+        return batches
+
+    with patch.object(training.data, "next_step", watched):
+        run_loop(training)
+    assert (compared > 0) == (method == "mol")
+    assert training.forwards == expected > 0
+
+
 def test_masters_keep_what_bfloat16_would_lose() -> None:
     parameter = torch.nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
     weights = Weights({"w": parameter})

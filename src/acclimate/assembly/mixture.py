@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from acclimate.config import RunConfig
 from acclimate.data.corpus import Corpora
 from acclimate.data.loader import total_steps
@@ -34,8 +36,12 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
     Raises:
         ConfigError: the budget counts a source that is not trained on.
     """
-    by_route = {name: corpus.train.route_counts(len(corpora.routes)) for name, corpus in corpora.sources.items()}
-    _check_reached(config, objective, corpora, sum(by_route.values()))
+    by_route = {
+        name: corpus.train.route_counts(len(corpora.routes))
+        for name, corpus in corpora.sources.items()
+        if config.sources[name].share != 0
+    }
+    _check_reached(config, objective, corpora, sum(by_route.values(), np.zeros(len(corpora.routes))))
     used = [name for name, counts in by_route.items() if counts[objective.active].sum() > 0]
     shares = resolve_shares({name: config.sources[name] for name in used})
     budget = config.budget
@@ -64,7 +70,10 @@ def _check_reached(config: RunConfig, objective: Objective, corpora: Corpora, to
     for routed in objective.terms:
         for name in routed.routes:
             if sum(int(tokens[r]) for r, route in enumerate(corpora.routes) if route.name == name) == 0:
-                found = listed(f"'{source}' (route {source_route(source, s)})" for source, s in config.sources.items())
+                found = listed(
+                    f"'{source}' (route {source_route(source, s)}{', share 0' if s.share == 0 else ''})"
+                    for source, s in config.sources.items()
+                )
                 raise ConfigError(
                     f"method: '{'+'.join(method_names(config))}' learns {routed.name} from route '{name}', but no "
                     f"token is on it; the sources are {found}. Name a source '{name}' or set its route: {name}."

@@ -1,7 +1,7 @@
 """The verbs put together, and the exit code of what happened.
 
-Exit codes: 0 ok, 1 runtime error, 2 a gate that did not pass, 3 usage error; 130, 143 and 129 when a signal
-stopped a training after its checkpoint.
+Exit codes: 0 ok, 1 runtime error, 2 a gate that did not pass, 3 usage error, 4 a loss or gradient became NaN; 130,
+143 and 129 when a signal stopped a training after its checkpoint.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from acclimate import __version__
 from acclimate.cli import measuring, training, using
 from acclimate.cli.options import (
     CLICK_USAGE_ERROR,
+    DIVERGED,
     GATE_CLOSED,
     RUNTIME_ERROR,
     USAGE_ERROR,
@@ -26,7 +27,7 @@ from acclimate.cli.options import (
     console,
     problems,
 )
-from acclimate.errors import AcclimateError, PeerError, Stopped, UsageError
+from acclimate.errors import AcclimateError, NonFiniteError, PeerError, Stopped, UsageError
 
 app = typer.Typer(
     name="acclimate",
@@ -106,7 +107,8 @@ def _run() -> int:
 
         if speaks():
             problems.print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        return USAGE_ERROR if isinstance(error, UsageError) else RUNTIME_ERROR
+        codes = {UsageError: USAGE_ERROR, NonFiniteError: DIVERGED}
+        return next((code for kind, code in codes.items() if isinstance(error, kind)), RUNTIME_ERROR)
     except KeyboardInterrupt:
         problems.print("Interrupted.")
         return 128 + signal.SIGINT

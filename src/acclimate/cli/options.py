@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-RUNTIME_ERROR, GATE_CLOSED, CLICK_USAGE_ERROR, USAGE_ERROR = 1, 2, 2, 3
+RUNTIME_ERROR, GATE_CLOSED, CLICK_USAGE_ERROR, USAGE_ERROR, DIVERGED = 1, 2, 2, 3, 4
 
 console = Console()
 problems = Console(stderr=True)

@@ -154,13 +154,12 @@ def _prepared(
     index, dropped = found.index, found.dropped
     name, section, cache_dir = index.name, index.section, config.data.cache_dir
     contents, where = found.fingerprints.digest, index.where.take(found.documents)
-    apart = np.zeros(len(found.documents), dtype=bool)
-    apart[held_out(found.fingerprints, name, section, config.data.split_seed, cache_dir)] = True
+    held, apart = held_out(found.fingerprints, name, section, config.data)
     tokens = tokenise(lambda: index.read(found.documents), contents, where, encoder, cache_dir)
     usable = _usable(tokens, dropped)
-    training, testing = np.flatnonzero(usable & ~apart), np.flatnonzero(usable & apart)
+    training, testing = np.setdiff1d(np.flatnonzero(usable), apart), np.intersect1d(np.flatnonzero(usable), held)
     _require(training, name, "is left to train on", dropped)
-    if apart.any():
+    if len(held):
         _require(testing, name, "is left to hold out", dropped)
     corpus = Corpus(
         name=name,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from acclimate.data.records import Document
 from acclimate.data.store import Writer, key_of, stored
 from acclimate.errors import ConfigError, DataError
+from acclimate.schema import DataSection
 from acclimate.source_schema import SourceSection
 
 Chosen = NDArray[np.int64]
@@ -103,8 +104,10 @@ def subsample(fingerprints: Fingerprints, count: int | None, seed: int, cache_di
     return fingerprints.lowest(f"subsample:{seed}", count, cache_dir)
 
 
-def held_out(fingerprints: Fingerprints, name: str, section: SourceSection, seed: int, cache_dir: str) -> Chosen:
-    """The held-out documents, ascending.
+def held_out(fingerprints: Fingerprints, name: str, section: SourceSection, data: DataSection) -> tuple[Chosen, Chosen]:
+    """The documents that are measured, and all that are not trained on, ascending.
+
+    The test documents are those of lowest rank; the validation documents, as many, come next.
 
     Raises:
         ConfigError: ``heldout`` is neither a share nor a whole count.
@@ -113,13 +116,15 @@ def held_out(fingerprints: Fingerprints, name: str, section: SourceSection, seed
     check_heldout(name, section)
     heldout, total = section.heldout, len(fingerprints)
     count = int(heldout) if heldout >= 1 else max(round(heldout * total), 1 if heldout > 0 else 0)
-    if count >= total:
+    parts = 1 if data.split == "test" else 2
+    if parts * count >= total:
         documents_text = f"{total} document{'' if total == 1 else 's'}"
         raise DataError(
-            f"sources.{name}.heldout: {heldout} holds out {count} of {documents_text}, which leaves none to train on; "
-            "lower it, or set heldout: 0 and give more or shorter documents."
+            f"sources.{name}.heldout: {heldout} holds out {parts * count} of {documents_text}, which leaves none to "
+            "train on; lower it, or set heldout: 0 and give more or shorter documents."
         )
-    return fingerprints.lowest(f"heldout:{seed}", count, cache_dir)
+    test, apart = (fingerprints.lowest(f"heldout:{data.split_seed}", n, data.cache_dir) for n in (count, parts * count))
+    return (test if data.split == "test" else np.setdiff1d(apart, test)), apart
 
 
 def check_heldout(name: str, section: SourceSection) -> None:

@@ -27,6 +27,9 @@ class CausalModel(nn.Module):
         self.network = network
         self.tokenizer = tokenizer
         self.peft = peft
+        self.forwards = 0.0
+        """Work so far in tokens through one forward: a backward counts as two more, or as one where the network is
+        frozen and only an adapter learns."""
         self.device: torch.device = next(network.parameters()).device  # FSDP may keep the weights themselves elsewhere
         with self.inference():
             self._check_packing()
@@ -73,6 +76,8 @@ class CausalModel(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """[B, T] packed rows to hidden states [B, T, D] after the final norm."""
+        backward = (2 if self.peft is None else 1) if torch.is_grad_enabled() else 0
+        self.forwards += batch.input_ids.numel() * (1 + backward)
         return self._hidden(batch.input_ids, batch.position_ids)
 
     def rows(self, input_ids: Tensor, position_ids: Tensor, mask: Tensor | None) -> Tensor:

@@ -39,6 +39,7 @@ def save_checkpoint(training: Training, folder: Path) -> None:
     document = {
         "step": training.step,
         "seconds": training.seconds,
+        "forwards": training.forwards,
         "data": training.data.state_dict(),
         "callbacks": {type(callback).__name__: callback.state_dict() for callback in training.callbacks},
     }
@@ -71,6 +72,7 @@ def load_checkpoint(training: Training, folder: Path) -> None:
             found[name] = _placed(tensor, masters.get(name))
     training.gradients.load_state_dict(transforms)
     training.step, training.seconds = document["step"], document["seconds"]
+    training.forwards = document["forwards"]
     training.data.load_state_dict(document["data"])
     for callback in training.callbacks:  # by name: a run may be continued with another report_to
         if (saved_state := document["callbacks"].get(type(callback).__name__)) is not None:

@@ -45,6 +45,7 @@ def _step(training: Training) -> None:
     started = time.perf_counter()
     with world.all_or_none():  # a file that one rank cannot read
         batches = [batch.to(model.device) for batch in training.data.next_step()]
+    before = training.counted_forwards()
     counts = objective.count(batches)
     sums = None
     for batch in batches:
@@ -63,8 +64,11 @@ def _step(training: Training) -> None:
     weights.publish()
     training.step += 1
     tokens = sum(int((batch.labels >= 0).sum()) for batch in batches)
-    tokens, asked = world.sum(torch.tensor([tokens, training.stop.signal])).tolist()
+    forwards = training.counted_forwards() - before
+    told = torch.tensor([tokens, training.stop.signal, forwards], dtype=torch.float64)
+    tokens, asked, forwards = world.sum(told).tolist()
     training.stop.agreed = asked > 0
+    training.forwards += forwards
     metrics |= training.data.progress()
     metrics |= {
         "learning_rate": training.optimizer.param_groups[0]["lr"],

@@ -24,7 +24,7 @@ class Training:
     ``learning_rate`` maps a 0-based step to its rate. ``update_scale`` (a method's slot) maps the step's metrics to
     a factor on the update, applied to that step's rate, since AdamW would cancel a factor on the gradient.
     ``document_name`` turns a document id into words for messages. ``seconds`` is the time of all steps since the run
-    began, over all sessions.
+    began, over all sessions; ``forwards`` their work in tokens through one forward, over all ranks.
     """
 
     model: CausalModel
@@ -42,3 +42,9 @@ class Training:
     callbacks: Sequence[Callback] = field(default_factory=tuple)
     step: int = 0
     seconds: float = 0.0
+    forwards: float = 0.0
+
+    def counted_forwards(self) -> float:
+        """Of the student and its references, since they were loaded, on this rank."""
+        models = {id(reference.model): reference.model for reference in self.objective.references.values()}
+        return sum(model.forwards for model in (models | {id(self.model): self.model}).values())
