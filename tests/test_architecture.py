@@ -46,10 +46,11 @@ ALLOWED: dict[str, set[str]] = {
     "chat": {"assembly", "data", "evaluate", "model", "run"},
     "panel": {"assembly", "data", "evaluate", "model", "objective", "provenance", "run", "run_folder"},
     "doctor": {"", "model", "preflight"},
+    "compare": {"evaluate", "panel", "parallel", "plan", "provenance", "registry", "report"},
     "document": set(),
     "cli": {
         "", "parallel", "report", "run", "demo", "preflight", "template", "catalogue", "chat", "doctor", "gate",
-        "panel", "run_folder",
+        "panel", "run_folder", "compare",
     },
     "__main__": {"cli"},
     "": set(),

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from acclimate.cli import main
+from acclimate.compare import load_comparison, outcome_of, pending
 from acclimate.config import RunConfig, load_config, parse_config
 from acclimate.data.files import COMPRESSIONS, EXTENSIONS
 from acclimate.document import configuration_page
@@ -20,6 +21,7 @@ from acclimate.panel.mappings import READY
 from acclimate.plan import build_plan
 from acclimate.run import train
 from acclimate.types import PlanContext
+from tests.compare.tables import comparison_file
 from tests.fixtures.runs import settings
 from tests.gate.runs import scored_run
 
@@ -116,6 +118,27 @@ def test_evaluation_page_runs(
     out = capsys.readouterr().out
     assert re.search(r"exam base accuracy [01]\.0\n", out)
     assert out.endswith("0 2 True\n")
+
+
+def test_comparison_page_runs(
+    pico_folder: Path,
+    corpora: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its comparison plans, and its program runs on a smaller one."""
+    (block,), (program,) = blocks("docs/comparison.md", "yaml"), blocks("docs/comparison.md", "python")
+    methods = {name: {"set": {"method": name}} for name in ("sft", "mol")}
+    path = comparison_file(tmp_path, pico_folder, corpora, methods=methods)
+    (tmp_path / "panel.yaml").write_text("sets: {a: {kind: text, path: a.jsonl}}")
+    (tmp_path / "page.yaml").write_text(block)
+    monkeypatch.chdir(tmp_path)
+    written = load_comparison("page.yaml")
+    assert len(list(pending(written, outcome_of(written)))) == 2 * len(written.methods)
+    path.rename("compare.yaml")
+    exec(compile(program, "comparison.md", "exec"), {})
+    assert re.search(r"mol \{\}\n  gain 0\.\d+ \[0\.\d+, 0\.\d+\]\n  drift 0\.", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("block", blocks("docs/methods.md", "yaml"))

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from acclimate import __version__
-from acclimate.cli import measuring, training, using
+from acclimate.cli import comparing, measuring, training, using
 from acclimate.cli.options import (
     CLICK_USAGE_ERROR,
     DIVERGED,
@@ -57,6 +57,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "validate": training.validate,
     "train": training.train,
     "eval": measuring.evaluate,
+    "compare": comparing.compare,
     "report": measuring.report,
     "gate": measuring.gate,
     "export": using.export,
@@ -73,9 +74,9 @@ def main() -> None:
     """Runs the command line with the documented exit codes."""
     from acclimate.parallel.launch import end_with_launcher, launched_processes
 
-    end_with_launcher()
+    launched = end_with_launcher()
     code = _run()
-    if launched_processes() > 1:  # leaving the usual way, communication threads may abort
+    if launched or launched_processes() > 1:  # leaving the usual way, threads of the launch may abort
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

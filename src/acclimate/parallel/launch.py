@@ -86,16 +86,17 @@ def launched_rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def end_with_launcher() -> None:
-    """In a process that :func:`launch` started: exits when the launcher is gone."""
+def end_with_launcher() -> bool:
+    """In a process that :func:`launch` started: exits when the launcher is gone. Returns whether this is one."""
     if LAUNCHED not in os.environ:
-        return
+        return False
 
     def watch() -> None:
         sys.stdin.buffer.read()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    return True
 
 
 def _free_port() -> int:

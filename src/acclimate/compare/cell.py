@@ -1,0 +1,126 @@
+"""The cells of a comparison: one method, its settings, one seed. A cell's key says what is trained, not where."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import yaml
+
+from acclimate.compare.schema import Comparison, Settings
+from acclimate.config import RunConfig, load_config
+from acclimate.errors import ConfigError
+from acclimate.registry import METHODS
+
+Kind = Literal["trial", "run"]
+# What does not change what is learned: places, and how the work is spread.
+ELSEWHERE = ("name", "output_dir", "report_to", "parallel", "seed")
+ELSEWHERE_IN = {
+    "model": ("path", "device"),
+    "data": ("cache_dir",),
+    "training": ("save_steps", "keep_last", "micro_batch_size", "gradient_checkpointing"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the comparison."""
+
+    method: str  # its name in the comparison
+    kind: Kind
+    settings: Settings
+    seed: int
+    config: RunConfig
+
+    @property
+    def key(self) -> str:
+        """Equal for equal work: a digest of kind, method, seed and configuration, without paths.
+
+        Only what differs from the defaults counts, so that a new setting does not make an old table worthless.
+        """
+        plain = self.config.model_dump(mode="json", exclude_defaults=True)
+        for name in ELSEWHERE:
+            plain.pop(name, None)
+        for section, names in ELSEWHERE_IN.items():
+            plain[section] = {key: value for key, value in plain.get(section, {}).items() if key not in names}
+        for source in plain["sources"].values():
+            source.pop("path")
+        text = json.dumps([self.kind, self.method, self.seed, plain], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {spelled(self.settings)}".strip() + f", seed {self.seed}"
+
+
+def trial_cells(comparison: Comparison, method: str) -> list[Cell]:
+    """Every combination of the method's tuned values, measured on validation documents."""
+    tune = comparison.methods[method].tune or {}
+    combinations = [dict(zip(tune, values, strict=True)) for values in itertools.product(*tune.values())]
+    return [_cell(comparison, method, "trial", chosen, comparison.tuning.seed) for chosen in combinations if tune]
+
+
+def run_cell(comparison: Comparison, method: str, chosen: Settings, seed: int) -> Cell:
+    """A run with the chosen settings, measured on test documents."""
+    return _cell(comparison, method, "run", chosen, seed)
+
+
+def _cell(comparison: Comparison, method: str, kind: Kind, chosen: Settings, seed: int) -> Cell:
+    settings = comparison.methods[method].set | chosen
+    # What is whole comes first: `method: mol` before `method.kl_weight: 2`.
+    ordered = sorted(settings.items(), key=lambda item: item[0].count("."))
+    split = "validation" if kind == "trial" else "test"
+    own: Settings = {"seed": seed, "data.split": split, "output_dir": str(comparison.folder / f"{kind}s")}
+    if kind == "trial":
+        own["evaluation.generations"] = 0
+    overrides = [f"{path}={_written(value)}" for path, value in [*ordered, *own.items()]]
+    try:
+        config = load_config(comparison.run_path, overrides)
+    except ConfigError as error:
+        raise _of_method(comparison, method, error) from None
+    cell = Cell(method, kind, chosen, seed, config)
+    return replace(cell, config=config.model_copy(update={"name": f"{method}-{seed}-{cell.key[:8]}"}))
+
+
+def check(comparison: Comparison) -> None:
+    """Every cell's configuration and method, before any is trained.
+
+    Raises:
+        ConfigError: which method, and what is wrong with it.
+    """
+    from acclimate.plan import build_methods
+
+    for method, section in comparison.methods.items():
+        cells = trial_cells(comparison, method) or [run_cell(comparison, method, {}, comparison.seeds[0])]
+        for cell in cells:
+            try:
+                build_methods(cell.config)
+            except ConfigError as error:
+                raise _of_method(comparison, method, error) from None
+        if "method" not in section.set and method in METHODS:
+            raise ConfigError(
+                f"{comparison.places.at(f'methods.{method}.set')}: does not set method, so this is the method of "
+                f"'{comparison.run}'; write set: {{method: {method}}}, or call it by another name."
+            )
+
+
+def _of_method(comparison: Comparison, method: str, error: ConfigError) -> ConfigError:
+    return ConfigError(f"{comparison.places.at(f'methods.{method}')}: {str(error).removeprefix('--set ')}")
+
+
+def spelled(settings: Mapping[str, Any]) -> str:
+    """
+    >>> spelled({"optimizer.learning_rate": 1e-4, "method": {"name": "mol", "kl_weight": 2}})
+    'optimizer.learning_rate=0.0001 method={name: mol, kl_weight: 2}'
+    """
+    return " ".join(f"{path}={_written(value)}" for path, value in settings.items())
+
+
+def _written(value: Any) -> str:
+    """As YAML on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=100_000, allow_unicode=True)
+    return text.removesuffix("...\n").strip()

@@ -1,0 +1,138 @@
+"""One cell at a time: an ordinary ``acclimate train`` in a process of its own, and the row that it leaves.
+
+A process of its own, because peak memory is counted by process, and a crash ends one cell.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acclimate.compare.cell import Cell
+from acclimate.compare.table import ItemScores, Row, TextScores, rounded
+from acclimate.config import save_config, with_absolute_paths
+from acclimate.errors import RunError, Stopped
+from acclimate.evaluate.score_file import read_scores
+from acclimate.panel import load_panel
+from acclimate.parallel.launch import launch
+from acclimate.provenance import read_json
+
+DIVERGED = 4
+SIGNALS = {128 + number: number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+MADE = ("acclimate", "commit", "versions", "platform", "started", "finished", "processes")
+
+
+def train_cell(cell: Cell, nproc: int) -> Row:
+    """Trains and measures the cell, continuing where it was interrupted.
+
+    Raises:
+        Stopped: a signal ended it; it goes on from its checkpoint the next time.
+        RunError: it failed; its own message is on stderr.
+    """
+    config = with_absolute_paths(cell.config)
+    path = config.run_dir.with_suffix(".yaml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_config(config, path)
+    begun = ["--resume"] if (config.run_dir / "config.yaml").exists() else []
+    outcome = _acclimate(["train", str(path), *begun], cell.name, nproc, may_diverge=True)
+    row = Row(cell.key, cell.kind, cell.method, cell.settings, cell.seed, outcome)
+    record = read_json(config.run_dir / "provenance.json")
+    made = {name: record[name] for name in MADE if name in record}
+    row = replace(row, digests=_digests(record), made=made)
+    return row if outcome == "diverged" else _measured(row, config.run_dir, record)
+
+
+def measure_panel(cell: Cell, panel: Path) -> Row:
+    """Measures a panel on a trained run."""
+    run_dir = cell.config.run_dir
+    if not (run_dir / "model").is_dir():
+        raise RunError(
+            f"The panel '{panel}' is not measured on {cell.name} yet, and the run's model is not here "
+            f"('{run_dir / 'model'}'): measure it on the machine that has it, or take the run's line out of the table "
+            "to train it again."
+        )
+    _acclimate(["eval", str(run_dir), "--panel", str(panel)], cell.name)
+    return panel_row(cell, run_dir / "panels" / load_panel(panel).name)
+
+
+def panel_row(cell: Cell, folder: Path) -> Row:
+    """From ``panel.json`` and its item files."""
+    document = read_json(folder / "panel.json")
+    name = document["panel"]["name"]
+    texts: dict[str, TextScores] = {}
+    items: dict[str, ItemScores] = {}
+    for set_name, section in document["sets"].items():
+        lines = [json.loads(line) for line in (folder / f"{set_name}.jsonl").read_text(encoding="utf-8").splitlines()]
+        if section["kind"] == "text":
+            columns = {key: [line[key] for line in lines] for key in TextScores.__annotations__ if key != "role"}
+            texts[f"{name}/{set_name}"] = _texts(section["role"], columns)
+        else:
+            sides = {side: [int(line[f"{side}_correct"]) for line in lines] for side in ("base", "model")}
+            items[f"{name}/{set_name}"] = ItemScores(**sides)
+    return Row(
+        key=cell.key,
+        kind="panel",
+        method=cell.method,
+        settings=cell.settings,
+        seed=cell.seed,
+        outcome="finished",
+        texts=texts,
+        items=items,
+        digests={"panel": document["panel"]["digest"], "panel.name": name},
+        made={"versions": document["versions"]},
+    )
+
+
+def forget_model(run_dir: Path) -> None:
+    """Frees the disk of weights that are not looked at again; scores and logs stay."""
+    for name in ("model", "checkpoints"):
+        shutil.rmtree(run_dir / name, ignore_errors=True)
+
+
+def _measured(row: Row, run_dir: Path, record: Mapping[str, Any]) -> Row:
+    """With what the run's folder says of scores and costs."""
+    roles = {entry["set"]: entry["role"] for entry in read_json(run_dir / "summary.json")}
+    texts = {name: _texts(role, read_scores(run_dir / "eval" / f"{name}.jsonl")) for name, role in roles.items()}
+    last = json.loads((run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    tokens = {key.removeprefix("trained_tokens/"): n for key, n in last.items() if key.startswith("trained_tokens/")}
+    costs = {name: record[name] for name in ("train_seconds", "forward_tokens", "train_peak_memory_mib")}
+    costs["stored_mib"] = round(_bytes(run_dir / "model") / 2**20, 2)
+    return replace(row, texts=texts, tokens=tokens, costs=costs)
+
+
+def _digests(record: Mapping[str, Any]) -> dict[str, str]:
+    return {"base": record["model"]["digest"]} | {f"sources.{name}": value for name, value in record["data"].items()}
+
+
+def _texts(role: str, columns: Mapping[str, Sequence[float] | NDArray[np.float64]]) -> TextScores:
+    names = [name for name in TextScores.__annotations__ if name != "role"]
+    return TextScores(role=role, **{name: rounded(columns[name]) for name in names})
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _acclimate(
+    arguments: list[str], name: str, processes: int = 1, may_diverge: bool = False
+) -> Literal["finished", "diverged"]:
+    code = launch(arguments, processes)
+    if code == 0:
+        return "finished"
+    if code == DIVERGED and may_diverge:
+        return "diverged"
+    if code in SIGNALS or -code in SIGNALS.values():
+        number = SIGNALS.get(code, -code)
+        raise Stopped(f"Stopped at {name}; the same command goes on from there.", number)
+    raise RunError(
+        f"{name} stopped with exit code {code}, for the reason above; nothing of it is in the table. The same command "
+        f"tries again: acclimate {' '.join(arguments)}"
+    )

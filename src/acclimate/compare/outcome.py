@@ -1,0 +1,93 @@
+"""What is known of a comparison so far: its rows, the chosen settings, and where every method stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from acclimate.compare.cell import run_cell, trial_cells
+from acclimate.compare.schema import Comparison, Settings
+from acclimate.compare.standing import Standing, standings
+from acclimate.compare.table import Row, read_table
+from acclimate.compare.tuning import choose
+from acclimate.errors import RunError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The rows of the table that belong to the comparison as it is written now."""
+
+    comparison: Comparison
+    rows: tuple[Row, ...]
+
+    @cached_property
+    def standings(self) -> list[Standing]:
+        return standings(self.rows, list(self.comparison.methods))
+
+    def trial(self, method: str) -> Row | None:
+        """The chosen one."""
+        trials = [row for row in self.rows if row.kind == "trial" and row.method == method]
+        return choose(trials, self.comparison.tuning) if trials else None
+
+    def chosen(self, method: str) -> Settings:
+        """What tuning chose, on top of what the method sets."""
+        trial = self.trial(method)
+        return trial.settings if trial is not None else {}
+
+    def settings(self, method: str) -> Settings:
+        return self.comparison.methods[method].set | self.chosen(method)
+
+    def measured(self, method: str) -> list[Row]:
+        """Its finished runs, and panels on them."""
+        found = [row for row in self.rows if row.method == method and row.outcome == "finished" and row.kind != "trial"]
+        return sorted(found, key=lambda row: (row.seed, row.kind != "run"))
+
+    @property
+    def diverged(self) -> list[str]:
+        """Methods of which nothing but divergence is known."""
+        known = {row.method for row in self.rows}
+        return [
+            method
+            for method in self.comparison.methods
+            if method in known
+            and all(row.outcome == "diverged" for row in self.rows if row.method == method and row.kind != "panel")
+        ]
+
+
+def outcome_of(comparison: Comparison, only: Sequence[str] = ()) -> Outcome:
+    """Reads the table; rows of settings that the comparison no longer names are left aside.
+
+    Args:
+        only: these methods alone.
+
+    Raises:
+        RunError: a line is no row, or rows are of different bases, documents or panels.
+    """
+    rows = read_table(comparison.table_path)
+    methods = [method for method in comparison.methods if not only or method in only]
+    trials = {cell.key for method in methods for cell in trial_cells(comparison, method)}
+    kept = [row for row in rows if row.kind == "trial" and row.key in trials]
+    for method in methods:
+        chosen = Outcome(comparison, tuple(row for row in kept if row.method == method)).chosen(method)
+        runs = {run_cell(comparison, method, chosen, seed).key for seed in comparison.seeds}
+        kept += [row for row in rows if row.kind != "trial" and row.key in runs]
+    _check_alike(comparison, kept)
+    return Outcome(comparison, tuple(row for row in rows if row in kept))
+
+
+def _check_alike(comparison: Comparison, rows: Sequence[Row]) -> None:
+    """Rows of other models, documents or items do not belong in one table."""
+    seen: dict[str, tuple[str, Row]] = {}
+    for row in rows:
+        found = dict(row.digests)
+        found |= {f"{row.kind}:{name}": repr((scores.bytes, len(scores.nats))) for name, scores in row.texts.items()}
+        for what, digest in found.items():
+            name = f"{what} of trials" if row.kind == "trial" else what
+            before, first = seen.setdefault(name, (digest, row))
+            if before != digest:
+                raise RunError(
+                    f"The table '{comparison.table_path}' has rows that do not compare: {what.split(':')[-1]} is "
+                    f"another one for {row.method}, seed {row.seed}, than for {first.method}, seed {first.seed}; "
+                    "give this comparison a table of its own."
+                )

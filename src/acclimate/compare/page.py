@@ -1,0 +1,278 @@
+"""A comparison as a table for the terminal, and as Markdown to commit."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from acclimate.compare.cell import spelled
+from acclimate.compare.outcome import Outcome
+from acclimate.compare.standing import Measured, Standing, accuracy_changes, front, mean_drift, mean_gain
+from acclimate.files import write_text
+from acclimate.report import number
+
+Spelling = Callable[[float], str]
+HEAD = ("method", "chosen", "seeds", "domain gain", "drift, nats/token", "loss elsewhere", "front")
+
+
+def percent(part: float) -> str:
+    return number.change(100 * part)
+
+
+def summary_table(outcome: Outcome) -> Table:
+    """One line a method with 95 % intervals below its numbers."""
+    ahead = {standing.method for standing in front(outcome.standings)}
+    table = Table(pad_edge=False, header_style="bold", box=box.SIMPLE_HEAD, caption=_caption(outcome))
+    for column in HEAD:
+        table.add_column(column, justify="left" if column in HEAD[:2] else "right")
+    for standing in outcome.standings:
+        numbers = [
+            Text(f"{_value(measured, spell)}\n{_interval(measured, spell)}") for measured, spell in _measures(standing)
+        ]
+        chosen = spelled(outcome.chosen(standing.method))
+        on_front = "yes" if standing.method in ahead else ""
+        table.add_row(Text(standing.method, style="bold"), Text(chosen), _seeds(outcome, standing), *numbers, on_front)
+    for method in outcome.diverged:
+        table.add_row(Text(method, style="bold"), "every trial or run diverged", *[""] * 5)
+    return table
+
+
+def write_pages(outcome: Outcome, folder: Path) -> list[Path]:
+    """``comparison.md`` and ``comparison.csv``."""
+    paths = [folder / "comparison.md", folder / "comparison.csv"]
+    write_text(paths[0], markdown(outcome))
+    write_text(paths[1], table_csv(outcome))
+    return paths
+
+
+def markdown(outcome: Outcome) -> str:
+    parts = [
+        f"# {_plain(outcome.comparison.name)}",
+        _setup(outcome),
+        "## Methods",
+        _methods(outcome),
+        _dominated(outcome),
+    ]
+    parts += ["## By set", _sets(outcome)]
+    if any(row.items for row in outcome.rows):
+        parts += ["## Accuracy on panels", _accuracy(outcome)]
+    parts += ["## Costs", _costs(outcome)]
+    if any(row.kind == "trial" for row in outcome.rows):
+        parts += ["## Trials", _trials(outcome)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def table_csv(outcome: Outcome) -> str:
+    """One line for each method, seed and number, and for the mean over seeds with its interval."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("method", "metric", "seed", "value", "low", "high"))
+    for standing in outcome.standings:
+        for name in ("gain", "drift", "loss"):
+            measured: Measured | None = getattr(standing, name)
+            if measured is not None:
+                writer.writerow((standing.method, name, "mean", measured.value, measured.low, measured.high))
+                writer.writerows((standing.method, name, seed, value, "", "") for seed, value in measured.seeds)
+    return buffer.getvalue()
+
+
+def _setup(outcome: Outcome) -> str:
+    first = outcome.standings[0].rows[0] if outcome.standings else outcome.rows[0]
+    tokens = ", ".join(f"{count:,.0f} of {_plain(name)}" for name, count in first.tokens.items())
+    machines = {str(row.made.get("platform")) for row in outcome.rows if row.kind != "panel"}
+    commits = sorted({str(row.made.get("commit") or "unknown")[:12] for row in outcome.rows if row.kind != "panel"})
+    luck = "and seeds" if _many_seeds(outcome) else "(one seed, so the luck of training is in none of them)"
+    lines = [
+        f"Base: {first.digests['base']}. Trained tokens, for example of {_plain(first.method)}: {tokens}.",
+        "Domain gain: mean over domain sets of 1 - bits / base's bits. Drift: mean over the other sets of "
+        "KL(base || tuned). Loss elsewhere: mean over them of bits / base's bits - 1. Numbers are means over seeds; "
+        f"intervals are 95 % over documents {luck}.",
+    ]
+    if outcome.comparison.trials:
+        section = outcome.comparison.tuning
+        rule = (
+            f"the least drift among trials with {section.domain_gain:.0%} of the method's largest domain gain [ours]"
+            if section.rule == "retain"
+            else "the largest domain gain"
+        )
+        lines.append(
+            f"Settings: chosen for each method among {outcome.comparison.trials} trials with seed {section.seed}, on "
+            f"validation documents, by {rule}."
+        )
+    if len(machines) > 1 or len(commits) > 1:
+        lines.append(f"Made on {len(machines)} machines and at {len(commits)} commits: compare costs with care.")
+    return "\n\n".join(lines)
+
+
+def _methods(outcome: Outcome) -> str:
+    rows = []
+    for standing in outcome.standings:
+        numbers = [f"{_value(m, spell)} {_bracketed(m, spell)}".strip() for m, spell in _measures(standing)]
+        chosen = spelled(outcome.settings(standing.method))
+        rows.append(
+            [standing.method, f"`{chosen}`", _seeds(outcome, standing), *numbers, _by(standing, outcome.standings)]
+        )
+    return _table(["method", "settings", *HEAD[2:6], "behind"], rows)
+
+
+def _by(standing: Standing, everyone: Sequence[Standing]) -> str:
+    """Who is ahead; in bold beyond the intervals of both differences."""
+    rivals = [other for other in everyone if other.ahead_of(standing)]
+    return ", ".join(f"**{_plain(o.method)}**" if o.clearly_ahead_of(standing) else _plain(o.method) for o in rivals)
+
+
+def _dominated(outcome: Outcome) -> str:
+    ahead = [_plain(standing.method) for standing in front(outcome.standings)]
+    if not ahead:
+        return ""
+    return (
+        f"Pareto front of domain gain against drift: {', '.join(ahead)}. *Behind* names methods with no less gain and "
+        "no more drift; in bold where the intervals of both differences exclude 0."
+    )
+
+
+def _sets(outcome: Outcome) -> str:
+    """Bits per byte of the base, and each method's change with KL, by set; means over seeds."""
+    names = dict.fromkeys(name for row in outcome.rows if row.kind != "trial" for name in row.texts)
+    rows = []
+    for standing in outcome.standings:
+        for name in names:
+            found = [row.texts[name] for row in outcome.measured(standing.method) if name in row.texts]
+            if found:
+                gains = [1 - sum(scores.nats) / sum(scores.base_nats) for scores in found]
+                drifts = [sum(scores.kl_base_tuned) / sum(scores.tokens) for scores in found]
+                rows.append(
+                    [
+                        name,
+                        found[0].role,
+                        standing.method,
+                        percent(-sum(gains) / len(gains)),
+                        number.nats(sum(drifts) / len(drifts)),
+                        ", ".join(percent(-gain) for gain in gains) if len(gains) > 1 else "",
+                    ]
+                )
+    rows.sort(key=lambda row: list(names).index(row[0]))
+    return _table(["set", "role", "method", "bits/byte", "KL", "bits/byte by seed"], rows)
+
+
+def _accuracy(outcome: Outcome) -> str:
+    rows = []
+    for standing in outcome.standings:
+        for name, change in accuracy_changes(outcome.rows, standing.method).items():
+            items = next(row.items[name] for row in outcome.rows if name in row.items)
+            detectable = max(2.8 * float(change.draws.std()), 3 / len(items.base))
+            rows.append(
+                [
+                    name,
+                    standing.method,
+                    str(len(items.base)),
+                    number.share(sum(items.base) / len(items.base)),
+                    f"{100 * change.value:+.1f} {_points(change, len(items.base))}",
+                    f"{100 * detectable:.1f}",
+                ]
+            )
+    rows.sort(key=lambda row: row[0])
+    head = ["set", "method", "items", "base", "change, points", "detectable, points"]
+    return _table(head, rows) + (
+        "\n\n*Detectable*: a true change that such a sample would show with 80 % power, 2.8 standard errors, and no "
+        "less than 3 / n (rule of three)."
+    )
+
+
+def _points(change: Measured, items: int) -> str:
+    """Where no resample differs the interval is not a point: of n items, 3 / n may still flip (rule of three)."""
+    unseen = 3 / items if change.draws.std() == 0 else 0
+    return f"[{100 * (change.low - unseen):+.1f}, {100 * (change.high + unseen):+.1f}]"
+
+
+def _costs(outcome: Outcome) -> str:
+    """Of one run, the mean over seeds; preparation and tuning apart and together for the method."""
+    rows = []
+    for standing in outcome.standings:
+        trials = [row for row in outcome.rows if row.kind == "trial" and row.method == standing.method]
+        mean = {name: sum(r.costs.get(name, 0) for r in standing.rows) / len(standing.rows) for name in _COSTS}
+        tuning = sum(row.costs.get("forward_tokens", 0) for row in trials)
+        cells = [spell(mean[name]) for name, spell in _COSTS.items()]
+        rows.append([standing.method, *cells, f"{len(trials)}", f"{tuning / 1000:,.0f}"])
+    head = ["method", "seconds", "forwards, thousand tokens", "peak memory, MiB", "stored, MiB", "prepared, thousand"]
+    note = (
+        "A forward is one token through the network; a backward counts as two, as one where only an adapter learns. "
+        "Stored: the run's `model/` and what its methods prepared."
+    )
+    return _table([*head, "trials", "tuning, thousand"], rows) + f"\n\n{note}"
+
+
+_COSTS: Mapping[str, Spelling] = {
+    "train_seconds": lambda value: f"{value:,.0f}",
+    "forward_tokens": lambda value: f"{value / 1000:,.0f}",
+    "train_peak_memory_mib": number.count,
+    "stored_mib": lambda value: f"{value:,.1f}",
+    "preparation_forward_tokens": lambda value: f"{value / 1000:,.0f}",
+}
+
+
+def _trials(outcome: Outcome) -> str:
+    rows = []
+    for row in (row for row in outcome.rows if row.kind == "trial"):
+        gain, drift = mean_gain(row.texts), mean_drift(row.texts)
+        numbers = [percent(gain) if gain is not None else "", number.nats(drift) if drift is not None else ""]
+        if row.outcome == "diverged":
+            numbers = ["diverged", ""]
+        mark = "chosen" if row.settings == outcome.chosen(row.method) else ""
+        rows.append([row.method, f"`{spelled(row.settings)}`", *numbers, mark])
+    return _table(["method", "trial", "domain gain", "drift", ""], rows)
+
+
+def _measures(standing: Standing) -> list[tuple[Measured | None, Spelling]]:
+    return [(standing.gain, percent), (standing.drift, number.nats), (standing.loss, percent)]
+
+
+def _value(measured: Measured | None, spell: Spelling) -> str:
+    return number.NONE if measured is None else spell(measured.value)
+
+
+def _interval(measured: Measured | None, spell: Spelling) -> str:
+    return "" if measured is None else f"{spell(measured.low)} to {spell(measured.high)}"
+
+
+def _bracketed(measured: Measured | None, spell: Spelling) -> str:
+    return "" if measured is None else f"[{_interval(measured, spell)}]"
+
+
+def _seeds(outcome: Outcome, standing: Standing) -> str:
+    lost = [
+        row.seed
+        for row in outcome.rows
+        if row.method == standing.method and row.outcome == "diverged" and row.kind == "run"
+    ]
+    diverged = f" (diverged: {', '.join(map(str, lost))})" if lost else ""
+    return ", ".join(str(row.seed) for row in standing.rows) + diverged
+
+
+def _many_seeds(outcome: Outcome) -> bool:
+    return any(len(standing.rows) > 1 for standing in outcome.standings)
+
+
+def _caption(outcome: Outcome) -> str:
+    text = "gain and loss in bits/byte against the base; below each number its 95 % interval over documents"
+    return text + (" and seeds" if _many_seeds(outcome) else " (one seed)")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Inside a table: what would end the cell or begin markup is escaped."""
+    return text.replace("\n", " ").replace("|", "\\|").replace("<", "&lt;")
+
+
+def _plain(text: str) -> str:
+    return text.replace("<", "&lt;")

@@ -1,0 +1,180 @@
+"""What the table says of each method: gain on the domain, drift and loss elsewhere, and who is ahead of whom.
+
+Documents are drawn anew together for all methods, seeds for each method by itself, so a difference of two methods is
+paired over documents and carries the luck of training of both (Owen, *The pigeonhole bootstrap*, 2007).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acclimate.compare.table import Row, TextScores
+
+RESAMPLES = 2000
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A mean over seeds with its 95 % interval over documents and seeds."""
+
+    value: float
+    draws: Array  # [R]
+    seeds: tuple[tuple[int, float], ...]  # (seed, its own value)
+
+    @property
+    def low(self) -> float:
+        return float(np.quantile(self.draws, 0.025))
+
+    @property
+    def high(self) -> float:
+        return float(np.quantile(self.draws, 0.975))
+
+    def differs(self, other: Measured) -> bool:
+        """The 95 % interval of the difference excludes 0."""
+        low, high = np.quantile(self.draws - other.draws, [0.025, 0.975])
+        return bool(low > 0 or high < 0)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One method: ``gain`` and ``loss`` are parts of the base's bits per byte, ``drift`` nats per token."""
+
+    method: str
+    rows: tuple[Row, ...]  # of its runs, by seed
+    gain: Measured | None  # mean over domain sets of 1 - bits / base's bits
+    drift: Measured | None  # mean over the other sets of KL(base || tuned)
+    loss: Measured | None  # mean over the other sets of bits / base's bits - 1
+
+    def ahead_of(self, other: Standing) -> bool:
+        """No less gain and no more drift, and better in one of them, as measured."""
+        if not (self.gain and self.drift and other.gain and other.drift):
+            return False
+        gained, spared = self.gain.value - other.gain.value, other.drift.value - self.drift.value
+        return gained >= 0 and spared >= 0 and gained + spared > 0
+
+    def clearly_ahead_of(self, other: Standing) -> bool:
+        """Ahead, and the intervals of both differences exclude 0."""
+        if not (self.gain and self.drift and other.gain and other.drift):
+            return False
+        return self.ahead_of(other) and self.gain.differs(other.gain) and self.drift.differs(other.drift)
+
+
+def standings(rows: Sequence[Row], methods: Sequence[str]) -> list[Standing]:
+    """Of every method with a finished run, in the order of the comparison.
+
+    Args:
+        rows: runs and panels of one comparison.
+    """
+    found = []
+    for method in methods:
+        own = sorted((r for r in rows if r.method == method and r.outcome == "finished"), key=lambda row: row.seed)
+        runs = tuple(row for row in own if row.kind == "run")
+        if runs:
+            texts = {run.seed: dict(run.texts) for run in runs}
+            for row in own:
+                if row.kind == "panel" and any(row.key == run.key for run in runs):
+                    texts[row.seed] |= row.texts
+            found.append(_standing(method, runs, texts))
+    return found
+
+
+def front(found: Sequence[Standing]) -> list[Standing]:
+    """Those that no other is ahead of: the Pareto front of gain against drift."""
+    complete = [standing for standing in found if standing.gain and standing.drift]
+    return [one for one in complete if not any(other.ahead_of(one) for other in complete)]
+
+
+def accuracy_changes(rows: Sequence[Row], method: str) -> dict[str, Measured]:
+    """Panel set -> accuracy of the model less the base's, on the same items."""
+    own = sorted((row for row in rows if row.kind == "panel" and row.method == method), key=lambda row: row.seed)
+    found = {}
+    for name in dict.fromkeys(name for row in own for name in row.items):
+        flips = {row.seed: np.subtract(row.items[name].model, row.items[name].base) for row in own if name in row.items}
+        drawn = np.stack([_times(name, len(flip)) @ flip / len(flip) for flip in flips.values()], axis=1)  # [R, S]
+        draws = np.take_along_axis(drawn, _picks(method, len(flips)), axis=1).mean(1)
+        own_values = tuple((seed, float(flip.mean())) for seed, flip in flips.items())
+        found[name] = Measured(float(np.mean([value for _, value in own_values])), draws, own_values)
+    return found
+
+
+def mean_gain(texts: Mapping[str, TextScores]) -> float | None:
+    """``1 - bits / base's bits``, mean over domain sets."""
+    return _mean([_gain(scores, None) for scores in texts.values() if scores.role == "domain"])
+
+
+def mean_drift(texts: Mapping[str, TextScores]) -> float | None:
+    """``KL(base || tuned)`` in nats per token, mean over the sets that are not of the domain."""
+    return _mean([_drift(scores, None) for scores in texts.values() if scores.role != "domain"])
+
+
+def _mean(values: Sequence[Array]) -> float | None:
+    return float(np.mean([value.item() for value in values])) if values else None
+
+
+def _standing(method: str, runs: tuple[Row, ...], texts: Mapping[int, Mapping[str, TextScores]]) -> Standing:
+    shared = [name for name in texts[runs[0].seed] if all(name in own for own in texts.values())]
+    domain = [name for name in shared if texts[runs[0].seed][name].role == "domain"]
+    others = [name for name in shared if name not in domain]
+    made = _Draws(method, texts)
+    return Standing(
+        method,
+        runs,
+        made.mean_over(domain, _gain),
+        made.mean_over(others, _drift),
+        made.mean_over(others, lambda scores, times: -_gain(scores, times)),
+    )
+
+
+Metric = Callable[[TextScores, Array | None], Array]
+"""(scores, times each document was drawn [R, M] or None for once) to the value of each resample, [R] or []."""
+
+
+@dataclass(frozen=True)
+class _Draws:
+    method: str
+    texts: Mapping[int, Mapping[str, TextScores]]  # seed -> set -> scores
+
+    def mean_over(self, names: Sequence[str], metric: Metric) -> Measured | None:
+        """The mean over sets, each of the same weight."""
+        if not names:
+            return None
+        own, drawn = [], []
+        for scores in self.texts.values():
+            own.append(np.mean([metric(scores[name], None) for name in names]).item())
+            drawn.append(
+                np.mean([metric(scores[name], _times(name, len(scores[name].nats))) for name in names], axis=0)
+            )
+        by_seed = np.stack(drawn, axis=1)  # [R, S]
+        draws = np.take_along_axis(by_seed, _picks(self.method, len(own)), axis=1).mean(1)
+        return Measured(float(np.mean(own)), draws, tuple(zip(self.texts, own, strict=True)))
+
+
+def _picks(method: str, seeds: int) -> NDArray[np.int64]:
+    """[R, S] which seeds a resample has; a method's own, since another's luck is another."""
+    return np.random.default_rng(zlib.crc32(method.encode())).integers(0, seeds, (RESAMPLES, seeds))
+
+
+@lru_cache(maxsize=64)
+def _times(name: str, documents: int) -> Array:
+    """[R, M] how often each document of a set is drawn: the same for every method and seed."""
+    random = np.random.default_rng(zlib.crc32(name.encode()))
+    return random.multinomial(documents, np.full(documents, 1 / documents), RESAMPLES).astype(np.float64)
+
+
+def _gain(scores: TextScores, times: Array | None) -> Array:
+    return 1 - _sum(scores.column("nats"), times) / _sum(scores.column("base_nats"), times)
+
+
+def _drift(scores: TextScores, times: Array | None) -> Array:
+    return _sum(scores.column("kl_base_tuned"), times) / _sum(scores.column("tokens"), times)
+
+
+def _sum(column: Array, times: Array | None) -> Array:
+    return np.asarray(column.sum() if times is None else times @ column)

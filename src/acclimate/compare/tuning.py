@@ -1,0 +1,38 @@
+"""Which of a method's trials is used: by validation documents alone, and by one rule for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from acclimate.compare.schema import TuningSection
+from acclimate.compare.standing import mean_drift, mean_gain
+from acclimate.compare.table import Row
+from acclimate.errors import ConfigError
+
+
+def choose(trials: Sequence[Row], section: TuningSection) -> Row | None:
+    """The chosen trial, or None if all diverged.
+
+    ``retain``: of the trials that have at least ``domain_gain`` of the largest gain on the domain, the one with the
+    least drift elsewhere [ours]. A method that gains nothing has its largest gain chosen, as under ``domain``.
+
+    Raises:
+        ConfigError: nothing is held out that the rule could look at.
+    """
+    found = [row for row in trials if row.outcome == "finished"]
+    gains = {row.key: gain for row in found if (gain := mean_gain(row.texts)) is not None}
+    drifts = {row.key: drift for row in found if (drift := mean_drift(row.texts)) is not None}
+    if len(gains) < len(found):
+        raise ConfigError("tuning: no domain source holds documents out, so nothing tells which trial is better.")
+    if not found:
+        return None
+    largest = max(gains.values())
+    if section.rule == "domain" or largest <= 0:
+        return max(found, key=lambda row: gains[row.key])
+    if len(drifts) < len(found):
+        raise ConfigError(
+            "tuning.rule: retain looks at drift on general or chat text, but no such source holds documents out; set "
+            "rule: domain."
+        )
+    enough = [row for row in found if gains[row.key] >= section.domain_gain * largest]
+    return min(enough, key=lambda row: drifts[row.key])

@@ -1,0 +1,221 @@
+"""A whole comparison on the pico model: planned, run, stopped, continued, moved to another machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from acclimate.cli.main import app
+from acclimate.compare import compare, execute, load_comparison, outcome_of, pending
+from acclimate.compare.cell import run_cell, trial_cells
+from acclimate.compare.table import read_table
+from acclimate.errors import RunError
+from tests.compare.tables import comparison_file
+from tests.test_wrong_inputs import run_cli
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Cells in this process, which saves the imports; the commands in order."""
+    ran: list[list[str]] = []
+
+    def launch(arguments: list[str], processes: int) -> int:
+        ran.append([*arguments, *(["--nproc", str(processes)] if processes > 1 else [])])
+        app(arguments, standalone_mode=False)
+        return 0
+
+    monkeypatch.setattr(execute, "launch", launch)
+    return ran
+
+
+def write_panel(folder: Path, corpora: Path) -> str:
+    items = [{"question": f"{i}?", "choices": [f"kidney {i}", f"river {i}"], "answer": f"kidney {i}"} for i in range(9)]
+    (folder / "exam.jsonl").write_text("\n".join(map(json.dumps, items)))
+    sets = {
+        "exam": {"kind": "choice", "path": "exam.jsonl"},
+        "other": {"kind": "text", "path": str(corpora / "general.jsonl"), "max_items": 8},
+    }
+    (folder / "panel.yaml").write_text(yaml.safe_dump({"sets": sets}))
+    return "panel.yaml"
+
+
+def test_trials_runs_panels_and_pages(
+    pico_folder: Path,
+    corpora: Path,
+    tmp_path: Path,
+    in_process: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = comparison_file(tmp_path, pico_folder, corpora, panels=["panel.yaml"])
+    write_panel(tmp_path, corpora)
+    code, said, _ = run_cli(["compare", str(path), "--dry-run"], monkeypatch, capsys)
+    assert code == 0
+    assert said.count("left: trial") == 4
+    assert in_process == []
+
+    comparison = load_comparison(path)
+    outcome = compare(comparison, nproc=2)
+    rows = read_table(comparison.table_path)
+    assert [(row.kind, row.method) for row in rows] == [
+        *[("trial", "sft")] * 2, *[("trial", "mol")] * 2,
+        ("run", "sft"), ("panel", "sft"), ("run", "mol"), ("panel", "mol"),
+    ]  # fmt: skip
+    assert all(command[0] == "eval" or command[-2:] == ["--nproc", "2"] for command in in_process)
+    # Trials were measured on other documents than runs, and equal tokens were trained on.
+    assert rows[0].texts["domain"].bytes != rows[4].texts["domain"].bytes
+    assert len({row.tokens["domain"] for row in rows if row.kind == "run"}) == 1
+    assert rows[4].costs["forward_tokens"] < rows[6].costs["forward_tokens"]  # mol has general rows and a reference
+    assert len(rows[5].items["panel/exam"].model) == 9
+    assert set(rows[5].texts) == {"panel/other"}
+    # What was chosen is what the runs have.
+    for method in ("sft", "mol"):
+        assert outcome.chosen(method)
+        assert {row.key for row in rows if row.kind == "run" and row.method == method} == {
+            run_cell(comparison, method, outcome.chosen(method), 0).key
+        }
+    # Weights are gone, scores are not.
+    folders = [
+        folder for kind in ("trials", "runs") for folder in (comparison.folder / kind).iterdir() if folder.is_dir()
+    ]
+    assert len(folders) == 6
+    assert not any((folder / "model").exists() for folder in folders)
+    assert all((folder / "summary.json").is_file() for folder in folders)
+    page = (comparison.folder / "comparison.md").read_text()
+    for heading in ("## Methods", "## By set", "## Accuracy on panels", "## Costs", "## Trials"):
+        assert heading in page
+    assert page.count("| chosen |") == 2
+    table = (comparison.folder / "comparison.csv").read_text().splitlines()
+    assert table[0] == "method,metric,seed,value,low,high"
+    assert len(table) == 1 + 2 * 3 * 2
+    # The same call again has nothing to do; without --dry-run too.
+    before = len(in_process)
+    compare(comparison)
+    assert len(in_process) == before
+
+
+def test_it_is_continued_on_another_machine(
+    pico_folder: Path, corpora: Path, tmp_path: Path, in_process: list[list[str]]
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    first = load_comparison(comparison_file(here, pico_folder, corpora))
+    compare(first, only=["sft"])
+    shutil.copytree(pico_folder, there / "model")
+    shutil.copytree(corpora, there / "corpora")
+    second = load_comparison(comparison_file(there, there / "model", there / "corpora"))
+    shutil.copy(first.table_path, second.table_path)
+    del in_process[:]
+    outcome = compare(second)
+    assert len(in_process) == 3  # two trials and a run of mol
+    assert not any("sft" in command[1] for command in in_process)
+    assert [standing.method for standing in outcome.standings] == ["sft", "mol"]
+
+
+def test_rows_of_other_documents_are_refused(
+    pico_folder: Path, corpora: Path, tmp_path: Path, in_process: list[list[str]]
+) -> None:
+    path = comparison_file(tmp_path, pico_folder, corpora)
+    compare(load_comparison(path), only=["sft"])
+    run = yaml.safe_load((tmp_path / "run.yaml").read_text())
+    shutil.copytree(corpora, tmp_path / "corpora")
+    text = (corpora / "domain.jsonl").read_text().replace("kidney", "liver")
+    (tmp_path / "corpora" / "domain.jsonl").write_text(text)
+    run["sources"]["domain"]["path"] = str(tmp_path / "corpora" / "domain.jsonl")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    with pytest.raises(
+        RunError, match=r"rows that do not compare: .*domain is another one for mol, seed 0, than for sft"
+    ):
+        compare(load_comparison(path))
+
+
+def test_a_key_says_what_is_trained_and_not_where(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    def keys(folder: str, model: Path = pico_folder, **run_changes: Any) -> list[str]:
+        path = comparison_file(tmp_path / folder, model, corpora)
+        run = yaml.safe_load((path.parent / "run.yaml").read_text())
+        for name, value in run_changes.items():
+            run[name] = run[name] | value
+        (path.parent / "run.yaml").write_text(yaml.safe_dump(run))
+        comparison = load_comparison(path)
+        cells = [cell for method in comparison.methods for cell in trial_cells(comparison, method)]
+        return [cell.key for cell in [*cells, run_cell(comparison, "sft", {}, 0), run_cell(comparison, "sft", {}, 1)]]
+
+    shutil.copytree(pico_folder, tmp_path / "elsewhere")
+    first = keys("a")
+    assert len(set(first)) == len(first) == 6
+    assert keys("b", tmp_path / "elsewhere") == first
+    assert keys("c", training={"micro_batch_size": 1, "save_steps": 1}, data={"cache_dir": "x"}) == first
+    assert not set(keys("d", optimizer={"learning_rate": 1e-3})[2:]) & set(first)
+    assert not set(keys("e", budget={"batch_tokens": 64})) & set(first)
+
+
+def test_a_diverged_trial_is_a_result(
+    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two trials one has infinite weights: it is a row, it is never chosen, and it is not tried again."""
+    wild = {"method": "sft", "optimizer.eps": 1e-30, "optimizer.weight_decay": 1e30, "schedule.type": "constant"}
+    methods = {"sft": {"set": wild, "tune": {"optimizer.learning_rate": [1, 1e-30]}}}
+    comparison = load_comparison(comparison_file(tmp_path, pico_folder, corpora, methods=methods))
+
+    def launch(arguments: list[str], processes: int) -> int:
+        monkeypatch.setattr(sys, "argv", ["acclimate", *arguments])
+        from acclimate.cli.main import _run
+
+        return _run()
+
+    monkeypatch.setattr(execute, "launch", launch)
+    outcome = compare(comparison)
+    assert [(row.kind, row.outcome) for row in outcome.rows] == [
+        ("trial", "diverged"), ("trial", "finished"), ("run", "finished")
+    ]  # fmt: skip
+    assert outcome.chosen("sft") == {"optimizer.learning_rate": 1e-30}
+    assert "diverged" in (comparison.folder / "comparison.md").read_text()
+    assert not list(pending(comparison, outcome))
+
+
+def test_a_cell_that_fails_leaves_no_row(
+    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comparison = load_comparison(comparison_file(tmp_path, pico_folder, corpora))
+    monkeypatch.setattr(execute, "launch", lambda arguments, processes: 1)
+    with pytest.raises(
+        RunError, match=r"^sft optimizer.learning_rate=0.001, seed 0 stopped with exit code 1, for the re"
+    ):
+        compare(comparison)
+    assert not comparison.table_path.exists()
+
+
+def test_sigterm_stops_and_the_same_command_goes_on(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    methods = {"sft": {"set": {"method": "sft"}}}
+    path = comparison_file(tmp_path, pico_folder, corpora, methods=methods)
+    run = yaml.safe_load((tmp_path / "run.yaml").read_text())
+    run["budget"]["steps"] = 4000
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    command = [sys.executable, "-m", "acclimate", "compare", str(path)]
+    with (tmp_path / "out").open("w") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        )
+        deadline = time.monotonic() + 120
+        logs = (tmp_path / "runs" / "compare" / "runs").glob
+        while not any(log.read_text().count("\n") >= 3 for log in logs("*/metrics.jsonl")):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143, (tmp_path / "out").read_text()
+    assert "the same command goes on from there" in (tmp_path / "out").read_text()
+    comparison = load_comparison(path)
+    assert read_table(comparison.table_path) == []
+    (checkpoint,) = comparison.folder.glob("runs/sft-0-*/checkpoints/step-*")
+    assert not any(comparison.folder.glob("runs/sft-0-*/model"))
+    assert json.loads((checkpoint / "state.json").read_text())["step"] >= 3
+    assert outcome_of(comparison).standings == []

@@ -1,0 +1,128 @@
+"""Statistics of a comparison on tables made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from acclimate.compare.schema import TuningSection
+from acclimate.compare.standing import Standing, accuracy_changes, front, standings
+from acclimate.compare.table import ItemScores
+from acclimate.compare.tuning import choose
+from acclimate.errors import ConfigError
+from tests.compare.tables import row, texts
+
+
+def standing(found: list[Standing], method: str) -> Standing:
+    return next(one for one in found if one.method == method)
+
+
+def test_numbers_are_means_of_sets_and_seeds() -> None:
+    rows = [row("mol", 0, found=texts(0.2, 0.1)), row("mol", 1, found=texts(0.3, 0.3))]
+    (found,) = standings(rows, ["sft", "mol"])
+    assert found.gain
+    assert found.drift
+    assert found.loss
+    assert found.gain.value == pytest.approx(0.25)
+    assert found.drift.value == pytest.approx(0.2)
+    assert found.loss.value == pytest.approx(0.0)
+    assert found.gain.seeds == ((0, pytest.approx(0.2)), (1, pytest.approx(0.3)))
+    assert (found.gain.low, found.gain.high) == (pytest.approx(0.2), pytest.approx(0.3))  # the luck of two seeds
+
+
+def test_a_panel_counts_with_its_run() -> None:
+    other = {"panel/news": replace(texts(0.1, 0.5)["general"])}
+    rows = [row("mol", found=texts(0.2, 0.1)), row("mol", kind="panel", found=other)]
+    (found,) = standings(rows, ["mol"])
+    assert found.drift
+    assert found.drift.value == pytest.approx((0.1 + 0.5) / 2)
+    (found,) = standings([rows[0], replace(rows[1], key="of another run")], ["mol"])
+    assert found.drift
+    assert found.drift.value == pytest.approx(0.1)
+
+
+def test_documents_are_drawn_together() -> None:
+    """Two methods that differ by the same part of every document differ for certain, however documents spread."""
+    rows = [
+        row("a", found=texts(0.2, 0.1, spread=0.05)),
+        row("b", found=texts(0.21, 0.11, spread=0.05)),
+        row("same", found=texts(0.2, 0.1, spread=0.05)),
+    ]
+    found = standings(rows, ["a", "b", "same"])
+    a, b, same = (standing(found, name) for name in ("a", "b", "same"))
+    assert a.gain
+    assert b.gain
+    assert same.gain
+    assert a.gain.high > b.gain.low  # each by itself would tell nothing
+    assert b.gain.differs(a.gain)
+    assert not same.gain.differs(a.gain)
+    assert np.array_equal(same.gain.draws, a.gain.draws)
+
+
+def test_the_interval_covers_what_it_says() -> None:
+    """Of 200 samples of documents, about 95 % have the truth in their interval."""
+    covered = 0
+    for seed in range(200):
+        (found,) = standings([row("a", found=texts(0.2, 0.1, spread=0.05, seed=seed))], ["a"])
+        assert found.gain
+        covered += found.gain.low <= 0.2 <= found.gain.high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_front_and_who_is_behind() -> None:
+    rows = [
+        row("greedy", found=texts(0.4, 0.5)),
+        row("careful", found=texts(0.3, 0.1)),
+        row("worse", found=texts(0.3, 0.4)),
+        row("worst", found=texts(0.2, 0.6)),
+    ]
+    found = standings(rows, ["greedy", "careful", "worse", "worst"])
+    assert [one.method for one in front(found)] == ["greedy", "careful"]
+    careful, worse, worst = (standing(found, name) for name in ("careful", "worse", "worst"))
+    assert careful.ahead_of(worse)
+    assert not careful.clearly_ahead_of(worse)  # as much gain: that difference has no sign
+    assert careful.clearly_ahead_of(worst)
+    assert not worse.ahead_of(careful)
+    assert not careful.ahead_of(careful)
+
+
+def test_accuracy_is_paired_by_item() -> None:
+    base = [1] * 50 + [0] * 50
+    items = {"panel/exam": ItemScores(base=base, model=[1] * 40 + [0] * 60)}
+    found = accuracy_changes([row("sft", kind="panel", items=items)], "sft")["panel/exam"]
+    assert found.value == pytest.approx(-0.1)
+    assert found.low == pytest.approx(-0.16, abs=0.02)  # binomial: 0.1 +- 1.96 * 0.03
+    assert found.high == pytest.approx(-0.05, abs=0.02)
+
+
+def test_the_rule_that_chooses() -> None:
+    trials = [
+        row("m", kind="trial", found=texts(0.10, 0.01), key="low"),
+        row("m", kind="trial", found=texts(0.19, 0.05), key="enough"),
+        row("m", kind="trial", found=texts(0.20, 0.30), key="most"),
+        row("m", kind="trial", outcome="diverged", key="diverged"),
+    ]
+
+    def chosen(**section: object) -> str | None:
+        found = choose(trials, TuningSection.model_validate(section))
+        return found.key if found else None
+
+    assert chosen() == "enough"
+    assert chosen(domain_gain=0.4) == "low"
+    assert chosen(domain_gain=1) == "most"
+    assert chosen(rule="domain") == "most"
+    assert choose(trials[3:], TuningSection()) is None
+    losing = [row("m", kind="trial", found=texts(g, d), key=f"{g}") for g, d in ((-0.1, 0.5), (-0.3, 0.1))]
+    found = choose(losing, TuningSection())
+    assert found
+    assert found.key == "-0.1"  # nine tenths of a loss is no gain
+
+
+def test_a_rule_needs_what_it_looks_at() -> None:
+    without = {name: scores for name, scores in texts(0.1, 0.1).items() if name == "domain"}
+    with pytest.raises(ConfigError, match=r"^tuning\.rule: retain looks at drift .* set rule: domain\.$"):
+        choose([row("m", kind="trial", found=without)], TuningSection())
+    with pytest.raises(ConfigError, match=r"^tuning: no domain source holds documents out"):
+        choose([row("m", kind="trial")], TuningSection())

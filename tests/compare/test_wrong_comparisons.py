@@ -1,0 +1,147 @@
+"""What can be wrong with a comparison, and the sentence for it."""
+
+# ruff: noqa: E501
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.compare.tables import comparison_file
+from tests.test_wrong_inputs import run_cli
+
+Edit = Callable[[dict[str, Any]], None]
+
+
+def put(dotted: str, value: Any) -> Edit:
+    def edit(data: dict[str, Any]) -> None:
+        *parents, leaf = dotted.split("/")
+        for part in parents:
+            data = data[part]
+        data[leaf] = value
+
+    return edit
+
+
+SFT, MOL = "methods/sft", "methods/mol"
+FREE = (
+    "method, lora, objective, optimizer, schedule, training or budget.batch_tokens, and share, route, routes or terms"
+)
+TABLE: dict[str, tuple[Edit, str]] = {
+    "an unknown key": (put("seed", 1), "{C}:18: seed: there is no such key. Did you mean 'seeds'?"),
+    "an unknown key of a method": (put(f"{SFT}/sets", {}), "{C}:11: methods.sft.sets: there is no such key. Did you mean 'set'?"),
+    "a method that sets nothing": (
+        put(f"{SFT}/set", {}), "{C}:5: methods.sft.set: is empty. "
+        "(dotted.path: value, on top of the run: {{method: mol}})",
+    ),
+    "a budget of its own": (
+        put(f"{SFT}/set/budget.steps", 9),
+        f"{{C}}:5: methods.sft.set: budget.steps is equal for all that is compared; a method may set {FREE} of a source.",
+    ),
+    "documents of its own": (
+        put(f"{SFT}/set/sources.domain.path", "x"),
+        "{C}:5: methods.sft.set: sources.domain.path is equal for all that is compared; a method may set "
+        f"{FREE} of a source.",
+    ),
+    "a seed of its own": (
+        put(f"{SFT}/tune", {"seed": [1, 2]}),
+        f"{{C}}:7: methods.sft.tune: seed is equal for all that is compared; a method may set {FREE} of a source.",
+    ),
+    "more trials for one": (
+        put(f"{MOL}/tune", {"method.kl_weight": [1, 2, 3]}),
+        "{C}:3: methods: 'sft' has 2 trials and 'mol' has 3: more trials are more chances; tune every method over as many "
+        "combinations.",
+    ),
+    "trials for one alone": (
+        lambda data: data["methods"]["mol"].pop("tune"),
+        "{C}:3: methods: 'sft' has 2 trials and 'mol' has 0: more trials are more chances; tune every method over as many "
+        "combinations.",
+    ),
+    "no value to try": (
+        put(f"{MOL}/tune", {"method.kl_weight": []}),
+        "{C}:14: methods.mol.tune: method.kl_weight has no value to try.",
+    ),
+    "set and tuned": (
+        put(f"{MOL}/set/method.kl_weight", 1), "{C}:11: methods.mol: method.kl_weight is both set and tuned; keep one.",
+    ),
+    "a name that is no folder": (
+        put("methods/a b", {"set": {"method": "sft"}, "tune": {"optimizer.eps": [1, 2]}}),
+        "{C}:3: methods: 'a b' is no name for a method, which becomes a folder: letters, digits, . _ -.",
+    ),
+    "an unknown method": (
+        put(f"{MOL}/set/method", "moll"),
+        "{C}:11: methods.mol: method: there is no method 'moll'; accepted: {METHODS}. Did you mean 'mol'?",
+    ),
+    "an unknown setting of a method": (
+        put(f"{MOL}/tune", {"method.kl_wight": [1, 2]}),
+        "{C}:11: methods.mol: method.kl_wight=1: method.kl_wight: there is no such key. Did you mean 'kl_weight'?",
+    ),
+    "a wrong value": (
+        put(f"{SFT}/tune", {"optimizer.learning_rate": [0.1, 7]}),
+        "{C}:4: methods.sft: optimizer.learning_rate=7: optimizer.learning_rate: 7 should be less than or equal to 1. "
+        "(the peak; full tuning wants 1e-5 to 5e-5, LoRA 2e-4)",
+    ),
+    "the method of the run": (
+        put(f"{SFT}/set", {"optimizer.weight_decay": 0.1}),
+        "{C}:5: methods.sft.set: does not set method, so this is the method of 'run.yaml'; write set: {{method: sft}}, or "
+        "call it by another name.",
+    ),
+    "no run": (lambda data: data.pop("run"), "{C}: run: is required and missing. (the run configuration that all share; relative to this file)"),
+    "a run that is not there": (
+        put("run", "rum.yaml"),
+        "{C}:4: methods.sft: There is no configuration file '{F}/rum.yaml'. `acclimate init` writes one to start from. Did "
+        "you mean 'run.yaml'?",
+    ),
+    "a seed twice": (put("seeds", [1, 2, 1]), "{C}:18: seeds: seed 1 is listed twice; keep one."),
+    "a seed below 0": (put("seeds", [-1]), "{C}:18: seeds: -1 is no seed; a seed is 0 or more."),
+    "a panel that is not there": (put("panels", ["p.yaml"]), "There is no panel file '{F}/p.yaml'. Did you mean 'run.yaml'?"),
+    "another version": (
+        put("version", 2), "{C}:18: version: this comparison is of version 2; this acclimate reads version 1.",
+    ),
+    "a run configuration": (
+        lambda data: (data.clear(), data.update({"model": {"path": "x"}, "sources": {}}))[0],
+        "{C}: this is a run configuration; a comparison names one as `run:` and has `methods:`.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_wrong_comparison(
+    case: str, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from acclimate.errors import listed
+    from acclimate.registry import METHODS
+
+    edit, sentence = TABLE[case]
+    path = comparison_file(tmp_path, pico_folder, corpora)
+    data = yaml.safe_load(path.read_text())
+    edit(data)
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    code, _, err = run_cli(["compare", str(path)], monkeypatch, capsys)
+    assert err == f"Error: {sentence.format(C=path, F=tmp_path, METHODS=listed(METHODS))}\n"
+    assert code == 3
+    assert not (tmp_path / "runs").exists()  # nothing was begun
+
+
+def test_wrong_use(
+    pico_folder: Path,
+    corpora: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = comparison_file(tmp_path, pico_folder, corpora)
+    _, _, err = run_cli(["compare", str(path), "--only", "soft"], monkeypatch, capsys)
+    assert (
+        err == "Error: --only: there is no method 'soft' in this comparison; it has sft or mol. Did you mean 'sft'?\n"
+    )
+    _, _, err = run_cli(["compare", str(tmp_path / "none.yaml")], monkeypatch, capsys)
+    assert err.startswith(f"Error: There is no comparison file '{tmp_path}/none.yaml'. docs/comparison.md has one to")
+    (tmp_path / "compare.jsonl").write_text("no row\n")
+    code, _, err = run_cli(["compare", str(path)], monkeypatch, capsys)
+    assert err.startswith(f"Error: {tmp_path}/compare.jsonl:1: this is no row of a comparison (Invalid JSON")
+    assert code == 1
