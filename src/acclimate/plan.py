@@ -55,9 +55,18 @@ def build_methods(config: RunConfig) -> list[Method]:
 def build_plan(config: RunConfig, context: PlanContext) -> Plan:
     """One plan from all methods and from the sources' own terms, checked against the sources' routes."""
     names = method_names(config)
-    plan = _compose(dict(zip(names, [method.plan(context) for method in build_methods(config)], strict=True)))
+    plans = dict(zip(names, [method.plan(context) for method in build_methods(config)], strict=True))
+    if not any(plan.terms for plan in plans.values()):  # they change how something is trained, and leave open what
+        plans["sft"] = METHODS["sft"]().plan(context)
+    plan = _compose(plans)
     _check_routes(config, plan, names)
-    return _with_source_terms(config.sources, plan)
+    plan = _with_source_terms(config.sources, plan)
+    if plan.weighting is not None and not any(routed.weighting for routed in plan.terms):
+        raise ConfigError(
+            f"method: '{'+'.join(names)}' weighs the tokens of the cross-entropy, but there is none: a source's own terms "
+            "are not weighed, and no other method of the list has one on the routes that are left."
+        )
+    return plan
 
 
 def source_route(name: str, section: SourceSection) -> str:
@@ -68,9 +77,8 @@ def source_route(name: str, section: SourceSection) -> str:
 def _compose(plans: Mapping[str, Plan]) -> Plan:
     """The slots of all plans together; two methods that want one slot differently are refused."""
     terms: list[RoutedTerm] = []
-    scales = [(name, plan.update_scale) for name, plan in plans.items() if plan.update_scale is not None]
-    if len(scales) > 1:
-        raise ConfigError(f"method: {listed(name for name, _ in scales)} both scale the update; use one of them.")
+    scale = _one_of(plans, "update_scale", "scale the update")
+    weighting = _one_of(plans, "weighting", "weigh the tokens of the cross-entropy")
     for name, plan in plans.items():
         for routed in plan.terms:
             if routed in terms:
@@ -82,15 +90,26 @@ def _compose(plans: Mapping[str, Plan]) -> Plan:
                     f"wants it on {listed(clash.routes)}; these do not compose, use one of them."
                 )
             terms.append(routed)
+    if weighting is not None:
+        terms = [replace(t, weighting=weighting) if t.name == "cross_entropy" else t for t in terms]
     return Plan(
         terms=tuple(terms),
+        weighting=weighting,
         references={key: path for plan in plans.values() for key, path in plan.references.items()},
         transforms=tuple(transform for plan in plans.values() for transform in plan.transforms),
-        update_scale=scales[0][1] if scales else None,
+        update_scale=scale,
         callbacks=tuple(callback for plan in plans.values() for callback in plan.callbacks),
         prepare=tuple(step for plan in plans.values() for step in plan.prepare),
         finish=tuple(step for plan in plans.values() for step in plan.finish),
     )
+
+
+def _one_of(plans: Mapping[str, Plan], slot: str, what: str) -> Any:
+    """What the one plan that fills ``slot`` has there, None if none does."""
+    found = {name: value for name, plan in plans.items() if (value := getattr(plan, slot)) is not None}
+    if len(found) > 1:
+        raise ConfigError(f"method: {' and '.join(found)} both {what}; use one of them.")
+    return next(iter(found.values()), None)
 
 
 def _check_routes(config: RunConfig, plan: Plan, names: Sequence[str]) -> None:
@@ -140,7 +159,8 @@ def _with_source_terms(sources: Mapping[str, SourceSection], plan: Plan) -> Plan
                     + nearest(term_name, TERMS)
                 )
             term, route = TERMS[term_name](), source_route(name, section)
-            same = next((i for i, t in enumerate(terms) if t.term == term and t.weight == weight), None)
+            alike = (t.term == term and t.weight == weight and t.weighting is None for t in terms)
+            same = next((i for i, found in enumerate(alike) if found), None)
             if same is not None:
                 terms[same] = replace(terms[same], routes=(*terms[same].routes, route))
             else:

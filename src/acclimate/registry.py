@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from acclimate.methods.asft import Asft
+from acclimate.methods.dft import Dft
 from acclimate.methods.l2 import L2
 from acclimate.methods.mol import MoL
 from acclimate.methods.replay import Replay
 from acclimate.methods.sft import Sft
+from acclimate.methods.talr import Talr
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.divergence import Divergence
 from acclimate.types import LossTerm, Method
@@ -17,6 +20,9 @@ METHODS: dict[str, type[Method]] = {
     "replay": Replay,
     "mol": MoL,
     "l2": L2,
+    "dft": Dft,
+    "talr": Talr,
+    "asft": Asft,
 }
 
 TERMS: dict[str, Callable[[], LossTerm]] = {

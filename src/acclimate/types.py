@@ -78,6 +78,19 @@ class LossTerm(Protocol):
     def __call__(self, chunk: Chunk) -> Tensor: ...
 
 
+class TokenWeighting(Protocol):
+    """Maps nats per token [N] to weights [N] of the tokens in their term's loss; the term's count stays one of tokens.
+
+    With ``needs_means`` the step begins with a pass without gradient, and ``means`` [S] are the mean nats per token of
+    every sequence (a document's piece in its row) of the step, on all ranks.
+    """
+
+    @property
+    def needs_means(self) -> bool: ...
+
+    def __call__(self, nats: Tensor, means: Tensor | None) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class RoutedTerm:
     """A loss term, the routes whose tokens it sees, its weight, and the reference it compares with.
@@ -91,6 +104,7 @@ class RoutedTerm:
     routes: tuple[str, ...]
     weight: float = 1.0
     reference: str | None = None
+    weighting: TokenWeighting | None = None
 
 
 class Stage(IntEnum):
@@ -150,12 +164,14 @@ class PlanContext:
 class Plan:
     """What a method adds to the harness; every slot may be empty.
 
-    ``terms`` says which routes learn what. ``references`` names frozen models besides ``base``
+    ``terms`` says which routes learn what; if no method of the run has any, cross-entropy on the domain.
+    ``weighting`` weighs the tokens of every cross-entropy. ``references`` names frozen models besides ``base``
     (values are model paths). ``update_scale`` maps the step's metrics to a factor on the *update*
     (Adam would cancel a factor on the gradient). ``prepare`` runs before training, ``finish`` after.
     """
 
     terms: tuple[RoutedTerm, ...] = ()
+    weighting: TokenWeighting | None = None
     references: Mapping[str, str] = field(default_factory=dict)
     transforms: tuple[GradientTransform, ...] = ()
     update_scale: Callable[[Metrics], float] | None = None

@@ -72,7 +72,7 @@ def test_runs_in_bfloat16_with_finite_metrics(name: str, pico_folder: Path, corp
         for key, value in json.loads(line).items():
             assert math.isfinite(value), key
             units = r"step|loss(/.+/.+)?|penalty/.+|gradient_norm|learning_rate|tokens_per_second|trained_tokens/.+"
-            units += r"|epochs/.+|data_seconds"
+            units += r"|epochs/.+|data_seconds|weight/.+/.+"
             assert re.fullmatch(units, key), f"{key} has no unit that docs/glossary.md knows"
     assert {r["run"] for r in result.summary} == {"base", name}
 

@@ -46,6 +46,7 @@ def _step(training: Training) -> None:
     with world.all_or_none():  # a file that one rank cannot read
         batches = [batch.to(model.device) for batch in training.data.next_step()]
     counts = objective.count(batches)
+    objective.observe(model, batches)
     sums = None
     for batch in batches:
         loss, part = objective(model(batch), model.head, batch, counts)
