@@ -55,7 +55,7 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
         )
         small = 0 < share < SMALL_SHARE and config.objective.average == "token"  # counts are of tokens only then
         expected.append(float(share * step_tokens) if small else None)
-    compared = sum(shares[name] for name in used if by_route[name][objective.needs_reference].any())
+    compared = sum(shares[name] for name in used if by_route[name][objective.compares > 0].any())
     return Mixture(shares, trained, total_steps(budget, sum(tokens or 0 for tokens in counted)), expected, compared)
 
 

@@ -95,10 +95,14 @@ class Objective:
         return self.selects.any(0).numpy()
 
     @property
-    def needs_reference(self) -> np.ndarray:
-        """[R] bool: some term compares this route with a reference."""
-        compares = torch.tensor([routed.reference is not None for routed in self.terms])
-        return (self.selects & compares[:, None]).any(0).numpy()
+    def compares(self) -> np.ndarray:
+        """[R] int64: the references that some term compares this route with, one bit each."""
+        names = list(dict.fromkeys(routed.reference for routed in self.terms if routed.reference is not None))
+        found = np.zeros(len(self.routes), dtype=np.int64)
+        for routed, selected in zip(self.terms, self.selects.numpy(), strict=True):
+            if routed.reference is not None:
+                found |= selected.astype(np.int64) << names.index(routed.reference)
+        return found
 
     def count(self, batches: Sequence[Batch]) -> Tensor:
         """Denominator of each term for one optimizer step, over all ranks: [K] float64.
