@@ -63,8 +63,8 @@ def build_plan(config: RunConfig, context: PlanContext) -> Plan:
     plan = _with_source_terms(config.sources, plan)
     if plan.weighting is not None and not any(routed.weighting for routed in plan.terms):
         raise ConfigError(
-            f"method: '{'+'.join(names)}' weighs the tokens of the cross-entropy, but there is none: a source's own terms "
-            "are not weighed, and no other method of the list has one on the routes that are left."
+            f"method: '{'+'.join(names)}' weighs the tokens of the cross-entropy, but there is none: no other method "
+            "of the list has one on the routes that are left, and a source's own terms are not weighed."
         )
     return plan
 

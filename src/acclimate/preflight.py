@@ -12,7 +12,16 @@ from rich.markup import escape
 from rich.table import Table
 from torch import nn
 
-from acclimate.assembly import Mixture, build_loader, build_objective, check_vocabulary, mix, resolve, watched_metric
+from acclimate.assembly import (
+    Mixture,
+    build_loader,
+    build_objective,
+    check_vocabulary,
+    experts,
+    mix,
+    resolve,
+    watched_metric,
+)
 from acclimate.config import RunConfig, located
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.model.adapter import attach_lora
@@ -65,6 +74,8 @@ def validate(config: RunConfig) -> Preflight:
     corpora = load_corpora(config, tokenizer)
     check_vocabulary(corpora, tokenizer, network)
     plan = build_plan(config, PlanContext(full_tuning=config.lora is None))
+    for expert in experts(config, plan):
+        expert.check(config, tokenizer)
     objective = build_objective(config, plan, corpora, {})
     mixture = mix(config, corpora, objective)
     build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from acclimate.methods.asft import Asft
+from acclimate.methods.dae import Dae
 from acclimate.methods.dft import Dft
 from acclimate.methods.l2 import L2
 from acclimate.methods.mol import MoL
@@ -23,6 +24,7 @@ METHODS: dict[str, type[Method]] = {
     "dft": Dft,
     "talr": Talr,
     "asft": Asft,
+    "dae": Dae,
 }
 
 TERMS: dict[str, Callable[[], LossTerm]] = {

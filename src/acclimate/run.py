@@ -14,6 +14,7 @@ from rich.console import Console
 from acclimate.assembly import (
     Mixture,
     build_training,
+    experts,
     heldout_prompts,
     heldout_sets,
     load_base,
@@ -126,7 +127,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         console.print(f"Note: {warning}", style="yellow", highlight=False)
     with world.all_or_none():
         if world.is_main:
-            record = _begin(training, config, corpora, mixture, device)
+            record = _begin(training, plan, config, corpora, mixture, device)
     _start(training, plan, run_dir, resume, console)
     with training.stop.listening(console):
         run_loop(training)
@@ -157,13 +158,15 @@ def _save(training: Training, config: RunConfig) -> None:
 
 
 def _begin(
-    training: Training, config: RunConfig, corpora: Corpora, mixture: Mixture, device: torch.device
+    training: Training, plan: Plan, config: RunConfig, corpora: Corpora, mixture: Mixture, device: torch.device
 ) -> dict[str, Any]:
     """Writes config.yaml, data.json and provenance.json, and returns the last."""
     run_dir, network = config.run_dir, training.model.network
     digest, data = model_digest(config.model, network), {n: c.digest for n, c in corpora.sources.items()}
-    began = check_digests(run_dir, digest, data)
-    record = provenance(config, device, digest, data) | {"processes": training.world.size}
+    found = training.objective.references
+    references = {expert.name: expert.digest(found[expert.name].model.network) for expert in experts(config, plan)}
+    began = check_digests(run_dir, digest, data, references)
+    record = provenance(config, device, digest, data, references) | {"processes": training.world.size}
     record |= {"started": began["started"]} if began else {}
     save_config(config, run_dir / "config.yaml")
     trained = sum(p.numel() for p in training.model.trainable().values())

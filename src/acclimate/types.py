@@ -79,10 +79,9 @@ class LossTerm(Protocol):
 
 
 class TokenWeighting(Protocol):
-    """Maps nats per token [N] to weights [N] of the tokens in their term's loss; the term's count stays one of tokens.
+    """Maps nats per token [N] to weights [N] of the tokens in their term, whose count stays one of tokens.
 
-    With ``needs_means`` the step begins with a pass without gradient, and ``means`` [S] are the mean nats per token of
-    every sequence (a document's piece in its row) of the step, on all ranks.
+    ``means`` [S], if needed, are the mean nats of every sequence (a document's piece in its row) of the step.
     """
 
     @property

@@ -1,5 +1,6 @@
 """Configuration to built objects."""
 
+from acclimate.assembly.expert import experts
 from acclimate.assembly.heldout import heldout_prompts, heldout_sets, watched_metric
 from acclimate.assembly.mixture import Mixture, mix
 from acclimate.assembly.models import check_vocabulary, load_base, load_model, load_references, load_tuned, resolve
@@ -11,6 +12,7 @@ __all__ = [
     "build_objective",
     "build_training",
     "check_vocabulary",
+    "experts",
     "heldout_prompts",
     "heldout_sets",
     "load_base",

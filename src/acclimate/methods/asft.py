@@ -20,8 +20,8 @@ class Asft:
 
     ``L = mean over domain tokens of -sg[p(x_i | x_<i)] log p(x_i | x_<i) + kl_weight * KL[p_base || p](. | x_<i)``
 
-    The terms, the direction, and weights of 0.005 to 0.05 are published [paper]; so is that the KL is on all trained
-    tokens, here those of the domain: the method needs no general corpus. The default within that range [ours].
+    The KL is on all trained tokens, here those of the domain, so no general corpus is needed; weights of 0.005 to 0.05
+    are published [second-hand]. The default within that range [ours].
 
     Stores: one frozen copy of the model under full tuning, nothing under LoRA (the adapter is switched off).
     Costs per step: one forward of the base, and one product with the head, on domain rows.

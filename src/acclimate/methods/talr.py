@@ -19,11 +19,12 @@ class Talr:
     ``L = 1/n sum over domain tokens of sg[w_i] l_i,  w_i = max(exp(-l_i / tau), w_min),  l_i = -log p(x_i | x_<i)``
 
     The weights minimise ``sum_i w_i l_i + tau sum_i w_i log w_i``, are not renormalised, and their floor slows hard
-    tokens instead of removing them [from code]. ``tau`` is the median over sequences of the mean token loss [from
-    reviews]; here of the whole optimizer step, from a first pass without gradient at the step's own weights, so that
-    it depends on no micro-batch, no rank and no saved state [ours]; a sequence is a document's piece in its row [ours].
-    ``tau: 1, w_min: 0`` is dft. The other half of the paper's recipe is a small learning rate (1e-6 under full tuning of
-    3 to 8 billion weights) [second-hand]; its reviewers saw no clear gain at the smallest rate [from reviews].
+    tokens instead of removing them; ``tau`` is the median over a batch's sequences of their mean token loss
+    [second-hand][from reviews][from code]. Here it is that of the whole optimizer step, from a first pass without
+    gradient at the step's own weights, so that it depends on no micro-batch, no rank and no saved state; a sequence is
+    a document's piece in its row [ours]. ``tau: 1, w_min: 0`` is dft. The other half of the recipe is a small learning
+    rate, 1e-6 under full tuning of 3 to 8 billion weights [second-hand]; no clear gain at the smallest rate and a
+    larger one at 5e-6 were seen [from reviews].
 
     Stores: nothing. Costs per step: with ``tau: median`` one more forward and one head product on domain rows.
 

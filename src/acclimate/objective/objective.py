@@ -171,7 +171,7 @@ class Objective:
                 for k in asking:
                     chosen = (batch.labels != IGNORE) & self.selects[k].to(hidden.device)[batch.route]
                     nats = torch.zeros(chosen.shape, dtype=torch.float64, device=hidden.device)
-                    for positions in chosen.flatten().nonzero().squeeze(1).split(self.chunk_tokens):
+                    for positions in torch.split(chosen.flatten().nonzero().squeeze(1), self.chunk_tokens):
                         labels, document = batch.labels.flatten()[positions], batch.document.flatten()[positions]
                         chunk = Chunk(head.logits(hidden[positions]), labels, document)
                         nats.view(-1)[positions] = self.terms[k].term(chunk).double()
@@ -236,7 +236,7 @@ class Objective:
         student = self._projection(head, dtype)
         loss = chunked_loss(hidden.flatten(0, 1), head, student, groups, self.chunk_tokens)
         zeros = torch.zeros(3, len(self.terms), len(self.routes), dtype=torch.float64, device=hidden.device)
-        sums = Sums(*zeros, zeros.new_zeros(()))
+        sums = Sums(zeros[0], zeros[1], zeros[2], zeros.new_zeros(()))
         for k in range(len(self.terms)):
             sums.nats[k].index_add_(0, route[chosen[k]], nats[k, chosen[k]].double())
             sums.weights[k].index_add_(0, route[chosen[k]], weights[k, chosen[k]].double())
