@@ -61,11 +61,12 @@ def build_plan(config: RunConfig, context: PlanContext) -> Plan:
     plan = _compose(plans)
     _check_routes(config, plan, names)
     plan = _with_source_terms(config.sources, plan)
-    if plan.weighting is not None and not any(routed.weighting for routed in plan.terms):
-        raise ConfigError(
-            f"method: '{'+'.join(names)}' weighs the tokens of the cross-entropy, but there is none: no other method "
-            "of the list has one on the routes that are left, and a source's own terms are not weighed."
-        )
+    for slot, what in (("weighting", "weighs the tokens"), ("selection", "chooses the labels")):
+        if getattr(plan, slot) is not None and all(getattr(routed, slot) is None for routed in plan.terms):
+            raise ConfigError(
+                f"method: '{'+'.join(names)}' {what} of the cross-entropy, but there is none: the other methods have "
+                "no such term, or all their sources bring terms of their own."
+            )
     return plan
 
 
@@ -78,7 +79,10 @@ def _compose(plans: Mapping[str, Plan]) -> Plan:
     """The slots of all plans together; two methods that want one slot differently are refused."""
     terms: list[RoutedTerm] = []
     scale = _one_of(plans, "update_scale", "scale the update")
-    weighting = _one_of(plans, "weighting", "weigh the tokens of the cross-entropy")
+    tokenwise = {
+        "weighting": _one_of(plans, "weighting", "weigh the tokens of the cross-entropy"),
+        "selection": _one_of(plans, "selection", "choose the labels of the cross-entropy"),
+    }
     for name, plan in plans.items():
         for routed in plan.terms:
             if routed in terms:
@@ -90,11 +94,9 @@ def _compose(plans: Mapping[str, Plan]) -> Plan:
                     f"wants it on {listed(clash.routes)}; these do not compose, use one of them."
                 )
             terms.append(routed)
-    if weighting is not None:
-        terms = [replace(t, weighting=weighting) if t.name == "cross_entropy" else t for t in terms]
     return Plan(
-        terms=tuple(terms),
-        weighting=weighting,
+        terms=tuple(replace(t, **tokenwise) if t.name == "cross_entropy" else t for t in terms),
+        **tokenwise,
         references={key: path for plan in plans.values() for key, path in plan.references.items()},
         transforms=tuple(transform for plan in plans.values() for transform in plan.transforms),
         update_scale=scale,
@@ -159,13 +161,13 @@ def _with_source_terms(sources: Mapping[str, SourceSection], plan: Plan) -> Plan
                     + nearest(term_name, TERMS)
                 )
             term, route = TERMS[term_name](), source_route(name, section)
-            alike = (t.term == term and t.weight == weight and t.weighting is None for t in terms)
-            same = next((i for i, found in enumerate(alike) if found), None)
+            reference = "base" if term.needs_reference else None
+            own_term = RoutedTerm(term_name, term, (route,), weight, reference)
+            same = next((i for i, t in enumerate(terms) if t == replace(own_term, name=t.name, routes=t.routes)), None)
             if same is not None:
                 terms[same] = replace(terms[same], routes=(*terms[same].routes, route))
             else:
-                reference = "base" if term.needs_reference else None
-                terms.append(RoutedTerm(term_name, term, (route,), weight, reference))
+                terms.append(own_term)
     return replace(plan, terms=tuple(term for term in terms if term.routes))
 
 

@@ -16,6 +16,7 @@ from acclimate.assembly import (
     Mixture,
     build_loader,
     build_objective,
+    check_selection,
     check_vocabulary,
     experts,
     mix,
@@ -76,12 +77,18 @@ def validate(config: RunConfig) -> Preflight:
     plan = build_plan(config, PlanContext(full_tuning=config.lora is None))
     for expert in experts(config, plan):
         expert.check(config, tokenizer)
+    check_selection(plan, corpora)
     objective = build_objective(config, plan, corpora, {})
     mixture = mix(config, corpora, objective)
     build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
     watched_metric(config, corpora)
     copies = sum(name != "base" or config.lora is None for name in plan.required_references)
     notes = warnings(config, corpora, mixture, tokenizer)
+    if plan.selection is not None:
+        notes.append(
+            "which labels the method masks is known after a forward of the base; tokens, steps and times are counted "
+            "as if it masked none."
+        )
     if (config.run_dir / "config.yaml").exists():
         notes.append(f"the run '{config.run_dir}' exists; `acclimate train` wants --resume or another name.")
     return Preflight(
@@ -96,7 +103,8 @@ def validate(config: RunConfig) -> Preflight:
 
 
 def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[str, Any]:
-    """``data.json``: documents, tokens, dropped rows with reasons, share and epochs of each source; overlap.
+    """``data.json``: documents, tokens, dropped rows with reasons, share and epochs of each source, the part of
+    its labels that the method masks; overlap.
 
     Of a streamed source, what only a whole pass would tell is null.
     """
@@ -113,6 +121,7 @@ def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[s
             "share": mixture.shares.get(name, 0.0),
             "epochs": _epochs(config, mixture, name) if name in mixture.shares else 0.0,
             "dropped": corpus.dropped,
+            "masked": corpus.mask.part if corpus.mask else 0.0,
         }
     return {
         "sources": sources,
@@ -147,6 +156,11 @@ def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: A
         "is while training."
         for name, corpus in corpora.sources.items()
         if corpus.stream is not None
+    ]
+    found += [
+        f"source '{name}': the method masks {corpus.mask.part:.1%} of its labels."
+        for name, corpus in corpora.sources.items()
+        if corpus.mask is not None
     ]
     if (warmup := config.schedule.warmup_steps) is not None and warmup >= mixture.total_steps:
         found.append(

@@ -27,7 +27,7 @@ def provenance(
     device: torch.device,
     model_digest: str,
     data_digests: dict[str, str],
-    reference_digests: dict[str, str],
+    input_digests: dict[str, str],
 ) -> dict[str, Any]:
     """The record at the start of a run; :func:`finished` completes it."""
     return {
@@ -42,7 +42,7 @@ def provenance(
         },
         "model": {"path": config.model.path.rstrip("/").split("/")[-1], "digest": model_digest},
         "data": data_digests,
-        "references": reference_digests,
+        "method_inputs": input_digests,
         "config_digest": "sha256:" + hashlib.sha256(dump_config(config).encode()).hexdigest(),
         "started": _now(),
     }

@@ -11,6 +11,7 @@ from acclimate.methods.l2 import L2
 from acclimate.methods.mol import MoL
 from acclimate.methods.replay import Replay
 from acclimate.methods.sft import Sft
+from acclimate.methods.stm import Stm
 from acclimate.methods.talr import Talr
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.divergence import Divergence
@@ -23,6 +24,7 @@ METHODS: dict[str, type[Method]] = {
     "l2": L2,
     "dft": Dft,
     "talr": Talr,
+    "stm": Stm,
     "asft": Asft,
     "dae": Dae,
 }

@@ -21,6 +21,7 @@ from acclimate.assembly import (
     load_model,
     load_tuned,
     resolve,
+    select_labels,
 )
 from acclimate.config import RunConfig, located, save_config, with_absolute_paths
 from acclimate.data.chat import special_tokens
@@ -122,6 +123,9 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     corpora = world.main_first(lambda: load_corpora(config, load_tokenizer(config.model)))
     with world.all_or_none():
         model = load_model(config, device)
+    plan = build_plan(config, PlanContext(full_tuning=model.peft is None, lora_scaling=model.lora_scaling))
+    corpora = world.main_first(lambda: select_labels(config, plan, corpora, model))
+    with world.all_or_none():
         training, plan, mixture = build_training(config, model, corpora, console, world)
     for warning in warnings(config, corpora, mixture, model.tokenizer):
         console.print(f"Note: {warning}", style="yellow", highlight=False)
@@ -164,9 +168,10 @@ def _begin(
     run_dir, network = config.run_dir, training.model.network
     digest, data = model_digest(config.model, network), {n: c.digest for n, c in corpora.sources.items()}
     found = training.objective.references
-    references = {expert.name: expert.digest(found[expert.name].model.network) for expert in experts(config, plan)}
-    began = check_digests(run_dir, digest, data, references)
-    record = provenance(config, device, digest, data, references) | {"processes": training.world.size}
+    inputs = {f"method.{e.name}": e.digest(found[e.name].model.network) for e in experts(config, plan)}
+    inputs |= {f"the labels learned of source '{n}'": c.mask.digest for n, c in corpora.sources.items() if c.mask}
+    began = check_digests(run_dir, digest, data, inputs)
+    record = provenance(config, device, digest, data, inputs) | {"processes": training.world.size}
     record |= {"started": began["started"]} if began else {}
     save_config(config, run_dir / "config.yaml")
     trained = sum(p.numel() for p in training.model.trainable().values())

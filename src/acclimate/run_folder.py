@@ -75,7 +75,7 @@ def _differences(began: Any, now: Any, path: str = "") -> list[str]:
 
 
 def check_digests(
-    run_dir: Path, model: str, data: dict[str, str], references: dict[str, str] | None = None
+    run_dir: Path, model: str, data: dict[str, str], inputs: dict[str, str] | None = None
 ) -> dict[str, Any] | None:
     """The run's own provenance, if it has begun; refuses other models or other documents than it began with."""
     path = run_dir / "provenance.json"
@@ -85,7 +85,7 @@ def check_digests(
     try:
         changed = [f"source '{name}'" for name, digest in data.items() if began["data"].get(name) != digest]
         changed += ["the base model"] if began["model"]["digest"] != model else []
-        changed += [f"method.{n}" for n, digest in (references or {}).items() if began["references"].get(n) != digest]
+        changed += [name for name, digest in (inputs or {}).items() if began["method_inputs"].get(name) != digest]
     except (AttributeError, KeyError, TypeError):
         raise RunError(f"'{path}' is damaged: it holds no digests of the run's model and data.") from None
     if changed:

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from acclimate.token_weighting import TokenSelection, TokenWeighting
+
 IGNORE = -100
 """Label of a position from which nothing is learned."""
 
@@ -78,18 +80,6 @@ class LossTerm(Protocol):
     def __call__(self, chunk: Chunk) -> Tensor: ...
 
 
-class TokenWeighting(Protocol):
-    """Maps nats per token [N] to weights [N] of the tokens in their term, whose count stays one of tokens.
-
-    ``means`` [S], if needed, are the mean nats of every sequence (a document's piece in its row) of the step.
-    """
-
-    @property
-    def needs_means(self) -> bool: ...
-
-    def __call__(self, nats: Tensor, means: Tensor | None) -> Tensor: ...
-
-
 @dataclass(frozen=True)
 class RoutedTerm:
     """A loss term, the routes whose tokens it sees, its weight, and the reference it compares with.
@@ -104,6 +94,7 @@ class RoutedTerm:
     weight: float = 1.0
     reference: str | None = None
     weighting: TokenWeighting | None = None
+    selection: TokenSelection | None = None
 
 
 class Stage(IntEnum):
@@ -164,13 +155,14 @@ class Plan:
     """What a method adds to the harness; every slot may be empty.
 
     ``terms`` says which routes learn what; if no method of the run has any, cross-entropy on the domain.
-    ``weighting`` weighs the tokens of every cross-entropy. ``references`` names frozen models besides ``base``
-    (values are model paths). ``update_scale`` maps the step's metrics to a factor on the *update*
-    (Adam would cancel a factor on the gradient). ``prepare`` runs before training, ``finish`` after.
+    ``weighting`` weighs the tokens of every cross-entropy, ``selection`` chooses its labels. ``references`` names
+    frozen models besides ``base`` (values are model paths). ``update_scale`` maps the step's metrics to a factor on
+    the *update* (Adam would cancel a factor on the gradient). ``prepare`` runs before training, ``finish`` after.
     """
 
     terms: tuple[RoutedTerm, ...] = ()
     weighting: TokenWeighting | None = None
+    selection: TokenSelection | None = None
     references: Mapping[str, str] = field(default_factory=dict)
     transforms: tuple[GradientTransform, ...] = ()
     update_scale: Callable[[Metrics], float] | None = None

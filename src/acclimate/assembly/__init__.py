@@ -4,6 +4,7 @@ from acclimate.assembly.expert import experts
 from acclimate.assembly.heldout import heldout_prompts, heldout_sets, watched_metric
 from acclimate.assembly.mixture import Mixture, mix
 from acclimate.assembly.models import check_vocabulary, load_base, load_model, load_references, load_tuned, resolve
+from acclimate.assembly.selection import check_selection, select_labels
 from acclimate.assembly.training import build_loader, build_objective, build_training
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "build_loader",
     "build_objective",
     "build_training",
+    "check_selection",
     "check_vocabulary",
     "experts",
     "heldout_prompts",
@@ -21,5 +23,6 @@ __all__ = [
     "load_tuned",
     "mix",
     "resolve",
+    "select_labels",
     "watched_metric",
 ]
