@@ -7,7 +7,6 @@ nats are kept in the cache: ranks and resumed runs choose alike, and another thr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,16 +75,17 @@ def select_labels(config: RunConfig, plan: Plan, corpora: Corpora, model: Causal
         return corpora
     check_selection(plan, corpora)
     routes = _routes(plan, corpora)
-    used = {name: corpus for name, corpus in corpora.sources.items() if routes[corpus.train.table].any()}
-    if not used:  # which is refused with the other routes that no token is on
+    labels = {name: _Labels.of(corpus.train, routes) for name, corpus in corpora.sources.items()}
+    used = {name: corpus for name, corpus in corpora.sources.items() if labels[name].chosen.any()}
+    if not used:  # refused later, with every route that no token is on
         return corpora
-    labels = {name: _Labels.of(corpus.train, routes) for name, corpus in used.items()}
     nats = {name: base_nats(config, corpus, labels[name], routes, model) for name, corpus in used.items()}
-    learned = selection(*(np.concatenate([part[name] for name in used]) for part in (nats, _first(labels))))
+    first = [labels[name].first[labels[name].chosen] for name in used]
+    learned = selection(np.concatenate([nats[name] for name in used]), np.concatenate(first))
     parts = np.split(learned, np.cumsum([len(nats[name]) for name in used])[:-1])
     sources = dict(corpora.sources)
     for (name, corpus), kept in zip(used.items(), parts, strict=True):
-        if len(kept) and not kept.any():
+        if not kept.any():
             raise DataError(
                 f"sources.{name}: the method masks all of its {len(kept):,} labels (the base's median perplexity is "
                 f"{np.exp(np.median(nats[name])):.3g}); raise its threshold, or let it mask by percentile."
@@ -98,10 +98,6 @@ def _routes(plan: Plan, corpora: Corpora) -> NDArray[np.bool_]:
     """[routes] those of the terms with a selection."""
     names = {name for routed in plan.terms if routed.selection is not None for name in routed.routes}
     return np.array([route.name in names for route in corpora.routes])
-
-
-def _first(labels: Mapping[str, _Labels]) -> dict[str, NDArray[np.bool_]]:
-    return {name: found.first[found.chosen] for name, found in labels.items()}
 
 
 def base_nats(
@@ -160,7 +156,5 @@ def _without(corpus: Corpus, labels: _Labels, learned: NDArray[np.bool_]) -> Cor
     routes, counts = np.array(corpus.train.routes), np.array(corpus.train.labels)
     np.subtract.at(counts, (labels.document[masked], routes[labels.at[masked]]), 1)
     routes[labels.at[masked]] = NOT_LEARNED
-    mask = Mask(
-        float((~learned).mean()) if len(learned) else 0.0, hashlib.sha256(np.packbits(learned).tobytes()).hexdigest()
-    )
+    mask = Mask(float((~learned).mean()), hashlib.sha256(np.packbits(learned).tobytes()).hexdigest())
     return replace(corpus, train=replace(corpus.train, routes=routes, labels=counts), mask=mask)
