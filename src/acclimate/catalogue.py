@@ -8,23 +8,29 @@ from dataclasses import fields
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from acclimate.registry import METHODS
 
+LABELS = ("paper", "from code", "from reviews", "second-hand", "ours", "unverified")
+
 
 def describe(method: type[Any]) -> dict[str, str]:
-    """What a method's docstring says: ``summary``, ``stores``, ``costs``, ``reference``, and its settings."""
+    """What a method's docstring says: ``summary``, ``stores``, ``costs``, ``needs``, ``reference``, ``evidence`` (the
+    labels it uses), and its settings."""
     text = inspect.getdoc(method) or ""
     flat = " ".join(text.split())
     found = {"summary": text.split("\n\n")[0].replace("\n", " ")}
     for key, pattern in {
         "stores": r"Stores: (.+?)\.(?: Costs| Reference|$)",
-        "costs": r"Costs per step: (.+?)\. Reference",
+        "costs": r"Costs per step: (.+?)\. Needs",
+        "needs": r"Needs: (.+?)\. Reference",
         "reference": r"Reference: (.+)$",
     }.items():
         match = re.search(pattern, flat)
         found[key] = match[1] if match else ""
+    found["evidence"] = ", ".join(dict.fromkeys(re.findall(rf"\[({'|'.join(LABELS)})\b", flat))) or "control"
     found["settings"] = ", ".join(f"{f.name}={_default(f)}" for f in fields(method)) or "none"
     return found
 
@@ -35,9 +41,10 @@ def _default(field: Any) -> Any:
 
 def print_methods(console: Console) -> None:
     table = Table(title="Methods", show_lines=True)
-    for column in ("method", "what it does", "settings", "stores", "costs per step", "reference"):
+    for column in ("method", "what it does", "settings", "stores", "costs per step", "needs", "reference", "evidence"):
         table.add_column(column, overflow="fold")
     for name, method in METHODS.items():
         row = describe(method)
-        table.add_row(name, row["summary"], row["settings"], row["stores"], row["costs"], row["reference"])
+        cells = (row[key] for key in ("summary", "settings", "stores", "costs", "needs", "reference", "evidence"))
+        table.add_row(name, *map(escape, cells))
     console.print(table)

@@ -55,6 +55,7 @@ def build_methods(config: RunConfig) -> list[Method]:
 def build_plan(config: RunConfig, context: PlanContext) -> Plan:
     """One plan from all methods and from the sources' own terms, checked against the sources' routes."""
     names = method_names(config)
+    context = replace(context, validation_documents=config.evaluation.validation_documents)
     plans = dict(zip(names, [method.plan(context) for method in build_methods(config)], strict=True))
     if not any(plan.terms for plan in plans.values()):  # they change how something is trained, and leave open what
         plans["sft"] = METHODS["sft"]().plan(context)

@@ -21,6 +21,7 @@ from acclimate.assembly import (
     experts,
     mix,
     resolve,
+    validation_sets,
     watched_metric,
 )
 from acclimate.config import RunConfig, located
@@ -82,6 +83,7 @@ def validate(config: RunConfig) -> Preflight:
     mixture = mix(config, corpora, objective)
     build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
     watched_metric(config, corpora)
+    validation_sets(config, corpora)
     copies = sum(name != "base" or config.lora is None for name in plan.required_references)
     notes = warnings(config, corpora, mixture, tokenizer)
     if plan.selection is not None:

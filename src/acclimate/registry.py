@@ -13,6 +13,7 @@ from acclimate.methods.replay import Replay
 from acclimate.methods.sft import Sft
 from acclimate.methods.stm import Stm
 from acclimate.methods.talr import Talr
+from acclimate.methods.wise import Wise
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.divergence import Divergence
 from acclimate.types import LossTerm, Method
@@ -27,6 +28,7 @@ METHODS: dict[str, type[Method]] = {
     "stm": Stm,
     "asft": Asft,
     "dae": Dae,
+    "wise": Wise,
 }
 
 TERMS: dict[str, Callable[[], LossTerm]] = {

@@ -22,6 +22,7 @@ from acclimate.assembly import (
     load_tuned,
     resolve,
     select_labels,
+    validation_sets,
 )
 from acclimate.config import RunConfig, located, save_config, with_absolute_paths
 from acclimate.data.chat import special_tokens
@@ -56,6 +57,7 @@ from acclimate.train.callbacks.save import Save
 from acclimate.train.checkpoint import checkpoint_weights, checkpoints, load_best, load_checkpoint, newest_intact
 from acclimate.train.loop import run_loop
 from acclimate.train.training import Training
+from acclimate.train.tuned import Tuned
 from acclimate.train.weights import Weights
 from acclimate.types import Plan, PlanContext
 
@@ -123,9 +125,9 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     corpora = world.main_first(lambda: load_corpora(config, load_tokenizer(config.model)))
     with world.all_or_none():
         model = load_model(config, device)
-    plan = build_plan(config, PlanContext(full_tuning=model.peft is None, lora_scaling=model.lora_scaling))
-    corpora = world.main_first(lambda: select_labels(config, plan, corpora, model))
+    corpora = world.main_first(lambda: select_labels(config, corpora, model))
     with world.all_or_none():
+        validation = validation_sets(config, corpora)
         training, plan, mixture = build_training(config, model, corpora, console, world)
     for warning in warnings(config, corpora, mixture, model.tokenizer):
         console.print(f"Note: {warning}", style="yellow", highlight=False)
@@ -135,15 +137,17 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     _start(training, plan, run_dir, resume, console)
     with training.stop.listening(console):
         run_loop(training)
-    for finish in plan.finish:
-        finish(training)
     if config.training.final == "best":
         load_best(training, run_dir)
-    _save(training, config)
-    started = time.perf_counter()
     base = training.objective.references.get("base") or load_base(config, model, device)
     if is_sharded(model) and base.model is not model and not is_sharded(base.model):
         shard(base.model, base.model.layers, world, config.parallel)
+    sets = {name: (corpora.sources[name].role, batches) for name, batches in validation.items()}
+    for finish in plan.finish:
+        tuned = Tuned(training, base, sets, list(special_tokens(model.tokenizer)), config.seed, run_dir)
+        console.print(finish(tuned), highlight=False)
+    _save(training, config)
+    started = time.perf_counter()
     result = _measure(config, corpora, model, base, world)
     if world.is_main:
         write_json(run_dir / "provenance.json", finished(record, training.seconds, time.perf_counter() - started))

@@ -148,6 +148,8 @@ class PlanContext:
     full_tuning: bool
     lora_scaling: Mapping[str, float] = field(default_factory=dict)
     """Scaling s of dW = s B A, keyed by the name of the adapted module; empty under full tuning."""
+    validation_documents: int = 0
+    """Held-out documents of each source that a choice may look at."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ class Plan:
     ``terms`` says which routes learn what; if no method of the run has any, cross-entropy on the domain.
     ``weighting`` weighs the tokens of every cross-entropy, ``selection`` chooses its labels. ``references`` names
     frozen models besides ``base`` (values are model paths). ``update_scale`` maps the step's metrics to a factor on
-    the *update* (Adam would cancel a factor on the gradient). ``prepare`` runs before training, ``finish`` after.
+    the *update* (Adam would cancel a factor on the gradient). ``prepare`` runs
+    before training, ``finish`` after, on a ``Tuned``, and says what it did.
     """
 
     terms: tuple[RoutedTerm, ...] = ()
@@ -168,7 +171,7 @@ class Plan:
     update_scale: Callable[[Metrics], float] | None = None
     callbacks: tuple[Callback, ...] = ()
     prepare: tuple[Callable[[Any], None], ...] = ()
-    finish: tuple[Callable[[Any], None], ...] = ()
+    finish: tuple[Callable[[Any], str], ...] = ()
 
     @property
     def routes(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Configuration to built objects."""
 
 from acclimate.assembly.expert import experts
-from acclimate.assembly.heldout import heldout_prompts, heldout_sets, watched_metric
+from acclimate.assembly.heldout import heldout_prompts, heldout_sets, validation_sets, watched_metric
 from acclimate.assembly.mixture import Mixture, mix
 from acclimate.assembly.models import check_vocabulary, load_base, load_model, load_references, load_tuned, resolve
 from acclimate.assembly.selection import check_selection, select_labels
@@ -24,5 +24,6 @@ __all__ = [
     "mix",
     "resolve",
     "select_labels",
+    "validation_sets",
     "watched_metric",
 ]

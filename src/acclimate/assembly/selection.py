@@ -25,7 +25,8 @@ from acclimate.errors import ConfigError, DataError
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import model_digest
 from acclimate.model.projection import Projection
-from acclimate.types import IGNORE, Plan
+from acclimate.plan import build_plan
+from acclimate.types import IGNORE, Plan, PlanContext
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def check_selection(plan: Plan, corpora: Corpora) -> None:
             )
 
 
-def select_labels(config: RunConfig, plan: Plan, corpora: Corpora, model: CausalModel) -> Corpora:
-    """The corpora without the labels that the plan's selection leaves out.
+def select_labels(config: RunConfig, corpora: Corpora, model: CausalModel) -> Corpora:
+    """The corpora without the labels that the method leaves out.
 
     Args:
         model: untrained, so that it is its own base.
@@ -70,6 +71,7 @@ def select_labels(config: RunConfig, plan: Plan, corpora: Corpora, model: Causal
         ConfigError: a source is streamed.
         DataError: nothing of a source is left to learn.
     """
+    plan = build_plan(config, PlanContext(full_tuning=model.peft is None, lora_scaling=model.lora_scaling))
     selection = next((routed.selection for routed in plan.terms if routed.selection is not None), None)
     if selection is None:
         return corpora

@@ -25,6 +25,7 @@ class Asft:
 
     Stores: one frozen copy of the model under full tuning, nothing under LoRA (the adapter is switched off).
     Costs per step: one forward of the base, and one product with the head, on domain rows.
+    Needs: the base as reference.
 
     Reference: "Anchored Supervised Fine-Tuning" (ASFT), 2025, arXiv 2509.23753 [unverified]; its DFT part
     arXiv 2508.05629.

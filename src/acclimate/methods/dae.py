@@ -26,7 +26,7 @@ class Dae:
     gives its behaviour back (recipes/repair.yaml) [ours].
 
     Stores: the expert, and one frozen copy of the base under full tuning. Costs per step: one forward of a teacher and
-    one head product on every row.
+    one head product on every row. Needs: an expert and the base as references; a general source.
 
     Reference: "A Teacher Is Worth A Million Instructions" (Domain Alignment from Expert), 2024, arXiv 2406.19112, and
     its code, github.com/flipkart-incubator/kd-dae; the attention-map stage before it is not here.

@@ -21,7 +21,7 @@ class Dft:
     renormalised [ours], so the pull shrinks where the model is unsure. In a list it weighs the tokens of the other
     method's cross-entropy [ours].
 
-    Stores: nothing. Costs per step: nothing to speak of.
+    Stores: nothing. Costs per step: nothing to speak of. Needs: nothing.
 
     Reference: Wu et al., "On the Generalization of SFT" (dynamic fine-tuning), 2025, arXiv 2508.05629 [unverified].
     """

@@ -21,7 +21,7 @@ class L2:
     clipping, so AdamW rescales it with the rest; a decoupled form is another method [ours].
 
     Stores: one copy of the trained parameters under full tuning, nothing under LoRA. Costs per step: one pass over
-    the trained parameters.
+    the trained parameters. Needs: nothing.
 
     Reference: Li, Grandvalet and Davoine, "Explicit Inductive Bias for Transfer Learning with Convolutional
     Networks" (L2-SP), 2018, arXiv 1802.01483 [unverified].

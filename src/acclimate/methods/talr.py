@@ -27,6 +27,7 @@ class Talr:
     larger one at 5e-6 were seen [from reviews].
 
     Stores: nothing. Costs per step: with ``tau: median`` one more forward and one head product on domain rows.
+    Needs: with ``tau: median`` a statistic of the step.
 
     Reference: "SFT Doesn't Always Hurt General Capabilities" (TALR), 2025, arXiv 2509.20758. Its full text was not
     available to us: this is a reconstruction.
