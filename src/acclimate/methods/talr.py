@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
 from acclimate.methods.fields import STRICT
@@ -35,10 +35,15 @@ class Talr:
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = ({"tau": 1.0, "w_min": 0.0}, "dft")
 
-    tau: Literal["median"] | Annotated[float, Field(gt=0)] = Field(
-        "median", description="nats: median of the step's sequences, or a fixed number above 0"
-    )
+    tau: float | str = Field("median", description="in nats: a number, or the median over the step's sequences")
     w_min: float = Field(0.01, ge=0, le=1, description="the least weight of a token; 1 is sft")
 
+    @field_validator("tau")
+    @classmethod
+    def _positive_or_median(cls, value: float | str) -> float | str:
+        if value != "median" and not (isinstance(value, float) and value > 0):
+            raise ValueError(f"{value!r} is neither a number above 0 nor median")
+        return value
+
     def plan(self, context: PlanContext) -> Plan:
-        return Plan(weighting=Confidence(self.tau, self.w_min))
+        return Plan(weighting=Confidence(self.tau if isinstance(self.tau, float) else None, self.w_min))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,22 +15,20 @@ class Confidence:
     With tau 1 and floor 0 the weight is the probability of the label.
 
     Args:
-        tau: in nats, or ``median``: of the sequences' mean nats per token in the optimizer step.
+        tau: in nats; None is the median over the optimizer step's sequences of their mean nats per token.
         floor: in [0, 1].
     """
 
-    tau: float | Literal["median"] = 1.0
+    tau: float | None = 1.0
     floor: float = 0.0
 
     @property
     def needs_means(self) -> bool:
-        return self.tau == "median"
+        return self.tau is None
 
     def __call__(self, nats: Tensor, means: Tensor | None) -> Tensor:
-        tau: float | Tensor
-        if self.tau == "median":
+        tau: float | Tensor | None = self.tau
+        if tau is None:
             assert means is not None
             tau = means.to(nats).quantile(0.5).clamp_min(torch.finfo(nats.dtype).tiny)  # 0 where all is known by heart
-        else:
-            tau = self.tau
         return (-nats.detach() / tau).exp().clamp_min(self.floor)

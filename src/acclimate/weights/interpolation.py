@@ -12,7 +12,7 @@ from torch import Tensor
 from acclimate.evaluate.measure import measure
 from acclimate.evaluate.summary import Record, records
 from acclimate.model.reference import Reference
-from acclimate.parallel.shard import local
+from acclimate.parallel.shard import local, release
 from acclimate.provenance import write_json
 from acclimate.train.tuned import Tuned
 from acclimate.train.weights import Weights
@@ -51,6 +51,7 @@ def base_weights(weights: Weights, base: Reference) -> dict[str, Tensor]:
 
     A of an adapter is left out: dW is linear in B alone.
     """
+    release(base.model)  # whole since its last forward
     found = dict(base.model.network.named_parameters())
     return {
         name: torch.zeros_like(local(master)) if ".lora_B." in name else local(found[name]).detach().to(master.dtype)
