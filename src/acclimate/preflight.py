@@ -226,11 +226,11 @@ def _seconds(config: RunConfig, device: torch.device, network: Any, mixture: Mix
     """Training time at the rate of this machine's matrix products, measured now.
 
     With N weights a token costs 2 N in forward, 2 N for the gradient of activations and, under full tuning, 2 N for
-    that of the weights; a reference adds 2 N for the share of rows that need one.
+    that of the weights; a reference, or a first pass, adds 2 N for the share of rows that need one.
     """
     shape = network.config.get_text_config()
     embeddings = 0 if shape.tie_word_embeddings else shape.vocab_size * shape.hidden_size
-    factor = (6 if config.lora is None else 4) + 2 * mixture.reference_share
+    factor = (6 if config.lora is None else 4) + 2 * mixture.forwards
     rate = _flops(DTYPES[config.model.dtype], device, shape.hidden_size)
     efficiency = EFFICIENCY[config.model.dtype] if device.type == "cpu" else GPU_EFFICIENCY
     per_token = factor * (total - embeddings) / (rate * efficiency)

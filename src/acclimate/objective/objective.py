@@ -104,6 +104,12 @@ class Objective:
                 found |= selected.astype(np.int64) << names.index(routed.reference)
         return found
 
+    @property
+    def observes(self) -> np.ndarray:
+        """[R] bool: some term needs the first pass over this route."""
+        asking = [routed.weighting is not None and routed.weighting.needs_means for routed in self.terms]
+        return self.selects[torch.tensor(asking)].any(0).numpy()
+
     def count(self, batches: Sequence[Batch]) -> Tensor:
         """Denominator of each term for one optimizer step, over all ranks: [K] float64.
 
