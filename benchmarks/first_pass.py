@@ -2,7 +2,7 @@
 
     python benchmarks/first_pass.py --model FOLDER --domain FILE [--rounds 6] > benchmarks/DATE-first-pass.md
 
-One step holds about 512 trained tokens of domain text, in rows of 256. CPU seconds of one thread, since the machine is shared.
+One step holds about 512 trained tokens of domain text, in rows of 256. CPU seconds of one thread: machines are shared.
 """
 
 from __future__ import annotations

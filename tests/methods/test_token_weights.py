@@ -6,20 +6,25 @@ import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
 
+from acclimate.assembly import build_objective, mix
 from acclimate.config import parse_config
+from acclimate.data.corpus import load_corpora
 from acclimate.errors import ConfigError
 from acclimate.model.causal import CausalModel
 from acclimate.model.head import Head
+from acclimate.model.load import load_tokenizer
 from acclimate.objective.objective import Objective, Sums
 from acclimate.plan import build_plan
 from acclimate.types import IGNORE, Batch, Plan, PlanContext, Route
 from tests.fixtures.batches import packed
+from tests.fixtures.runs import config
 
 ROUTES = (Route("domain", "domain"), Route("general", "general"))
 V, D = 40, 12
@@ -151,6 +156,18 @@ def test_a_weighting_joins_the_cross_entropy_of_another_method() -> None:
     replay = taken(["replay", "dft"])[0]
     nats = torch.stack([-log[label] for route in (0, 1) for log, _, label, _ in tokens(route)])
     torch.testing.assert_close(replay, (torch.exp(-nats) * nats).mean(), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("method", "forwards"), [("sft", 0.0), ("talr", 1.0), ("mol", 0.5), (["mol", "talr"], 1.0), ("asft", 1.0)]
+)
+def test_validate_reckons_with_forwards_without_gradient(
+    method: Any, forwards: float, pico_folder: Path, corpora: Path, tmp_path: Path
+) -> None:
+    settings = config(pico_folder, corpora, tmp_path, method=method)
+    found = load_corpora(settings, load_tokenizer(settings.model))
+    objective = build_objective(settings, build_plan(settings, PlanContext(full_tuning=True)), found, {})
+    assert mix(settings, found, objective).forwards == forwards
 
 
 def test_a_sources_own_terms_are_not_weighed() -> None:

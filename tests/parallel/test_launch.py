@@ -105,9 +105,13 @@ def test_two_processes(strategy: str, variant: str, pico_folder: Path, corpora: 
 def test_methods_of_tokens_and_weights_in_two_processes(
     lora: dict[str, int] | None, pico_folder: Path, corpora: Path, tmp_path: Path
 ) -> None:
-    """A first pass, labels chosen by the base, and a choice between weights that are spread."""
+    """An adapter as expert, a first pass, labels chosen by the base, and a choice between weights that are spread."""
+    expert = train(config(pico_folder, corpora, tmp_path, name="expert", method="sft", lora={"rank": 4})).run_dir
     changes: dict[str, Any] = {
-        "method": ["mol", "talr", {"name": "stm", "percentile": 80}, {"name": "wise", "alpha": [0.25, 0.75]}],
+        "method": [
+            {"name": "dae", "expert": str(expert), "distillation_weight": 0.5}, "talr",
+            {"name": "stm", "percentile": 80}, {"name": "wise", "alpha": [0.25, 0.75]},
+        ],
         "evaluation": {"validation_documents": 2}, "parallel": {"strategy": "fsdp"}, "lora": lora,
     }  # fmt: skip
     spread = config(pico_folder, corpora, tmp_path, name="two", **changes)
