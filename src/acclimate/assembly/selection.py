@@ -77,8 +77,9 @@ def select_labels(config: RunConfig, corpora: Corpora, model: CausalModel) -> Co
         return corpora
     check_selection(plan, corpora)
     routes = _routes(plan, corpora)
-    labels = {name: _Labels.of(corpus.train, routes) for name, corpus in corpora.sources.items()}
-    used = {name: corpus for name, corpus in corpora.sources.items() if labels[name].chosen.any()}
+    reached = {name: corpus for name, corpus in corpora.sources.items() if routes[corpus.train.table].any()}
+    labels = {name: _Labels.of(corpus.train, routes) for name, corpus in reached.items()}
+    used = {name: corpus for name, corpus in reached.items() if labels[name].chosen.any()}
     if not used:  # refused later, with every route that no token is on
         return corpora
     nats = {name: base_nats(config, corpus, labels[name], routes, model) for name, corpus in used.items()}

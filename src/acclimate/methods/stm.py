@@ -26,8 +26,9 @@ class Stm:
     masked at any t [ours]. Masked labels are taken out before rows are packed: trained tokens, shares and budgets count
     learned ones [ours]. In a list it masks the labels of the other method's cross-entropy, for all its terms [ours].
 
-    Stores: 4 bytes a label in the cache and 2 bytes a token in memory. Costs per step: nothing; before training, one
-    forward of the base over the training documents. Needs: the base's scores; sources that are not streamed.
+    Stores: 4 bytes a label in the cache and 2 bytes a token in memory, 25 while choosing. Costs per step: nothing;
+    before training, one forward of the base over the training documents. Needs: the base's scores; sources that are
+    not streamed.
 
     Reference: "Clear Minds Think Alike" (selective token masking), 2025, arXiv 2501.14315 [unverified].
     """
