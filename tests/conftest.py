@@ -27,6 +27,12 @@ def pico_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def expert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another saved pico model with the same tokenizer; read only."""
+    return save_pico(tmp_path_factory.mktemp("expert"), seed=1)
+
+
+@pytest.fixture(scope="session")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """domain.jsonl, general.jsonl and chat.jsonl; read only."""
     return write_corpora(tmp_path_factory.mktemp("corpora"))

@@ -7,11 +7,23 @@ import re
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "acclimate"
-FREE = {"types", "errors", "explain", "digest", "files", "source_schema", "schema", "yamlfile", "config"}
+FREE = {
+    "types",
+    "token_weighting",
+    "errors",
+    "explain",
+    "digest",
+    "files",
+    "source_schema",
+    "schema",
+    "yamlfile",
+    "config",
+}
 """Leaves that every room may use."""
 
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
+    "token_weighting": set(),
     "errors": set(),
     "digest": set(),
     "files": {"errors"},
@@ -25,7 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     "parallel": set(),
     "objective": {"model", "parallel"},
     "gradient": {"parallel"},
-    "methods": {"objective", "gradient"},
+    "methods": {"objective", "gradient", "weights"},
+    "weights": {"model", "parallel", "evaluate", "train", "provenance"},
     "registry": {"methods", "objective"},
     "plan": {"registry"},
     "evaluate": {"model", "objective", "parallel"},

@@ -18,6 +18,8 @@ import pytest
 import yaml
 
 from acclimate.cli import main
+from acclimate.errors import listed
+from acclimate.registry import METHODS
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import settings
 from tests.gate.runs import scored_run
@@ -130,6 +132,27 @@ def added_tokens(model: Path) -> None:
     tokenizer.save_pretrained(model)
 
 
+def wider(model: Path) -> None:
+    pico_model(vocab_size=264).save_pretrained(model)
+
+
+def other_expert(change: Callable[[Path], None]) -> Edit:
+    """An expert in {F}/expert: the pico model, changed."""
+
+    def edit(data: dict[str, Any], folder: Path) -> None:
+        shutil.copytree(data["model"]["path"], folder / "expert")
+        change(folder / "expert")
+        data["method"] = {"name": "dae", "expert": str(folder / "expert")}
+
+    return edit
+
+
+def begun_expert(data: dict[str, Any], folder: Path) -> None:
+    (folder / "begun").mkdir()
+    (folder / "begun" / "config.yaml").write_text(yaml.safe_dump(data))
+    data["method"] = {"name": "dae", "expert": str(folder / "begun")}
+
+
 def gguf(content: bytes) -> Edit:
     def edit(data: dict[str, Any], folder: Path) -> None:
         (folder / "m.gguf").write_bytes(content)
@@ -139,6 +162,7 @@ def gguf(content: bytes) -> Edit:
 
 
 LAYERS = "the linear layers of this model are called down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj or v_proj"
+KNOWN = f"accepted: {listed(METHODS)}."
 GOOD = "".join(json.dumps({"text": f"A good line number {i}."}) + "\n" for i in range(12))
 
 # (edit, the sentence with {F} for the folder and {C} for the configuration file, exit code)
@@ -190,7 +214,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         "{C}:24: budget.batch_tokens is 50, but one packed row may hold 96 trained tokens; set it to at least "
         "data.sequence_length (96), or shorten the rows.", 3,
     ),
-    "unknown method": (put("method", "moll"), "{C}:7: method: there is no method 'moll'; accepted: sft, replay, mol or l2. Did you mean 'mol'?", 3),
+    "unknown method": (put("method", "moll"), "{C}:7: method: there is no method 'moll'; " + KNOWN + " Did you mean 'mol'?", 3),
     "unknown method setting": (
         put("method", {"name": "mol", "kl_wieght": 2}), "{C}:9: method.kl_wieght: there is no such key. Did you mean 'kl_weight'?", 3,
     ),
@@ -226,6 +250,37 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         "{C}:17: sources.general.terms: the route 'general' is shared with sources.chat; leave route out, so that the terms hold "
         "for this source alone.", 3,
     ),
+    "a negative tau": (put("method", {"name": "talr", "tau": -1}), "{C}:9: method.tau: -1.0 is neither a number above 0 nor median.", 3),
+    "a tau that is no number": (put("method", {"name": "talr", "tau": "mean"}), "{C}:9: method.tau: 'mean' is neither a number above 0 nor median.", 3),
+    "a floor above 1": (put("method", {"name": "talr", "w_min": 2}), "{C}:9: method.w_min: 2 should be less than or equal to 1. (the least weight of a token; 1 is sft)", 3),
+    "a percentile out of range": (put("method", {"name": "stm", "percentile": 120}), "{C}:9: method.percentile: 120 should be less than or equal to 100. (in place of a threshold: labels above this percentile are masked)", 3),
+    "a perplexity below 1": (put("method", {"name": "stm", "threshold": 0.5}), "{C}:9: method.threshold: 0.5 should be greater than or equal to 1. (a perplexity of the base; 2.5 in the paper)", 3),
+    "threshold and percentile": (put("method", {"name": "stm", "threshold": 2.5, "percentile": 80}), "{C}:7: method: stm needs exactly one of threshold (2.5 in the paper, for answers of chat models) and percentile (for raw text), got threshold and percentile.", 3),
+    "neither threshold nor percentile": (put("method", ["mol", "stm"]), "{C}:9: method.1: stm needs exactly one of threshold (2.5 in the paper, for answers of chat models) and percentile (for raw text), got none.", 3),
+    "labels chosen from a stream": (
+        both(put("method", {"name": "stm", "percentile": 80}), put("sources.domain.streaming", True)), "{C}:15: sources.domain.streaming: the method scores every label with the base before training, and of a streamed source only the beginning is read by then; leave streaming out.", 3,
+    ),
+    "no expert": (put("method", "dae"), "{C}:7: method.expert: is required and missing. (a run folder, model folder or hub id with the base's tokens: the teacher on the domain)", 3),
+    "an expert that is not there": (put("method", {"name": "dae", "expert": "./none"}), "method.expert: './none' is no model folder or .gguf file; give a folder written by save_pretrained, a .gguf file, or a hub id such as 'HuggingFaceTB/SmolLM2-135M-Instruct'.", 1),
+    "an expert that is not finished": (begun_expert, "method.expert: the run '{F}/begun' has no model/ yet: it is not finished.", 1),
+    "an expert of another vocabulary": (other_expert(added_tokens), "method.expert: '{F}/expert' has another vocabulary than '{M}' (first at '<new>'), so its distributions are over other tokens; give one with the same tokenizer.", 1),
+    "an expert with more logits": (other_expert(wider), "method.expert: '{F}/expert' has 264 logits, the model 259; a divergence needs the same vocabulary.", 1),
+    "no temperature": (put("method", {"name": "dae", "expert": "x", "temperature": 0}), "{C}:10: method.temperature: 0 should be greater than 0. (T, of teacher and student)", 3),
+    "an alpha outside": (put("method", {"name": "wise", "alpha": 1.5}), "{C}:9: method.alpha: 1.5 is not in [0, 1], from the base to the tuned weights.", 3),
+    "an alpha of a list outside": (put("method", {"name": "wise", "alpha": [0.5, -0.1]}), "{C}:9: method.alpha: -0.1 is not in [0, 1], from the base to the tuned weights.", 3),
+    "no alpha": (put("method", {"name": "wise", "alpha": []}), "{C}:9: method.alpha: is an empty list; accepted: a number in [0, 1], or several to choose from.", 3),
+    "alphas without documents to choose by": (put("method", {"name": "wise", "alpha": [0.5, 1.0]}), "{C}:7: method: wise chooses from a list of alphas by held-out documents that no report uses; set evaluation.validation_documents, or give a single alpha.", 3),
+    "a rule for a single alpha": (put("method", {"name": "wise", "alpha": 0.5, "max_general_rise": 0.1}), "{C}:7: method: max_general_rise has no effect on a single alpha; give a list to choose from.", 3),
+    "validation that leaves nothing to report": (put("evaluation.validation_documents", 4), "{C}:35: evaluation.validation_documents: 4 leaves none of the 4 held-out documents of 'domain' to report; lower it, or hold out more (sources.domain.heldout).", 3),
+    "validation without the domain": (
+        both(put("evaluation.validation_documents", 2), put("sources.domain.heldout", 0)), "{C}:35: evaluation.validation_documents: a choice is judged by held-out text of the domain, but no source of role domain holds any out; set sources.NAME.heldout, or role: domain.", 3,
+    ),
+    "two weightings": (put("method", ["talr", "dft"]), "{C}:7: method: talr and dft both weigh the tokens of the cross-entropy; use one of them.", 3),
+    "a weighting twice": (put("method", ["asft", "dft"]), "{C}:7: method: asft and dft both weigh the tokens of the cross-entropy; use one of them.", 3),
+    "an interpolation twice": (put("method", ["sft", "wise", {"name": "wise", "alpha": 0.3}]), "{C}:7: method: 'wise' is listed twice; keep one.", 3),
+    "a weighting of nothing": (put("method", [{"name": "dae", "expert": "x"}, "dft"]), "{C}:7: method: 'dae+dft' weighs the tokens of the cross-entropy, but there is none: the other methods have no such term, or all their sources bring terms of their own.", 3),
+    "labels chosen for nothing": (put("method", [{"name": "dae", "expert": "x"}, {"name": "stm", "percentile": 80}]), "{C}:7: method: 'dae+stm' chooses the labels of the cross-entropy, but there is none: the other methods have no such term, or all their sources bring terms of their own.", 3),
+    "two anchors on the domain": (put("method", ["asft", {"name": "dae", "expert": "x"}]), "{C}:7: method: 'dae' wants forward_kl on domain, another method of the list wants it on domain; these do not compose, use one of them.", 3),
     "another version": (put("version", 2), "{C}:35: version: this file is of version 2; this acclimate reads version 1.", 3),
     "bad name": (put("name", "a/b"),
         """{C}:1: name: 'a/b' is not accepted; accepted: letters, digits, '.', '_' and '-'.""", 3,
@@ -282,7 +337,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         "{C}:17: sources.chat: 'routes' gives every learned role its route, so 'route' would have no effect; keep one of them.", 3,
     ),
     "a method twice": (put("method", ["mol", {"name": "mol", "kl_weight": 3}]), "{C}:7: method: 'mol' is listed twice; keep one.", 3),
-    "a method without a name": (put("method", {"name": ["mol"]}), "{C}:7: method: needs a name; accepted: sft, replay, mol or l2.", 3),
+    "a method without a name": (put("method", {"name": ["mol"]}), "{C}:7: method: needs a name; " + KNOWN, 3),
     "longer than the model": (
         put("data.sequence_length", 4096),
         "{C}:28: data.sequence_length: 4096 is more than the 512 positions this model was made for; lower it.", 3,
@@ -325,7 +380,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "a setting without a value": (put("method", None), "{C}:7: method: has no value.", 3),
     "a method in capitals": (
-        put("method", "MOL"), "{C}:7: method: there is no method 'MOL'; accepted: sft, replay, mol or l2. Did you mean 'mol'?", 3,
+        put("method", "MOL"), "{C}:7: method: there is no method 'MOL'; " + KNOWN + " Did you mean 'mol'?", 3,
     ),
     "a revision of a local model": (
         put("model.revision", "v9"), "{C}:7: model.revision: has no effect on a local model; leave it out.", 3,
@@ -610,7 +665,7 @@ def test_wrong_input(
     path = tmp_path / "c.yaml"
     path.write_text(yaml.safe_dump(data, sort_keys=False))
     found, _, err = run_cli(["validate", str(path)], monkeypatch, capsys)
-    assert err == f"Error: {sentence.format(C=path, F=tmp_path, D=corpora, CWD=Path.cwd())}\n"
+    assert err == f"Error: {sentence.format(C=path, F=tmp_path, D=corpora, M=pico_folder, CWD=Path.cwd())}\n"
     assert found == code
     assert "Traceback" not in err
     assert "hush" not in err

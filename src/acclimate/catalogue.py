@@ -4,40 +4,48 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
+from pydantic_core import PydanticUndefined
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from acclimate.registry import METHODS
 
+LABELS = ("paper", "from code", "from reviews", "second-hand", "ours", "unverified")
+
 
 def describe(method: type[Any]) -> dict[str, str]:
-    """What a method's docstring says: ``summary``, ``stores``, ``costs``, ``reference``, and its settings."""
+    """What a method's docstring says, by heading; ``evidence`` are the labels it uses."""
     text = inspect.getdoc(method) or ""
     flat = " ".join(text.split())
     found = {"summary": text.split("\n\n")[0].replace("\n", " ")}
+    found["settings"] = ", ".join(f"{f.name}={_default(f)}" for f in fields(method)) or "none"
     for key, pattern in {
         "stores": r"Stores: (.+?)\.(?: Costs| Reference|$)",
-        "costs": r"Costs per step: (.+?)\. Reference",
+        "costs per step": r"Costs per step: (.+?)\. Needs",
+        "needs": r"Needs: (.+?)\. Reference",
         "reference": r"Reference: (.+)$",
     }.items():
         match = re.search(pattern, flat)
         found[key] = match[1] if match else ""
-    found["settings"] = ", ".join(f"{f.name}={_default(f)}" for f in fields(method)) or "none"
+    found["evidence"] = ", ".join(dict.fromkeys(re.findall(rf"\[({'|'.join(LABELS)})\b", flat))) or "control"
     return found
 
 
 def _default(field: Any) -> Any:
-    return getattr(field.default, "default", field.default)
+    default = getattr(field.default, "default", field.default)
+    return "..." if default is PydanticUndefined or default is MISSING else default
 
 
 def print_methods(console: Console) -> None:
     table = Table(title="Methods", show_lines=True)
-    for column in ("method", "what it does", "settings", "stores", "costs per step", "reference"):
-        table.add_column(column, overflow="fold")
+    table.add_column("method")
+    table.add_column("what it does", overflow="fold")
     for name, method in METHODS.items():
         row = describe(method)
-        table.add_row(name, row["summary"], row["settings"], row["stores"], row["costs"], row["reference"])
+        facts = [f"[dim]{key}[/dim]  {escape(row[key])}" for key in row if key != "summary"]
+        table.add_row(name, "\n".join([escape(row["summary"]), *facts]))
     console.print(table)

@@ -98,7 +98,18 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     for name, section in config.sources.items():
         paths = [path if "://" in path or section.is_hub_id(path) else absolute(path) for path in section.paths]
         sources[name] = section.model_copy(update={"path": paths[0] if isinstance(section.path, str) else paths})
-    return config.model_copy(update={"model": model, "sources": sources})
+    specs = config.method if isinstance(config.method, list) else [config.method]
+    methods = [_with_absolute_expert(spec, absolute) for spec in specs]
+    method = methods if isinstance(config.method, list) else methods[0]
+    return config.model_copy(update={"model": model, "sources": sources, "method": method})
+
+
+def _with_absolute_expert(spec: str | dict[str, Any], absolute: Callable[[str], str]) -> str | dict[str, Any]:
+    """``expert`` is the one setting of methods that is a path."""
+    expert = spec.get("expert") if isinstance(spec, dict) else None
+    if not isinstance(spec, dict) or not isinstance(expert, str) or not os.path.exists(os.path.expanduser(expert)):
+        return spec
+    return spec | {"expert": absolute(expert)}
 
 
 def save_config(config: RunConfig, path: str | Path) -> None:

@@ -55,9 +55,20 @@ def build_methods(config: RunConfig) -> list[Method]:
 def build_plan(config: RunConfig, context: PlanContext) -> Plan:
     """One plan from all methods and from the sources' own terms, checked against the sources' routes."""
     names = method_names(config)
-    plan = _compose(dict(zip(names, [method.plan(context) for method in build_methods(config)], strict=True)))
+    context = replace(context, validation_documents=config.evaluation.validation_documents)
+    plans = dict(zip(names, [method.plan(context) for method in build_methods(config)], strict=True))
+    if not any(plan.terms for plan in plans.values()):  # they change how something is trained, and leave open what
+        plans["sft"] = METHODS["sft"]().plan(context)
+    plan = _compose(plans)
     _check_routes(config, plan, names)
-    return _with_source_terms(config.sources, plan)
+    plan = _with_source_terms(config.sources, plan)
+    for slot, what in (("weighting", "weighs the tokens"), ("selection", "chooses the labels")):
+        if getattr(plan, slot) is not None and all(getattr(routed, slot) is None for routed in plan.terms):
+            raise ConfigError(
+                f"method: '{'+'.join(names)}' {what} of the cross-entropy, but there is none: the other methods have "
+                "no such term, or all their sources bring terms of their own."
+            )
+    return plan
 
 
 def source_route(name: str, section: SourceSection) -> str:
@@ -68,9 +79,11 @@ def source_route(name: str, section: SourceSection) -> str:
 def _compose(plans: Mapping[str, Plan]) -> Plan:
     """The slots of all plans together; two methods that want one slot differently are refused."""
     terms: list[RoutedTerm] = []
-    scales = [(name, plan.update_scale) for name, plan in plans.items() if plan.update_scale is not None]
-    if len(scales) > 1:
-        raise ConfigError(f"method: {listed(name for name, _ in scales)} both scale the update; use one of them.")
+    scale = _one_of(plans, "update_scale", "scale the update")
+    tokenwise = {
+        "weighting": _one_of(plans, "weighting", "weigh the tokens of the cross-entropy"),
+        "selection": _one_of(plans, "selection", "choose the labels of the cross-entropy"),
+    }
     for name, plan in plans.items():
         for routed in plan.terms:
             if routed in terms:
@@ -83,14 +96,23 @@ def _compose(plans: Mapping[str, Plan]) -> Plan:
                 )
             terms.append(routed)
     return Plan(
-        terms=tuple(terms),
+        terms=tuple(replace(t, **tokenwise) if t.name == "cross_entropy" else t for t in terms),
+        **tokenwise,
         references={key: path for plan in plans.values() for key, path in plan.references.items()},
         transforms=tuple(transform for plan in plans.values() for transform in plan.transforms),
-        update_scale=scales[0][1] if scales else None,
+        update_scale=scale,
         callbacks=tuple(callback for plan in plans.values() for callback in plan.callbacks),
         prepare=tuple(step for plan in plans.values() for step in plan.prepare),
         finish=tuple(step for plan in plans.values() for step in plan.finish),
     )
+
+
+def _one_of(plans: Mapping[str, Plan], slot: str, what: str) -> Any:
+    """What the one plan that fills ``slot`` has there, None if none does."""
+    found = {name: value for name, plan in plans.items() if (value := getattr(plan, slot)) is not None}
+    if len(found) > 1:
+        raise ConfigError(f"method: {' and '.join(found)} both {what}; use one of them.")
+    return next(iter(found.values()), None)
 
 
 def _check_routes(config: RunConfig, plan: Plan, names: Sequence[str]) -> None:
@@ -140,12 +162,13 @@ def _with_source_terms(sources: Mapping[str, SourceSection], plan: Plan) -> Plan
                     + nearest(term_name, TERMS)
                 )
             term, route = TERMS[term_name](), source_route(name, section)
-            same = next((i for i, t in enumerate(terms) if t.term == term and t.weight == weight), None)
+            reference = "base" if term.needs_reference else None
+            own_term = RoutedTerm(term_name, term, (route,), weight, reference)
+            same = next((i for i, t in enumerate(terms) if t == replace(own_term, name=t.name, routes=t.routes)), None)
             if same is not None:
                 terms[same] = replace(terms[same], routes=(*terms[same].routes, route))
             else:
-                reference = "base" if term.needs_reference else None
-                terms.append(RoutedTerm(term_name, term, (route,), weight, reference))
+                terms.append(own_term)
     return replace(plan, terms=tuple(term for term in terms if term.routes))
 
 

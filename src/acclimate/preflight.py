@@ -12,7 +12,18 @@ from rich.markup import escape
 from rich.table import Table
 from torch import nn
 
-from acclimate.assembly import Mixture, build_loader, build_objective, check_vocabulary, mix, resolve, watched_metric
+from acclimate.assembly import (
+    Mixture,
+    build_loader,
+    build_objective,
+    check_selection,
+    check_vocabulary,
+    experts,
+    mix,
+    resolve,
+    validation_sets,
+    watched_metric,
+)
 from acclimate.config import RunConfig, located
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.model.adapter import attach_lora
@@ -65,12 +76,21 @@ def validate(config: RunConfig) -> Preflight:
     corpora = load_corpora(config, tokenizer)
     check_vocabulary(corpora, tokenizer, network)
     plan = build_plan(config, PlanContext(full_tuning=config.lora is None))
+    for expert in experts(config, plan):
+        expert.check(config, tokenizer)
+    check_selection(plan, corpora)
     objective = build_objective(config, plan, corpora, {})
     mixture = mix(config, corpora, objective)
     build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
     watched_metric(config, corpora)
+    validation_sets(config, corpora)
     copies = sum(name != "base" or config.lora is None for name in plan.required_references)
     notes = warnings(config, corpora, mixture, tokenizer)
+    if plan.selection is not None:
+        notes.append(
+            "which labels the method masks is known after a forward of the base; tokens, steps and times are counted "
+            "as if it masked none."
+        )
     if (config.run_dir / "config.yaml").exists():
         notes.append(f"the run '{config.run_dir}' exists; `acclimate train` wants --resume or another name.")
     return Preflight(
@@ -85,7 +105,8 @@ def validate(config: RunConfig) -> Preflight:
 
 
 def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[str, Any]:
-    """``data.json``: documents, tokens, dropped rows with reasons, share and epochs of each source; overlap.
+    """``data.json``: documents, tokens, dropped rows with reasons, share and epochs of each source, the part of
+    its labels that the method masks; overlap.
 
     Of a streamed source, what only a whole pass would tell is null.
     """
@@ -102,6 +123,7 @@ def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[s
             "share": mixture.shares.get(name, 0.0),
             "epochs": _epochs(config, mixture, name) if name in mixture.shares else 0.0,
             "dropped": corpus.dropped,
+            "masked": corpus.mask.part if corpus.mask else 0.0,
         }
     return {
         "sources": sources,
@@ -136,6 +158,11 @@ def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: A
         "is while training."
         for name, corpus in corpora.sources.items()
         if corpus.stream is not None
+    ]
+    found += [
+        f"source '{name}': the method masks {corpus.mask.part:.1%} of its labels."
+        for name, corpus in corpora.sources.items()
+        if corpus.mask is not None
     ]
     if (warmup := config.schedule.warmup_steps) is not None and warmup >= mixture.total_steps:
         found.append(
@@ -199,11 +226,11 @@ def _seconds(config: RunConfig, device: torch.device, network: Any, mixture: Mix
     """Training time at the rate of this machine's matrix products, measured now.
 
     With N weights a token costs 2 N in forward, 2 N for the gradient of activations and, under full tuning, 2 N for
-    that of the weights; a reference adds 2 N for the share of rows that need one.
+    that of the weights; a reference, or a first pass, adds 2 N for the share of rows that need one.
     """
     shape = network.config.get_text_config()
     embeddings = 0 if shape.tie_word_embeddings else shape.vocab_size * shape.hidden_size
-    factor = (6 if config.lora is None else 4) + 2 * mixture.reference_share
+    factor = (6 if config.lora is None else 4) + 2 * mixture.forwards
     rate = _flops(DTYPES[config.model.dtype], device, shape.hidden_size)
     efficiency = EFFICIENCY[config.model.dtype] if device.type == "cpu" else GPU_EFFICIENCY
     per_token = factor * (total - embeddings) / (rate * efficiency)

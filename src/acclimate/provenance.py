@@ -23,7 +23,11 @@ PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy
 
 
 def provenance(
-    config: RunConfig, device: torch.device, model_digest: str, data_digests: dict[str, str]
+    config: RunConfig,
+    device: torch.device,
+    model_digest: str,
+    data_digests: dict[str, str],
+    input_digests: dict[str, str],
 ) -> dict[str, Any]:
     """The record at the start of a run; :func:`finished` completes it."""
     return {
@@ -38,6 +42,7 @@ def provenance(
         },
         "model": {"path": config.model.path.rstrip("/").split("/")[-1], "digest": model_digest},
         "data": data_digests,
+        "method_inputs": input_digests,
         "config_digest": "sha256:" + hashlib.sha256(dump_config(config).encode()).hexdigest(),
         "started": _now(),
     }

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from acclimate.methods.asft import Asft
+from acclimate.methods.dae import Dae
+from acclimate.methods.dft import Dft
 from acclimate.methods.l2 import L2
 from acclimate.methods.mol import MoL
 from acclimate.methods.replay import Replay
 from acclimate.methods.sft import Sft
+from acclimate.methods.stm import Stm
+from acclimate.methods.talr import Talr
+from acclimate.methods.wise import Wise
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.divergence import Divergence
 from acclimate.types import LossTerm, Method
@@ -17,6 +23,12 @@ METHODS: dict[str, type[Method]] = {
     "replay": Replay,
     "mol": MoL,
     "l2": L2,
+    "dft": Dft,
+    "talr": Talr,
+    "stm": Stm,
+    "asft": Asft,
+    "dae": Dae,
+    "wise": Wise,
 }
 
 TERMS: dict[str, Callable[[], LossTerm]] = {

@@ -14,12 +14,15 @@ from rich.console import Console
 from acclimate.assembly import (
     Mixture,
     build_training,
+    experts,
     heldout_prompts,
     heldout_sets,
     load_base,
     load_model,
     load_tuned,
     resolve,
+    select_labels,
+    validation_sets,
 )
 from acclimate.config import RunConfig, located, save_config, with_absolute_paths
 from acclimate.data.chat import special_tokens
@@ -54,6 +57,7 @@ from acclimate.train.callbacks.save import Save
 from acclimate.train.checkpoint import checkpoint_weights, checkpoints, load_best, load_checkpoint, newest_intact
 from acclimate.train.loop import run_loop
 from acclimate.train.training import Training
+from acclimate.train.tuned import Tuned
 from acclimate.train.weights import Weights
 from acclimate.types import Plan, PlanContext
 
@@ -121,13 +125,17 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     corpora = world.main_first(lambda: load_corpora(config, load_tokenizer(config.model)))
     with world.all_or_none():
         model = load_model(config, device)
+    corpora = world.main_first(lambda: select_labels(config, corpora, model))
+    with world.all_or_none():
+        validation = validation_sets(config, corpora)
         training, plan, mixture = build_training(config, model, corpora, console, world)
     for warning in warnings(config, corpora, mixture, model.tokenizer):
         console.print(f"Note: {warning}", style="yellow", highlight=False)
     with world.all_or_none():
         if world.is_main:
-            record = _begin(training, config, corpora, mixture, device)
+            record = _begin(training, plan, config, corpora, mixture, device)
     _start(training, plan, run_dir, resume, console)
+    apart = training.counted_forwards()  # of choosing labels, where that is not in the cache
     with training.stop.listening(console):
         run_loop(training)
     costs = {
@@ -135,15 +143,19 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         "forward_tokens": round(training.forwards),
         "train_peak_memory_mib": peak_memory_mib(device),
     }
-    for finish in plan.finish:
-        finish(training)
+    apart -= training.counted_forwards()
     if config.training.final == "best":
         load_best(training, run_dir)
-    _save(training, config)
-    started = time.perf_counter()
     base = training.objective.references.get("base") or load_base(config, model, device)
     if is_sharded(model) and base.model is not model and not is_sharded(base.model):
         shard(base.model, base.model.layers, world, config.parallel)
+    sets = {name: (corpora.sources[name].role, batches) for name, batches in validation.items()}
+    for finish in plan.finish:
+        tuned = Tuned(training, base, sets, list(special_tokens(model.tokenizer)), config.seed, run_dir)
+        console.print(finish(tuned), highlight=False)
+    costs["apart_forward_tokens"] = round(apart + training.counted_forwards())
+    _save(training, config)
+    started = time.perf_counter()
     result = _measure(config, corpora, model, base, world)
     if world.is_main:
         write_json(run_dir / "provenance.json", finished(record | costs, time.perf_counter() - started))
@@ -162,13 +174,16 @@ def _save(training: Training, config: RunConfig) -> None:
 
 
 def _begin(
-    training: Training, config: RunConfig, corpora: Corpora, mixture: Mixture, device: torch.device
+    training: Training, plan: Plan, config: RunConfig, corpora: Corpora, mixture: Mixture, device: torch.device
 ) -> dict[str, Any]:
     """Writes config.yaml, data.json and provenance.json, and returns the last."""
     run_dir, network = config.run_dir, training.model.network
     digest, data = model_digest(config.model, network), {n: c.digest for n, c in corpora.sources.items()}
-    began = check_digests(run_dir, digest, data)
-    record = provenance(config, device, digest, data) | {"processes": training.world.size}
+    found = training.objective.references
+    inputs = {f"method.{e.name}": e.digest(found[e.name].model.network) for e in experts(config, plan)}
+    inputs |= {f"the labels learned of source '{n}'": c.mask.digest for n, c in corpora.sources.items() if c.mask}
+    began = check_digests(run_dir, digest, data, inputs)
+    record = provenance(config, device, digest, data, inputs) | {"processes": training.world.size}
     record |= {"started": began["started"]} if began else {}
     save_config(config, run_dir / "config.yaml")
     trained = sum(p.numel() for p in training.model.trainable().values())

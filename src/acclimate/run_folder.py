@@ -74,8 +74,10 @@ def _differences(began: Any, now: Any, path: str = "") -> list[str]:
     return [f"{path}: {began!r} then, {now!r} now"]
 
 
-def check_digests(run_dir: Path, model: str, data: dict[str, str]) -> dict[str, Any] | None:
-    """The run's own provenance, if it has begun; refuses another base or other documents than it began with."""
+def check_digests(
+    run_dir: Path, model: str, data: dict[str, str], inputs: dict[str, str] | None = None
+) -> dict[str, Any] | None:
+    """The run's own provenance, if it has begun; refuses other models or other documents than it began with."""
     path = run_dir / "provenance.json"
     if not path.is_file():
         return None
@@ -83,6 +85,7 @@ def check_digests(run_dir: Path, model: str, data: dict[str, str]) -> dict[str, 
     try:
         changed = [f"source '{name}'" for name, digest in data.items() if began["data"].get(name) != digest]
         changed += ["the base model"] if began["model"]["digest"] != model else []
+        changed += [name for name, digest in (inputs or {}).items() if began["method_inputs"].get(name) != digest]
     except (AttributeError, KeyError, TypeError):
         raise RunError(f"'{path}' is damaged: it holds no digests of the run's model and data.") from None
     if changed:

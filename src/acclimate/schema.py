@@ -180,6 +180,9 @@ class EvaluationSection(Section):
     """What is measured on held-out documents."""
 
     documents: int | None = Field(None, ge=1, description="at most this many held-out documents per source")
+    validation_documents: int = Field(
+        0, ge=0, description="the first held-out documents of each source, kept out of all reports for choices (wise)"
+    )
     training_documents: int = Field(32, ge=1, description="of these, how many during training (every eval_steps)")
     generations: int = Field(4, ge=0, description="greedy answers shown side by side")
     max_new_tokens: int = Field(64, ge=1)

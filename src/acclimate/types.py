@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from acclimate.token_weighting import TokenSelection, TokenWeighting
+
 IGNORE = -100
 """Label of a position from which nothing is learned."""
 
@@ -91,6 +93,8 @@ class RoutedTerm:
     routes: tuple[str, ...]
     weight: float = 1.0
     reference: str | None = None
+    weighting: TokenWeighting | None = None
+    selection: TokenSelection | None = None
 
 
 class Stage(IntEnum):
@@ -144,24 +148,30 @@ class PlanContext:
     full_tuning: bool
     lora_scaling: Mapping[str, float] = field(default_factory=dict)
     """Scaling s of dW = s B A, keyed by the name of the adapted module; empty under full tuning."""
+    validation_documents: int = 0
+    """Held-out documents of each source that a choice may look at."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a method adds to the harness; every slot may be empty.
 
-    ``terms`` says which routes learn what. ``references`` names frozen models besides ``base``
-    (values are model paths). ``update_scale`` maps the step's metrics to a factor on the *update*
-    (Adam would cancel a factor on the gradient). ``prepare`` runs before training, ``finish`` after.
+    ``terms`` says which routes learn what; if no method of the run has any, cross-entropy on the domain.
+    ``weighting`` weighs the tokens of every cross-entropy, ``selection`` chooses its labels. ``references`` names
+    frozen models besides ``base`` (values are model paths). ``update_scale`` maps the step's metrics to a factor on
+    the *update* (Adam would cancel a factor on the gradient). ``prepare`` runs
+    before training, ``finish`` after, on a ``Tuned``, and says what it did.
     """
 
     terms: tuple[RoutedTerm, ...] = ()
+    weighting: TokenWeighting | None = None
+    selection: TokenSelection | None = None
     references: Mapping[str, str] = field(default_factory=dict)
     transforms: tuple[GradientTransform, ...] = ()
     update_scale: Callable[[Metrics], float] | None = None
     callbacks: tuple[Callback, ...] = ()
     prepare: tuple[Callable[[Any], None], ...] = ()
-    finish: tuple[Callable[[Any], None], ...] = ()
+    finish: tuple[Callable[[Any], str], ...] = ()
 
     @property
     def routes(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from acclimate.types import IGNORE, PAD_DOCUMENT, Batch
 from tests.data.samples import token_corpus
 
 ALL = np.array([True, True, True])
-GENERAL_NEEDS_IT = np.array([False, True, True])
+COMPARES = np.array([0, 1, 2])  # two references
 
 
 def loader(count: str = "domain", batch_tokens: int = 64, micro: int = 2, mixed: bool = False, **ranks: int) -> Loader:
@@ -33,7 +33,7 @@ def loader(count: str = "domain", batch_tokens: int = 64, micro: int = 2, mixed:
         "general": Passes(PackedSource(token_corpus(general), "general", 32, ALL, 0, first_document_id=30)),
     }
     mixer = Mixer(sources, {"domain": 0.4, "general": 0.6})
-    return Loader(mixer, count, batch_tokens, micro, GENERAL_NEEDS_IT, **ranks)
+    return Loader(mixer, count, batch_tokens, micro, COMPARES, **ranks)
 
 
 def trained(batches: list[Batch], routes: tuple[int, ...] = (0, 1, 2)) -> int:
@@ -64,30 +64,25 @@ def test_the_budget_is_met_within_one_row(count: str) -> None:
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-def test_a_micro_batch_needs_the_reference_or_does_not(mixed: bool) -> None:
+def test_the_rows_of_a_micro_batch_need_the_same_references(mixed: bool) -> None:
     data = loader(mixed=mixed)
-    kinds: Counter[bool] = Counter()
+    kinds: Counter[int] = Counter()
     rows_of_both = 0
     for _ in range(10):
         batches = data.next_step()
         for batch in batches:
             assert len(batch.input_ids) <= 2
             learned = batch.labels != IGNORE
-            needs = [bool(GENERAL_NEEDS_IT[batch.route[b][learned[b]].numpy()].any()) for b in range(len(learned))]
+            needs = [needed(batch.route[b][learned[b]]) for b in range(len(learned))]
             assert len(set(needs)) == 1
             kinds[needs[0]] += 1
-            rows_of_both += sum(
-                len({bool(GENERAL_NEEDS_IT[r]) for r in batch.route[b][learned[b]].tolist()}) == 2
-                for b in range(len(learned))
-            )
-    assert min(kinds[True], kinds[False]) > 0
+            rows_of_both += sum(len(batch.route[b][learned[b]].unique()) == 2 for b in range(len(learned)))
+    assert set(kinds) == ({0, 1, 2} if mixed else {0, 1})
     assert (rows_of_both > 0) == mixed
 
 
-def test_a_row_of_both_kinds_needs_the_reference() -> None:
-    data = loader(mixed=True)
-    row = next(row for row in iter(data.mixer.sources["domain"].next_row, None) if row.routes == (0, 2))
-    assert data._needs_reference(row)
+def needed(routes: torch.Tensor) -> int:
+    return int(np.bitwise_or.reduce(COMPARES[routes.numpy()]))
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 7])
@@ -108,9 +103,7 @@ def test_ranks_share_the_step(world_size: int) -> None:
             counter.pop((PAD_DOCUMENT, IGNORE), None)
         assert pairs == expected
         for batches in zip(*parts, strict=True):  # the same micro-batch on every rank
-            routes = [batch.route[batch.labels != IGNORE] if trained([batch]) else batch.route for batch in batches]
-            kinds = {bool(GENERAL_NEEDS_IT[route.numpy()].any()) for route in routes}
-            assert len(kinds) == 1
+            assert len({needed(batch.route[batch.labels != IGNORE]) for batch in batches if trained([batch])}) == 1
         empty = [batch for part in parts for batch in part if not trained([batch])]
         assert all((batch.document == PAD_DOCUMENT).all() for batch in empty)
         dummies += len(empty)

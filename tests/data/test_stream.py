@@ -158,7 +158,7 @@ def mixed(folder: Path, **ranks: int) -> Loader:
         else:
             sources[name] = Passes(PackedSource(corpus.train, name, 32, active, 0, corpus.first_document_id))
     mixer = Mixer(sources, {name: options["share"] for name, (_, options) in SOURCES.items()})
-    return Loader(mixer, "all", 150, 3, np.array([False, True, True]), **ranks)
+    return Loader(mixer, "all", 150, 3, np.array([0, 1, 1]), **ranks)
 
 
 @pytest.mark.parametrize("ahead", [False, True])

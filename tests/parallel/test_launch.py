@@ -101,6 +101,31 @@ def test_two_processes(strategy: str, variant: str, pico_folder: Path, corpora: 
         assert losses(alone.run_dir) == pytest.approx(straight_losses, abs=1e-6)
 
 
+@pytest.mark.parametrize("lora", [None, {"rank": 4}], ids=["full", "lora"])
+def test_methods_of_tokens_and_weights_in_two_processes(
+    lora: dict[str, int] | None, pico_folder: Path, corpora: Path, tmp_path: Path
+) -> None:
+    """An adapter as expert, a first pass, labels chosen by the base, and a choice between weights that are spread."""
+    expert = train(config(pico_folder, corpora, tmp_path, name="expert", method="sft", lora={"rank": 4})).run_dir
+    changes: dict[str, Any] = {
+        "method": [
+            {"name": "dae", "expert": str(expert), "distillation_weight": 0.5}, "talr",
+            {"name": "stm", "percentile": 80}, {"name": "wise", "alpha": [0.25, 0.75]},
+        ],
+        "evaluation": {"validation_documents": 2}, "parallel": {"strategy": "fsdp"}, "lora": lora,
+    }  # fmt: skip
+    spread = config(pico_folder, corpora, tmp_path, name="two", **changes)
+    run(spread, "--nproc", "2")
+    alone = train(config(pico_folder, corpora, tmp_path, name="one", **changes)).run_dir
+    one, two = weights(alone), weights(spread.run_dir)
+    assert all((one[name] - two[name]).abs().max() < 1e-5 for name in one)
+    assert losses(alone) == pytest.approx(losses(spread.run_dir), abs=1e-6)
+    chosen = [json.loads((folder / "interpolation.json").read_text()) for folder in (alone, spread.run_dir)]
+    assert chosen[0]["alpha"] == chosen[1]["alpha"]
+    values = [[record["value"] for record in choice["records"]] for choice in chosen]
+    assert values[0] == pytest.approx(values[1], abs=1e-5)
+
+
 def test_an_error_of_all_is_printed_once(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     sources = {"domain": {"path": str(tmp_path / "nowhere")}}
     process = start(config(pico_folder, corpora, tmp_path, sources=sources), "--nproc", "2")

@@ -25,6 +25,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     save_pico(folder / "tied")
     save_pico(folder / "untied", tie=False)
+    save_pico(folder / "expert", seed=1)
     return folder
 
 

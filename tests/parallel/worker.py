@@ -19,6 +19,7 @@ from acclimate.registry import METHODS
 from acclimate.train.loop import run_loop
 from acclimate.types import IGNORE
 from tests.fixtures.gradients import built, step_gradient
+from tests.fixtures.methods import spec
 from tests.fixtures.runs import config
 
 STRATEGIES = ("ddp", "fsdp")
@@ -60,7 +61,8 @@ def setting(model: Path, corpora: Path, output: Path, case: Case) -> RunConfig:
         changes["sources"] = {n: s | {"path": str(corpora / s["path"])} for n, s in sources.items()}
     return config(
         model / ("untied" if variant == "untied" else "tied"), corpora, output,
-        name=f"{method}-{variant}-{strategy}".replace(" ", "_"), method=method, parallel={"strategy": strategy},
+        name=f"{method}-{variant}-{strategy}".replace(" ", "_"), parallel={"strategy": strategy},
+        method=spec(method, model / "expert"),
         optimizer={"max_grad_norm": 0.5}, **changes,
     )  # fmt: skip
 

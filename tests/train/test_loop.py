@@ -24,6 +24,7 @@ from acclimate.schema import ScheduleSection
 from acclimate.train.loop import run_loop
 from acclimate.train.schedule import factor
 from acclimate.train.training import Training
+from acclimate.train.tuned import Tuned
 from acclimate.train.weights import Weights
 from tests.fixtures.runs import config
 
@@ -144,17 +145,23 @@ def test_prepare_and_finish_steps_run(
     seen: list[tuple[str, int]] = []
     original = run_module.build_training
 
+    def finish(tuned: Tuned) -> str:
+        seen.append(("finish", tuned.training.step))
+        return "It is done."
+
     def with_steps(*args: Any) -> Any:
         training, plan, mixture = original(*args)
         plan = replace(
             plan,
             prepare=(lambda t: seen.append(("prepare", t.step)),),
-            finish=(lambda t: seen.append(("finish", t.step)),),
+            finish=(finish,),
         )
         return training, plan, mixture
 
     monkeypatch.setattr(run_module, "build_training", with_steps)
-    train(config(pico_folder, corpora, tmp_path, budget={"steps": 2, "batch_tokens": 128}))
+    console = Console(record=True, width=200)
+    train(config(pico_folder, corpora, tmp_path, budget={"steps": 2, "batch_tokens": 128}), console=console)
+    assert "It is done." in console.export_text()
     assert seen == [("prepare", 0), ("finish", 2)]
 
 

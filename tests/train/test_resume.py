@@ -71,6 +71,7 @@ CASES = {
     "lora with dropout": {"lora": {"rank": 4, "dropout": 0.1}},
     "l2 and wsd": {"method": ["mol", "l2"], "schedule": {"type": "wsd", "decay_ratio": 0.5}},
     "epochs": {"budget": {"steps": None, "epochs": 1.5, "batch_tokens": 256}},
+    "methods of tokens": {"method": ["mol", "talr", {"name": "stm", "percentile": 80}, {"name": "wise", "alpha": 0.5}]},
     "streamed": {"budget": {"steps": 8, "batch_tokens": 512}},
 }
 

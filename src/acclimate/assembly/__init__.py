@@ -1,8 +1,10 @@
 """Configuration to built objects."""
 
-from acclimate.assembly.heldout import heldout_prompts, heldout_sets, watched_metric
+from acclimate.assembly.expert import experts
+from acclimate.assembly.heldout import heldout_prompts, heldout_sets, validation_sets, watched_metric
 from acclimate.assembly.mixture import Mixture, mix
 from acclimate.assembly.models import check_vocabulary, load_base, load_model, load_references, load_tuned, resolve
+from acclimate.assembly.selection import check_selection, select_labels
 from acclimate.assembly.training import build_loader, build_objective, build_training
 
 __all__ = [
@@ -10,7 +12,9 @@ __all__ = [
     "build_loader",
     "build_objective",
     "build_training",
+    "check_selection",
     "check_vocabulary",
+    "experts",
     "heldout_prompts",
     "heldout_sets",
     "load_base",
@@ -19,5 +23,7 @@ __all__ = [
     "load_tuned",
     "mix",
     "resolve",
+    "select_labels",
+    "validation_sets",
     "watched_metric",
 ]

@@ -15,11 +15,37 @@ HeldoutSets = dict[str, HeldoutBatches]
 
 
 def heldout_sets(config: RunConfig, corpora: Corpora, documents: int | None) -> HeldoutSets:
-    """Packed held-out rows of every source that holds documents out."""
+    """Packed held-out rows of every source that holds documents out, without those that choices look at."""
+    return _sets(config, corpora, config.evaluation.validation_documents, documents)
+
+
+def validation_sets(config: RunConfig, corpora: Corpora) -> HeldoutSets:
+    """Packed rows of the documents that choices look at.
+
+    Raises:
+        ConfigError: they leave a source nothing to report, or none are of the domain.
+    """
+    if not (count := config.evaluation.validation_documents):
+        return {}
+    for name, corpus in corpora.sources.items():
+        if 0 < len(corpus.heldout) <= count:
+            raise ConfigError(
+                f"evaluation.validation_documents: {count} leaves none of the {len(corpus.heldout)} held-out documents "
+                f"of '{name}' to report; lower it, or hold out more (sources.{name}.heldout)."
+            )
+    if not any(corpus.role == "domain" and len(corpus.heldout) for corpus in corpora.sources.values()):
+        raise ConfigError(
+            "evaluation.validation_documents: a choice is judged by held-out text of the domain, but no source of role "
+            "domain holds any out; set sources.NAME.heldout, or role: domain."
+        )
+    return _sets(config, corpora, 0, count)
+
+
+def _sets(config: RunConfig, corpora: Corpora, first: int, documents: int | None) -> HeldoutSets:
     return {
         name: heldout_batches(
-            corpus.heldout,
-            corpus.first_heldout_id,
+            corpus.heldout.subset(range(first, len(corpus.heldout))),
+            corpus.first_heldout_id + first,
             corpora.routes,
             config.data.sequence_length,
             config.training.micro_batch_size,

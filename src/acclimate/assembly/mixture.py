@@ -27,7 +27,7 @@ class Mixture:
     trained_tokens: dict[str, int | None]  # of one epoch; None of a stream
     total_steps: int
     expected: list[float | None]  # per term of the objective, trained tokens of one step
-    reference_share: float  # of the sources with tokens that are compared with a reference
+    forwards: float  # without gradient, for each trained token: of references, and of a first pass
 
 
 def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
@@ -61,8 +61,13 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
         )
         small = 0 < share < SMALL_SHARE and config.objective.average == "token"  # counts are of tokens only then
         expected.append(float(share * step_tokens) if small else None)
-    compared = sum(shares[name] for name in used if by_route[name][objective.needs_reference].any())
-    return Mixture(shares, trained, total_steps(budget, sum(tokens or 0 for tokens in counted)), expected, compared)
+    forwards = sum(
+        shares[name]
+        for name in used
+        for kind in (objective.compares > 0, objective.observes)
+        if by_route[name][kind].any()
+    )
+    return Mixture(shares, trained, total_steps(budget, sum(tokens or 0 for tokens in counted)), expected, forwards)
 
 
 def _check_reached(config: RunConfig, objective: Objective, corpora: Corpora, tokens: Any) -> None:

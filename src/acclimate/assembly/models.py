@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from acclimate.assembly.expert import experts
 from acclimate.config import RunConfig
 from acclimate.data.corpus import Corpora
 from acclimate.errors import ConfigError, ModelError, RunError
@@ -66,19 +67,10 @@ def load_model(config: RunConfig, device: torch.device) -> CausalModel:
 
 def load_references(config: RunConfig, plan: Plan, model: CausalModel) -> dict[str, Reference]:
     """The references that the plan's terms ask for, and no other."""
-    references: dict[str, Reference] = {}
-    for name in plan.required_references:
-        if name == "base":
-            references[name] = base_reference(model)
-            continue
-        section = config.model.model_copy(update={"path": plan.references[name]})
-        other = CausalModel(load_network(section, model.dtype, model.device), model.tokenizer)
-        if other.head.weight.shape[0] != model.head.weight.shape[0]:
-            raise ModelError(
-                f"The reference '{name}' ({plan.references[name]}) has {other.head.weight.shape[0]} logits, the model "
-                f"{model.head.weight.shape[0]}; a divergence needs the same vocabulary."
-            )
-        references[name] = FrozenCopy(other)
+    references = {"base": base_reference(model)} if "base" in plan.required_references else {}
+    for expert in experts(config, plan):
+        expert.check(config, model.tokenizer)
+        references[expert.name] = FrozenCopy(expert.load(model))
     return references
 
 

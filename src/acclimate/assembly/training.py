@@ -127,7 +127,7 @@ def build_loader(
         config.budget.count,
         config.budget.batch_tokens,
         config.training.micro_batch_size,
-        objective.needs_reference,
+        objective.compares,
         pad_id if pad_id is not None else 0,
         world.rank,
         world.size,

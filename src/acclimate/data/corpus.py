@@ -39,6 +39,14 @@ STREAM_IDS = 2**40
 
 
 @dataclass(frozen=True)
+class Mask:
+    """Labels that the method does not learn: their part of all that it might, and what identifies them."""
+
+    part: float
+    digest: str
+
+
+@dataclass(frozen=True)
 class Corpus:
     """One source."""
 
@@ -54,6 +62,7 @@ class Corpus:
     first_document_id: int  # of training documents; ids are unique in the run
     first_heldout_id: int
     stream: Stream | None = None
+    mask: Mask | None = None  # of train
 
     def where(self, document_id: int) -> str | None:
         """Place of a document by its id in the run; None if it is not of this source."""

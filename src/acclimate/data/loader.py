@@ -32,7 +32,7 @@ class Loader:
     A step draws rows until the counted trained tokens reach ``step * batch_tokens`` *since the start*, so
     over the whole run the budget is met within one row.
 
-    A micro-batch holds only rows that need a reference, or only rows that do not. Student and reference
+    A micro-batch holds only rows that are compared with the same references. Student and reference
     must run on identical shapes: bf16 matrix products are not row-invariant (the same row in a batch of
     another shape differs by more than 1.0 in hidden units on SmolLM2-135M), and the KL must be exactly 0
     at step 0. The micro-batch is the unit on which a reference runs, whole or not at all.
@@ -42,7 +42,7 @@ class Loader:
         count: the source whose trained tokens are counted, or ``all``.
         batch_tokens: counted trained tokens per optimizer step.
         micro_batch_size: most rows in a micro-batch.
-        needs_reference: [routes] whether some term of the route compares with a reference.
+        compares: [routes] the references that a route's terms compare with, one bit each.
         pad_id: input at padding.
         rank, world_size: every rank draws the same rows and keeps its part; all have equally many micro-batches.
 
@@ -56,7 +56,7 @@ class Loader:
         count: str,
         batch_tokens: int,
         micro_batch_size: int,
-        needs_reference: NDArray[np.bool_],
+        compares: NDArray[np.int64],
         pad_id: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -73,7 +73,7 @@ class Loader:
                 f"set it to at least data.sequence_length ({longest}), or shorten the rows."
             )
         self.mixer, self.count, self.batch_tokens = mixer, count, batch_tokens
-        self.micro_batch_size, self.needs_reference, self.pad_id = micro_batch_size, needs_reference, pad_id
+        self.micro_batch_size, self.compares, self.pad_id = micro_batch_size, compares, pad_id
         self.rank, self.world_size = rank, world_size
         self.step = 0
 
@@ -95,32 +95,28 @@ class Loader:
         while self.counted < self.step * self.batch_tokens:
             rows.append(self.mixer.next_row()[1])
         batches = []
-        for reference in (False, True):
-            group = [row for row in rows if self._needs_reference(row) == reference]
-            batches += self._micro_batches(group, reference)
+        references = [int(np.bitwise_or.reduce(self.compares[list(row.routes)])) for row in rows]
+        for wanted in sorted(set(references)):
+            batches += self._micro_batches([row for row, has in zip(rows, references, strict=True) if has == wanted])
         return batches
 
-    def _needs_reference(self, row: Row) -> bool:
-        return bool(self.needs_reference[list(row.routes)].any())
-
-    def _micro_batches(self, group: Sequence[Row], reference: bool) -> list[Batch]:
+    def _micro_batches(self, group: Sequence[Row]) -> list[Batch]:
         # Rows of like length share a micro-batch and ranks get like amounts; the sum over a step has no order.
         ordered = sorted(group, key=lambda row: -row.length)
         mine = ordered[self.rank :: self.world_size]
         count = math.ceil(math.ceil(len(ordered) / self.world_size) / self.micro_batch_size)
         chunks = [mine[i * self.micro_batch_size : (i + 1) * self.micro_batch_size] for i in range(count)]
-        return [build_batch(chunk, self.pad_id) if chunk else self._dummy(reference) for chunk in chunks]
+        return [build_batch(chunk, self.pad_id) if chunk else self._dummy() for chunk in chunks]
 
-    def _dummy(self, reference: bool) -> Batch:
+    def _dummy(self) -> Batch:
         """A batch without labels, so that this rank takes part in the other ranks' collectives."""
         ids = torch.full((1, 2), self.pad_id, dtype=torch.int64)
-        route = int(np.flatnonzero(self.needs_reference == reference)[0])
         return Batch(
             input_ids=ids,
             labels=torch.full_like(ids, IGNORE),
             position_ids=torch.arange(2).expand_as(ids).clone(),
             document=torch.full_like(ids, PAD_DOCUMENT),
-            route=torch.full_like(ids, route),  # of the kind of its group, so that all ranks run the reference or none
+            route=torch.zeros_like(ids),
         )
 
     def state_dict(self) -> dict[str, Any]:

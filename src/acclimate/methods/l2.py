@@ -9,8 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from acclimate.gradient.penalty import L2ToBase
 from acclimate.methods.fields import STRICT
-from acclimate.objective.cross_entropy import CrossEntropy
-from acclimate.types import Plan, PlanContext, RoutedTerm
+from acclimate.types import Plan, PlanContext
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -22,7 +21,7 @@ class L2:
     clipping, so AdamW rescales it with the rest; a decoupled form is another method [ours].
 
     Stores: one copy of the trained parameters under full tuning, nothing under LoRA. Costs per step: one pass over
-    the trained parameters.
+    the trained parameters. Needs: nothing.
 
     Reference: Li, Grandvalet and Davoine, "Explicit Inductive Bias for Transfer Learning with Convolutional
     Networks" (L2-SP), 2018, arXiv 1802.01483 [unverified].
@@ -33,7 +32,4 @@ class L2:
     weight: float = Field(0.01, ge=0, description="of the squared distance; 0 is sft bitwise [ours: default]")
 
     def plan(self, context: PlanContext) -> Plan:
-        return Plan(
-            terms=(RoutedTerm("cross_entropy", CrossEntropy(), ("domain",)),),
-            transforms=(L2ToBase(self.weight, dict(context.lora_scaling)),),
-        )
+        return Plan(transforms=(L2ToBase(self.weight, dict(context.lora_scaling)),))

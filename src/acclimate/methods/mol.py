@@ -27,6 +27,7 @@ class MoL:
 
     Stores: one frozen copy of the model under full tuning, nothing under LoRA (the adapter is switched off).
     Costs per step: one forward of the base, and one product with the head, on general rows.
+    Needs: the base as reference; a general source.
 
     Reference: "MoL" (Mixture of Losses), 2025, arXiv 2505.12043; loss as restated by the same group in
     arXiv 2509.06650. Their full text was not available to us: this is a reconstruction.

@@ -19,7 +19,7 @@ class Replay:
 
     One term over both routes, hence one denominator: the share of a source is its weight, as in ordinary mixing.
 
-    Stores: nothing. Costs per step: the forward and backward of the general rows.
+    Stores: nothing. Costs per step: the forward and backward of the general rows. Needs: a general source.
 
     Reference: the common baseline; Ibrahim et al., "Simple and Scalable Strategies to Continually Pre-train Large
     Language Models", 2024, arXiv 2403.08763 [unverified].

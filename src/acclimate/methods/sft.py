@@ -17,8 +17,9 @@ class Sft:
 
     ``L = mean over domain tokens of -log p(x_i | x_<i)``
 
-    Stores: nothing. Costs per step: nothing beyond the step itself. General sources are not trained on; they
-    are still evaluated.
+    General sources are not trained on; they are still evaluated.
+
+    Stores: nothing. Costs per step: nothing beyond the step itself. Needs: nothing.
 
     Reference: the common baseline; Gururangan et al., "Don't Stop Pretraining", 2020, arXiv 2004.10964.
     """

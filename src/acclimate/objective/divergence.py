@@ -21,10 +21,12 @@ class Divergence:
     forward: ``KL(q || p)`` [ours]
     js: ``KL(p || m) / 2 + KL(q || m) / 2`` with ``m = (p + q) / 2`` [ours]
 
-    Each is exactly 0, with zero gradient, where the two logits are equal.
+    Each is exactly 0, with zero gradient, where the two logits are equal. With a temperature T both logits are divided
+    by T and the nats multiplied by T^2, which keeps the size of the gradient (Hinton et al., 2015, arXiv 1503.02531).
     """
 
     direction: Direction = "reverse"
+    temperature: float = 1.0
     needs_reference: bool = True
 
     @property
@@ -34,7 +36,11 @@ class Divergence:
 
     def __call__(self, chunk: Chunk) -> Tensor:
         assert chunk.reference_logits is not None
-        return DIVERGENCES[self.direction](chunk.logits.log_softmax(-1), chunk.reference_logits.log_softmax(-1))
+        student, reference = chunk.logits, chunk.reference_logits
+        if self.temperature != 1:
+            student, reference = student / self.temperature, reference / self.temperature
+        nats = DIVERGENCES[self.direction](student.log_softmax(-1), reference.log_softmax(-1))
+        return nats if self.temperature == 1 else nats * self.temperature**2
 
 
 def reverse_kl(student: Tensor, reference: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from acclimate.model.causal import CausalModel
 from acclimate.model.head import Head
 from acclimate.model.projection import Projection
 from acclimate.model.reference import Reference
@@ -24,20 +25,22 @@ from acclimate.types import IGNORE, Batch, Chunk, Metrics, Route, RoutedTerm
 
 @dataclass
 class Sums:
-    """Unweighted nats and token counts by (term, route); they add up over micro-batches."""
+    """Unweighted nats, token counts and token weights by (term, route); they add up over micro-batches."""
 
     nats: Tensor  # [K, R] float64
     tokens: Tensor  # [K, R] float64
+    weights: Tensor  # [K, R] float64, of the terms' weightings
     loss: Tensor  # [] float64, the weighted and divided sum
 
     def __iadd__(self, other: Sums) -> Sums:
         self.nats += other.nats
         self.tokens += other.tokens
+        self.weights += other.weights
         self.loss += other.loss
         return self
 
     def over_ranks(self, world: World) -> Sums:
-        parts = (self.nats, self.tokens, self.loss)
+        parts = (self.nats, self.tokens, self.weights, self.loss)
         flat = world.sum(torch.cat([part.flatten() for part in parts]).cpu())
         found = torch.split(flat, [part.numel() for part in parts])
         return Sums(*(part.view(own.shape) for part, own in zip(found, parts, strict=True)))
@@ -46,8 +49,9 @@ class Sums:
 class Objective:
     """Maps hidden states of a micro-batch to its share of the step's loss.
 
-    ``loss = sum_k w_k / n_k * sum_i u_i nats_k(i)`` over the tokens i routed to term k. ``n_k`` is the term's own
-    count of the whole step (``normalise="term"``), or the count of all trained tokens (``"all"``). With
+    ``loss = sum_k w_k / n_k * sum_i u_i v_k(i) nats_k(i)`` over the tokens i routed to term k. ``n_k`` is the term's
+    own count of the whole step (``normalise="term"``), or the count of all trained tokens (``"all"``); ``v_k`` is the
+    term's weighting, 1 without one, and changes no count. With
     ``average="sequence"`` u_i is one over the trained tokens of the token's document piece in its row, and n_k counts
     such pieces [ours; the MoL restatement averages per token, then over the sequence].
 
@@ -79,6 +83,8 @@ class Objective:
         self.world = world
         self._projections: list[tuple[Tensor, Projection]] = []
         self._compares: dict[int, set[str]] = {}  # id of each micro-batch of the step -> references
+        self._present = torch.zeros(0, len(self.terms), dtype=torch.bool)  # [B, K] some rank's micro-batch b has k
+        self._means: dict[int, Tensor] = {}  # of the step's sequences, by term
         self.selects = torch.tensor(  # [K, R] term k sees route r
             [[route.name in routed.routes for route in routes] for routed in self.terms], dtype=torch.bool
         )
@@ -89,10 +95,20 @@ class Objective:
         return self.selects.any(0).numpy()
 
     @property
-    def needs_reference(self) -> np.ndarray:
-        """[R] bool: some term compares this route with a reference."""
-        compares = torch.tensor([routed.reference is not None for routed in self.terms])
-        return (self.selects & compares[:, None]).any(0).numpy()
+    def compares(self) -> np.ndarray:
+        """[R] int64: the references that some term compares this route with, one bit each."""
+        names = list(dict.fromkeys(routed.reference for routed in self.terms if routed.reference is not None))
+        found = np.zeros(len(self.routes), dtype=np.int64)
+        for routed, selected in zip(self.terms, self.selects.numpy(), strict=True):
+            if routed.reference is not None:
+                found |= selected.astype(np.int64) << names.index(routed.reference)
+        return found
+
+    @property
+    def observes(self) -> np.ndarray:
+        """[R] bool: some term needs the first pass over this route."""
+        asking = [routed.weighting is not None and routed.weighting.needs_means for routed in self.terms]
+        return self.selects[torch.tensor(asking)].any(0).numpy()
 
     def count(self, batches: Sequence[Batch]) -> Tensor:
         """Denominator of each term for one optimizer step, over all ranks: [K] float64.
@@ -111,7 +127,8 @@ class Objective:
             counts = units.sum(0)
         if self.world.size > 1:
             counts, units = self._over_ranks(counts, units)
-        self._compares = {id(batch): self._references_of(units[b] > 0) for b, batch in enumerate(batches)}
+        self._present = units > 0
+        self._compares = {id(batch): self._references_of(self._present[b]) for b, batch in enumerate(batches)}
         if self.normalise == "all":
             return counts
         return torch.tensor(
@@ -138,10 +155,36 @@ class Objective:
         learned = ((batch.labels != IGNORE) & selected.to(batch.route.device)[batch.route]).double()
         if self.average == "token":
             return learned
-        piece = (batch.position_ids == 0).flatten().cumsum(0) - 1  # every piece of a document restarts at 0
-        sizes = torch.zeros(int(piece[-1]) + 1, dtype=torch.float64, device=piece.device)
-        sizes.index_add_(0, piece, learned.flatten())
-        return learned / sizes.clamp_min(1)[piece].view_as(learned)
+        sizes = _by_piece(batch, learned)
+        return learned / sizes.clamp_min(1)[_pieces(batch)].view_as(learned)
+
+    def observe(self, model: CausalModel, batches: Sequence[Batch]) -> None:
+        """The first pass, for weightings that need the step's mean losses; without one, nothing happens.
+
+        The mean of a sequence does not depend on the micro-batch or rank that it came to, nor does their median.
+
+        Args:
+            batches: this rank's micro-batches of the step, which :meth:`count` has seen.
+        """
+        asking = [k for k, t in enumerate(self.terms) if t.weighting is not None and t.weighting.needs_means]
+        found: dict[int, list[Tensor]] = {k: [] for k in asking}
+        for b, batch in enumerate(batches):
+            if not self._present[b, asking].any():
+                continue
+            with model.inference():
+                hidden = model(batch).flatten(0, 1)
+                head = self._projection(model.head, torch.promote_types(hidden.dtype, self.logits_dtype))
+                for k in asking:
+                    chosen = (batch.labels != IGNORE) & self.selects[k].to(hidden.device)[batch.route]
+                    nats = torch.zeros(chosen.shape, dtype=torch.float64, device=hidden.device)
+                    for positions in torch.split(chosen.flatten().nonzero().squeeze(1), self.chunk_tokens):
+                        labels, document = batch.labels.flatten()[positions], batch.document.flatten()[positions]
+                        chunk = Chunk(head.logits(hidden[positions]), labels, document)
+                        nats.view(-1)[positions] = self.terms[k].term(chunk).double()
+                    sizes = _by_piece(batch, chosen.double())
+                    found[k].append((_by_piece(batch, nats) / sizes)[sizes > 0].cpu())
+        for k in asking:
+            self._means[k] = torch.cat([means for rank in self.world.gather(found[k]) for means in rank])
 
     def __call__(self, hidden: Tensor, head: Head, batch: Batch, counts: Tensor) -> tuple[Tensor, Sums]:
         """This micro-batch's part of the step's loss.
@@ -161,7 +204,7 @@ class Objective:
             units = units * batch.weights.flatten().double()  # weights scale the nats, never the count
         pull = torch.tensor([routed.weight for routed in self.terms], dtype=torch.float64) / counts
         factors = (units * pull.to(units.device)[:, None]).to(dtype)  # [K, P]
-        nats = torch.zeros_like(factors)  # [K, P]
+        nats, weights = torch.zeros_like(factors), torch.zeros_like(factors)  # [K, P]
         chosen = (self.selects.to(hidden.device)[:, route]) & (labels != IGNORE)  # [K, P]
 
         def loss_of(members: Sequence[int]) -> BlockLoss:
@@ -172,6 +215,9 @@ class Objective:
                     other = references[routed.reference] if routed.reference is not None else None
                     per_token = routed.term(Chunk(logits, labels[positions], document[positions], other))  # [m]
                     nats[k, positions] = per_token.detach()
+                    if routed.weighting is not None:
+                        weights[k, positions] = routed.weighting(per_token.detach(), self._means.get(k))
+                        per_token = per_token * weights[k, positions]
                     total = total + (per_token * factors[k, positions]).sum()
                 return total
 
@@ -195,10 +241,11 @@ class Objective:
                 groups.append(Group(positions, {name: seen[name] for name in names}, loss_of(members)))
         student = self._projection(head, dtype)
         loss = chunked_loss(hidden.flatten(0, 1), head, student, groups, self.chunk_tokens)
-        zeros = torch.zeros(2, len(self.terms), len(self.routes), dtype=torch.float64, device=hidden.device)
-        sums = Sums(zeros[0], zeros[1], zeros.new_zeros(()))
+        zeros = torch.zeros(3, len(self.terms), len(self.routes), dtype=torch.float64, device=hidden.device)
+        sums = Sums(zeros[0], zeros[1], zeros[2], zeros.new_zeros(()))
         for k in range(len(self.terms)):
             sums.nats[k].index_add_(0, route[chosen[k]], nats[k, chosen[k]].double())
+            sums.weights[k].index_add_(0, route[chosen[k]], weights[k, chosen[k]].double())
             sums.tokens[k].index_add_(0, route[chosen[k]], torch.ones_like(route[chosen[k]], dtype=torch.float64))
         sums.loss += loss.detach()
         return loss, sums
@@ -213,7 +260,8 @@ class Objective:
         return projection
 
     def report(self, sums: Sums) -> Metrics:
-        """The step's loss, and mean nats per token as ``loss/<source>/<term>``, over all ranks.
+        """The step's loss, mean nats per token as ``loss/<source>/<term>``, and the mean weight of a token whose term
+        has a weighting as ``weight/<source>/<term>``, over all ranks.
 
         A term with no token this step is absent.
         """
@@ -224,4 +272,18 @@ class Objective:
                 rows = [r for r, route in enumerate(self.routes) if route.source == source]
                 if (tokens := sums.tokens[k, rows].sum().item()) > 0:
                     metrics[f"loss/{source}/{routed.name}"] = sums.nats[k, rows].sum().item() / tokens
+                    if routed.weighting is not None:
+                        metrics[f"weight/{source}/{routed.name}"] = sums.weights[k, rows].sum().item() / tokens
         return metrics
+
+
+def _pieces(batch: Batch) -> Tensor:
+    """[P] number of each position's piece: every piece of a document restarts at position 0."""
+    return (batch.position_ids == 0).flatten().cumsum(0) - 1
+
+
+def _by_piece(batch: Batch, values: Tensor) -> Tensor:
+    """[pieces] sums of ``values`` [B, T]."""
+    piece = _pieces(batch)
+    sums = torch.zeros(int(piece[-1]) + 1, dtype=values.dtype, device=values.device)
+    return sums.index_add_(0, piece, values.flatten())

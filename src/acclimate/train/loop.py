@@ -47,6 +47,7 @@ def _step(training: Training) -> None:
         batches = [batch.to(model.device) for batch in training.data.next_step()]
     before = training.counted_forwards()
     counts = objective.count(batches)
+    objective.observe(model, batches)
     sums = None
     for batch in batches:
         loss, part = objective(model(batch), model.head, batch, counts)

@@ -1,0 +1,32 @@
+"""DFT, cross-entropy weighted by the probability of the label."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic.dataclasses import dataclass
+
+from acclimate.methods.fields import STRICT
+from acclimate.objective.weighting import Confidence
+from acclimate.types import Plan, PlanContext
+
+
+@dataclass(frozen=True, config=STRICT)
+class Dft:
+    """Cross-entropy on domain tokens, each weighted by the model's own probability of it: surprises teach little.
+
+    ``L = mean over domain tokens of -sg[p(x_i | x_<i)] log p(x_i | x_<i)``, sg without gradient
+
+    The weight is the detached token probability [second-hand]. The mean is over all trained tokens: weights are not
+    renormalised [ours], so the pull shrinks where the model is unsure. In a list it weighs the tokens of the other
+    method's cross-entropy [ours].
+
+    Stores: nothing. Costs per step: nothing to speak of. Needs: nothing.
+
+    Reference: Wu et al., "On the Generalization of SFT" (dynamic fine-tuning), 2025, arXiv 2508.05629 [unverified].
+    """
+
+    neutral: ClassVar[tuple[dict[str, Any], str] | None] = None
+
+    def plan(self, context: PlanContext) -> Plan:
+        return Plan(weighting=Confidence())

@@ -1,0 +1,25 @@
+"""A run between its last step and its ``model/``: what a step after training may use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from acclimate.model.reference import Reference
+from acclimate.train.training import Training
+from acclimate.types import Batch
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The trained weights, their base, and held-out text that no report is made of."""
+
+    training: Training
+    base: Reference
+    validation: Mapping[str, tuple[str, Sequence[tuple[Batch, Tensor]]]]  # set -> role, batches with label bytes
+    special_ids: Sequence[int]
+    seed: int
+    run_dir: Path
