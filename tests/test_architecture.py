@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "acclimate"
-FREE = {"types", "errors", "explain", "digest", "files", "source_schema", "schema", "yamlfile", "config"}
+FREE = {"types", "errors", "explain", "digest", "files", "source_schema", "schema", "yamlfile", "config", "tensorfiles"}
 """Leaves that every room may use."""
 
 ALLOWED: dict[str, set[str]] = {
@@ -24,10 +24,12 @@ ALLOWED: dict[str, set[str]] = {
     "model": set(),
     "parallel": set(),
     "objective": {"model", "parallel"},
+    "tensorfiles": set(),
     "gradient": {"parallel"},
-    "methods": {"objective", "gradient"},
+    "statistics": {"gradient", "model"},
+    "methods": {"objective", "gradient", "statistics"},
     "registry": {"methods", "objective"},
-    "plan": {"registry"},
+    "plan": {"registry", "statistics"},
     "evaluate": {"model", "objective", "parallel"},
     "train": {"data", "model", "objective", "gradient", "evaluate", "parallel"},
     "report": {"evaluate"},
@@ -42,6 +44,9 @@ ALLOWED: dict[str, set[str]] = {
         "run_folder",
     },
     "run_folder": {"evaluate", "provenance"},
+    "record": {
+        "assembly", "data", "model", "objective", "parallel", "plan", "provenance", "run_folder", "statistics", "train",
+    },
     "demo": {"evaluate", "model", "provenance", "report", "run", "run_folder"},
     "chat": {"assembly", "data", "evaluate", "model", "run"},
     "panel": {"assembly", "data", "evaluate", "model", "objective", "provenance", "run", "run_folder"},
@@ -49,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "document": set(),
     "cli": {
         "", "parallel", "report", "run", "demo", "preflight", "template", "catalogue", "chat", "doctor", "gate",
-        "panel", "run_folder",
+        "panel", "record", "run_folder", "statistics",
     },
     "__main__": {"cli"},
     "": set(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,14 +12,23 @@ from rich.markup import escape
 from rich.table import Table
 from torch import nn
 
-from acclimate.assembly import Mixture, build_loader, build_objective, check_vocabulary, mix, resolve, watched_metric
+from acclimate.assembly import (
+    Mixture,
+    build_loader,
+    build_objective,
+    check_stores,
+    check_vocabulary,
+    mix,
+    resolve,
+    watched_metric,
+)
 from acclimate.config import RunConfig, located
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.model.adapter import attach_lora
 from acclimate.model.load import DTYPES, empty_network, load_tokenizer
 from acclimate.model.quantised import BYTES
 from acclimate.plan import build_plan, method_names
-from acclimate.types import PlanContext
+from acclimate.types import Plan, PlanContext
 
 MAX_EPOCHS = 4
 """Repeating data up to 4 times is nearly as good as fresh data (Muennighoff et al., 2023, arXiv 2305.16264)."""
@@ -64,13 +73,16 @@ def validate(config: RunConfig) -> Preflight:
     tokenizer = load_tokenizer(config.model)
     corpora = load_corpora(config, tokenizer)
     check_vocabulary(corpora, tokenizer, network)
-    plan = build_plan(config, PlanContext(full_tuning=config.lora is None))
+    context = PlanContext(full_tuning=config.lora is None)
+    plan = build_plan(config, context)
+    check_stores(plan, config.model, network)
     objective = build_objective(config, plan, corpora, {})
     mixture = mix(config, corpora, objective)
+    plan = build_plan(config, replace(context, total_steps=mixture.total_steps))
     build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
     watched_metric(config, corpora)
     copies = sum(name != "base" or config.lora is None for name in plan.required_references)
-    notes = warnings(config, corpora, mixture, tokenizer)
+    notes = warnings(config, corpora, mixture, tokenizer, plan)
     if (config.run_dir / "config.yaml").exists():
         notes.append(f"the run '{config.run_dir}' exists; `acclimate train` wants --resume or another name.")
     return Preflight(
@@ -110,9 +122,9 @@ def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[s
     }
 
 
-def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: Any) -> list[str]:
+def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: Any, plan: Plan) -> list[str]:
     """What is allowed but probably not meant."""
-    found = []
+    found = [*plan.notes]
     for name in mixture.shares:
         if (epochs := _epochs(config, mixture, name) or 0.0) > MAX_EPOCHS:
             found.append(

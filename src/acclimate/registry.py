@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from acclimate.methods.dba import Dba
+from acclimate.methods.ewc import Ewc
+from acclimate.methods.hlr import Hlr
 from acclimate.methods.l2 import L2
 from acclimate.methods.mol import MoL
 from acclimate.methods.replay import Replay
@@ -17,6 +20,9 @@ METHODS: dict[str, type[Method]] = {
     "replay": Replay,
     "mol": MoL,
     "l2": L2,
+    "ewc": Ewc,
+    "hlr": Hlr,
+    "dba": Dba,
 }
 
 TERMS: dict[str, Callable[[], LossTerm]] = {

@@ -144,6 +144,8 @@ class PlanContext:
     full_tuning: bool
     lora_scaling: Mapping[str, float] = field(default_factory=dict)
     """Scaling s of dW = s B A, keyed by the name of the adapted module; empty under full tuning."""
+    total_steps: int = 0
+    """Of the run. 0 while nobody knows: which sources a plan learns from decides how many steps the budget buys."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ class Plan:
     ``terms`` says which routes learn what. ``references`` names frozen models besides ``base``
     (values are model paths). ``update_scale`` maps the step's metrics to a factor on the *update*
     (Adam would cancel a factor on the gradient). ``prepare`` runs before training, ``finish`` after.
+    ``statistics`` are the stores it reads, checked against base and weights; ``notes`` tell the user what to know.
     """
 
     terms: tuple[RoutedTerm, ...] = ()
@@ -162,6 +165,8 @@ class Plan:
     callbacks: tuple[Callback, ...] = ()
     prepare: tuple[Callable[[Any], None], ...] = ()
     finish: tuple[Callable[[Any], None], ...] = ()
+    statistics: tuple[Any, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def routes(self) -> tuple[str, ...]:
@@ -176,7 +181,8 @@ class Plan:
 class Method(Protocol):
     """An anti-forgetting method: its fields are its hyper-parameters, ``plan`` what it contributes.
 
-    ``neutral`` is a setting at which the method is bitwise another one, ``({"weight": 0}, "sft")``, or None.
+    ``neutral`` is a setting at which the method is bitwise another one, ``({"weight": 0}, "sft")``, or None. A field
+    annotated with :class:`~acclimate.statistics.store.Statistic` names a store that has to be made first.
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None]

@@ -3,6 +3,8 @@
 from acclimate.assembly.heldout import heldout_prompts, heldout_sets, watched_metric
 from acclimate.assembly.mixture import Mixture, mix
 from acclimate.assembly.models import check_vocabulary, load_base, load_model, load_references, load_tuned, resolve
+from acclimate.assembly.start import start
+from acclimate.assembly.stores import check_stores
 from acclimate.assembly.training import build_loader, build_objective, build_training
 
 __all__ = [
@@ -10,6 +12,7 @@ __all__ = [
     "build_loader",
     "build_objective",
     "build_training",
+    "check_stores",
     "check_vocabulary",
     "heldout_prompts",
     "heldout_sets",
@@ -19,5 +22,6 @@ __all__ = [
     "load_tuned",
     "mix",
     "resolve",
+    "start",
     "watched_metric",
 ]

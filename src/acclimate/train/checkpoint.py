@@ -6,13 +6,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -20,6 +20,7 @@ from acclimate.digest import sha256_of
 from acclimate.errors import AcclimateError, DamagedError, RunError
 from acclimate.parallel.shard import is_spread, local, spread_like
 from acclimate.parallel.world import SOLO, World
+from acclimate.tensorfiles import SavedTensors
 from acclimate.train.training import Training
 
 STEP = re.compile(r"step-(\d+)")
@@ -68,7 +69,7 @@ def load_checkpoint(training: Training, folder: Path) -> None:
     transforms: list[dict[str, Any]] = [{} for _ in training.gradients.states]
     for index, found in enumerate(transforms):
         for name, tensor in tensors.under(f"transform/{index}/").items():
-            found[name] = _placed(tensor, masters.get(name))
+            found[name] = _placed(tensor.to(training.model.device), masters.get(name))
     training.gradients.load_state_dict(transforms)
     training.step, training.seconds = document["step"], document["seconds"]
     training.data.load_state_dict(document["data"])
@@ -210,40 +211,10 @@ def verify(folder: Path) -> None:
         raise DamagedError(f"The checkpoint '{folder}' is incomplete ({error}).") from None
 
 
-class SavedTensors(Mapping[str, Tensor]):
-    """Tensors in the files of a checkpoint, read one at a time; parts of one tensor are joined along dimension 0."""
-
-    def __init__(self, places: Mapping[str, Sequence[Path]], prefix: str = "") -> None:
-        self.places, self.prefix = places, prefix
-
-    def under(self, prefix: str) -> SavedTensors:
-        """Those whose key begins with ``prefix``, which is left off."""
-        kept = {key: files for key, files in self.places.items() if key.startswith(self.prefix + prefix)}
-        return SavedTensors(kept, self.prefix + prefix)
-
-    def __getitem__(self, key: str) -> Tensor:
-        parts = []
-        for path in self.places[self.prefix + key]:
-            with safe_open(path, "pt") as file:
-                parts.append(file.get_tensor(self.prefix + key))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    def __iter__(self) -> Iterator[str]:
-        return (key.removeprefix(self.prefix) for key in self.places)
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-
 def read_folder(folder: Path) -> tuple[SavedTensors, dict[str, Any]]:
     """What :func:`write_folder` wrote; :func:`verify` it first."""
-    places: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob("tensors-*.safetensors")):
-        with safe_open(path, "pt") as file:
-            for key in file.keys():  # noqa: SIM118  safe_open is no mapping
-                places.setdefault(key, []).append(path)
     document: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    return SavedTensors(places), document
+    return SavedTensors.of(sorted(folder.glob("tensors-*.safetensors"))), document
 
 
 def newest_intact(run_dir: Path, world: World = SOLO) -> tuple[Path | None, list[str]]:
