@@ -27,6 +27,12 @@ def pico_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where statistics stores are made when a method first wants one; see ``with_stores``."""
+    return tmp_path_factory.mktemp("stores")
+
+
+@pytest.fixture(scope="session")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """domain.jsonl, general.jsonl and chat.jsonl; read only."""
     return write_corpora(tmp_path_factory.mktemp("corpora"))

@@ -7,6 +7,7 @@ import re
 from dataclasses import fields
 from typing import Any
 
+from pydantic_core import PydanticUndefined
 from rich.console import Console
 from rich.table import Table
 
@@ -30,7 +31,8 @@ def describe(method: type[Any]) -> dict[str, str]:
 
 
 def _default(field: Any) -> Any:
-    return getattr(field.default, "default", field.default)
+    default = getattr(field.default, "default", field.default)
+    return "required" if default is PydanticUndefined else default
 
 
 def print_methods(console: Console) -> None:

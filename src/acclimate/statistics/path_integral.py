@@ -111,6 +111,7 @@ class PathIntegral(Recorder):
             moved = pairs[name].product(masters) if name in pairs else masters[name].detach() - self._start[name]
             return moved.square_()
 
+        state = {name: state[name] for name in sorted(state)}  # a loaded state has another order, sums do not
         total = sum(float(movement(name).double().sum()) for name in state)
         if total == 0:
             raise RunError(
