@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "gate": {"evaluate", "report"},
     "provenance": {""},
     "template": set(),
-    "catalogue": {"registry"},
+    "catalogue": {"registry", "statistics"},
     "assembly": {"data", "model", "parallel", "objective", "gradient", "evaluate", "train", "plan"},
     "preflight": {"assembly", "data", "model", "plan"},
     "run": {

@@ -7,11 +7,12 @@ import re
 from dataclasses import fields
 from typing import Any
 
-from pydantic_core import PydanticUndefined
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from acclimate.registry import METHODS
+from acclimate.statistics.store import required_statistics
 
 
 def describe(method: type[Any]) -> dict[str, str]:
@@ -26,13 +27,13 @@ def describe(method: type[Any]) -> dict[str, str]:
     }.items():
         match = re.search(pattern, flat)
         found[key] = match[1] if match else ""
-    found["settings"] = ", ".join(f"{f.name}={_default(f)}" for f in fields(method)) or "none"
+    stores = {name: f"a store of {kind}" for name, kind in required_statistics(method).items()}
+    found["settings"] = ", ".join(f"{f.name}={stores.get(f.name, _default(f))}" for f in fields(method)) or "none"
     return found
 
 
 def _default(field: Any) -> Any:
-    default = getattr(field.default, "default", field.default)
-    return "required" if default is PydanticUndefined else default
+    return getattr(field.default, "default", field.default)
 
 
 def print_methods(console: Console) -> None:
@@ -41,5 +42,5 @@ def print_methods(console: Console) -> None:
         table.add_column(column, overflow="fold")
     for name, method in METHODS.items():
         row = describe(method)
-        table.add_row(name, row["summary"], row["settings"], row["stores"], row["costs"], row["reference"])
+        table.add_row(name, *(escape(row[key]) for key in ("summary", "settings", "stores", "costs", "reference")))
     console.print(table)

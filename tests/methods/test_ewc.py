@@ -40,8 +40,7 @@ def test_equals_autograd(tmp_path: Path) -> None:
     transform = penalty(tmp_path / "s", 0.3, fisher, {})
     base = {name: p.clone() for name, p in params.items()}
     transform.init(params)
-    for param in params.values():
-        param += random(*param.shape)
+    params = {name: p + random(*p.shape) for name, p in params.items()}
     leaves = {name: p.clone().requires_grad_() for name, p in params.items()}
     value = 0.3 * sum((fisher[n] * (leaves[n] - base[n]).square()).sum() for n in base)
     value.backward()
