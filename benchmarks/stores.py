@@ -122,8 +122,8 @@ def steps(arguments: argparse.Namespace) -> None:
     print(header("What ewc, hlr and dba add to a step, and what recording adds", ["torch", "transformers", "peft"]))
     print(
         f"SmolLM2-135M-Instruct, about 2,048 trained tokens a step (micro-batches of 2 x 512 packed positions), "
-        f"{arguments.rounds} rounds, two processes at a time, {arguments.threads} threads each. CPU seconds a step, which "
-        "other work on the machine disturbs less than the clock; LoRA of rank 16.\n\n"
+        f"{arguments.rounds} rounds, two processes at a time, {arguments.threads} threads each. CPU seconds a step, "
+        "which other work on the machine disturbs less than the clock; LoRA of rank 16.\n\n"
         "| | sft [CPU s] | with it [CPU s] | ratio | range | ratio by the clock | bar |\n|---|---|---|---|---|---|---|"
     )
     for tuning in arguments.tunings:

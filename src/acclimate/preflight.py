@@ -90,7 +90,7 @@ def validate(config: RunConfig) -> Preflight:
         data=data_record(config, corpora, mixture),
         trained_parameters=trained,
         total_parameters=total,
-        memory_bytes=_memory(config, network, trained, total, copies),
+        memory_bytes=_memory(config, network, trained, total, copies) + sum(s.size for s in plan.statistics),
         seconds=_seconds(config, device, network, mixture, total),
         warnings=notes,
     )

@@ -163,7 +163,13 @@ def _begin(
     digest, data = model_digest(config.model, network), {n: c.digest for n, c in corpora.sources.items()}
     began = check_digests(run_dir, digest, data)
     record = provenance(config, device, digest, data) | {"processes": training.world.size}
-    record |= {"statistics": [store.origin for store in plan.statistics]} if plan.statistics else {}
+    stores = [store.origin for store in plan.statistics]
+    if began and began.get("statistics", []) != stores:
+        raise RunError(
+            f"The run '{run_dir}' began with another statistics store than there is now, so it cannot be continued; "
+            "restore it, or start a new run under another name."
+        )
+    record |= {"statistics": stores} if stores else {}
     record |= {"started": began["started"]} if began else {}
     save_config(config, run_dir / "config.yaml")
     trained = sum(p.numel() for p in training.model.trainable().values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,12 @@ from torch import Tensor
 
 from acclimate.gradient.boost import Boost
 from acclimate.methods.dba import Dba
+from acclimate.run import train
+from acclimate.statistics.mean_gradient import MeanGradient
 from acclimate.statistics.store import write_store
 from acclimate.types import Plan, PlanContext
+from tests.fixtures.runs import config
+from tests.fixtures.stores import taken
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -115,6 +120,22 @@ def test_correction_scales_the_update_by_how_far_the_gradients_differ(tmp_path: 
     scale = planned(tmp_path / "b", 10, correction=True, correction_min=0.2, correction_max=1.5).update_scale
     assert scale is not None
     assert [scale({"boost/cosine": c}) for c in (0.25, 0.95, -0.9)] == pytest.approx([0.75, 0.2, 1.5])
+
+
+def test_correction_reaches_the_optimizer(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    """Through the learning rate of the step, which AdamW would not undo."""
+    store = taken(MeanGradient(), pico_folder, corpora, tmp_path / "s")
+    method = {"name": "dba", "store": str(store.folder), "k0": 0.3}
+    lines = {}
+    for name, own in (("plain", {}), ("corrected", {"correction": True, "correction_min": 0.0})):
+        run = train(
+            config(pico_folder, corpora, tmp_path, name=name, method=method | own, schedule={"type": "constant"})
+        )
+        lines[name] = [json.loads(line) for line in (run.run_dir / "metrics.jsonl").read_text().splitlines()]
+    for plain, corrected in zip(lines["plain"], lines["corrected"], strict=True):
+        expected = plain["learning_rate"] * min(1 - corrected["boost/cosine"], 2.0)
+        assert corrected["learning_rate"] == pytest.approx(expected)
+        assert corrected["boost/gamma"] == pytest.approx(0.3 * (1 - (corrected["step"] - 1) / 6))
 
 
 @pytest.mark.parametrize(

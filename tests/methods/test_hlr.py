@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from acclimate.errors import RunError
 from acclimate.methods.hlr import Hlr, layer_weights
 from acclimate.run import train
 from acclimate.statistics.path_integral import PathIntegral
@@ -129,3 +130,8 @@ def test_a_resumed_run_pulls_to_the_same_place(pico_folder: Path, corpora: Path,
     train(settings, resume=True)
     for file in ("model/model.safetensors", "summary.json"):
         assert (again.run_dir / file).read_bytes() == (whole.run_dir / file).read_bytes()
+    shutil.rmtree(again.run_dir / "model")
+    shutil.rmtree(store.folder)
+    taken(PathIntegral(xi=0.2), pico_folder, corpora, store.folder)
+    with pytest.raises(RunError, match="began with another statistics store than there is now"):
+        train(settings, resume=True)

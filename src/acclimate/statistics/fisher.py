@@ -39,6 +39,7 @@ class Fisher(Recorder):
     labels: Literal["true", "sampled"] = "true"
     seed: int = 0
     _state: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _data: Any = field(default=None, init=False, repr=False)
 
     def settings(self) -> dict[str, Any]:
         return {"labels": self.labels}
@@ -49,17 +50,19 @@ class Fisher(Recorder):
         return self._state
 
     def attach(self, training: Any) -> None:
-        training.data = data = _Alone(training.data, _Draw(training, self.seed) if self.labels == "sampled" else None)
+        draw = _Draw(training, self.seed) if self.labels == "sampled" else None
+        training.data = self._data = _Alone(training.data, draw)
         for name, parameter in training.weights.parameters.items():
-            parameter.register_post_accumulate_grad_hook(self._hook(name, data))
-        self._data = data
+            parameter.register_post_accumulate_grad_hook(self._hook(name))
 
-    def _hook(self, name: str, data: _Alone) -> Any:
+    def _hook(self, name: str) -> Any:
         def square(parameter: nn.Parameter) -> None:
             assert parameter.grad is not None
             grad, total = parameter.grad, self._state[name]
             grad = grad.to(total.dtype)
-            total.addcmul_(grad, grad, value=float(data.pieces**2))  # the loss was divided by the step's sequences
+            total.addcmul_(
+                grad, grad, value=float(self._data.pieces**2)
+            )  # the loss was divided by the step's sequences
             parameter.grad = None
 
         return square

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from acclimate.errors import UsageError
+from acclimate.model.load import DTYPES
 from acclimate.statistics.lowrank import Matrices, shortened
 from acclimate.statistics.recorder import Recorded, Recorder
-from acclimate.statistics.store import dtype_of
 from acclimate.types import Metrics
 
 HALVES = ("even", "odd")
@@ -61,7 +61,7 @@ class MeanGradient(Recorder):
         for name in training.weights.masters:
             halves = [state[f"{half}/{name}"].cpu() for half in HALVES]
             exact = (halves[0] + halves[1]) / training.total_steps
-            short = {name + suffix: t for suffix, t in shortened(exact, self.rank, dtype_of(self.dtype)).items()}
+            short = {name + suffix: t for suffix, t in shortened(exact, self.rank, DTYPES[self.dtype]).items()}
             stored = Matrices(short)[name].to(exact.dtype)
             kept |= short
             pairs = ((exact, exact), (stored, stored), (exact, stored), (halves[0], halves[1]))

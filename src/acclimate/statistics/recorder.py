@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -20,7 +21,7 @@ class Recorded:
     end: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class Recorder(Callback):
+class Recorder(Callback, ABC):
     """A gradient transform of the first stage, which sees raw gradients, and a callback, which sees moved weights.
 
     Its sums are transform state: checkpoints hold them, so a recording resumes as a run does.
@@ -33,21 +34,22 @@ class Recorder(Callback):
     """``objective.average`` of the loss whose gradient it sees."""
     stage: Stage = Stage.OBSERVE
 
+    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Of the recorder itself, for the manifest."""
-        return {}
 
     def attach(self, training: Any) -> None:
         """Called with the built training before its first step, also when it continues."""
 
+    @abstractmethod
     def init(self, params: Mapping[str, Tensor]) -> dict[str, Any]:
-        return {}
+        """The sums, by parameter name."""
 
+    @abstractmethod
     def update(
         self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Any], step: int
-    ) -> Metrics:
-        return {}
+    ) -> Metrics: ...
 
+    @abstractmethod
     def result(self, training: Any, state: Mapping[str, Tensor]) -> Recorded:
         """After the last step."""
-        raise AssertionError(f"{type(self).__name__} has no result")

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from acclimate.digest import sha256_of
 from acclimate.errors import ConfigError, DamagedError
-from acclimate.files import unwritable
+from acclimate.files import sync, unwritable
 from acclimate.tensorfiles import SavedTensors
 
 VERSION = 1
@@ -64,6 +63,11 @@ class Store:
         """What a run that reads it keeps in its provenance: the preparation is part of the run's cost."""
         kept = ("kind", "corpus", "tokens", "steps", "seconds", "sha256")
         return {"folder": self.folder.name} | {key: self.manifest[key] for key in kept}
+
+    @property
+    def size(self) -> int:
+        """Bytes of its tensors."""
+        return (self.folder / TENSORS).stat().st_size
 
     @property
     def tensors(self) -> SavedTensors:
@@ -183,20 +187,12 @@ def write_store(
         document["sha256"] = sha256_of([partial / TENSORS])
         (partial / MANIFEST).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         for path in (*partial.iterdir(), partial):
-            _sync(path)
+            sync(path)
         os.replace(partial, folder)  # an empty folder may stand there, nothing else
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise unwritable(folder, error) from error
     return Store(folder.resolve(), document)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _short(digest: str) -> str:
@@ -205,7 +201,3 @@ def _short(digest: str) -> str:
 
 def _lora(section: Mapping[str, Any]) -> str:
     return f"rank {section['rank']}, alpha {section['alpha']:g}, target_modules {section['target_modules']}"
-
-
-def dtype_of(name: str) -> torch.dtype:
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]

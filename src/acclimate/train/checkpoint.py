@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from acclimate.digest import sha256_of
 from acclimate.errors import AcclimateError, DamagedError, RunError
+from acclimate.files import sync
 from acclimate.parallel.shard import is_spread, local, spread_like
 from acclimate.parallel.world import SOLO, World
 from acclimate.tensorfiles import SavedTensors
@@ -156,7 +156,7 @@ def _finish(partial: Path, folder: Path, document: dict[str, Any]) -> None:
     digests = {path.name: sha256_of([path]) for path in sorted(partial.iterdir())}
     (partial / "manifest.json").write_text(json.dumps({"sha256": digests}, indent=1), encoding="utf-8")
     for path in (*partial.iterdir(), partial):
-        _sync(path)
+        sync(path)
     if folder.exists():  # the same step again, or a new best: the old one stays until the new one is whole
         stale = folder.with_name(f".{folder.name}.stale")
         shutil.rmtree(stale, ignore_errors=True)
@@ -165,16 +165,7 @@ def _finish(partial: Path, folder: Path, document: dict[str, Any]) -> None:
         shutil.rmtree(stale)
     else:
         partial.rename(folder)
-    _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    """To the disk: a file's contents, or a folder's names."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(folder.parent)
 
 
 @contextmanager
