@@ -33,6 +33,12 @@ def expert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where experts and statistics stores are made when a method first wants one; see ``fixtures.methods``."""
+    return tmp_path_factory.mktemp("made")
+
+
+@pytest.fixture(scope="session")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """domain.jsonl, general.jsonl and chat.jsonl; read only."""
     return write_corpora(tmp_path_factory.mktemp("corpora"))

@@ -18,6 +18,7 @@ FREE = {
     "schema",
     "yamlfile",
     "config",
+    "tensorfiles",
 }
 """Leaves that every room may use."""
 
@@ -36,18 +37,20 @@ ALLOWED: dict[str, set[str]] = {
     "model": set(),
     "parallel": set(),
     "objective": {"model", "parallel"},
+    "tensorfiles": set(),
     "gradient": {"parallel"},
-    "methods": {"objective", "gradient", "weights"},
+    "statistics": {"gradient", "model"},
+    "methods": {"objective", "gradient", "statistics", "weights"},
     "weights": {"model", "parallel", "evaluate", "train", "provenance"},
     "registry": {"methods", "objective"},
-    "plan": {"registry"},
+    "plan": {"registry", "statistics"},
     "evaluate": {"model", "objective", "parallel"},
     "train": {"data", "model", "objective", "gradient", "evaluate", "parallel"},
     "report": {"evaluate"},
     "gate": {"evaluate", "report"},
     "provenance": {""},
     "template": set(),
-    "catalogue": {"registry"},
+    "catalogue": {"registry", "statistics"},
     "assembly": {"data", "model", "parallel", "objective", "gradient", "evaluate", "train", "plan"},
     "preflight": {"assembly", "data", "model", "plan"},
     "run": {
@@ -55,6 +58,9 @@ ALLOWED: dict[str, set[str]] = {
         "run_folder",
     },
     "run_folder": {"evaluate", "provenance"},
+    "record": {
+        "assembly", "data", "model", "objective", "parallel", "plan", "provenance", "run_folder", "statistics", "train",
+    },
     "demo": {"evaluate", "model", "provenance", "report", "run", "run_folder"},
     "chat": {"assembly", "data", "evaluate", "model", "run"},
     "panel": {"assembly", "data", "evaluate", "model", "objective", "provenance", "run", "run_folder"},
@@ -63,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
     "document": set(),
     "cli": {
         "", "parallel", "report", "run", "demo", "preflight", "template", "catalogue", "chat", "doctor", "gate",
-        "panel", "run_folder", "compare",
+        "panel", "record", "run_folder", "statistics", "compare",
     },
     "__main__": {"cli"},
     "": set(),

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from acclimate.cli import main
@@ -19,7 +20,9 @@ from acclimate.panel import load_panel
 from acclimate.panel.evaluate import UNITS
 from acclimate.panel.mappings import READY
 from acclimate.plan import build_plan
+from acclimate.registry import METHODS
 from acclimate.run import train
+from acclimate.statistics.store import required_statistics, write_store
 from acclimate.types import PlanContext
 from tests.compare.tables import comparison_file
 from tests.fixtures.runs import settings
@@ -142,9 +145,40 @@ def test_comparison_page_runs(
 
 
 @pytest.mark.parametrize("block", blocks("docs/methods.md", "yaml"))
-def test_method_snippets_plan(block: str, tmp_path: Path) -> None:
+def test_method_snippets_plan(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = settings(tmp_path, tmp_path, tmp_path) | yaml.safe_load(block)
+    monkeypatch.chdir(tmp_path)
+    if isinstance(method := data["method"], dict):
+        for field, kind in required_statistics(METHODS[method["name"]]).items():
+            manifest = {"kind": kind, "facts": {"norms": {"w": 1.0}}}
+            write_store(Path(method[field]).resolve(), {"w": torch.ones(1)}, {}, {"w": (1,)}, manifest)
     assert build_plan(parse_config(data), PlanContext(full_tuning=True)).terms
+
+
+def test_statistics_page_runs(
+    pico_folder: Path,
+    corpora: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its commands on a small model, then its program: a run that reads the store."""
+    monkeypatch.chdir(tmp_path)
+    Path("acclimate.yaml").write_text(yaml.safe_dump(settings(pico_folder, corpora, Path("runs"), method="sft")))
+    (commands,), (program,) = blocks("docs/statistics.md", "bash"), blocks("docs/statistics.md", "python")
+    for command in commands.splitlines():
+        monkeypatch.setattr(sys, "argv", [*command.split("#")[0].split(), "--tokens", "300"])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert not caught.value.code
+    assert sorted(path.name for path in Path("stats").iterdir()) == ["fisher", "gradient", "path"]
+    out = capsys.readouterr().out
+    assert re.search(r"Wrote stats/gradient: mean-gradient over \d+ tokens\.", out)
+    assert re.search(r"  split half cosine -?0\.\d+", out)
+    shutil.rmtree("stats")
+    exec(compile(program.replace("20_000", "300"), "statistics.md", "exec"), {})
+    assert capsys.readouterr().out.endswith("fisher True True\n")
+    assert '"penalty/ewc": 0.0' in Path("runs/run/metrics.jsonl").read_text()
 
 
 def test_data_page_program_prints_what_it_says(

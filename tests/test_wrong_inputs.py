@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from acclimate.cli import main
+from acclimate.digest import sha256_of
 from acclimate.errors import listed
 from acclimate.registry import METHODS
+from acclimate.statistics.store import write_store
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import settings
 from tests.gate.runs import scored_run
@@ -922,6 +925,152 @@ def test_a_base_with_another_tokenizer(
         "tokens; give the base that the model was made from.\n"
     )
     assert found == 1
+
+
+def fake_store(folder: Path, model: Path, kind: str, lora: dict[str, Any] | None, **changes: Any) -> None:
+    """A store of this base whose tensors are all ones: over all weights, or over an adapter's matrices."""
+    network = pico_model()
+    shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
+    end, scaling = {name: torch.ones(shape) for name, shape in shapes.items()}, {}
+    if lora is not None:
+        targets = lora["target_modules"]
+        shapes = {name: shape for name, shape in shapes.items() if name.split(".")[-2] in targets}
+        scaling = {name.removesuffix(".weight"): lora["alpha"] / lora["rank"] for name in shapes}
+        end = {f"{m}.lora_A.default.weight": torch.ones(lora["rank"], shapes[f"{m}.weight"][1]) for m in scaling}
+        end |= {f"{m}.lora_B.default.weight": torch.ones(shapes[f"{m}.weight"][0], lora["rank"]) for m in scaling}
+    manifest = {
+        "kind": kind, "lora": lora, "lora_scaling": scaling, "facts": {"norms": dict.fromkeys(shapes, 1.0)},
+        "base": {"path": "pico", "digest": f"sha256:{sha256_of([model / 'model.safetensors'])}"},
+    }  # fmt: skip
+    ones = {name: torch.ones(shape) for name, shape in shapes.items()}
+    write_store(folder, ones, end if kind == "path-integral" else {}, shapes, manifest | changes)
+
+
+QV = {"rank": 4, "alpha": 32.0, "target_modules": ["q_proj", "v_proj"]}
+OTHER_BASE = {"base": {"path": "SmolLM2-135M", "digest": f"sha256:{'0' * 64}"}}
+
+# (the method, lora of the run, the store: kind, lora and what else its manifest says, the sentence, exit code)
+STORES: dict[str, tuple[dict[str, Any], Any, tuple[str, Any, dict[str, Any]], str, int]] = {
+    "no store": ({"name": "ewc"}, None, ("fisher", None, {}),
+        "{C}:7: method.store: is required and missing. (of `acclimate stats fisher`)", 3),
+    "a store that is not there": ({"name": "ewc", "store": "{F}/none"}, None, ("fisher", None, {}),
+        "{C}:9: method.store: '{F}/none' does not exist; `acclimate stats fisher CONFIG --output FOLDER` makes one.", 3),
+    "a folder that is no store": ({"name": "hlr", "store": "{F}"}, None, ("fisher", None, {}),
+        "{C}:9: method.store: '{F}' is no statistics store: it has no manifest.json; `acclimate stats path-integral CONFIG --output FOLDER` makes one.", 3),
+    "a store of another kind": ({"name": "dba", "store": "{S}"}, None, ("fisher", None, {}),
+        "{C}:9: method.store: '{S}' holds a fisher, but this method reads a mean-gradient; `acclimate stats mean-gradient CONFIG --output FOLDER` makes one.", 3),
+    "a store of another base": ({"name": "ewc", "store": "{S}"}, None, ("fisher", None, OTHER_BASE),
+        "{C}:9: method.store: '{S}' was taken on another base (SmolLM2-135M, sha256:000000000000) than this run's ({B}); give model.path that base, or take it again: `acclimate stats fisher` with this configuration.", 3),
+    "a store of an adapter's matrices in full tuning": ({"name": "ewc", "store": "{S}"}, None, ("fisher", QV, {}),
+        "{C}:9: method.store: '{S}' was taken for the matrices of an adapter and lacks 16 of the 20 weights that this run changes, 'model.embed_tokens.weight' first; take it again: `acclimate stats fisher` with this configuration.", 3),
+    "a store of other adapted modules": ({"name": "dba", "store": "{S}"}, QV | {"target_modules": ["q_proj", "k_proj"]},
+        ("mean-gradient", QV, {}),
+        "{C}:9: method.store: '{S}' was taken for the matrices of an adapter and lacks 2 of the 4 weights that this run changes, 'model.layers.0.self_attn.k_proj.weight' first; take it again: `acclimate stats mean-gradient` with this configuration.", 3),
+    "the end of a path under full tuning, under LoRA": ({"name": "hlr", "store": "{S}"}, QV, ("path-integral", None, {}),
+        "{C}:9: method.store: '{S}' holds the end of a path under full tuning, from which this run under LoRA cannot start; record it again: `acclimate stats path-integral` with this configuration.", 3),
+    "the end of a path of another adapter": ({"name": "hlr", "store": "{S}"}, QV | {"rank": 8}, ("path-integral", QV, {}),
+        "{C}:9: method.store: '{S}' holds the end of a path of another adapter (rank 4, alpha 32, target_modules ['q_proj', 'v_proj']), from which this run's cannot start; give lora: the same, or record it again: `acclimate stats path-integral` with this configuration.", 3),
+    "the end of a path of another scaling": ({"name": "hlr", "store": "{S}"}, QV | {"alpha": 8.0}, ("path-integral", QV, {}),
+        "{C}:9: method.store: '{S}' holds the end of a path of another adapter (rank 4, alpha 32, target_modules ['q_proj', 'v_proj']), from which this run's cannot start; give lora: the same, or record it again: `acclimate stats path-integral` with this configuration.", 3),
+    "a negative weight of a penalty": ({"name": "ewc", "store": "{S}", "weight": -1}, None, ("fisher", None, {}),
+        "{C}:10: method.weight: -1 should be greater than or equal to 0. (lambda; 0 is sft bitwise)", 3),
+    "a negative phi": ({"name": "hlr", "store": "{S}", "phi": -1}, None, ("path-integral", None, {}),
+        "{C}:10: method.phi: -1 should be greater than or equal to 0. (e^-3, or 1e-3: the source is ambiguous; 0 is sft from theta*)", 3),
+    "a limit of nothing": ({"name": "dba", "store": "{S}", "k0": 0.2, "k_max": 0.5}, None, ("mean-gradient", None, {}),
+        "{C}:7: method: k_max limits 200/T, so it has no effect beside k0; keep one.", 3),
+    "a method twice": ([{"name": "dba", "store": "{S}", "correction": True}, {"name": "dba", "store": "{S}"}],
+        None, ("mean-gradient", None, {}), "{C}:7: method: 'dba' is listed twice; keep one.", 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STORES)
+def test_wrong_store(
+    case: str, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    method, lora, (kind, own, changes), sentence, code = STORES[case]
+    folder, path = tmp_path / "store", tmp_path / "c.yaml"
+    fake_store(folder, pico_folder, kind, own, **changes)
+    method = json.loads(json.dumps(method).replace("{S}", str(folder)).replace("{F}", str(tmp_path)))
+    data = settings(pico_folder, corpora, tmp_path / "runs", method=method) | ({"lora": lora} if lora else {})
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    base = f"sha256:{sha256_of([pico_folder / 'model.safetensors'])[:12]}"
+    names = {"F": tmp_path, "S": folder, "C": path, "B": base}
+    found, _, err = run_cli(["validate", str(path)], monkeypatch, capsys)
+    assert err == f"Error: {sentence.format(**names)}\n"
+    assert found == code
+
+
+def only_domain(data: dict[str, Any], folder: Path) -> None:
+    data["sources"] = {"domain": data["sources"]["domain"]}
+    data["budget"]["count"] = "domain"
+
+
+def begun(data: dict[str, Any], folder: Path) -> None:
+    (folder / "o.recording" / "fisher").mkdir(parents=True)
+    (folder / "o.recording" / "fisher" / "config.yaml").write_text("")
+
+
+# (the kind, what else is on the command line, a change of the configuration, the sentence, exit code)
+STATS: dict[str, tuple[str, list[str], Edit, str, int]] = {
+    "an unknown source": ("fisher", ["--source", "generl"], put("seed", 0),
+        "--source: there is no source 'generl'; the configuration has domain, general or chat. Did you mean 'general'?", 3),
+    "a statistic without general text": ("mean-gradient", [], only_domain,
+        "{C}:8: sources: none of domain has the route general, over which the statistic is taken; give one route: general, or name one with --source.", 3),
+    "a rank of 0": ("mean-gradient", ["--rank", "0"], put("seed", 0),
+        "--rank: 0 should be 1 or more; leave it out to keep matrices dense.", 3),
+    "an xi of 0": ("path-integral", ["--xi", "0"], put("seed", 0),
+        "--xi: 0 should be above 0; it keeps a weight that did not move from dividing by 0.", 3),
+    "no tokens": ("fisher", ["--tokens", "0"], put("seed", 0), "--tokens: 0 should be 1 or more.", 3),
+    "an output that is not empty": ("fisher", ["--output", "{F}"], put("seed", 0),
+        "--output: '{F}' holds something already; name a new folder.", 3),
+    "a recording that was begun": ("fisher", [], begun,
+        "--output: a fisher for '{F}/o' was begun before; continue it with --resume, or remove '{F}/o.recording/fisher'.", 3),
+    "a path with dropout": ("path-integral", [], put("lora", {"rank": 4, "dropout": 0.1}),
+        "{C}:37: lora.dropout: with it the gradient of an adapted matrix is not that of its adapter; set it to 0 for acclimate stats path-integral.", 3),
+    "quantised weights": ("fisher", [], both(put("lora", {"rank": 4}), put("model.quantization", "nf4")),
+        "{C}:7: model.quantization: quantised weights have no gradient to take a statistic of; leave it out here. The store is of the same base, so the run itself may keep it.", 3),
+    "a path on which nothing moves": ("path-integral", [], put("optimizer.learning_rate", 1e-45),
+        "The weights did not move, so there is no path to take an integral over; raise optimizer.learning_rate or --tokens.", 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STATS)
+def test_wrong_statistic(
+    case: str, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    kind, arguments, edit, sentence, code = STATS[case]
+    data, path = settings(pico_folder, corpora, tmp_path / "runs"), tmp_path / "c.yaml"
+    edit(data, tmp_path)
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    given = [word.format(F=tmp_path) for word in arguments]
+    output = [] if "--output" in given else ["--output", str(tmp_path / "o")]
+    tokens = [] if "--tokens" in given else ["--tokens", "200"]
+    found, _, err = run_cli(["stats", kind, str(path), *given, *output, *tokens], monkeypatch, capsys)
+    assert err == f"Error: {sentence.format(C=path, F=tmp_path)}\n"
+    assert found == code
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_statistic_in_several_processes(
+    pico_folder: Path,
+    corpora: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings(pico_folder, corpora, tmp_path)))
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    arguments = ["stats", "fisher", str(tmp_path / "c.yaml"), "--output", str(tmp_path / "o")]
+    found, _, err = run_cli(arguments, monkeypatch, capsys)
+    assert err == (
+        "Error: acclimate stats takes a statistic in one process, and this is one of 2; start it without torchrun. Runs of "
+        "any number of processes, ddp or fsdp, can use its store.\n"
+    )
+    assert found == 3
 
 
 def test_the_table_is_long_enough() -> None:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from acclimate.registry import METHODS
+from acclimate.statistics.store import required_statistics
 
 LABELS = ("paper", "from code", "from reviews", "second-hand", "ours", "unverified")
 
@@ -22,7 +23,8 @@ def describe(method: type[Any]) -> dict[str, str]:
     text = inspect.getdoc(method) or ""
     flat = " ".join(text.split())
     found = {"summary": text.split("\n\n")[0].replace("\n", " ")}
-    found["settings"] = ", ".join(f"{f.name}={_default(f)}" for f in fields(method)) or "none"
+    stores = {name: f"a store of {kind}" for name, kind in required_statistics(method).items()}
+    found["settings"] = ", ".join(f"{f.name}={stores.get(f.name, _default(f))}" for f in fields(method)) or "none"
     for key, pattern in {
         "stores": r"Stores: (.+?)\.(?: Costs| Reference|$)",
         "costs per step": r"Costs per step: (.+?)\. Needs",

@@ -33,6 +33,15 @@ def write_text(path: Path, text: str) -> None:
             partial.unlink(missing_ok=True)
 
 
+def sync(path: Path) -> None:
+    """To the disk: a file's contents, or a folder's names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def unwritable(path: Path, error: Exception) -> RunError:
     """What to tell a user whose disk is full, or whose folder is closed."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from acclimate.errors import ConfigError, listed, nearest
 from acclimate.explain import explain
 from acclimate.registry import METHODS, TERMS
 from acclimate.source_schema import SourceSection
+from acclimate.statistics.store import required_statistics
 from acclimate.types import METHOD_ROUTES, Method, Plan, PlanContext, RoutedTerm
 
 
@@ -71,6 +73,22 @@ def build_plan(config: RunConfig, context: PlanContext) -> Plan:
     return plan
 
 
+def with_absolute_stores(config: RunConfig) -> RunConfig:
+    """Stores that do not depend on the working folder, as :func:`~acclimate.config.with_absolute_paths` does it."""
+
+    def absolute(spec: str | dict[str, Any]) -> str | dict[str, Any]:
+        if not isinstance(spec, dict) or spec.get("name") not in METHODS:
+            return spec
+        wanted = required_statistics(METHODS[spec["name"]])
+        return spec | {
+            k: os.path.abspath(os.path.expanduser(v)) for k, v in spec.items() if k in wanted and str(v) == v
+        }
+
+    method = config.method
+    found = [absolute(spec) for spec in method] if isinstance(method, list) else absolute(method)
+    return config.model_copy(update={"method": found})
+
+
 def source_route(name: str, section: SourceSection) -> str:
     """The route of a source's tokens where no role or message says otherwise."""
     return section.route or name
@@ -104,6 +122,8 @@ def _compose(plans: Mapping[str, Plan]) -> Plan:
         callbacks=tuple(callback for plan in plans.values() for callback in plan.callbacks),
         prepare=tuple(step for plan in plans.values() for step in plan.prepare),
         finish=tuple(step for plan in plans.values() for step in plan.finish),
+        statistics=tuple(store for plan in plans.values() for store in plan.statistics),
+        notes=tuple(note for plan in plans.values() for note in plan.notes),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from acclimate.assembly import (
     build_loader,
     build_objective,
     check_selection,
+    check_stores,
     check_vocabulary,
     experts,
     mix,
@@ -30,7 +31,7 @@ from acclimate.model.adapter import attach_lora
 from acclimate.model.load import DTYPES, empty_network, load_tokenizer
 from acclimate.model.quantised import BYTES
 from acclimate.plan import build_plan, method_names
-from acclimate.types import PlanContext
+from acclimate.types import Plan, PlanContext
 
 MAX_EPOCHS = 4
 """Repeating data up to 4 times is nearly as good as fresh data (Muennighoff et al., 2023, arXiv 2305.16264)."""
@@ -75,17 +76,20 @@ def validate(config: RunConfig) -> Preflight:
     tokenizer = load_tokenizer(config.model)
     corpora = load_corpora(config, tokenizer)
     check_vocabulary(corpora, tokenizer, network)
-    plan = build_plan(config, PlanContext(full_tuning=config.lora is None))
+    context = PlanContext(full_tuning=config.lora is None)
+    plan = build_plan(config, context)
     for expert in experts(config, plan):
         expert.check(config, tokenizer)
     check_selection(plan, corpora)
+    check_stores(plan, config.model, network)
     objective = build_objective(config, plan, corpora, {})
     mixture = mix(config, corpora, objective)
+    plan = build_plan(config, replace(context, total_steps=mixture.total_steps))
     build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
     watched_metric(config, corpora)
     validation_sets(config, corpora)
     copies = sum(name != "base" or config.lora is None for name in plan.required_references)
-    notes = warnings(config, corpora, mixture, tokenizer)
+    notes = warnings(config, corpora, mixture, tokenizer, plan)
     if plan.selection is not None:
         notes.append(
             "which labels the method masks is known after a forward of the base; tokens, steps and times are counted "
@@ -98,7 +102,7 @@ def validate(config: RunConfig) -> Preflight:
         data=data_record(config, corpora, mixture),
         trained_parameters=trained,
         total_parameters=total,
-        memory_bytes=_memory(config, network, trained, total, copies),
+        memory_bytes=_memory(config, network, trained, total, copies) + sum(s.size for s in plan.statistics),
         seconds=_seconds(config, device, network, mixture, total),
         warnings=notes,
     )
@@ -132,9 +136,9 @@ def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[s
     }
 
 
-def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: Any) -> list[str]:
+def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: Any, plan: Plan) -> list[str]:
     """What is allowed but probably not meant."""
-    found = []
+    found = [*plan.notes]
     for name in mixture.shares:
         if (epochs := _epochs(config, mixture, name) or 0.0) > MAX_EPOCHS:
             found.append(

@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 from acclimate.methods.asft import Asft
 from acclimate.methods.dae import Dae
+from acclimate.methods.dba import Dba
 from acclimate.methods.dft import Dft
+from acclimate.methods.ewc import Ewc
+from acclimate.methods.hlr import Hlr
 from acclimate.methods.l2 import L2
 from acclimate.methods.mol import MoL
 from acclimate.methods.replay import Replay
@@ -29,6 +32,9 @@ METHODS: dict[str, type[Method]] = {
     "asft": Asft,
     "dae": Dae,
     "wise": Wise,
+    "ewc": Ewc,
+    "hlr": Hlr,
+    "dba": Dba,
 }
 
 TERMS: dict[str, Callable[[], LossTerm]] = {

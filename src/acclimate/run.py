@@ -22,6 +22,7 @@ from acclimate.assembly import (
     load_tuned,
     resolve,
     select_labels,
+    start,
     validation_sets,
 )
 from acclimate.config import RunConfig, located, save_config, with_absolute_paths
@@ -39,7 +40,7 @@ from acclimate.model.load import load_tokenizer, model_digest
 from acclimate.model.reference import Reference
 from acclimate.parallel.shard import is_sharded, shard, whole_state
 from acclimate.parallel.world import SOLO, World, join
-from acclimate.plan import build_plan, method_names
+from acclimate.plan import build_plan, method_names, with_absolute_stores
 from acclimate.preflight import data_record, warnings
 from acclimate.provenance import finished, peak_memory_mib, provenance, write_json
 from acclimate.report import model_card
@@ -52,9 +53,7 @@ from acclimate.run_folder import (
     sole_writer,
     with_saved_dtype,
 )
-from acclimate.train.callbacks.log import MetricsLog, TensorBoard
-from acclimate.train.callbacks.save import Save
-from acclimate.train.checkpoint import checkpoint_weights, checkpoints, load_best, load_checkpoint, newest_intact
+from acclimate.train.checkpoint import checkpoint_weights, checkpoints, load_best
 from acclimate.train.loop import run_loop
 from acclimate.train.training import Training
 from acclimate.train.tuned import Tuned
@@ -88,7 +87,7 @@ def train(config: RunConfig, resume: bool = False, console: Console | None = Non
     """
     world = join(config.model.device)
     console = console if console is not None and world.is_main else Console(quiet=True)
-    config = with_absolute_paths(config)
+    config = with_absolute_stores(with_absolute_paths(config))
     run_dir = config.run_dir
     with ExitStack() as held:
         with world.all_or_none():
@@ -129,12 +128,12 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     with world.all_or_none():
         validation = validation_sets(config, corpora)
         training, plan, mixture = build_training(config, model, corpora, console, world)
-    for warning in warnings(config, corpora, mixture, model.tokenizer):
+    for warning in warnings(config, corpora, mixture, model.tokenizer, plan):
         console.print(f"Note: {warning}", style="yellow", highlight=False)
     with world.all_or_none():
         if world.is_main:
             record = _begin(training, plan, config, corpora, mixture, device)
-    _start(training, plan, run_dir, resume, console)
+    start(training, plan, run_dir, resume, console)
     apart = training.counted_forwards()  # of choosing labels, where that is not in the cache
     with training.stop.listening(console):
         run_loop(training)
@@ -184,6 +183,13 @@ def _begin(
     inputs |= {f"the labels learned of source '{n}'": c.mask.digest for n, c in corpora.sources.items() if c.mask}
     began = check_digests(run_dir, digest, data, inputs)
     record = provenance(config, device, digest, data, inputs) | {"processes": training.world.size}
+    stores = [store.origin for store in plan.statistics]
+    if began and began.get("statistics", []) != stores:
+        raise RunError(
+            f"The run '{run_dir}' began with another statistics store than there is now, so it cannot be continued; "
+            "restore it, or start a new run under another name."
+        )
+    record |= {"statistics": stores} if stores else {}
     record |= {"started": began["started"]} if began else {}
     save_config(config, run_dir / "config.yaml")
     trained = sum(p.numel() for p in training.model.trainable().values())
@@ -277,25 +283,3 @@ def load_run(
     if checkpoint is not None:
         Weights(model.trainable()).load_state_dict(checkpoint_weights(run_dir / "checkpoints" / checkpoint))
     return config, model, device
-
-
-def _start(training: Training, plan: Plan, run_dir: Path, resume: bool, console: Console) -> None:
-    """From the last checkpoint, or from step 0 with the methods' preparation."""
-    intact, damaged = newest_intact(run_dir, training.world) if resume else (None, [])
-    for problem in damaged:
-        console.print(f"Note: {problem} The one before it is used.", style="yellow", highlight=False)
-    if intact is not None:
-        load_checkpoint(training, intact)
-        console.print(f"Continuing after step {training.step} of {training.total_steps}.")
-        for callback in training.callbacks:
-            if isinstance(callback, Save) and (lost := callback.forget_lost_best()):
-                console.print(f"Note: {lost}", style="yellow", highlight=False)
-    else:
-        if resume:
-            console.print("There is no checkpoint to continue from: starting at step 0.")
-        for prepare in plan.prepare:
-            prepare(training)
-    for callback in training.callbacks:
-        if isinstance(callback, MetricsLog | TensorBoard):
-            callback.drop_after(training.step)
-    training.world.agree(None)  # nobody begins before all are ready

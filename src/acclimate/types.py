@@ -150,6 +150,8 @@ class PlanContext:
     """Scaling s of dW = s B A, keyed by the name of the adapted module; empty under full tuning."""
     validation_documents: int = 0
     """Held-out documents of each source that a choice may look at."""
+    total_steps: int = 0
+    """Of the run. 0 while nobody knows: which sources a plan learns from decides how many steps the budget buys."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ class Plan:
     frozen models besides ``base`` (values are model paths). ``update_scale`` maps the step's metrics to a factor on
     the *update* (Adam would cancel a factor on the gradient). ``prepare`` runs
     before training, ``finish`` after, on a ``Tuned``, and says what it did.
+    ``statistics`` are the stores it reads, checked against base and weights; ``notes`` tell the user what to know.
     """
 
     terms: tuple[RoutedTerm, ...] = ()
@@ -172,6 +175,8 @@ class Plan:
     callbacks: tuple[Callback, ...] = ()
     prepare: tuple[Callable[[Any], None], ...] = ()
     finish: tuple[Callable[[Any], str], ...] = ()
+    statistics: tuple[Any, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def routes(self) -> tuple[str, ...]:
@@ -186,7 +191,8 @@ class Plan:
 class Method(Protocol):
     """An anti-forgetting method: its fields are its hyper-parameters, ``plan`` what it contributes.
 
-    ``neutral`` is a setting at which the method is bitwise another one, ``({"weight": 0}, "sft")``, or None.
+    ``neutral`` is a setting at which the method is bitwise another one, ``({"weight": 0}, "sft")``, or None. A field
+    annotated with :class:`~acclimate.statistics.store.Statistic` names a store that has to be made first.
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None]

@@ -29,13 +29,14 @@ LORA = {"rank": 4}
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("name", METHODS)
 def test_accumulation_leaves_the_gradient_unchanged(
-    name: str, lora: dict[str, int] | None, pico_folder: Path, expert: Path, corpora: Path, tmp_path: Path
+    name: str, lora: dict[str, int] | None, pico_folder: Path, corpora: Path, made: Path, tmp_path: Path
 ) -> None:
     found, layouts = [], []
+    method = spec(name, pico_folder, corpora, made, lora)
     for size in (1, 8):
         training = built(
             config(
-                pico_folder, corpora, tmp_path, name=f"b{size}", method=spec(name, expert), lora=lora,
+                pico_folder, corpora, tmp_path, name=f"b{size}", method=method, lora=lora,
                 training={"micro_batch_size": size}, budget={"batch_tokens": 400}, optimizer={"max_grad_norm": None},
             )
         )  # fmt: skip
@@ -52,16 +53,13 @@ def test_accumulation_leaves_the_gradient_unchanged(
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.neutral is not None])
 def test_neutral_setting_is_bitwise_the_baseline(
-    name: str, lora: dict[str, int] | None, pico_folder: Path, expert: Path, corpora: Path, tmp_path: Path
+    name: str, lora: dict[str, int] | None, pico_folder: Path, corpora: Path, made: Path, tmp_path: Path
 ) -> None:
     assert METHODS[name].neutral is not None
     setting, baseline = METHODS[name].neutral
+    own = spec(name, pico_folder, corpora, made, lora)
     weights = []
-    for run, method in (
-        ("neutral", spec(name, expert, **setting)),
-        ("baseline", baseline),
-        ("default", spec(name, expert)),
-    ):
+    for run, method in (("neutral", own | setting), ("baseline", baseline), ("default", own)):
         result = train(config(pico_folder, corpora, tmp_path, name=run, method=method, lora=lora))
         (path,) = (result.run_dir / "model").glob("*.safetensors")
         weights.append(path.read_bytes())
@@ -71,26 +69,28 @@ def test_neutral_setting_is_bitwise_the_baseline(
 
 @pytest.mark.parametrize("name", METHODS)
 def test_runs_in_bfloat16_with_finite_metrics(
-    name: str, pico_folder: Path, expert: Path, corpora: Path, tmp_path: Path
+    name: str, pico_folder: Path, corpora: Path, made: Path, tmp_path: Path
 ) -> None:
-    settings = config(pico_folder, corpora, tmp_path, method=spec(name, expert), model={"dtype": "bfloat16"})
+    method = spec(name, pico_folder, corpora, made)
+    settings = config(pico_folder, corpora, tmp_path, method=method, model={"dtype": "bfloat16"})
     result = train(settings)
     for line in (result.run_dir / "metrics.jsonl").read_text().splitlines():
         for key, value in json.loads(line).items():
             assert math.isfinite(value), key
             units = r"step|loss(/.+/.+)?|penalty/.+|gradient_norm|learning_rate|tokens_per_second|trained_tokens/.+"
-            units += r"|epochs/.+|data_seconds|weight/.+/.+"
+            units += r"|epochs/.+|data_seconds|weight/.+/.+|boost/gamma|boost/cosine"
             assert re.fullmatch(units, key), f"{key} has no unit that docs/glossary.md knows"
     assert {r["run"] for r in result.summary} == {"base", name}
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_parameters_outside_the_adapter_are_untouched(
-    name: str, pico_folder: Path, expert: Path, corpora: Path, tmp_path: Path
+    name: str, pico_folder: Path, corpora: Path, made: Path, tmp_path: Path
 ) -> None:
     from acclimate.train.loop import run_loop
 
-    training = built(config(pico_folder, corpora, tmp_path, method=spec(name, expert), lora=LORA), torch.float32)
+    method = spec(name, pico_folder, corpora, made, LORA)
+    training = built(config(pico_folder, corpora, tmp_path, method=method, lora=LORA), torch.float32)
     before = {n: p.detach().clone() for n, p in training.model.network.named_parameters()}
     run_loop(training)
     changed = {n for n, p in training.model.network.named_parameters() if not torch.equal(p, before[n])}
@@ -101,21 +101,20 @@ def test_parameters_outside_the_adapter_are_untouched(
 
 @pytest.mark.parametrize("name", METHODS)
 def test_configuration_round_trip_and_unknown_keys(
-    name: str, pico_folder: Path, expert: Path, corpora: Path, tmp_path: Path
+    name: str, pico_folder: Path, corpora: Path, made: Path, tmp_path: Path
 ) -> None:
-    defaults = {f.name: getattr(f.default, "default", f.default) for f in fields(METHODS[name])}  # type: ignore[arg-type]
-    given = spec(name, expert)
-    settings = {key: given.get(key, default) for key, default in defaults.items()}
-    first = config(pico_folder, corpora, tmp_path, method={"name": name, **settings})
+    required = spec(name, pico_folder, corpora, made)
+    settings = {f.name: getattr(f.default, "default", f.default) for f in fields(METHODS[name])} | required  # type: ignore[arg-type]
+    first = config(pico_folder, corpora, tmp_path, method=settings)
     (tmp_path / "c.yaml").write_text(dump_config(first))
     assert load_config(tmp_path / "c.yaml") == first
     context = PlanContext(full_tuning=True)
     assert (
         build_plan(first, context).terms
-        == build_plan(config(pico_folder, corpora, tmp_path, method=given), context).terms
+        == build_plan(config(pico_folder, corpora, tmp_path, method=required), context).terms
     )
-    for key in settings:
-        wrong = config(pico_folder, corpora, tmp_path, method=given | {key[:-1]: 1})
+    for key in settings.keys() - {"name"}:
+        wrong = config(pico_folder, corpora, tmp_path, method=required | {key[:-1]: 1})
         with pytest.raises(
             ConfigError, match=rf"^configuration: method.{key[:-1]}: there is no such key. Did you mean '{key}'\?$"
         ):

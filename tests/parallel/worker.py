@@ -30,6 +30,8 @@ VARIANTS = {
     "checkpointing": {"training": {"gradient_checkpointing": True}},
     "sequences": {"objective": {"average": "sequence"}},
     "one denominator": {"objective": {"normalise": "all"}},
+    "half boosted": {"method": {"k0": 0.5}},  # by default so short a run follows the stored gradient alone
+    "half boosted lora": {"method": {"k0": 0.5}, "lora": {"rank": 4}},
     "small share": {  # its general rows are absent from some steps
         "sources": {
             "domain": {"path": "domain.jsonl", "share": 0.94, "heldout": 4},
@@ -38,7 +40,7 @@ VARIANTS = {
         }
     },
 }
-"""The first two over all methods, the others over mol."""
+"""The first two over all methods, the others over mol, those that boost over dba."""
 
 Case = tuple[str, str, str]
 
@@ -49,20 +51,21 @@ def cases() -> list[Case]:
         (method, variant, strategy)
         for strategy in STRATEGIES
         for variant in VARIANTS
-        for method in (METHODS if variant in ("full", "lora") else ("mol",))
+        for method in (METHODS if variant in ("full", "lora") else ("dba",) if "boosted" in variant else ("mol",))
     ]
 
 
 def setting(model: Path, corpora: Path, output: Path, case: Case) -> RunConfig:
     method, variant, strategy = case
     changes = dict(VARIANTS[variant])
+    own = spec(method, model / "tied", corpora, model, changes.get("lora"))
+    changes["method"] = own | changes.get("method", {})
     changes["training"] = {"micro_batch_size": 2} | changes.get("training", {})
     if sources := changes.get("sources"):
         changes["sources"] = {n: s | {"path": str(corpora / s["path"])} for n, s in sources.items()}
     return config(
         model / ("untied" if variant == "untied" else "tied"), corpora, output,
         name=f"{method}-{variant}-{strategy}".replace(" ", "_"), parallel={"strategy": strategy},
-        method=spec(method, model / "expert"),
         optimizer={"max_grad_norm": 0.5}, **changes,
     )  # fmt: skip
 

@@ -5,6 +5,8 @@ from acclimate.assembly.heldout import heldout_prompts, heldout_sets, validation
 from acclimate.assembly.mixture import Mixture, mix
 from acclimate.assembly.models import check_vocabulary, load_base, load_model, load_references, load_tuned, resolve
 from acclimate.assembly.selection import check_selection, select_labels
+from acclimate.assembly.start import start
+from acclimate.assembly.stores import check_stores
 from acclimate.assembly.training import build_loader, build_objective, build_training
 
 __all__ = [
@@ -13,6 +15,7 @@ __all__ = [
     "build_objective",
     "build_training",
     "check_selection",
+    "check_stores",
     "check_vocabulary",
     "experts",
     "heldout_prompts",
@@ -24,6 +27,7 @@ __all__ = [
     "mix",
     "resolve",
     "select_labels",
+    "start",
     "validation_sets",
     "watched_metric",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from rich.console import Console
 from acclimate.assembly.heldout import heldout_sets, watched_metric
 from acclimate.assembly.mixture import Mixture, mix
 from acclimate.assembly.models import check_vocabulary, load_references
+from acclimate.assembly.stores import check_stores
 from acclimate.config import RunConfig
 from acclimate.data.chat import special_tokens
 from acclimate.data.corpus import Corpora, Corpus
@@ -43,12 +45,23 @@ from acclimate.types import Callback, Plan, PlanContext
 
 
 def build_training(
-    config: RunConfig, model: CausalModel, corpora: Corpora, console: Console, world: World = SOLO
+    config: RunConfig,
+    model: CausalModel,
+    corpora: Corpora,
+    console: Console,
+    world: World = SOLO,
+    plan_of: Callable[[RunConfig, PlanContext], Plan] = build_plan,
 ) -> tuple[Training, Plan, Mixture]:
-    """Everything the loop needs, at step 0. With ``parallel.strategy: fsdp`` it spreads ``model`` over the ranks."""
+    """Everything the loop needs, at step 0. With ``parallel.strategy: fsdp`` it spreads ``model`` over the ranks.
+
+    Args:
+        plan_of: what to learn; the configuration's methods, unless something else uses the loop.
+    """
     run_dir = config.run_dir
     check_vocabulary(corpora, model.tokenizer, model.network)
-    plan = build_plan(config, PlanContext(full_tuning=model.peft is None, lora_scaling=model.lora_scaling))
+    context = PlanContext(full_tuning=model.peft is None, lora_scaling=model.lora_scaling)
+    plan = plan_of(config, context)
+    check_stores(plan, config.model, model.network)
     references = load_references(config, plan, model)
     if world.size > 1 and config.parallel.strategy == "fsdp":
         copies = [reference.model for reference in references.values() if reference.model is not model]
@@ -57,6 +70,9 @@ def build_training(
     objective = build_objective(config, plan, corpora, references, world)
     mixture = mix(config, corpora, objective)
     objective.expected = tuple(mixture.expected)
+    plan = plan_of(
+        config, replace(context, total_steps=mixture.total_steps)
+    )  # the same terms; now it knows how long it is
     pad_id = model.tokenizer.pad_token_id
     if pad_id is not None and pad_id >= model.head.weight.shape[0]:
         pad_id = None  # a token that was added for padding alone has no embedding

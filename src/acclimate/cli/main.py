@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from acclimate import __version__
-from acclimate.cli import comparing, measuring, training, using
+from acclimate.cli import comparing, measuring, statistics, training, using
 from acclimate.cli.options import (
     CLICK_USAGE_ERROR,
     DIVERGED,
@@ -68,6 +68,7 @@ VERBS: dict[str, Callable[..., None]] = {
 }
 for name, verb in VERBS.items():
     app.command(name)(verb)
+app.add_typer(statistics.app, name="stats")
 
 
 def main() -> None:

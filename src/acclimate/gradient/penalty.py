@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from acclimate.gradient.factors import factors, is_factor
 from acclimate.parallel.shard import whole
 from acclimate.types import Metrics, Stage
 
@@ -34,7 +35,7 @@ class L2ToBase:
 
     def init(self, params: Mapping[str, Tensor]) -> dict[str, Any]:
         # theta_0 is what every run starts from, so it is read again at each start instead of being saved.
-        self._base = {name: p.detach().clone() for name, p in params.items() if not _is_lora(name)}
+        self._base = {name: p.detach().clone() for name, p in params.items() if not is_factor(name)}
         return {}
 
     @torch.no_grad()
@@ -46,15 +47,11 @@ class L2ToBase:
             difference = params[name] - base
             grads[name].add_(difference, alpha=2 * self.weight)
             distance += whole(difference.double().square().sum()).cpu()
-        for module, scaling in self.lora_scaling.items():
-            a_name, b_name = f"{module}.lora_A.default.weight", f"{module}.lora_B.default.weight"
+        for pair in factors(self.lora_scaling):
+            a_name, b_name = pair.names
             a, b = params[a_name], params[b_name]  # [r, in], [out, r]
-            factor = 2 * self.weight * scaling**2
+            factor = 2 * self.weight * pair.scaling**2
             grads[b_name].add_(b @ (a @ a.T), alpha=factor)
             grads[a_name].add_((b.T @ b) @ a, alpha=factor)
-            distance += scaling**2 * whole(((b.T @ b).double() * (a @ a.T).double()).sum()).cpu()
+            distance += pair.scaling**2 * whole(((b.T @ b).double() * (a @ a.T).double()).sum()).cpu()
         return {"penalty/l2": self.weight * distance.item()}
-
-
-def _is_lora(name: str) -> bool:
-    return ".lora_A." in name or ".lora_B." in name

@@ -110,3 +110,21 @@ def _check_targets(network: Any, targets: str | Sequence[str], layers: Sequence[
                 f"lora.target_modules: {target!r} {what}; the linear layers of this model are called {listed(layers)}."
                 + nearest(target, layers)
             )
+
+
+def adapted_layers(network: Any) -> dict[str, nn.Linear]:
+    """The frozen layer beside the factors of every adapted module, by the module's name.
+
+    Raises:
+        ModelError: one keeps its matrix transposed (GPT-2's Conv1D), so that a gradient of it would be, too.
+    """
+    found = {}
+    for name, module in network.named_modules():
+        if isinstance(getattr(module, "scaling", None), dict) and "default" in module.scaling:
+            if not isinstance(module.base_layer, nn.Linear):
+                raise ModelError(
+                    f"lora.target_modules: statistics are not kept for '{name}', a {type(module.base_layer).__name__}; "
+                    "they are for linear layers."
+                )
+            found[name] = module.base_layer
+    return found

@@ -16,7 +16,7 @@ from torch.distributed.fsdp import (
     fully_shard,
     register_fsdp_forward_method,
 )
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor, Partial, distribute_tensor
 
 from acclimate.parallel.world import World
 from acclimate.schema import ParallelSection
@@ -72,6 +72,14 @@ def whole(tensor: Tensor) -> Tensor:
 def local(tensor: Tensor) -> Tensor:
     """This rank's part."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def sum_of_parts(part: Tensor, like: Tensor) -> Tensor:
+    """The sum over ranks of a small CPU tensor that each made of its own part, where ``like`` is spread."""
+    if not isinstance(like, DTensor):
+        return part
+    mesh = like.device_mesh
+    return DTensor.from_local(part.to(mesh.device_type), mesh, [Partial()]).full_tensor().cpu()
 
 
 def spread_like(full: Tensor, like: Tensor) -> Tensor:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from acclimate.digest import sha256_of
 from acclimate.errors import AcclimateError, DamagedError, RunError
+from acclimate.files import sync
 from acclimate.parallel.shard import is_spread, local, spread_like
 from acclimate.parallel.world import SOLO, World
+from acclimate.tensorfiles import SavedTensors
 from acclimate.train.training import Training
 
 STEP = re.compile(r"step-(\d+)")
@@ -69,7 +70,7 @@ def load_checkpoint(training: Training, folder: Path) -> None:
     transforms: list[dict[str, Any]] = [{} for _ in training.gradients.states]
     for index, found in enumerate(transforms):
         for name, tensor in tensors.under(f"transform/{index}/").items():
-            found[name] = _placed(tensor, masters.get(name))
+            found[name] = _placed(tensor.to(training.model.device), masters.get(name))
     training.gradients.load_state_dict(transforms)
     training.step, training.seconds = document["step"], document["seconds"]
     training.forwards = document["forwards"]
@@ -157,7 +158,7 @@ def _finish(partial: Path, folder: Path, document: dict[str, Any]) -> None:
     digests = {path.name: sha256_of([path]) for path in sorted(partial.iterdir())}
     (partial / "manifest.json").write_text(json.dumps({"sha256": digests}, indent=1), encoding="utf-8")
     for path in (*partial.iterdir(), partial):
-        _sync(path)
+        sync(path)
     if folder.exists():  # the same step again, or a new best: the old one stays until the new one is whole
         stale = folder.with_name(f".{folder.name}.stale")
         shutil.rmtree(stale, ignore_errors=True)
@@ -166,16 +167,7 @@ def _finish(partial: Path, folder: Path, document: dict[str, Any]) -> None:
         shutil.rmtree(stale)
     else:
         partial.rename(folder)
-    _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    """To the disk: a file's contents, or a folder's names."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(folder.parent)
 
 
 @contextmanager
@@ -212,40 +204,10 @@ def verify(folder: Path) -> None:
         raise DamagedError(f"The checkpoint '{folder}' is incomplete ({error}).") from None
 
 
-class SavedTensors(Mapping[str, Tensor]):
-    """Tensors in the files of a checkpoint, read one at a time; parts of one tensor are joined along dimension 0."""
-
-    def __init__(self, places: Mapping[str, Sequence[Path]], prefix: str = "") -> None:
-        self.places, self.prefix = places, prefix
-
-    def under(self, prefix: str) -> SavedTensors:
-        """Those whose key begins with ``prefix``, which is left off."""
-        kept = {key: files for key, files in self.places.items() if key.startswith(self.prefix + prefix)}
-        return SavedTensors(kept, self.prefix + prefix)
-
-    def __getitem__(self, key: str) -> Tensor:
-        parts = []
-        for path in self.places[self.prefix + key]:
-            with safe_open(path, "pt") as file:
-                parts.append(file.get_tensor(self.prefix + key))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    def __iter__(self) -> Iterator[str]:
-        return (key.removeprefix(self.prefix) for key in self.places)
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-
 def read_folder(folder: Path) -> tuple[SavedTensors, dict[str, Any]]:
     """What :func:`write_folder` wrote; :func:`verify` it first."""
-    places: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob("tensors-*.safetensors")):
-        with safe_open(path, "pt") as file:
-            for key in file.keys():  # noqa: SIM118  safe_open is no mapping
-                places.setdefault(key, []).append(path)
     document: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    return SavedTensors(places), document
+    return SavedTensors.of(sorted(folder.glob("tensors-*.safetensors"))), document
 
 
 def newest_intact(run_dir: Path, world: World = SOLO) -> tuple[Path | None, list[str]]:

@@ -42,10 +42,9 @@ def run_loop(training: Training) -> None:
 def _step(training: Training) -> None:
     model, objective, weights, world = training.model, training.objective, training.weights, training.world
     model.network.train()
-    started = time.perf_counter()
+    started, before = time.perf_counter(), training.counted_forwards()
     with world.all_or_none():  # a file that one rank cannot read
         batches = [batch.to(model.device) for batch in training.data.next_step()]
-    before = training.counted_forwards()
     counts = objective.count(batches)
     objective.observe(model, batches)
     sums = None
