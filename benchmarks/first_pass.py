@@ -1,6 +1,6 @@
 """What talr's first pass costs: a step with `tau: median` beside one with a fixed tau, and beside sft.
 
-    python benchmarks/first_pass.py --model FOLDER --domain FILE [--rounds 6] > benchmarks/DATE-first-pass.md
+    python benchmarks/first_pass.py --model FOLDER --domain FILE [--rounds 6] [--tuning full] > DATE-first-pass.md
 
 One step holds about 512 trained tokens of domain text, in rows of 256. CPU seconds of one thread: machines are shared.
 """
@@ -65,7 +65,7 @@ def main() -> None:
     print(header("talr's first pass", ("torch", "transformers", "peft")))
     print("| tuning | sft CPU s/step | fixed / sft | range | median / fixed | range |\n|---|---|---|---|---|---|")
     common = ["--model", arguments.model, "--domain", arguments.domain]
-    for tuning in ("lora", "full"):
+    for tuning in (arguments.tuning,) if arguments.tuning else ("lora", "full"):
         contenders = {name: [*common, "--tuning", tuning, "--method", name] for name in METHODS}
         samples = race(sys.argv[0], contenders, arguments.rounds, threads=1)
         weighed, first_pass = (ratios(samples, *pair, "cpu") for pair in (("fixed", "sft"), ("median", "fixed")))
