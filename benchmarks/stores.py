@@ -29,7 +29,7 @@ from acclimate.gradient.chain import Chain
 from acclimate.model.load import load_tokenizer, model_digest
 from acclimate.record import record
 from acclimate.statistics.fisher import Fisher
-from acclimate.statistics.lowrank import Matrices, shortened
+from acclimate.statistics.lowrank import LEFT, RIGHT, Matrices, shortened
 from acclimate.statistics.mean_gradient import MeanGradient
 from acclimate.statistics.path_integral import PathIntegral
 from acclimate.statistics.recorder import Recorder
@@ -166,7 +166,8 @@ def stores(arguments: argparse.Namespace) -> None:
     print(
         f"hlr's store with LoRA of rank 16 on q and v: {sizes['path-integral'] / 2**20:.1f} MiB, importance and "
         f"adapter in float32. A Fisher over all weights: {sizes['fisher'] / 2**20:.1f} MiB. Part: "
-        f"**{100 * part:.1f} %** (bar: 15 %).\n"
+        f"**{100 * part:.1f} %** (bar: 15 %).\n",
+        flush=True,
     )
     rank_errors(arguments)
     stability(arguments)
@@ -181,10 +182,13 @@ def rank_errors(arguments: argparse.Namespace) -> None:
         "| rank, bfloat16 | MiB | relative Frobenius error | cosine |\n|---|---|---|---|"
     )
     exact = dict(store.tensors)
+    longest = {name: shortened(tensor, max(RANKS), torch.bfloat16) for name, tensor in exact.items()}
     for rank in (*RANKS, None):
         sums, size = torch.zeros(3, dtype=torch.float64), 0
         for name, tensor in exact.items():
-            short = shortened(tensor, rank, torch.bfloat16)
+            short = {"": tensor.bfloat16()} if rank is None else longest[name]
+            if rank is not None and LEFT in short:  # the first triplets of a longer list are the shorter one
+                short = {LEFT: short[LEFT][:, :rank], RIGHT: short[RIGHT][:rank]}
             size += sum(t.numel() * t.element_size() for t in short.values())
             other = Matrices({name + suffix: t for suffix, t in short.items()})[name].double().flatten()
             own = tensor.double().flatten()

@@ -71,6 +71,8 @@ def record(
         raise UsageError(f"--tokens: {tokens} should be 1 or more.")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"--output: '{output}' holds something already; name a new folder.")
+    if recorder.moves and config.optimizer.weight_decay > 0:
+        console.print("Note: weight decay is left out: it moves weights without a loss.", style="yellow")
     config = _recording(with_absolute_paths(config), recorder, output, tokens, source)
     work = config.run_dir
     if (work / "config.yaml").exists() and not resume:

@@ -54,14 +54,15 @@ class Boost:
         self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Any], step: int
     ) -> Metrics:
         gamma = self.gamma(step)
-        parts = torch.zeros(3, dtype=torch.float64)  # <g, g_G>, <g, g>, <g_G, g_G>
+        first = next(iter(grads.values()))
+        parts = torch.zeros(3, dtype=torch.float64, device=first.device)  # <g, g_G>, <g, g>, <g_G, g_G>
         for name, general in self._trained(grads, params).items():
             for stored, own in blocks(general, local(grads[name])):
                 other = stored.to(own.dtype)
-                parts += torch.stack([own.dot(other), own.dot(own), other.dot(other)]).cpu()
+                parts += torch.stack([own.dot(other), own.dot(own), other.dot(other)])
                 if gamma > 0:  # g + 0 (g_G - g) is g but for the sign of a zero
                     own.lerp_(other, gamma)
-        product, own_square, other_square = sum_of_parts(parts, next(iter(grads.values()))).tolist()
+        product, own_square, other_square = sum_of_parts(parts, first).tolist()
         norms = (own_square * other_square) ** 0.5
         return {"boost/gamma": gamma, "boost/cosine": product / norms if norms > 0 else 0.0}
 

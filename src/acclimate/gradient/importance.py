@@ -65,16 +65,17 @@ class ImportancePenalty:
     def update(
         self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Any], step: int
     ) -> Metrics:
-        parts = torch.zeros((), dtype=torch.float64)
+        first = next(iter(grads.values()))
+        parts = torch.zeros((), dtype=torch.float64, device=first.device)
         for name, anchor in self._anchor.items():
             if not is_factor(name):
                 tensors = (local(params[name].detach()), anchor, self._importance[name], local(grads[name]))
                 for theta, start, importance, grad in blocks(*tensors):
                     difference = theta - start
                     pull = difference * importance
-                    parts += pull.dot(difference).cpu()
+                    parts += pull.dot(difference)
                     grad.add_(pull, alpha=2 * self.weight)
-        total = sum_of_parts(parts, next(iter(grads.values())))
+        total = sum_of_parts(parts, first)
         for pair in factors(self.lora_scaling):
             total = total + self._adapter(pair, grads, params)
         named = {f"penalty/{self.name}_{key}": value for key, value in self.constants.items()}
@@ -84,7 +85,7 @@ class ImportancePenalty:
         """Adds to the gradients of one matrix's factors, some of its rows at a time; returns its sum."""
         (a_name, b_name), (a, b) = pair.names, pair.of(params)
         grad_a, grad_b = torch.zeros_like(a), torch.empty_like(b)
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=torch.float64, device=a.device)
         factor = 2 * self.weight * pair.scaling
         rows = max(1, BLOCK // a.shape[1]) if a.device.type == "cpu" else len(b)
         for begin in range(0, len(b), rows):
@@ -94,7 +95,7 @@ class ImportancePenalty:
                 difference.addmm_(self._anchor[b_name][here], self._anchor[a_name], alpha=-1)
             difference *= pair.scaling
             pull = difference * self._importance[pair.weight][here]
-            total += pull.flatten().dot(difference.flatten()).cpu()
+            total += pull.flatten().dot(difference.flatten())
             torch.mm(pull, a.T, out=grad_b[here])
             grad_a.addmm_(b[here].T, pull)
         grads[b_name].add_(spread_like(grad_b, grads[b_name]), alpha=factor)

@@ -75,11 +75,11 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def sum_of_parts(part: Tensor, like: Tensor) -> Tensor:
-    """The sum over ranks of a small CPU tensor that each made of its own part, where ``like`` is spread."""
+    """The sum over ranks of a small tensor that each made of its own part, where ``like`` is spread."""
     if not isinstance(like, DTensor):
         return part
     mesh = like.device_mesh
-    return DTensor.from_local(part.to(mesh.device_type), mesh, [Partial()]).full_tensor().cpu()
+    return DTensor.from_local(part.to(mesh.device_type), mesh, [Partial()]).full_tensor().to(part.device)
 
 
 def spread_like(full: Tensor, like: Tensor) -> Tensor:
