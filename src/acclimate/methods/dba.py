@@ -37,7 +37,8 @@ class Dba:
     chain rule at their current values [ours]; at B = 0 that leaves A alone, as the domain's own gradient does.
 
     Stores: one gradient of the trained matrices in bfloat16, in memory dense whatever its rank on disk. Costs per
-    step: one pass over the trained parameters; under LoRA two products of rank r with each adapted matrix. Needs: a store of ``acclimate stats mean-gradient``.
+    step: one pass over the trained parameters; under LoRA two products of rank r with each adapted matrix.
+    Needs: a store of ``acclimate stats mean-gradient``.
 
     Reference: "Dynamic Boosted Annealing", 2025, arXiv 2509.26242; its full text was not available to us: this is a
     reconstruction.

@@ -38,7 +38,8 @@ class Hlr:
     store was recorded on. At phi 0 it is sft from theta*, not from the base, so there is no neutral setting.
 
     Stores: the importance in float32 and theta* (of the adapted matrices, and the adapter, under LoRA). Costs per
-    step: one pass over the trained parameters; under LoRA four products of rank r with each adapted matrix. Needs: a store of ``acclimate stats path-integral``.
+    step: one pass over the trained parameters; under LoRA four products of rank r with each adapted matrix.
+    Needs: a store of ``acclimate stats path-integral``.
 
     Reference: hierarchical layer-wise and element-wise regularisation, 2025, arXiv 2501.13669; its full text was not
     available to us: this is a reconstruction.
