@@ -49,3 +49,8 @@ def read_scores(path: Path) -> dict[str, np.ndarray]:
                 f"Run `acclimate eval {path.parent.parent}` again."
             )
     return {name: table[:, column] for column, name in enumerate(COLUMNS)}
+
+
+def read_places(path: Path) -> list[str]:
+    """Where each document of a file that :func:`read_scores` accepts came from."""
+    return [str(json.loads(line).get("where")) for line in path.read_text(encoding="utf-8").splitlines()]
