@@ -15,8 +15,8 @@ from acclimate.config import RunConfig, load_config, parse_config
 from acclimate.data.files import COMPRESSIONS, EXTENSIONS
 from acclimate.document import configuration_page
 from acclimate.panel import load_panel
-from acclimate.panel.evaluate import UNITS
 from acclimate.panel.mappings import READY
+from acclimate.panel.records import UNITS
 from acclimate.plan import build_plan
 from acclimate.run import train
 from acclimate.types import PlanContext

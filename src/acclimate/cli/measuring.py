@@ -43,7 +43,7 @@ def _panel(
     path: Path, run: Path | None, model: str | None, adapter: Path | None, base: str | None, output: Path | None
 ) -> None:
     from acclimate.panel import evaluate_panel, load_panel
-    from acclimate.panel.page import check_output, panel_table, write_panel
+    from acclimate.panel.page import check_output, panel_tables, write_panel
     from acclimate.panel.pair import open_pair
 
     panel = load_panel(path)
@@ -55,7 +55,7 @@ def _panel(
     pair = open_pair(run, model, adapter, base)
     result = evaluate_panel(pair.model, pair.base, panel)
     write_panel(output, pair, result)
-    console.print(panel_table(result, pair.identity["name"]))
+    console.print(panel_tables(result, pair.identity["name"]))
     console.print(f"Items and numbers: {output}", highlight=False, soft_wrap=True)
 
 
