@@ -14,6 +14,7 @@ from acclimate.cli import main
 from acclimate.config import RunConfig, load_config, parse_config
 from acclimate.data.files import COMPRESSIONS, EXTENSIONS
 from acclimate.document import configuration_page
+from acclimate.gate import parse_policy
 from acclimate.panel import load_panel
 from acclimate.panel.mappings import READY
 from acclimate.panel.records import UNITS
@@ -83,7 +84,8 @@ def test_chat_and_doctor_python_runs(
 def test_gate_page_program_prints_what_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    policy, workflow = blocks("docs/gate.md", "yaml")
+    policy, of_panels, workflow = blocks("docs/gate.md", "yaml")
+    assert list(parse_policy(yaml.safe_load(of_panels)).panels["medical"]) == ["medqa", "openbookqa", "articles"]
     (program,), (output,) = (blocks("docs/gate.md", language) for language in ("python", "text"))
     scored_run(tmp_path / "runs" / "my-run")
     (tmp_path / "gate.yaml").write_text(policy)

@@ -14,10 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from acclimate.cli import main
+from tests.fixtures.panels import RUN_BASE, answers, texts, write_panel
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import settings
 from tests.gate.runs import scored_run
@@ -680,6 +682,23 @@ def untouched(run: Path) -> None:
     pass
 
 
+def panel(base: str = RUN_BASE, cut: tuple[str, Callable[[str], str]] | None = None) -> Callable[[Path], None]:
+    """The run measured on a panel 'exams', one file of which may then be changed."""
+
+    def edit(run: Path) -> None:
+        random = np.random.default_rng(0)
+        sets = {
+            "boolq": ("choice", answers(random, 30)),
+            "few": ("choice", answers(random, 5)),
+            "news": ("text", texts(random, 30)),
+        }
+        folder = write_panel(run / "panels" / "exams", sets, base=base)
+        if cut is not None:
+            (folder / cut[0]).write_text(cut[1]((folder / cut[0]).read_text()))
+
+    return edit
+
+
 GATES: dict[str, tuple[str | None, Callable[[Path], None], str, int]] = {
     "gate without a policy": (
         None, untouched, "There is no policy file '{P}'. docs/gate.md has one to start from. Did you mean 'gates.yaml'?", 3,
@@ -687,7 +706,7 @@ GATES: dict[str, tuple[str | None, Callable[[Path], None], str, int]] = {
     "an empty policy": ("", untouched, "{P}: a policy is a mapping of sections; this file holds nothing.", 3),
     "a policy of a list": ("- a\n", untouched, "{P}: a policy is a mapping of sections; this file holds a list.", 3),
     "a policy without rules": (
-        "confidence: 0.9\n", untouched, "{P}: holds no rule; write one at default, roles.ROLE or sets.NAME.", 3,
+        "confidence: 0.9\n", untouched, "{P}: holds no rule; write one at default, roles.ROLE, sets.NAME or panels.NAME.SET.", 3,
     ),
     "a rule without a margin": (
         "confidence: 0.9\ndefault:\n  max_drop: {}\n", untouched,
@@ -761,6 +780,59 @@ GATES: dict[str, tuple[str | None, Callable[[Path], None], str, int]] = {
         edit_file("eval/chat.jsonl", lambda text: "".join(text.splitlines(keepends=True)[:12])),
         "{P}:2: roles.chat: 'chat' was measured on 12 documents, and an interval over fewer than 20 does not keep what it "
         "says; hold out more (sources.chat.heldout, evaluation.documents), or leave the set out of the policy.", 3,
+    ),
+    "a held-out set's accuracy": (
+        "sets:\n  chat:\n    max_drop:\n      accuracy: 2 points\n", untouched,
+        "{P}:4: sets.chat.max_drop.accuracy: 'chat' is not measured by accuracy; it has bits_per_byte, kl_base_tuned or "
+        "top1_agreement.", 3,
+    ),
+    "a panel without rules": ("panels:\n  exams: {}\n", panel(), "{P}:2: panels.exams: is empty.", 3),
+    "an accuracy in percent": (
+        "panels:\n  exams:\n    boolq:\n      max_drop:\n        accuracy: 2 %\n", panel(),
+        "{P}:5: panels.exams.boolq.max_drop.accuracy: '%' is no unit of accuracy; write it as '2 points'.", 3,
+    ),
+    "a run without panels": (
+        "panels:\n  exams:\n    boolq: {max_drop: {accuracy: 2 points}}\n", untouched,
+        "{P}:2: panels.exams: the run '{R}' was not measured on a panel 'exams'. `acclimate eval {R} --panel FILE` measures one.", 3,
+    ),
+    "a panel that the run has not": (
+        "panels:\n  exam:\n    boolq: {max_drop: {accuracy: 2 points}}\n", panel(),
+        "{P}:2: panels.exam: the run '{R}' was not measured on a panel 'exam'; it was measured on exams. Did you mean 'exams'? "
+        "`acclimate eval {R} --panel FILE` measures one.", 3,
+    ),
+    "a set that the panel has not": (
+        "panels:\n  exams:\n    bolq: {max_drop: {accuracy: 2 points}}\n", panel(),
+        "{P}:3: panels.exams.bolq: the panel has no set 'bolq'; it has boolq, few or news. Did you mean 'boolq'?", 3,
+    ),
+    "a metric that the panel's set has not": (
+        "panels:\n  exams:\n    news: {max_drop: {accuracy: 2 points}}\n", panel(),
+        "{P}:3: panels.exams.news.max_drop.accuracy: 'exams/news' is not measured by accuracy; it has bits_per_byte, "
+        "kl_base_tuned or top1_agreement.", 3,
+    ),
+    "a panel's set of a handful": (
+        "panels:\n  exams:\n    few: {max_drop: {accuracy: 2 points}}\n", panel(),
+        "{P}:3: panels.exams.few: 'few' has 5 items, and an interval over fewer than 20 does not keep what it says; give the "
+        "panel more, or leave the set out.", 3,
+    ),
+    "a panel on another base": (
+        "panels:\n  exams:\n    boolq: {max_drop: {accuracy: 2 points}}\n", panel(base="sha256:other"),
+        "'{R}/panels/exams' was measured against another base than the run began with. Measure it again with "
+        "`acclimate eval --panel`.", 1,
+    ),
+    "a panel's set that lost items": (
+        "panels:\n  exams:\n    boolq: {max_drop: {accuracy: 2 points}}\n",
+        panel(cut=("boolq.jsonl", lambda text: "".join(text.splitlines(keepends=True)[:-1]))),
+        "'{R}/panels/exams/boolq.jsonl' has 29 items, and panel.json beside it speaks of 30. Measure it again with "
+        "`acclimate eval --panel`.", 1,
+    ),
+    "a panel's set that is damaged": (
+        "panels:\n  exams:\n    boolq: {max_drop: {accuracy: 2 points}}\n", panel(cut=("boolq.jsonl", lambda text: "{}\n" + text)),
+        "{R}/panels/exams/boolq.jsonl:1: this is not the scores of an item (KeyError: 'model_correct'); expected right, "
+        "base_right, right_norm, base_right_norm, tokens, kl_base_tuned, agree. Measure it again with `acclimate eval --panel`.", 1,
+    ),
+    "a panel.json that is damaged": (
+        "panels:\n  exams:\n    boolq: {max_drop: {accuracy: 2 points}}\n", panel(cut=("panel.json", lambda text: "{}")),
+        "'{R}/panels/exams/panel.json' is damaged (KeyError: 'name'). Measure it again with `acclimate eval --panel`.", 1,
     ),
 }  # fmt: skip
 
