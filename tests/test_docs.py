@@ -108,7 +108,7 @@ def test_evaluation_page_runs(
     (panel,), (program,) = blocks("docs/evaluation.md", "yaml"), blocks("docs/evaluation.md", "python")
     (tmp_path / "panel.yaml").write_text(panel)
     assert [section.kind for section in load_panel(tmp_path / "panel.yaml").sets.values()] == [
-        "choice", "choice", "cloze", "text",
+        "choice", "choice", "cloze", "text", "lm_eval",
     ]  # fmt: skip
     assert not [name for name in READY if f"`{name}`" not in page]
     assert not [metric for metric in UNITS if f"`{metric}`" not in page]

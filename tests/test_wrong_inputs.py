@@ -828,7 +828,7 @@ GATES: dict[str, tuple[str | None, Callable[[Path], None], str, int]] = {
     "a panel's set that is damaged": (
         "panels:\n  exams:\n    boolq: {max_drop: {accuracy: 2 points}}\n", panel(cut=("boolq.jsonl", lambda text: "{}\n" + text)),
         "{R}/panels/exams/boolq.jsonl:1: this is not the scores of an item (KeyError: 'model_correct'); expected right, "
-        "base_right, right_norm, base_right_norm, tokens, kl_base_tuned, agree. Measure it again with `acclimate eval --panel`.", 1,
+        "base_right, right_norm, base_right_norm, kl_base_tuned, tokens, agree. Measure it again with `acclimate eval --panel`.", 1,
     ),
     "a panel.json that is damaged": (
         "panels:\n  exams:\n    boolq: {max_drop: {accuracy: 2 points}}\n", panel(cut=("panel.json", lambda text: "{}")),
@@ -863,7 +863,7 @@ def put_set(key: str, value: Any) -> dict[str, Any]:
 
 PANELS: dict[str, tuple[dict[str, Any], str, int]] = {
     "a kind of set that is none": (put_set("kind", "choise"),
-        "{P}:3: sets.x.kind: 'choise' is not accepted; accepted: choice, cloze or text. Did you mean 'choice'?", 3),
+        "{P}:3: sets.x.kind: 'choise' is not accepted; accepted: choice, cloze, text or lm_eval. Did you mean 'choice'?", 3),
     "a panel's unknown key": ({"sets": {"x": PANEL_SET}, "templat": "chat"},
         "{P}:5: templat: there is no such key. Did you mean 'template'?", 3),
     "a set's unknown key": (put_set("max_item", 3), "{P}:5: sets.x.max_item: there is no such key. Did you mean 'max_items'?", 3),
@@ -894,6 +894,16 @@ PANELS: dict[str, tuple[dict[str, Any], str, int]] = {
         "sets.x.on_bad_item: skip leaves such items out.", 1),
     "equal choices": (put_set("path", "equal.jsonl"),
         "{F}/equal.jsonl:1: choices 1 and 2 are equal: 'a'; sets.x.on_bad_item: skip leaves such items out.", 1),
+    "a set without a path": ({"sets": {"x": {"kind": "choice"}}}, "{P}:2: sets.x: path is missing, which kind choice needs.", 3),
+    "a task without a name": ({"sets": {"x": {"kind": "lm_eval"}}}, "{P}:2: sets.x: task is missing, which kind lm_eval needs.", 3),
+    "a task with a path": ({"sets": {"x": {"kind": "lm_eval", "task": "t", "path": "x.jsonl"}}},
+        "{P}:2: sets.x: path has no effect on kind lm_eval, whose task says what is asked.", 3),
+    "a task that skips": ({"sets": {"x": {"kind": "lm_eval", "task": "t", "on_bad_item": "skip"}}},
+        "{P}:2: sets.x: on_bad_item has no effect on kind lm_eval, whose task says what is asked.", 3),
+    "a task's name for a file": (put_set("task", "arc_easy"),
+        "{P}:2: sets.x: task has no effect on kind choice; it belongs to lm_eval.", 3),
+    "a task that is not in its folder": ({"sets": {"x": {"kind": "lm_eval", "task": "arc", "include_path": "."}}},
+        "{P}:4: sets.x.task: there is no task 'arc' in '{F}'.", 3),
     "a panel of another version": ({"version": 7, "sets": {"x": PANEL_SET}},
         "{P}:1: version: this panel is of version 7; this acclimate reads version 1.", 3),
 }  # fmt: skip

@@ -10,7 +10,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from acclimate.evaluate.paired import POWER
+from acclimate.evaluate.paired import POWER, Estimate, mean_change
 from acclimate.evaluate.significance import mcnemar
 
 HALVINGS = 60  # of an interval at most 2 long: to below the rounding of a float
@@ -115,6 +115,16 @@ def flips(right: np.ndarray, base_right: np.ndarray, level: float = 0.95, unit: 
     """
     won, lost = np.sum(right & ~base_right), np.sum(base_right & ~right)
     return Flips(int(won), int(lost), len(right), level, unit)
+
+
+def score_change(
+    scores: np.ndarray, base_scores: np.ndarray, level: float = 0.95, unit: float = 1.0
+) -> Flips | Estimate:
+    """The mean change of scores by item: of right and wrong ones their flips, of others a studentised interval."""
+    both = np.concatenate([scores, base_scores])
+    if np.isin(both, (0, 1)).all():
+        return flips(scores > 0, base_scores > 0, level, unit)
+    return mean_change(unit * scores, unit * base_scores, level)
 
 
 def _root(holds: Callable[[float], bool], low: float, high: float) -> float:

@@ -12,30 +12,29 @@ from typing import Any
 import numpy as np
 
 from acclimate.errors import RunError
-from acclimate.evaluate.score_file import COLUMNS, Column, read_columns
+from acclimate.evaluate.score_file import Column, read_columns
 from acclimate.evaluate.summary import Record
 
 AGAIN = "Measure it again with `acclimate eval --panel`."
-DRIFT: dict[str, Column] = {
-    "tokens": itemgetter("right_tokens"),
-    "kl_base_tuned": itemgetter("kl_base_tuned"),
-    "agree": itemgetter("agree"),
+
+
+def _tokens(line: dict[str, Any]) -> float:
+    """That drift is about: of a document, or of the right choice."""
+    return float(line["right_tokens"] if "right_tokens" in line else line["tokens"])
+
+
+METRICS: dict[str, dict[str, Column]] = {
+    "accuracy": {"right": itemgetter("model_correct"), "base_right": itemgetter("base_correct")},
+    "accuracy_norm": {
+        "right_norm": itemgetter("model_correct_norm"),
+        "base_right_norm": itemgetter("base_correct_norm"),
+    },
+    "word_nats": {"word_nats": lambda line: -line["model"][0], "base_word_nats": lambda line: -line["base"][0]},
+    "bits_per_byte": {name: itemgetter(name) for name in ("nats", "base_nats", "bytes")},
+    "kl_base_tuned": {"kl_base_tuned": itemgetter("kl_base_tuned"), "tokens": _tokens},
+    "top1_agreement": {"agree": itemgetter("agree"), "tokens": _tokens},
 }
-RIGHT: dict[str, Column] = {"right": itemgetter("model_correct"), "base_right": itemgetter("base_correct")}
-CHOICE: dict[str, Column] = {
-    "right_norm": itemgetter("model_correct_norm"),
-    "base_right_norm": itemgetter("base_correct_norm"),
-}
-CLOZE: dict[str, Column] = {
-    "word_nats": lambda line: -line["model"][0],
-    "base_word_nats": lambda line: -line["base"][0],
-}
-OF_KIND: dict[str, dict[str, Column]] = {
-    "choice": RIGHT | CHOICE | DRIFT,
-    "cloze": RIGHT | CLOZE | DRIFT,
-    "text": {name: itemgetter(name) for name in COLUMNS},
-}
-"""Kind of a set -> what is read of each of its items."""
+"""Metric -> what it is made of, and how that is found in an item's line."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +51,17 @@ class PanelFolder:
     averages: Mapping[str, Mapping[str, Any]]
 
     def scores(self, set_name: str) -> dict[str, np.ndarray]:
-        """Columns of a set's items, [M] each, as its kind has them.
+        """Columns of a set's items, [M] each, as its metrics need them.
 
         Raises:
             RunError: its file is missing, damaged or of another length.
         """
-        path, entry = self.path / f"{set_name}.jsonl", self.sets[set_name]
-        found = read_columns(path, OF_KIND[entry["kind"]], "an item", AGAIN)
-        if (n := len(next(iter(found.values())))) != entry["items"]:
-            raise RunError(f"'{path}' has {n} items, and panel.json beside it speaks of {entry['items']}. {AGAIN}")
+        path, items = self.path / f"{set_name}.jsonl", self.sets[set_name]["items"]
+        measured = [record["metric"] for record in self.records if record["set"] == set_name]
+        columns = {name: find for metric in measured for name, find in METRICS.get(metric, {}).items()}
+        found = read_columns(path, columns, "an item", AGAIN)
+        if (n := len(next(iter(found.values()), ()))) != items:
+            raise RunError(f"'{path}' has {n} items, and panel.json beside it speaks of {items}. {AGAIN}")
         return found
 
 
@@ -76,8 +77,6 @@ def read_panel(path: Path) -> PanelFolder:
         data = json.loads(file.read_text(encoding="utf-8"))
         name, digest, base = (str(x) for x in (data["name"], data["panel"]["digest"], data["base"]["digest"]))
         sets = {str(key): dict(entry) for key, entry in data["sets"].items()}
-        if any(entry["kind"] not in OF_KIND or entry["items"] < 1 for entry in sets.values()):
-            raise ValueError("a set of no known kind, or without items")
         found = tuple(dict(record) for record in data["records"])
         return PanelFolder(path, name, digest, base, str(data["base"]["path"]), sets, found, dict(data["averages"]))
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from acclimate.evaluate.flips import Flips, flips
+from acclimate.evaluate.flips import Flips, score_change
 from acclimate.evaluate.paired import Estimate, mean_change, ratio, ratio_change
 from acclimate.gate.policy import Margin
 
@@ -92,7 +92,7 @@ def estimate(kind: str, metric: str, unit: str, scores: Mapping[str, np.ndarray]
     tuned, base = columns[:2]
     if metric.startswith("accuracy"):
         better, worse = (base, tuned) if kind == "max_drop" else (tuned, base)
-        return flips(better > 0, worse > 0, level, unit=100)
+        return score_change(better, worse, level, unit=100)
     first, second = (tuned, base) if kind == "max_drop" else (base, tuned)
     if metric == "word_nats":
         return mean_change(first, second, level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
 from acclimate.panel.encode import encode
 from acclimate.panel.items import Item, read_items
-from acclimate.panel.records import SIDES, adjust, averages, choice_records, text_records
+from acclimate.panel.records import SIDES, adjust, averages, choice_records, score_records, text_records
 from acclimate.panel.schema import PanelConfig, SetSection
 from acclimate.panel.score import DRIFT, ChoiceScores, positions_of, score_choices
 from acclimate.panel.text import measure_text
@@ -33,6 +34,7 @@ class SetResult:
     records: list[Record]
     dropped: dict[str, int]  # items left out, by reason
     truncated: int  # items whose context lost its beginning, because the model has too few positions
+    task: dict[str, Any] | None = None  # of lm-eval: name, version ...
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,13 @@ def evaluate_panel(model: CausalModel, base: Reference, panel: PanelConfig) -> P
 
 
 def _evaluate(model: CausalModel, base: Reference, panel: PanelConfig) -> PanelResult:
-    read = {name: read_items(name, section, panel.seed) for name, section in panel.sets.items()}
+    tasks = {name: _task(name, section) for name, section in panel.sets.items() if section.kind == "lm_eval"}
+    read = {name: read_items(name, section, panel.seed) for name, section in panel.sets.items() if name not in tasks}
     sets, texts = {}, []
     for name, section in panel.sets.items():
+        if name in tasks:
+            sets[name] = _measured_task(model, base, name, section, tasks[name], panel)
+            continue
         items, dropped = read[name].items, dict(read[name].dropped)
         if section.kind == "text":
             length = min(panel.sequence_length, positions_of(model))
@@ -85,6 +91,26 @@ def _evaluate(model: CausalModel, base: Reference, panel: PanelConfig) -> PanelR
     identity = {name: [found.section.kind, found.digest] for name, found in sets.items()}
     digest = _digest([panel.template, panel.thinking, panel.sequence_length, identity])
     return PanelResult(panel, digest, sets, averages(texts))
+
+
+def _task(name: str, section: SetSection) -> Any:
+    if importlib.util.find_spec("lm_eval") is None:
+        raise ConfigError(f"sets.{name}.kind: 'lm_eval' needs lm-eval; run `pip install 'acclimate[lm-eval]'`.")
+    from acclimate.panel.tasks import load_task
+
+    return load_task(name, section)
+
+
+def _measured_task(
+    model: CausalModel, base: Reference, name: str, section: SetSection, task: Any, panel: PanelConfig
+) -> SetResult:
+    from acclimate.panel.tasks import measure_task
+
+    found = measure_task(model, base, name, section, task, panel)
+    digest = _digest([found.about, [line["item"] for line in found.lines]])
+    truncated = sum(line["truncated"] for line in found.lines)
+    listed = score_records(name, section, found.lines, found.metrics)
+    return SetResult(section, digest, found.lines, listed, {}, truncated, found.about)
 
 
 def _choice_lines(items: Sequence[Item], scores: ChoiceScores) -> list[dict[str, Any]]:

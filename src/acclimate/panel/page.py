@@ -15,7 +15,7 @@ from rich.text import Text
 
 from acclimate.errors import UsageError
 from acclimate.evaluate.measure import POSITIONS
-from acclimate.evaluate.summary import Record
+from acclimate.evaluate.summary import DRIFT_METRICS, Record
 from acclimate.files import write_text
 from acclimate.panel.evaluate import PanelResult
 from acclimate.panel.pair import Pair
@@ -61,6 +61,7 @@ def document(pair: Pair, result: PanelResult) -> dict[str, Any]:
             "dropped": found.dropped,
             "truncated": found.truncated,
         }
+        | ({"task": found.task} if found.task else {})
         for name, found in result.sets.items()
     }
     panel = result.panel
@@ -81,12 +82,12 @@ def panel_tables(result: PanelResult, name: str) -> Group:
     drift = _table(Text("drift, in all and by position of the token in its text"), ("n", "all", *_BUCKETS))
     for set_name, found in result.sets.items():
         values = {(record["metric"], record["run"]): record for record in found.records}
-        for metric, title in TITLES.items():
-            tuned, base = values.get((metric, "model")), values.get((metric, "base"))
-            if tuned and base:
+        for (metric, side), tuned in values.items():
+            title, base = Text(TITLES.get(metric, str(metric))), values.get((metric, "base"))
+            if base and side == "model":
                 cells = _change(base["value"], tuned["value"], values[f"{metric}_change", "model"])
                 changes.add_row(Text(set_name), title, *cells)
-            elif tuned:
+            elif metric in DRIFT_METRICS:
                 buckets = {bucket["first"]: f"{bucket['value']:.4f}" for bucket in tuned.get("positions", ())}
                 cells = [str(tuned["n"]), f"{tuned['value']:.4f}", *(buckets.get(first, "") for first in POSITIONS)]
                 drift.add_row(Text(set_name), title, *cells)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.evaluate.bootstrap import ratio_interval
-from acclimate.evaluate.flips import flips
+from acclimate.evaluate.flips import score_change
 from acclimate.evaluate.measure import Scores
-from acclimate.evaluate.paired import mean_change, mean_ratio
+from acclimate.evaluate.paired import mean_ratio
 from acclimate.evaluate.significance import holm
 from acclimate.evaluate.summary import (
     DRIFT_METRICS,
@@ -33,30 +33,33 @@ UNITS = UNITS_OF_TEXT | {
     "accuracy_norm": "share of items",
     "word_nats": "nats/word",
 }
+KEYS = {"accuracy": "correct", "accuracy_norm": "correct_norm"}
+"""Metric -> what it is called in an item's line, where it has another name there."""
 
 
 def choice_records(name: str, section: SetSection, lines: Sequence[dict[str, Any]]) -> list[Record]:
-    """Of the lines of a choice or cloze set: accuracy of both sides and its change, and drift.
-
-    A change of accuracy has the interval of :class:`Flips`, one of nats a studentised one.
-    """
-    found = []
-    for metric, key in (("accuracy", "correct"), ("accuracy_norm", "correct_norm")):
-        if f"model_{key}" in lines[0]:
-            right, base_right = (np.array([line[f"{side}_{key}"] for line in lines]) for side in SIDES)
-            found += _sides(name, section, metric, right, base_right)
-            found.append(_identity(name, section, metric, "model", "_change") | fields(flips(right, base_right)))
+    """Of the lines of a choice or cloze set: accuracy, nats by word, and drift."""
+    found = score_records(name, section, lines, [metric for metric, key in KEYS.items() if f"model_{key}" in lines[0]])
     if section.kind == "cloze":
         nats, base_nats = (-np.array([line[side][0] for line in lines]) for side in SIDES)
-        change = {"value": float(np.mean(nats - base_nats)), "n": len(lines)} | NO_INTERVAL
-        if len(lines) >= FEWEST_DOCUMENTS:
-            change = fields(mean_change(nats, base_nats))
-        found += _sides(name, section, "word_nats", nats, base_nats)
-        found.append(_identity(name, section, "word_nats", "model", "_change") | change)
+        found += _compared(name, section, "word_nats", nats, base_nats)
     tokens = np.array([line["right_tokens"] for line in lines])
     for metric, column in DRIFT_METRICS.items():
         interval = ratio_interval(np.array([line[column] for line in lines]), tokens)
         found.append(_identity(name, section, metric, "model") | _values(interval, len(lines)))
+    return found
+
+
+def score_records(
+    name: str, section: SetSection, lines: Sequence[dict[str, Any]], metrics: Sequence[str]
+) -> list[Record]:
+    """Means over items of both sides, and the change."""
+    found = []
+    for metric in metrics:
+        scores, base_scores = (
+            np.array([line[f"{side}_{KEYS.get(metric, metric)}"] for line in lines], dtype=float) for side in SIDES
+        )
+        found += _compared(name, section, metric, scores, base_scores)
     return found
 
 
@@ -98,16 +101,27 @@ def averages(texts: Sequence[tuple[str, Scores, Scores]]) -> dict[str, dict[str,
     return found
 
 
-def _sides(name: str, section: SetSection, metric: str, *columns: NDArray[Any]) -> list[Record]:
-    """Means over items of model and base."""
-    return [
-        _identity(name, section, metric, side) | _values(ratio_interval(column, np.ones(len(column))), len(column))
+def _compared(name: str, section: SetSection, metric: str, *columns: NDArray[Any]) -> list[Record]:
+    """Means over items of model and base, and the change."""
+    n = len(columns[0])
+    found = [
+        _identity(name, section, metric, side) | _values(ratio_interval(column, np.ones(n)), n)
         for side, column in zip(SIDES, columns, strict=True)
     ]
+    change = {"value": float(np.mean(columns[0] - columns[1])), "n": n} | NO_INTERVAL
+    if n >= FEWEST_DOCUMENTS:
+        change = fields(score_change(columns[0], columns[1]))
+    return [*found, _identity(name, section, metric, "model", "_change") | change]
 
 
 def _identity(name: str, section: SetSection, metric: str, side: str, change: str = "") -> Record:
-    return {"run": side, "set": name, "role": section.role, "metric": metric + change, "unit": UNITS[metric]}
+    return {
+        "run": side,
+        "set": name,
+        "role": section.role,
+        "metric": metric + change,
+        "unit": UNITS.get(metric, "mean of items"),
+    }
 
 
 def _values(interval: tuple[float, float, float], n: int) -> Record:
