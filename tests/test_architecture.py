@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "run_folder": {"evaluate", "provenance"},
     "demo": {"evaluate", "model", "provenance", "report", "run", "run_folder"},
     "chat": {"assembly", "data", "evaluate", "model", "run"},
-    "panel": {"assembly", "data", "evaluate", "model", "objective", "provenance", "run", "run_folder"},
+    "panel": {"assembly", "data", "evaluate", "model", "objective", "provenance", "report", "run", "run_folder"},
     "doctor": {"", "model", "preflight"},
     "document": set(),
     "cli": {

@@ -640,6 +640,8 @@ VERBS: dict[str, tuple[list[str], str, int]] = {
         "--model: has no effect beside the run '{F}/begun', which knows its own; leave one out.", 3),
     "an adapter that is none": (["eval", "--adapter", "{F}/begun", "--base", "{M}", "--panel", "{F}/sets-of-items.yaml", "--output", "{F}/o"],
         "--adapter: '{F}/begun' is no adapter: it has no adapter_config.json; a whole model is a --model.", 3),
+    "a matrix of a run": (["matrix", "{F}/begun"],
+        "'{F}/begun' holds no panel: it has no panel.json. `acclimate eval --panel` makes one.", 1),
     "doctor without its file": (
         ["doctor", "{F}/no.yaml"],
         "There is no configuration file '{F}/no.yaml'. `acclimate init` writes one to start from.", 3,

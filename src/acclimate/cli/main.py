@@ -56,6 +56,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "validate": training.validate,
     "train": training.train,
     "eval": measuring.evaluate,
+    "matrix": measuring.matrix,
     "report": measuring.report,
     "gate": measuring.gate,
     "export": using.export,
