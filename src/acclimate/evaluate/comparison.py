@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from acclimate.evaluate.paired import Estimate, ratio_change
+from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, ratio_change
 from acclimate.evaluate.score_file import read_places, read_scores
-from acclimate.evaluate.summary import FEWEST_DOCUMENTS
 
 
 def compare_runs(run: Path, other: Path, set_name: str, level: float = 0.95) -> Mapping[str, Estimate]:

@@ -13,7 +13,6 @@ import numpy as np
 
 from acclimate.errors import RunError
 from acclimate.evaluate.score_file import Column, read_columns
-from acclimate.evaluate.summary import Record
 
 AGAIN = "Measure it again with `acclimate eval --panel`."
 
@@ -47,7 +46,7 @@ class PanelFolder:
     base: str  # digest of the base's weights
     base_path: str
     sets: Mapping[str, Mapping[str, Any]]  # name -> kind, role, digest, items ...
-    records: tuple[Record, ...]
+    records: tuple[Mapping[str, Any], ...]
     averages: Mapping[str, Mapping[str, Any]]
 
     def scores(self, set_name: str) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 from acclimate.evaluate.bootstrap import ratio_interval
 from acclimate.evaluate.flips import Flips
 from acclimate.evaluate.measure import DRIFT, POSITIONS, Scores
-from acclimate.evaluate.paired import Estimate, ratio_change
+from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, ratio_change
 
 Record = dict[str, Any]
 """{run, seed, set, role, metric, unit, value, low, high, n}; of a change also p and mde, of drift also positions"""
@@ -22,9 +22,6 @@ DRIFT_METRICS = {
     "entropy_change": "entropy_change",
 }
 """Metric -> column of scores whose sum over tokens it is."""
-
-FEWEST_DOCUMENTS = 3
-"""Of two, half of all resamples are one document twice: their interval excludes the truth in 38 % of cases."""
 
 UNITS = {
     "bits_per_byte": "bits/byte",

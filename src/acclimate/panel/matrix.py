@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -13,7 +14,6 @@ from rich.text import Text
 
 from acclimate.errors import RunError
 from acclimate.evaluate.panel_folder import PanelFolder, read_panel
-from acclimate.evaluate.summary import Record
 from acclimate.panel.page import TITLES
 from acclimate.report.card import plain
 
@@ -90,7 +90,7 @@ def _values(panel: PanelFolder, side: str) -> dict[tuple[str, str], Cell]:
     }
 
 
-def _apart(record: Record, changes: dict[tuple[str, str], Record]) -> bool:
+def _apart(record: Mapping[str, Any], changes: Mapping[tuple[str, str], Mapping[str, Any]]) -> bool:
     change = changes.get((record["set"], f"{record['metric']}_change"), {})
     return float(change.get("p_holm", 1.0)) < SIGNIFICANT
 

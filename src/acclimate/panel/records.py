@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from acclimate.evaluate.bootstrap import ratio_interval
 from acclimate.evaluate.flips import score_change
 from acclimate.evaluate.measure import Scores
-from acclimate.evaluate.paired import mean_ratio
+from acclimate.evaluate.paired import FEWEST_DOCUMENTS, mean_ratio
 from acclimate.evaluate.significance import holm
 from acclimate.evaluate.summary import (
     DRIFT_METRICS,
-    FEWEST_DOCUMENTS,
     NO_INTERVAL,
     Record,
     bits_per_byte,
