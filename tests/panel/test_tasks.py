@@ -108,6 +108,15 @@ def test_what_was_asked_is_the_identity(organs: Path) -> None:
     assert newer.digest != first.digest
 
 
+def test_examples_are_as_many_as_asked_for(organs: Path) -> None:
+    config = yaml.safe_load((organs / "tasks" / "organs.yaml").read_text())
+    (organs / "tasks" / "organs.yaml").write_text(yaml.safe_dump(config | {"num_fewshot": 1}))
+    shots = {None: 1, 0: 0, 2: 2}
+    found = {asked: measured(organs, max_items=4, num_fewshot=asked).sets["task"] for asked in shots}
+    assert {asked: one.task and one.task["num_fewshot"] for asked, one in found.items()} == shots
+    assert len({one.items[0]["item"] for one in found.values()}) == 3  # and the prompts differ
+
+
 def test_greedy_answers_are_compared_by_the_task(tmp_path: Path) -> None:
     records = [{"question": f"Q{i}", "answer": "bbbb" if i % 2 else "cccc"} for i in range(8)]
     write_task(tmp_path / "tasks", "write", records, **ANSWERS)
@@ -207,6 +216,13 @@ def test_answers_that_are_drawn_are_refused(tmp_path: Path) -> None:
     assert refused(tmp_path, task="draws") == (
         "sets.task.task: draws its answers at random; only greedy ones are compared."
     )
+
+
+def test_a_chat_needs_a_template(organs: Path) -> None:
+    model = CausalModel(pico_model(), pico_tokenizer(chat_template=None))
+    panel = PanelConfig.model_validate({"sets": {"task": section(organs)}, "template": "chat"})
+    with pytest.raises(ConfigError, match=r"^template: chat needs a chat template, and .* has none; use plain\.$"):
+        evaluate_panel(model, FrozenCopy(model), panel)
 
 
 def test_without_lm_eval_the_extra_is_named(organs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

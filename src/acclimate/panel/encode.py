@@ -74,16 +74,25 @@ def encode_pairs(
 
 
 def _turn(item: Item, tokenizer: Any, panel: PanelConfig) -> str:
+    text = chat_text([{"role": "user", "content": item.context}], tokenizer, panel)
+    if text is None:
+        raise DataError(f"{item.where}: the model's chat template refuses this item.")
+    return text
+
+
+def chat_text(
+    messages: list[dict[str, str]], tokenizer: Any, panel: PanelConfig, generation_prompt: bool = True
+) -> str | None:
+    """Messages in the model's own template; None where it refuses them.
+
+    Raises:
+        ConfigError: no chat template, or no such mode of it.
+    """
     if tokenizer.chat_template is None:
         raise ConfigError("template: chat needs a chat template, and the model's tokenizer has none; use plain.")
     if panel.thinking is not None and "enable_thinking" not in str(tokenizer.chat_template):
         raise ConfigError("thinking: the model's chat template never reads enable_thinking; leave it out.")
-    text = ChatTemplate(tokenizer).attempt(
-        [{"role": "user", "content": item.context}], panel.thinking, generation_prompt=True
-    )
-    if text is None:
-        raise DataError(f"{item.where}: the model's chat template refuses this item.")
-    return text
+    return ChatTemplate(tokenizer).attempt(messages, panel.thinking, generation_prompt=generation_prompt)
 
 
 def beginning(tokenizer: Any) -> list[int]:

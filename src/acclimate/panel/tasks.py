@@ -20,13 +20,12 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 
-from acclimate.data.chat import ChatTemplate
 from acclimate.errors import ConfigError, DataError, listed, nearest
 from acclimate.evaluate.generate import continuation
 from acclimate.explain import shown
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
-from acclimate.panel.encode import Encoded, beginning, encode_pairs
+from acclimate.panel.encode import Encoded, beginning, chat_text, encode_pairs
 from acclimate.panel.records import KEYS, SIDES
 from acclimate.panel.schema import PanelConfig, SetSection
 from acclimate.panel.score import positions_of, score_choices
@@ -72,7 +71,8 @@ def load_task(name: str, section: SetSection) -> Any:
         raise ConfigError(
             f"{place}: '{section.task}' asks for {task.OUTPUT_TYPE}; accepted: {listed(ASKED)}. Texts have kind: text."
         )
-    task.set_config(key="num_fewshot", value=section.num_fewshot or task.get_config("num_fewshot") or 0)
+    own = task.get_config("num_fewshot") or 0
+    task.set_config(key="num_fewshot", value=own if section.num_fewshot is None else section.num_fewshot)
     task.set_fewshot_seed(seed=FEW_SHOT_SEED)
     return task
 
@@ -115,7 +115,7 @@ def measure_task(
     about = {"task": section.task, "version": found["versions"][section.task], "lm_eval": version("lm_eval")}
     config = found["configs"][section.task]
     scored = [config.get(key) for key in ("metric_list", "filter_list", "repeats")]
-    about |= {"num_fewshot": config["num_fewshot"], "scored": _digest(json.dumps(scored, default=str))}
+    about |= {"num_fewshot": config["num_fewshot"], "scored": _digest(json.dumps(scored, default=_name))}
     return Measured(lines, metrics, about)
 
 
@@ -183,11 +183,9 @@ class _Asked(LM):  # type: ignore[misc]
         raise AssertionError("such tasks are refused when they are loaded")
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        text = ChatTemplate(self.model.tokenizer).attempt(
-            chat_history, self.panel.thinking, generation_prompt=add_generation_prompt
-        )
+        text = chat_text(chat_history, self.model.tokenizer, self.panel, add_generation_prompt)
         if text is None:
-            raise DataError("The model's chat template refuses a conversation of the task.")
+            raise DataError(f"sets.{self.name}.task: the model's chat template refuses a conversation of the task.")
         return text
 
     @property
@@ -219,6 +217,11 @@ def _lines(
                     row[f"{side}_{KEYS.get(own, own)}"] = float(sample[metric])
                     metrics[own] = None
     return list(rows.values()), list(metrics)
+
+
+def _name(function: Any) -> str:
+    """Of a metric or filter that is a task's own code; where it lies in memory says nothing."""
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def _digest(text: str) -> str:
