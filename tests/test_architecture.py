@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "acclimate"
@@ -63,7 +65,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "demo": {"evaluate", "model", "provenance", "report", "run", "run_folder"},
     "chat": {"assembly", "data", "evaluate", "model", "run"},
-    "panel": {"assembly", "data", "evaluate", "model", "objective", "provenance", "run", "run_folder"},
+    "panel": {"assembly", "data", "evaluate", "model", "objective", "provenance", "report", "run", "run_folder"},
     "doctor": {"", "model", "preflight"},
     "compare": {"evaluate", "panel", "parallel", "plan", "provenance", "registry", "report"},
     "document": set(),
@@ -120,6 +122,12 @@ def test_torch_is_not_imported_where_files_are_enough() -> None:
         assert not any("torch" in ast.dump(node) or "transformers" in ast.dump(node) for node in top)
     for path in (SOURCE / "report").rglob("*.py"):
         assert "import torch" not in path.read_text()
+
+
+def test_judging_a_run_needs_no_torch() -> None:
+    """The gate and a comparison of runs read files; loading torch would take longer than all they do."""
+    program = "import sys, acclimate.gate, acclimate.evaluate.comparison; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_file_sizes_and_names() -> None:

@@ -16,9 +16,10 @@ from acclimate.compare import load_comparison, outcome_of, pending
 from acclimate.config import RunConfig, load_config, parse_config
 from acclimate.data.files import COMPRESSIONS, EXTENSIONS
 from acclimate.document import configuration_page
+from acclimate.gate import parse_policy
 from acclimate.panel import load_panel
-from acclimate.panel.evaluate import UNITS
 from acclimate.panel.mappings import READY
+from acclimate.panel.records import UNITS
 from acclimate.plan import build_plan
 from acclimate.registry import METHODS
 from acclimate.run import train
@@ -88,7 +89,8 @@ def test_chat_and_doctor_python_runs(
 def test_gate_page_program_prints_what_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    policy, workflow = blocks("docs/gate.md", "yaml")
+    policy, of_panels, workflow = blocks("docs/gate.md", "yaml")
+    assert list(parse_policy(yaml.safe_load(of_panels)).panels["medical"]) == ["medqa", "openbookqa", "articles"]
     (program,), (output,) = (blocks("docs/gate.md", language) for language in ("python", "text"))
     scored_run(tmp_path / "runs" / "my-run")
     (tmp_path / "gate.yaml").write_text(policy)
@@ -111,7 +113,7 @@ def test_evaluation_page_runs(
     (panel,), (program,) = blocks("docs/evaluation.md", "yaml"), blocks("docs/evaluation.md", "python")
     (tmp_path / "panel.yaml").write_text(panel)
     assert [section.kind for section in load_panel(tmp_path / "panel.yaml").sets.values()] == [
-        "choice", "choice", "cloze", "text",
+        "choice", "choice", "cloze", "text", "lm_eval",
     ]  # fmt: skip
     assert not [name for name in READY if f"`{name}`" not in page]
     assert not [metric for metric in UNITS if f"`{metric}`" not in page]

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -23,6 +24,7 @@ from acclimate.digest import sha256_of
 from acclimate.errors import listed
 from acclimate.registry import METHODS
 from acclimate.statistics.store import write_store
+from tests.fixtures.panels import RUN_BASE, answers, texts, write_panel
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import settings
 from tests.gate.runs import scored_run
@@ -700,6 +702,8 @@ VERBS: dict[str, tuple[list[str], str, int]] = {
         "--model: has no effect beside the run '{F}/begun', which knows its own; leave one out.", 3),
     "an adapter that is none": (["eval", "--adapter", "{F}/begun", "--base", "{M}", "--panel", "{F}/sets-of-items.yaml", "--output", "{F}/o"],
         "--adapter: '{F}/begun' is no adapter: it has no adapter_config.json; a whole model is a --model.", 3),
+    "a matrix of a run": (["matrix", "{F}/begun"],
+        "'{F}/begun' holds no panel: it has no panel.json. `acclimate eval --panel` makes one.", 1),
     "doctor without its file": (
         ["doctor", "{F}/no.yaml"],
         "There is no configuration file '{F}/no.yaml'. `acclimate init` writes one to start from.", 3,
@@ -742,6 +746,23 @@ def untouched(run: Path) -> None:
     pass
 
 
+def panel(base: str = RUN_BASE, cut: tuple[str, Callable[[str], str]] | None = None) -> Callable[[Path], None]:
+    """The run measured on a panel 'exams', one file of which may then be changed."""
+
+    def edit(run: Path) -> None:
+        random = np.random.default_rng(0)
+        sets = {
+            "boolq": ("choice", answers(random, 30)),
+            "few": ("choice", answers(random, 5)),
+            "news": ("text", texts(random, 30)),
+        }
+        folder = write_panel(run / "panels" / "exams", sets, base=base)
+        if cut is not None:
+            (folder / cut[0]).write_text(cut[1]((folder / cut[0]).read_text()))
+
+    return edit
+
+
 GATES: dict[str, tuple[str | None, Callable[[Path], None], str, int]] = {
     "gate without a policy": (
         None, untouched, "There is no policy file '{P}'. docs/gate.md has one to start from. Did you mean 'gates.yaml'?", 3,
@@ -749,7 +770,7 @@ GATES: dict[str, tuple[str | None, Callable[[Path], None], str, int]] = {
     "an empty policy": ("", untouched, "{P}: a policy is a mapping of sections; this file holds nothing.", 3),
     "a policy of a list": ("- a\n", untouched, "{P}: a policy is a mapping of sections; this file holds a list.", 3),
     "a policy without rules": (
-        "confidence: 0.9\n", untouched, "{P}: holds no rule; write one at default, roles.ROLE or sets.NAME.", 3,
+        "confidence: 0.9\n", untouched, "{P}: holds no rule; write one at default, roles.ROLE, sets.NAME or panels.NAME.SET.", 3,
     ),
     "a rule without a margin": (
         "confidence: 0.9\ndefault:\n  max_drop: {}\n", untouched,
@@ -824,6 +845,59 @@ GATES: dict[str, tuple[str | None, Callable[[Path], None], str, int]] = {
         "{P}:2: roles.chat: 'chat' was measured on 12 documents, and an interval over fewer than 20 does not keep what it "
         "says; hold out more (sources.chat.heldout, evaluation.documents), or leave the set out of the policy.", 3,
     ),
+    "a held-out set's accuracy": (
+        "sets:\n  chat:\n    max_drop:\n      accuracy: 2 points\n", untouched,
+        "{P}:4: sets.chat.max_drop.accuracy: 'chat' is not measured by accuracy; it has bits_per_byte, kl_base_tuned or "
+        "top1_agreement.", 3,
+    ),
+    "a panel without rules": ("panels:\n  exams: {}\n", panel(), "{P}:2: panels.exams: is empty.", 3),
+    "an accuracy in percent": (
+        "panels:\n  exams:\n    boolq:\n      max_drop:\n        accuracy: 2 %\n", panel(),
+        "{P}:5: panels.exams.boolq.max_drop.accuracy: '%' is no unit of accuracy; write it as '2 points'.", 3,
+    ),
+    "a run without panels": (
+        "panels:\n  exams:\n    boolq: {max_drop: {accuracy: 2 points}}\n", untouched,
+        "{P}:2: panels.exams: the run '{R}' was not measured on a panel 'exams'. `acclimate eval {R} --panel FILE` measures one.", 3,
+    ),
+    "a panel that the run has not": (
+        "panels:\n  exam:\n    boolq: {max_drop: {accuracy: 2 points}}\n", panel(),
+        "{P}:2: panels.exam: the run '{R}' was not measured on a panel 'exam'; it was measured on exams. Did you mean 'exams'? "
+        "`acclimate eval {R} --panel FILE` measures one.", 3,
+    ),
+    "a set that the panel has not": (
+        "panels:\n  exams:\n    bolq: {max_drop: {accuracy: 2 points}}\n", panel(),
+        "{P}:3: panels.exams.bolq: the panel has no set 'bolq'; it has boolq, few or news. Did you mean 'boolq'?", 3,
+    ),
+    "a metric that the panel's set has not": (
+        "panels:\n  exams:\n    news: {max_drop: {accuracy: 2 points}}\n", panel(),
+        "{P}:3: panels.exams.news.max_drop.accuracy: 'exams/news' is not measured by accuracy; it has bits_per_byte, "
+        "kl_base_tuned or top1_agreement.", 3,
+    ),
+    "a panel's set of a handful": (
+        "panels:\n  exams:\n    few: {max_drop: {accuracy: 2 points}}\n", panel(),
+        "{P}:3: panels.exams.few: 'few' has 5 items, and an interval over fewer than 20 does not keep what it says; give the "
+        "panel more, or leave the set out.", 3,
+    ),
+    "a panel on another base": (
+        "panels:\n  exams:\n    boolq: {max_drop: {accuracy: 2 points}}\n", panel(base="sha256:other"),
+        "'{R}/panels/exams' was measured against another base than the run began with. Measure it again with "
+        "`acclimate eval --panel`.", 1,
+    ),
+    "a panel's set that lost items": (
+        "panels:\n  exams:\n    boolq: {max_drop: {accuracy: 2 points}}\n",
+        panel(cut=("boolq.jsonl", lambda text: "".join(text.splitlines(keepends=True)[:-1]))),
+        "'{R}/panels/exams/boolq.jsonl' has 29 items, and panel.json beside it speaks of 30. Measure it again with "
+        "`acclimate eval --panel`.", 1,
+    ),
+    "a panel's set that is damaged": (
+        "panels:\n  exams:\n    boolq: {max_drop: {accuracy: 2 points}}\n", panel(cut=("boolq.jsonl", lambda text: "{}\n" + text)),
+        "{R}/panels/exams/boolq.jsonl:1: this is not the scores of an item (KeyError: 'model_correct'); expected right, "
+        "base_right, right_norm, base_right_norm, kl_base_tuned, tokens, agree. Measure it again with `acclimate eval --panel`.", 1,
+    ),
+    "a panel.json that is damaged": (
+        "panels:\n  exams:\n    boolq: {max_drop: {accuracy: 2 points}}\n", panel(cut=("panel.json", lambda text: "{}")),
+        "'{R}/panels/exams/panel.json' is damaged (KeyError: 'name'). Measure it again with `acclimate eval --panel`.", 1,
+    ),
 }  # fmt: skip
 
 
@@ -853,7 +927,7 @@ def put_set(key: str, value: Any) -> dict[str, Any]:
 
 PANELS: dict[str, tuple[dict[str, Any], str, int]] = {
     "a kind of set that is none": (put_set("kind", "choise"),
-        "{P}:3: sets.x.kind: 'choise' is not accepted; accepted: choice, cloze or text. Did you mean 'choice'?", 3),
+        "{P}:3: sets.x.kind: 'choise' is not accepted; accepted: choice, cloze, text or lm_eval. Did you mean 'choice'?", 3),
     "a panel's unknown key": ({"sets": {"x": PANEL_SET}, "templat": "chat"},
         "{P}:5: templat: there is no such key. Did you mean 'template'?", 3),
     "a set's unknown key": (put_set("max_item", 3), "{P}:5: sets.x.max_item: there is no such key. Did you mean 'max_items'?", 3),
@@ -884,6 +958,16 @@ PANELS: dict[str, tuple[dict[str, Any], str, int]] = {
         "sets.x.on_bad_item: skip leaves such items out.", 1),
     "equal choices": (put_set("path", "equal.jsonl"),
         "{F}/equal.jsonl:1: choices 1 and 2 are equal: 'a'; sets.x.on_bad_item: skip leaves such items out.", 1),
+    "a set without a path": ({"sets": {"x": {"kind": "choice"}}}, "{P}:2: sets.x: path is missing, which kind choice needs.", 3),
+    "a task without a name": ({"sets": {"x": {"kind": "lm_eval"}}}, "{P}:2: sets.x: task is missing, which kind lm_eval needs.", 3),
+    "a task with a path": ({"sets": {"x": {"kind": "lm_eval", "task": "t", "path": "x.jsonl"}}},
+        "{P}:2: sets.x: path has no effect on kind lm_eval, whose task says what is asked.", 3),
+    "a task that skips": ({"sets": {"x": {"kind": "lm_eval", "task": "t", "on_bad_item": "skip"}}},
+        "{P}:2: sets.x: on_bad_item has no effect on kind lm_eval, whose task says what is asked.", 3),
+    "a task's name for a file": (put_set("task", "arc_easy"),
+        "{P}:2: sets.x: task has no effect on kind choice; it belongs to lm_eval.", 3),
+    "a task that is not in its folder": ({"sets": {"x": {"kind": "lm_eval", "task": "arc", "include_path": "."}}},
+        "{P}:4: sets.x.task: there is no task 'arc' in '{F}'.", 3),
     "a panel of another version": ({"version": 7, "sets": {"x": PANEL_SET}},
         "{P}:1: version: this panel is of version 7; this acclimate reads version 1.", 3),
 }  # fmt: skip

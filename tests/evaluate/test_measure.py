@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from acclimate.evaluate.bootstrap import ratio_interval
-from acclimate.evaluate.measure import Scores, measure
+from acclimate.evaluate.measure import POSITIONS, Scores, measure
 from acclimate.evaluate.summary import bits_per_byte, change_records, records
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import FrozenCopy
@@ -57,6 +57,37 @@ def test_scores_equal_full_logits() -> None:
     assert bits_per_byte(tuned) == pytest.approx(total.item() / math.log(2) / tuned.bytes.sum())
 
 
+def test_drift_by_position_equals_a_loop() -> None:
+    """Buckets of places in a document, whose sums are those of the documents; each interval holds its value."""
+    model = CausalModel(pico_model(seed=1, dtype=torch.float64), pico_tokenizer())
+    base = FrozenCopy(CausalModel(pico_model(seed=2, dtype=torch.float64), pico_tokenizer()))
+    batch = packed([[(4, 90, 0), (7, 10, 0)], [(5, 280, 0)]], ignored=0.1)
+    scores, _ = measure(model, base, [(batch, torch.ones(batch.labels.shape))], [])
+    inputs = {"input_ids": batch.input_ids, "position_ids": batch.position_ids, "use_cache": False}
+    p, q = (m.network(**inputs).logits.log_softmax(-1) for m in (model, base.model))
+    kl = (q.exp() * (q - p)).sum(-1)
+    place = {}
+    for row, column in (batch.labels != IGNORE).nonzero().tolist():
+        document = int(batch.document[row, column])
+        first = (batch.document[row] == document).nonzero()[0].item()
+        bucket = sum(column + 1 - first >= start for start in POSITIONS) - 1  # the label stands one further
+        place.setdefault((document, bucket), []).append(kl[row, column].item())
+    assert scores.positions is not None
+    for row, document in enumerate(scores.document.tolist()):
+        for bucket in range(4):
+            here = place.get((document, bucket), [])
+            assert scores.positions[0, row, bucket] == len(here)
+            assert scores.positions[1, row, bucket] == pytest.approx(sum(here), rel=1e-10)
+    found = {r["metric"]: r for r in records(scores, run="x", seed=0, set_name="s", role="chat")}
+    buckets = found["kl_base_tuned"]["positions"]
+    assert [(b["first"], b["last"], b["n"]) for b in buckets] == [(0, 15, 3), (16, 63, 2), (64, 255, 2), (256, None, 1)]
+    assert all(b["low"] <= b["value"] <= b["high"] for b in buckets)
+    for record in (record for record in found.values() if "positions" in record):
+        total = sum(b["value"] * b["tokens"] for b in record["positions"])
+        assert total / scores.tokens.sum() == pytest.approx(record["value"])
+    assert set(found) - {"bits_per_byte"} == {m for m, r in found.items() if "positions" in r}
+
+
 def test_a_model_has_no_drift_from_itself() -> None:
     model = CausalModel(pico_model(dtype=torch.bfloat16), pico_tokenizer())
     batches = [(packed([[(0, 40, 0)], [(1, 23, 0)]]), torch.ones(2, 40))]
@@ -68,7 +99,7 @@ def test_a_model_has_no_drift_from_itself() -> None:
     assert tuned.agree.tolist() == tuned.tokens.tolist()
     assert tuned.nats.tolist() == before.nats.tolist()
     found = {r["metric"]: r for r in records(tuned, run="x", seed=0, set_name="s", role="chat")}
-    assert set(found) == {"bits_per_byte", "kl_base_tuned", "kl_tuned_base", "top1_agreement"}
+    assert set(found) == {"bits_per_byte", "kl_base_tuned", "kl_tuned_base", "top1_agreement", "entropy_change"}
     assert found["top1_agreement"]["value"] == found["top1_agreement"]["low"] == 1.0
 
 

@@ -12,6 +12,8 @@ import torch
 import yaml
 
 from acclimate.errors import UsageError
+from acclimate.evaluate.flips import Flips
+from acclimate.evaluate.significance import holm, mcnemar
 from acclimate.model.adapter import attach_lora
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import save_model
@@ -115,7 +117,7 @@ def test_a_panel_from_the_command_line(
     arguments = ["eval", "--model", str(tuned), "--base", str(pico_folder), "--panel", str(path)]
     code, out, err = run_cli([*arguments, "--output", str(tmp_path / "out")], monkeypatch, capsys)
     assert (code, err) == (0, "")
-    assert "mean of general texts" in out
+    assert "mean of" in out
     found = json.loads((tmp_path / "out" / "panel.json").read_text())
     assert found["panel"]["template"] == "plain"
     assert (found["name"], found["dtype"]) == ("tuned", "float32")
@@ -127,6 +129,10 @@ def test_a_panel_from_the_command_line(
     for side in ("model", "base"):
         mean = (bits["rivers", side] + bits["cities", side]) / 2
         assert found["averages"]["general"][side] == pytest.approx(mean)
+    check_changes(found, tmp_path / "out")
+    for word in ("MDE", "p (Holm)", "by position", "16-63", "too few"):
+        assert word in out, word
+    assert "…" not in out  # no number is cut off, in a terminal of 80 columns
     lines = [json.loads(line) for line in (tmp_path / "out" / "questions.jsonl").read_text().splitlines()]
     accuracy = next(
         r for r in found["records"] if (r["set"], r["metric"], r["run"]) == ("questions", "accuracy", "base")
@@ -144,6 +150,48 @@ def test_a_panel_from_the_command_line(
     assert run_cli([*arguments, "--output", str(tmp_path / "out")], monkeypatch, capsys)[0] == 0
     code, _, err = run_cli([*arguments, "--output", str(tuned)], monkeypatch, capsys)
     assert (code, err) == (3, f"Error: --output: '{tuned}' holds something that is no panel; give a new folder.\n")
+
+
+def check_changes(found: dict[str, Any], folder: Path) -> None:
+    """Each change equals what its items say, and all are adjusted together."""
+    lines = {name: [json.loads(line) for line in (folder / f"{name}.jsonl").open()] for name in found["sets"]}
+    changes = {(r["set"], r["metric"]): r for r in found["records"] if r["metric"].endswith("_change") and "p" in r}
+    assert set(changes) == {
+        ("questions", "accuracy_change"), ("questions", "accuracy_norm_change"), ("last", "accuracy_change"),
+        ("last", "word_nats_change"), ("rivers", "bits_per_byte_change"), ("cities", "bits_per_byte_change"),
+    }  # fmt: skip
+    right, base_right = ([line[f"{side}_correct"] for line in lines["questions"]] for side in ("model", "base"))
+    lost = sum(b and not a for a, b in zip(right, base_right, strict=True))
+    won = sum(a and not b for a, b in zip(right, base_right, strict=True))
+    accuracy = changes["questions", "accuracy_change"]
+    assert (accuracy["value"], accuracy["p"]) == (pytest.approx((won - lost) / 6), mcnemar(lost, won))
+    assert (accuracy["low"], accuracy["high"]) == (Flips(won, lost, 6).low, Flips(won, lost, 6).high)
+    assert (accuracy["unit"], accuracy["n"]) == ("share of items", 6)
+    nats = changes["last", "word_nats_change"]
+    assert nats["value"] == pytest.approx(sum(x["base"][0] - x["model"][0] for x in lines["last"]) / 4)
+    bits = changes["rivers", "bits_per_byte_change"]
+    total = sum(x["nats"] - x["base_nats"] for x in lines["rivers"]) / sum(x["bytes"] for x in lines["rivers"])
+    assert bits["value"] == pytest.approx(total / math.log(2))
+    assert bits["low"] <= bits["value"] <= bits["high"]
+    assert changes["cities", "bits_per_byte_change"]["low"] is None  # of two documents nothing is claimed
+    tested = [r for r in changes.values() if r["p"] is not None]
+    assert [r["p_holm"] for r in tested] == pytest.approx(holm([r["p"] for r in tested]))
+    assert len(tested) == 5
+    assert found["averages"]["general"]["change"]["mde"] is None
+    drift = [line["kl_base_tuned"] / line["right_tokens"] for line in lines["last"]]
+    assert min(drift) > 0
+
+
+def test_a_macro_average_has_a_paired_interval(tmp_path: Path) -> None:
+    write_panel_file(tmp_path)
+    sets = {f"s{i}": {"kind": "text", "path": str(tmp_path / "text.jsonl"), "max_items": i} for i in (3, 5)}
+    model, base = (CausalModel(pico_model(seed), pico_tokenizer()) for seed in (1, 2))
+    result = evaluate_panel(model, FrozenCopy(base), PanelConfig.model_validate({"sets": sets}))
+    change = result.averages["general"]["change"]
+    each = [r["value"] for r in result.records if r["metric"] == "bits_per_byte_change"]
+    assert change["value"] == pytest.approx(sum(each) / 2)
+    assert change["low"] < change["value"] < change["high"]
+    assert (change["n"], change["mde"] > 0) == (8, True)
 
 
 @pytest.mark.parametrize("lora", [None, {"rank": 2}], ids=["full", "lora"])

@@ -58,6 +58,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "train": training.train,
     "eval": measuring.evaluate,
     "compare": comparing.compare,
+    "matrix": measuring.matrix,
     "report": measuring.report,
     "gate": measuring.gate,
     "export": using.export,

@@ -1,4 +1,4 @@
-"""Verbs that measure and judge: eval, report, gate."""
+"""Verbs that measure and judge: eval, matrix, report, gate."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _panel(
     path: Path, run: Path | None, model: str | None, adapter: Path | None, base: str | None, output: Path | None
 ) -> None:
     from acclimate.panel import evaluate_panel, load_panel
-    from acclimate.panel.page import check_output, panel_table, write_panel
+    from acclimate.panel.page import check_output, panel_tables, write_panel
     from acclimate.panel.pair import open_pair
 
     panel = load_panel(path)
@@ -55,8 +55,23 @@ def _panel(
     pair = open_pair(run, model, adapter, base)
     result = evaluate_panel(pair.model, pair.base, panel)
     write_panel(output, pair, result)
-    console.print(panel_table(result, pair.identity["name"]))
+    console.print(panel_tables(result, pair.identity["name"]))
     console.print(f"Items and numbers: {output}", highlight=False, soft_wrap=True)
+
+
+def matrix(
+    panels: Annotated[list[Path], typer.Argument(help="Folders of one panel, measured already: RUN/panels/NAME ...")],
+    markdown: Annotated[Path | None, typer.Option(help="Also write the table as Markdown.")] = None,
+) -> None:
+    """Show several models on one panel side by side, sets by models, from what was measured."""
+    from acclimate.files import write_text
+    from acclimate.panel.matrix import matrix as read
+    from acclimate.panel.matrix import matrix_markdown, matrix_table
+
+    found = read(panels)
+    if markdown is not None:
+        write_text(markdown, matrix_markdown(found))
+    console.print(matrix_table(found))
 
 
 def report(

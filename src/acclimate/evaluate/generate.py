@@ -23,12 +23,27 @@ def answer(
     stop: Sequence[int] = (),
     streamer: Any | None = None,
 ) -> str:
-    """The continuation of ``prompt`` (token ids), as text.
+    """:func:`continuation` without the blanks around it."""
+    return continuation(model, tokenizer, prompt, max_new_tokens, temperature, stop, streamer).strip()
+
+
+def continuation(
+    model: CausalModel,
+    tokenizer: Any,
+    prompt: Sequence[int],
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    stop: Sequence[int] = (),
+    streamer: Any | None = None,
+    until: Sequence[str] = (),
+) -> str:
+    """What the model writes after ``prompt`` (token ids), as text.
 
     Args:
         temperature: 0 is the most likely continuation; above, tokens are drawn from torch's random numbers.
-        stop: token ids that end an answer, besides the model's own.
+        stop: token ids that end it, besides the model's own.
         streamer: gets each token when it is generated, as in transformers.
+        until: texts that end it; the one that did, and perhaps a little more, is still there.
     """
     inputs = torch.tensor([list(prompt)], device=model.device)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
@@ -40,11 +55,12 @@ def answer(
             attention_mask=torch.ones_like(inputs),
             max_new_tokens=max_new_tokens,
             **({"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}),
+            **({"stop_strings": list(until), "tokenizer": tokenizer} if until else {}),
             eos_token_id=sorted(ends) or None,
             pad_token_id=pad_id,
             streamer=streamer,
         )
-    return str(tokenizer.decode(output[0, inputs.shape[1] :], skip_special_tokens=True)).strip()
+    return str(tokenizer.decode(output[0, inputs.shape[1] :], skip_special_tokens=True))
 
 
 def side_by_side(

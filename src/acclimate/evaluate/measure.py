@@ -18,6 +18,9 @@ from acclimate.parallel.world import SOLO, World, in_turns
 from acclimate.types import IGNORE, Batch
 
 CHUNK_TOKENS = 512
+POSITIONS = (0, 16, 64, 256)
+"""First position of each bucket of drift: a token's place in its document, or in the piece of it that a row holds."""
+DRIFT = ("tokens", "kl_base_tuned", "kl_tuned_base", "agree", "entropy_change")
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,11 @@ class Scores:
     kl_tuned_base: np.ndarray | None = None  # [M] nats
     agree: np.ndarray | None = None  # [M] tokens whose most likely next token is the base's
     entropy_change: np.ndarray | None = None  # [M] nats, entropy of the model less the base's
+    positions: np.ndarray | None = None  # [5, M, 4] the sums that DRIFT names, by bucket of POSITIONS
 
     def columns(self, base: Scores | None) -> dict[str, np.ndarray]:
-        """What is known of each document, with the base's nats beside the model's own."""
-        known = {name: value for name, value in vars(self).items() if value is not None}
+        """What is known of each document, [M] each, with the base's nats beside the model's own."""
+        known = {name: value for name, value in vars(self).items() if value is not None and value.ndim == 1}
         return known | ({"base_nats": base.nats} if base is not None else {})
 
 
@@ -62,6 +66,7 @@ def measure(
     """
     documents = torch.unique(torch.cat([batch.document[batch.labels != IGNORE] for batch, _ in batches]))
     columns = torch.zeros(8, len(documents), dtype=torch.float64)
+    by_position = torch.zeros(len(DRIFT), len(documents) * len(POSITIONS), dtype=torch.float64)
     special = torch.tensor(sorted(special_ids), dtype=torch.int64)
     with model.inference():
         dtype = torch.promote_types(model.dtype, torch.float32)
@@ -95,11 +100,16 @@ def measure(
                     per_token[6, part] = -other.gather(1, label).squeeze(1).double().cpu() * text[part]
                     per_token[7, part] = (entropy(tuned) - entropy(other)).double().cpu()
             columns.index_add_(1, rows, per_token)
+            place = batch.position_ids.flatten()[positions] + 1  # of the label, which follows what is read
+            bucket = torch.bucketize(place, torch.tensor(POSITIONS[1:]), right=True)
+            by_position.index_add_(1, rows * len(POSITIONS) + bucket, per_token[[2, 3, 4, 5, 7]])
         for used in (model, *([base.model] if base is not None else [])):
             release(used)
     world.sum(columns)
+    world.sum(by_position)
     nats, size, tokens, forward, reverse, agree, base_nats, change = columns.numpy()
     if base is None:
         return Scores(documents.numpy(), nats, size, tokens), None
     before = Scores(documents.numpy(), base_nats, size, tokens)
-    return Scores(documents.numpy(), nats, size, tokens, forward, reverse, agree, change), before
+    places = by_position.view(len(DRIFT), -1, len(POSITIONS)).numpy()
+    return Scores(documents.numpy(), nats, size, tokens, forward, reverse, agree, change, places), before

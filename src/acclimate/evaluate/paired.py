@@ -3,46 +3,47 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
 RESAMPLES = 2000
 DRAWN_AT_ONCE = 1 << 20  # numbers in memory: all resamples of many items at once would be too many
+FEWEST_DOCUMENTS = 3
+"""Of two, half of all resamples are one document twice: their interval excludes the truth in 38 % of cases."""
 POWER = 0.8
-POWER_QUANTILE = NormalDist().inv_cdf(POWER)
+SPREAD_CAUTION = 12.0
+"""How much the square of the error's own relative spread adds to a minimum detectable effect; chosen by simulation."""
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A difference with its interval and two-sided p-value (of no difference).
 
-    ``error`` is its standard error (jackknife), ``error_spread`` the part by which that error itself may be off.
+    ``error`` is its standard error (jackknife). ``below`` and ``above`` are how far under or over a limit the truth
+    must lie for the intervals of 80 % of resamples to leave the limit out; ``caution`` is a factor on that, since the
+    sample may have missed what makes the next one vary.
     """
 
     value: float
     low: float
     high: float
     error: float
-    error_spread: float
+    below: float
+    above: float
+    caution: float
     p: float
     n: int
 
     @property
     def mde(self) -> float:
-        """Minimum detectable effect: a true difference that another such sample would tell from 0 with 80 % power."""
-        return self._detectable((self.high - self.low) / 2)
+        """Minimum detectable effect: a true difference that another such sample would tell from 0 with 80 % power.
 
-    def _detectable(self, side: float) -> float:
-        """``side + z_0.8 error``, for many items at 95 % ``(1.96 + 0.84) error``.
-
-        The next sample's interval is as long as this one's only up to ``error_spread``, and so is the error that this
-        is made of; with few items, leaving that out would promise 80 % and give 76 % (docs/log.md, 2026-11-22).
+        For many items at 95 % ``(1.96 + 0.84) error``. In either direction, and of what each sample prints, not only
+        on average (docs/log.md, 2026-11-22).
         """
-        plain = side + POWER_QUANTILE * self.error
-        unsure = self.error_spread * math.hypot(side, plain)
-        return side + POWER_QUANTILE * math.hypot(self.error, unsure)
+        return self.caution * max(self.below, self.above)
 
     def items_to_tell_from(self, limit: float) -> float:
         """How many items in all would tell the value from ``limit`` with 80 % power, were it the true one.
@@ -50,8 +51,8 @@ class Estimate:
         The error falls with the square root of the number of items; infinite when the value is the limit itself.
         """
         gap = abs(limit - self.value)
-        side = self.high - self.value if self.value < limit else self.value - self.low
-        return self.n * (self._detectable(side) / gap) ** 2 if gap else math.inf
+        reach = self.below if self.value < limit else self.above
+        return self.n * (reach / gap) ** 2 if gap else math.inf
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray, level: float = 0.95, seed: int = 0) -> Estimate:
@@ -69,30 +70,73 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray, level: float = 0.95, s
     >>> ratio(np.array([2.0, 2.0]), np.array([1.0, 1.0])).high
     2.0
     """
-    n, random = len(numerator), np.random.default_rng(seed)
+    return mean_ratio([(numerator, denominator)], level, seed)
+
+
+def mean_ratio(sets: Sequence[tuple[np.ndarray, np.ndarray]], level: float = 0.95, seed: int = 0) -> Estimate:
+    """The mean over sets of each one's :func:`ratio`, whatever their sizes: a macro average.
+
+    The items of each set are drawn anew within it; sets are the ones there are, not drawn from others.
+
+    Args:
+        sets: (numerator [M], denominator [M]) of each.
+    """
+    random = np.random.default_rng(seed)
+    drawn = [_resampled(*one, random) for one in sets]
+    n = sum(len(numerator) for numerator, _ in sets)
+    value = float(np.mean([one.value for one in drawn]))
+    error = math.sqrt(sum(one.error**2 for one in drawn)) / len(drawn)
+    if error <= 1e-12 * abs(value):  # every item says the same: rounding is no spread
+        return Estimate(value, value, value, 0.0, 0.0, 0.0, 1.0, 1.0 if value == 0 else 1 / (RESAMPLES + 1), n)
+    deviations = np.mean([one.deviations for one in drawn], axis=0)
+    errors = np.sqrt(np.sum([one.errors**2 for one in drawn], axis=0)) / len(drawn)
+    # A resample that by chance has no spread (sparse differences, few items) takes the sample's own error.
+    studentised = deviations / np.where(errors > 1e-9 * error, errors, error)
+    upper, lower = np.quantile(studentised, [(1 + level) / 2, (1 - level) / 2])
+    beyond = min(np.sum(studentised >= value / error), np.sum(studentised <= value / error))
+    p = min(1.0, 2 * (float(beyond) + 1) / (RESAMPLES + 1))
+    influence = np.concatenate([one.influence for one in drawn])
+    skewness = float(np.sum(influence**3) / np.sum(influence**2) ** 1.5)  # of the estimate: falls with the root of n
+    return Estimate(
+        value,
+        low=float(value - upper * error),
+        high=float(value - lower * error),
+        error=error,
+        below=float(np.quantile(deviations - lower * errors, POWER)),
+        above=float(np.quantile(upper * errors - deviations, POWER)),
+        caution=(1 + SPREAD_CAUTION * float(np.var(errors)) / error**2) * (1 + abs(skewness)),
+        p=p,
+        n=n,
+    )
+
+
+@dataclass(frozen=True)
+class _Resampled:
+    """A ratio, and R resamples of it."""
+
+    value: float
+    error: float
+    influence: np.ndarray  # [M] of each item on the ratio
+    deviations: np.ndarray  # [R] from the value
+    errors: np.ndarray  # [R] each resample's own standard error
+
+
+def _resampled(numerator: np.ndarray, denominator: np.ndarray, random: np.random.Generator) -> _Resampled:
+    n = len(numerator)
     assert n >= 2
     value = float(numerator.sum() / denominator.sum())
     rest = numerator - value * denominator  # the ratio of a resample of it is how far that resample deviates
     moments = np.stack([rest, denominator, rest**2, rest * denominator, denominator**2], axis=1)  # [M, 5]
     without_one = (numerator.sum() - numerator) / (denominator.sum() - denominator)  # [M]
     error = float(np.sqrt((n - 1) * np.var(without_one)))
-    if error <= 1e-12 * abs(value):  # every item says the same: rounding is no spread
-        return Estimate(value, value, value, 0.0, 0.0, 1.0 if value == 0 else 1 / (RESAMPLES + 1), n)
-    deviations, errors = [], []
+    found = []
     chunk = max(1, DRAWN_AT_ONCE // n)
     for size in (min(chunk, RESAMPLES - start) for start in range(0, RESAMPLES, chunk)):
         draws = random.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
         counts = np.bincount(draws.ravel(), minlength=size * n).reshape(size, n)  # how often each item was drawn
-        deviation, drawn_error = _ratio_and_error(counts @ moments, n)
-        # A resample that by chance has no spread (sparse differences, few items) takes the sample's own error.
-        deviations.append(deviation / np.where(drawn_error > 1e-9 * error, drawn_error, error))
-        errors.append(drawn_error)
-    studentised = np.concatenate(deviations)
-    upper, lower = np.quantile(studentised, [(1 + level) / 2, (1 - level) / 2])
-    beyond = min(np.sum(studentised >= value / error), np.sum(studentised <= value / error))
-    p = min(1.0, 2 * (float(beyond) + 1) / (RESAMPLES + 1))
-    spread = float(np.std(np.concatenate(errors)) / error)
-    return Estimate(value, float(value - upper * error), float(value - lower * error), error, spread, p, n)
+        found.append(_ratio_and_error(counts @ moments, n))
+    deviations, errors = np.concatenate(found, axis=1)
+    return _Resampled(value, error, rest / denominator.sum(), deviations, errors)
 
 
 def _ratio_and_error(sums: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -115,9 +159,5 @@ def ratio_change(tuned: np.ndarray, base: np.ndarray, size: np.ndarray, level: f
 
 
 def mean_change(tuned: np.ndarray, base: np.ndarray, level: float = 0.95) -> Estimate:
-    """``mean(tuned) - mean(base)`` of scores by item, such as 0 and 1 for wrong and right.
-
-    Where no item differs the interval is a point, which proves little: of n items, 3 / n may still differ (the rule
-    of three, 95 %).
-    """
+    """``mean(tuned) - mean(base)`` of scores by item; of right and wrong answers see :mod:`.flips`."""
     return ratio(tuned - base, np.ones(len(tuned)), level)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,21 +33,42 @@ def read_scores(path: Path) -> dict[str, np.ndarray]:
     Raises:
         RunError: a line is no document's scores, or holds a number that is not finite.
     """
+    columns: dict[str, Column] = {name: itemgetter(name) for name in COLUMNS}
+    return read_columns(path, columns, "a document", f"Run `acclimate eval {path.parent.parent}` again.")
+
+
+Column = Callable[[dict[str, Any]], float]
+"""Finds a number in a line."""
+
+
+def read_columns(path: Path, columns: Mapping[str, Column], what: str, remedy: str) -> dict[str, np.ndarray]:
+    """Numbers of every line of a .jsonl file, [M] float64 by name.
+
+    Args:
+        what, remedy: parts of the sentence about a damaged file.
+
+    Raises:
+        RunError: it cannot be read, a line lacks a number, or holds one that is not finite.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"'{path}' cannot be read: {error}.") from None
-    table = np.empty((len(lines), len(COLUMNS)))
+    table = np.empty((len(lines), len(columns)))
     for row, line in enumerate(lines):
         try:
             record = json.loads(line)
-            table[row] = [record[name] for name in COLUMNS]
+            table[row] = [find(record) for find in columns.values()]
             wrong = "a number is not finite" if not np.isfinite(table[row]).all() else ""
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, LookupError) as error:
             wrong = f"{type(error).__name__}: {error}"
         if wrong:
             raise RunError(
-                f"{path}:{row + 1}: this is not the scores of a document ({wrong}); expected {', '.join(COLUMNS)}. "
-                f"Run `acclimate eval {path.parent.parent}` again."
+                f"{path}:{row + 1}: this is not the scores of {what} ({wrong}); expected {', '.join(columns)}. {remedy}"
             )
-    return {name: table[:, column] for column, name in enumerate(COLUMNS)}
+    return {name: table[:, column] for column, name in enumerate(columns)}
+
+
+def read_places(path: Path) -> list[str]:
+    """Where each document of a file that :func:`read_scores` accepts came from."""
+    return [str(json.loads(line).get("where")) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from acclimate.evaluate.paired import Estimate, ratio, ratio_change
+from acclimate.evaluate.flips import Flips, score_change
+from acclimate.evaluate.paired import Estimate, mean_change, ratio, ratio_change
 from acclimate.gate.policy import Margin
 
 Outcome = Literal["pass", "fail", "inconclusive"]
 PRACTICAL = 100
-"""More than so many times the documents is said as such, not as a number."""
+"""More than so many times the items is said as such, not as a number."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,9 @@ class Check:
     role: str
     kind: str
     metric: str
-    found: Estimate
+    found: Estimate | Flips
     limit: Margin
+    items: str = "documents"  # what is counted
 
     @property
     def outcome(self) -> Outcome:
@@ -37,7 +39,7 @@ class Check:
 
     @property
     def more_items(self) -> int | None:
-        """How many more documents would decide, with 80 % power, if what was found is true; None: over 100 times."""
+        """How many more items would decide, with 80 % power, if what was found is true; None: over 100 times."""
         needed = self.found.items_to_tell_from(self.limit.value)
         return math.ceil(needed - self.found.n) if needed <= PRACTICAL * self.found.n else None
 
@@ -45,8 +47,8 @@ class Check:
     def remedy(self) -> str:
         """What would decide an inconclusive check."""
         if self.more_items is None:
-            return f"it lies so close to the limit that even {PRACTICAL} times the documents would not decide"
-        return f"about {self.more_items:,} more documents ({self.found.n:,} now) would decide, in 80 % of cases"
+            return f"it lies so close to the limit that even {PRACTICAL} times the {self.items} would not decide"
+        return f"about {self.more_items:,} more {self.items} ({self.found.n:,} now) would decide, in 80 % of cases"
 
     def as_json(self) -> dict[str, Any]:
         found = self.found
@@ -58,20 +60,43 @@ class Check:
         }  # fmt: skip
 
 
-def estimate(kind: str, metric: str, unit: str, scores: Mapping[str, np.ndarray], level: float) -> Estimate:
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "bits_per_byte": ("nats", "base_nats", "bytes"),
+    "kl_base_tuned": ("kl_base_tuned", "tokens"),
+    "top1_agreement": ("agree", "tokens"),
+    "accuracy": ("right", "base_right"),
+    "accuracy_norm": ("right_norm", "base_right_norm"),
+    "word_nats": ("word_nats", "base_word_nats"),
+}
+"""Metric -> the columns of scores that it is made of; a set without them does not have it."""
+
+
+def metrics_of(scores: Mapping[str, np.ndarray]) -> list[str]:
+    return [metric for metric, columns in COLUMNS.items() if all(column in scores for column in columns)]
+
+
+def estimate(kind: str, metric: str, unit: str, scores: Mapping[str, np.ndarray], level: float) -> Estimate | Flips:
     """The drop (max_drop) or gain (min_gain) of a metric, in its unit.
 
     bits_per_byte: ``bits tuned - bits base`` over bytes, or over the base's bits in percent; a gain is the reverse.
     kl_base_tuned: nats over tokens; the base's own is 0.
     top1_agreement: tokens with another most likely successor, in percent of tokens ("points"); the base's own is 0.
+    accuracy, accuracy_norm: items right before less items right now, in percent of items; a gain is the reverse.
+    word_nats: nats tuned less nats of the base by word; a gain is the reverse.
     """
+    columns = [scores[name] for name in COLUMNS[metric]]
     if metric == "kl_base_tuned":
-        return ratio(scores["kl_base_tuned"], scores["tokens"], level)
+        return ratio(columns[0], columns[1], level)
     if metric == "top1_agreement":
-        return ratio(100 * (scores["tokens"] - scores["agree"]), scores["tokens"], level)
-    text = scores["bytes"] > 0
-    tuned, base, size = (scores[name][text] for name in ("nats", "base_nats", "bytes"))
+        return ratio(100 * (columns[1] - columns[0]), columns[1], level)
+    tuned, base = columns[:2]
+    if metric.startswith("accuracy"):
+        better, worse = (base, tuned) if kind == "max_drop" else (tuned, base)
+        return score_change(better, worse, level, unit=100)
     first, second = (tuned, base) if kind == "max_drop" else (base, tuned)
+    if metric == "word_nats":
+        return mean_change(first, second, level)
+    text = columns[2] > 0
     if unit == "%":
-        return ratio(100 * (first - second), base, level)
-    return ratio_change(first / math.log(2), second / math.log(2), size, level)
+        return ratio(100 * (first - second)[text], base[text], level)
+    return ratio_change(first[text] / math.log(2), second[text] / math.log(2), columns[2][text], level)

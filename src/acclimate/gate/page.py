@@ -19,6 +19,12 @@ NAMES = {
     ("min_gain", "bits_per_byte"): "bits/byte fall",
     ("max_drop", "kl_base_tuned"): "KL(base‖tuned)",
     ("max_drop", "top1_agreement"): "top-1 disagreement",
+    ("max_drop", "accuracy"): "accuracy lost",
+    ("min_gain", "accuracy"): "accuracy won",
+    ("max_drop", "accuracy_norm"): "accuracy/char lost",
+    ("min_gain", "accuracy_norm"): "accuracy/char won",
+    ("max_drop", "word_nats"): "nats/word rise",
+    ("min_gain", "word_nats"): "nats/word fall",
 }
 
 
@@ -76,6 +82,6 @@ def _notes(verdict: Verdict) -> list[str]:
         notes.append(f"No rule is about {', '.join(map(named, verdict.ungated))}.")
     return [
         *notes,
-        f"Intervals: paired over n documents, {100 * verdict.confidence:g} % each. A limit must lie outside; MDE is "
-        "the distance from a limit at which that happens in 80 % of cases.",
+        f"Intervals: paired over n documents or items, {100 * verdict.confidence:g} % each. A limit must lie outside; "
+        "MDE is the distance from a limit at which that happens in 80 % of cases.",
     ]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -19,8 +19,12 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     "bits_per_byte": ("bits/byte", "%"),
     "kl_base_tuned": ("nats/token",),
     "top1_agreement": ("points",),
+    "accuracy": ("points",),
+    "accuracy_norm": ("points",),
+    "word_nats": ("nats/word",),
 }
 """Metric -> the units of its margins. ``%`` is relative to the base's own score."""
+EXAMPLES = {"%": "2", "points": "2"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ def parse_margin(metric: str, text: Any) -> Margin:
     >>> parse_margin("bits_per_byte", "2 %")
     Margin(value=2.0, unit='%')
     """
-    examples = listed(f"'{number} {unit}'" for number, unit in zip(("0.02", "2"), UNITS[metric], strict=False))
+    examples = listed(f"'{EXAMPLES.get(unit, '0.02')} {unit}'" for unit in UNITS[metric])
     found = re.fullmatch(r"\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*(\D*?)\s*", str(text))
     if found is None or isinstance(text, bool):
         raise ValueError(f"{shown(text)} is no margin; a margin is a number and its unit, like {examples}")
@@ -63,12 +67,18 @@ class MaxDrop(Margins):
     top1_agreement: Margin | None = Field(
         None, description="fall below full agreement: '15 points' (percent of tokens)"
     )
+    accuracy: Margin | None = Field(None, description="of a panel's set, fall below the base: '2 points'")
+    accuracy_norm: Margin | None = Field(None, description="the same by character: '2 points'")
+    word_nats: Margin | None = Field(None, description="of a panel's cloze, rise over the base: '0.1 nats/word'")
 
 
 class MinGain(Margins):
     """The smallest gain demanded."""
 
     bits_per_byte: Margin | None = Field(None, description="fall below the base: '0.1 bits/byte', or '5 %' of its own")
+    accuracy: Margin | None = Field(None, description="of a panel's set, rise over the base: '3 points'")
+    accuracy_norm: Margin | None = Field(None, description="the same by character: '3 points'")
+    word_nats: Margin | None = Field(None, description="of a panel's cloze, fall below the base: '0.1 nats/word'")
 
 
 class Rule(Section):
@@ -107,6 +117,9 @@ class Policy(Section):
     default: Rule | None = None
     roles: Roles = Roles()
     sets: dict[str, Rule] = Field(default_factory=dict)
+    panels: dict[str, Annotated[dict[str, Rule], Field(min_length=1)]] = Field(
+        default_factory=dict, description="rules by set of each panel, which is in RUN/panels/NAME"
+    )
 
     _places: Places = PrivateAttr(default_factory=lambda: Places("policy"))
 
@@ -142,6 +155,8 @@ def parse_policy(data: Mapping[str, Any], places: Places | None = None) -> Polic
     except ValidationError as error:
         raise ConfigError(explain(error, Policy, places)) from None
     policy._places = places
-    if not (policy.default or policy.sets or any(rule for _, rule in policy.roles)):
-        raise ConfigError(f"{places.origin}: holds no rule; write one at default, roles.ROLE or sets.NAME.")
+    if not (policy.default or policy.sets or policy.panels or any(rule for _, rule in policy.roles)):
+        raise ConfigError(
+            f"{places.origin}: holds no rule; write one at default, roles.ROLE, sets.NAME or panels.NAME.SET."
+        )
     return policy

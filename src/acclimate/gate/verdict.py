@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from acclimate.errors import ConfigError, RunError, listed, nearest
+from acclimate.evaluate.panel_folder import AGAIN, PanelFolder, read_panel
 from acclimate.evaluate.score_file import read_scores
-from acclimate.gate.check import Check, Outcome, estimate
-from acclimate.gate.policy import Policy, load_policy
+from acclimate.gate.check import Check, Outcome, estimate, metrics_of
+from acclimate.gate.policy import Policy, Rule, load_policy
 from acclimate.report.folder import RunFolder, TextSet, read_folder
 
 MINIMUM_DOCUMENTS = 20
@@ -59,7 +60,7 @@ class Verdict:
 
 
 def gate(run_dir: str | Path, policy: str | Path | Policy) -> Verdict:
-    """Holds every rule of the policy against the run's per-document scores.
+    """Holds every rule of the policy against the run's scores by document, and its panels' by item.
 
     A check passes when the interval of the drop lies below its limit, fails when it lies above, and is inconclusive
     otherwise. All checks must pass, so none is corrected for the others: a run that drops too much somewhere passes
@@ -71,7 +72,7 @@ def gate(run_dir: str | Path, policy: str | Path | Policy) -> Verdict:
 
     Raises:
         ConfigError: the policy is wrong, or says something of a set or role that the run has not.
-        RunError: the run is not evaluated, or its scores are damaged.
+        RunError: the run or a panel is not measured, or scores are damaged.
     """
     policy = policy if isinstance(policy, Policy) else load_policy(policy)
     folder = read_folder(Path(run_dir))
@@ -85,10 +86,66 @@ def gate(run_dir: str | Path, policy: str | Path | Policy) -> Verdict:
             continue
         place, rule = found
         scores = _scores(folder, item, policy.places.at(place))
-        for kind, metric, margin in rule.margins:
-            value = estimate(kind, metric, margin.unit, scores, policy.confidence)
-            checks.append(Check(item.name, item.role, kind, metric, value, margin))
+        checks += _checks(Judged(item.name, item.role, "documents", scores), rule, policy, place)
+    for name, rules in policy.panels.items():
+        panel = _panel(folder, name, policy)
+        for set_name, rule in rules.items():
+            place, role = f"panels.{name}.{set_name}", str(panel.sets[set_name]["role"])
+            scores = panel.scores(set_name)
+            if (n := int(panel.sets[set_name]["items"])) < MINIMUM_DOCUMENTS:
+                raise ConfigError(
+                    f"{policy.places.at(place)}: '{set_name}' has {n} items, and an interval over fewer than "
+                    f"{MINIMUM_DOCUMENTS} does not keep what it says; give the panel more, or leave the set out."
+                )
+            checks += _checks(Judged(f"{name}/{set_name}", role, "items", scores), rule, policy, place)
+        ungated += [f"{name}/{set_name}" for set_name in panel.sets if set_name not in rules]
     return Verdict(folder.name, tuple(checks), tuple(ungated), policy.confidence, policy.allow_inconclusive)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A set of the run or of a panel, and what was measured of each of its documents or items."""
+
+    name: str
+    role: str
+    counted: str
+    scores: Mapping[str, np.ndarray]
+
+
+def _checks(judged: Judged, rule: Rule, policy: Policy, place: str) -> list[Check]:
+    has, checks = metrics_of(judged.scores), []
+    for kind, metric, margin in rule.margins:
+        if metric not in has:
+            raise ConfigError(
+                f"{policy.places.at(f'{place}.{kind}.{metric}')}: '{judged.name}' is not measured by {metric}; it has "
+                f"{listed(has)}."
+            )
+        value = estimate(kind, metric, margin.unit, judged.scores, policy.confidence)
+        checks.append(Check(judged.name, judged.role, kind, metric, value, margin, judged.counted))
+    return checks
+
+
+def _panel(folder: RunFolder, name: str, policy: Policy) -> PanelFolder:
+    """A panel that the run's own model and base were measured on, with every set that the policy names."""
+    place, path = policy.places.at(f"panels.{name}"), folder.path / "panels" / name
+    if not (path / "panel.json").is_file():
+        names = sorted(found.parent.name for found in path.parent.glob("*/panel.json"))
+        has = f"; it was measured on {listed(names)}.{nearest(name, names)}" if names else "."
+        raise ConfigError(
+            f"{place}: the run '{folder.path}' was not measured on a panel '{name}'{has} "
+            f"`acclimate eval {folder.path} --panel FILE` measures one."
+        )
+    panel = read_panel(path)
+    began = (folder.provenance.get("model") or {}).get("digest")
+    if panel.base != began:
+        raise RunError(f"'{path}' was measured against another base than the run began with. {AGAIN}")
+    for set_name in policy.panels[name]:
+        if set_name not in panel.sets:
+            raise ConfigError(
+                f"{policy.places.at(f'panels.{name}.{set_name}')}: the panel has no set '{set_name}'; it has "
+                f"{listed(panel.sets)}.{nearest(set_name, panel.sets)}"
+            )
+    return panel
 
 
 def _check_everything_applies(folder: RunFolder, policy: Policy) -> None:
@@ -106,7 +163,7 @@ def _check_everything_applies(folder: RunFolder, policy: Policy) -> None:
                 f"{policy.places.at(f'roles.{role}')}: no set of the run '{folder.path}' has the role '{role}'; it "
                 f"measured {listed(f'{item.name} ({item.role})' for item in folder.sets)}."
             )
-    if not any(policy.rule(item.name, item.role) for item in folder.sets):
+    if not policy.panels and not any(policy.rule(item.name, item.role) for item in folder.sets):
         raise ConfigError(f"{policy.places.origin}: no rule is about a set of the run '{folder.path}'.")
 
 

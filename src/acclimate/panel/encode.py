@@ -36,43 +36,66 @@ def encode(items: Sequence[Item], tokenizer: Any, panel: PanelConfig) -> list[En
         ConfigError: no chat template, or no such mode of it.
         ModelError: an empty context, and no token to begin with.
     """
-    chat = panel.template == "chat"
-    if chat:
+    if panel.template == "chat":
         contexts, blank, begin = [_turn(item, tokenizer, panel) for item in items], "", []
     else:
-        contexts, blank, begin = [item.context for item in items], " ", _beginning(tokenizer)
-    bare = [context.rstrip() for context in contexts]
-    wholes = [
-        context + blank + choice for context, item in zip(contexts, items, strict=True) for choice in item.choices
+        contexts, blank, begin = [item.context for item in items], " ", beginning(tokenizer)
+    asked = [
+        (context, [blank + choice for choice in item.choices]) for context, item in zip(contexts, items, strict=True)
     ]
-    ids = tokenizer(bare, add_special_tokens=False)["input_ids"] if items else []
-    whole_ids = iter(tokenizer(wholes, add_special_tokens=False)["input_ids"] if items else [])
     result = []
-    for item, context in zip(items, ids, strict=True):
-        choices = [next(whole_ids)[len(context) :] for _ in item.choices]
+    for item, (context_ids, choices) in zip(items, encode_pairs(asked, tokenizer, begin), strict=True):
         if [] in choices:
             raise DataError(
                 f"{item.where}: choice {choices.index([]) + 1} ({shown(item.choices[choices.index([])])}) has no token "
                 "of its own after this context, so it has no likelihood."
             )
-        result.append(Encoded([*begin, *context] or [_first(tokenizer)], choices, item.right, item.where))
+        result.append(Encoded(context_ids, choices, item.right, item.where))
     return result
 
 
+def encode_pairs(
+    asked: Sequence[tuple[str, Sequence[str]]], tokenizer: Any, begin: Sequence[int]
+) -> list[tuple[list[int], list[list[int]]]]:
+    """Token ids of each context, after ``begin``, and of each text that may follow it; none of a text without its own.
+
+    Args:
+        asked: contexts with the texts after them, blanks included.
+    """
+    if not asked:
+        return []
+    ids = tokenizer([context.rstrip() for context, _ in asked], add_special_tokens=False)["input_ids"]
+    wholes = [context + text for context, texts in asked for text in texts]
+    whole_ids = iter(tokenizer(wholes, add_special_tokens=False)["input_ids"])
+    return [
+        ([*begin, *context] or [_first(tokenizer)], [next(whole_ids)[len(context) :] for _ in texts])
+        for context, (_, texts) in zip(ids, asked, strict=True)
+    ]
+
+
 def _turn(item: Item, tokenizer: Any, panel: PanelConfig) -> str:
-    if tokenizer.chat_template is None:
-        raise ConfigError("template: chat needs a chat template, and the model's tokenizer has none; use plain.")
-    if panel.thinking is not None and "enable_thinking" not in str(tokenizer.chat_template):
-        raise ConfigError("thinking: the model's chat template never reads enable_thinking; leave it out.")
-    text = ChatTemplate(tokenizer).attempt(
-        [{"role": "user", "content": item.context}], panel.thinking, generation_prompt=True
-    )
+    text = chat_text([{"role": "user", "content": item.context}], tokenizer, panel)
     if text is None:
         raise DataError(f"{item.where}: the model's chat template refuses this item.")
     return text
 
 
-def _beginning(tokenizer: Any) -> list[int]:
+def chat_text(
+    messages: list[dict[str, str]], tokenizer: Any, panel: PanelConfig, generation_prompt: bool = True
+) -> str | None:
+    """Messages in the model's own template; None where it refuses them.
+
+    Raises:
+        ConfigError: no chat template, or no such mode of it.
+    """
+    if tokenizer.chat_template is None:
+        raise ConfigError("template: chat needs a chat template, and the model's tokenizer has none; use plain.")
+    if panel.thinking is not None and "enable_thinking" not in str(tokenizer.chat_template):
+        raise ConfigError("thinking: the model's chat template never reads enable_thinking; leave it out.")
+    return ChatTemplate(tokenizer).attempt(messages, panel.thinking, generation_prompt=generation_prompt)
+
+
+def beginning(tokenizer: Any) -> list[int]:
     """What the tokenizer itself puts before a text: a bos token, or nothing."""
     with_specials, without = (tokenizer("a", add_special_tokens=on)["input_ids"] for on in (True, False))
     starts = (i for i in range(len(with_specials)) if with_specials[i : i + len(without)] == without)

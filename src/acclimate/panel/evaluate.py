@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from acclimate.errors import ConfigError
-from acclimate.evaluate.bootstrap import ratio_interval
 from acclimate.evaluate.measure import Scores
-from acclimate.evaluate.summary import Record, records
+from acclimate.evaluate.summary import Record
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
 from acclimate.panel.encode import encode
 from acclimate.panel.items import Item, read_items
+from acclimate.panel.records import SIDES, adjust, averages, choice_records, score_records, text_records
 from acclimate.panel.schema import PanelConfig, SetSection
 from acclimate.panel.score import DRIFT, ChoiceScores, positions_of, score_choices
 from acclimate.panel.text import measure_text
-
-SIDES = ("model", "base")
-UNITS = {
-    "accuracy": "share of items",
-    "accuracy_norm": "share of items",
-    "word_nats": "nats/word",
-    "kl_base_tuned": "nats/token",
-    "kl_tuned_base": "nats/token",
-    "top1_agreement": "share of tokens",
-    "entropy_change": "nats/token",
-}
 
 
 @dataclass(frozen=True)
@@ -45,27 +34,25 @@ class SetResult:
     records: list[Record]
     dropped: dict[str, int]  # items left out, by reason
     truncated: int  # items whose context lost its beginning, because the model has too few positions
+    task: dict[str, Any] | None = None  # of lm-eval: name, version ...
 
 
 @dataclass(frozen=True)
 class PanelResult:
-    """What a panel found. ``digest`` identifies template, thinking mode and items: only equal ones compare."""
+    """What a panel found. ``digest`` identifies template, thinking mode and items: only equal ones compare.
+
+    ``averages``: role -> side -> mean bits per byte over its text sets, each of the same weight (a macro average), and
+    ``change``, with a paired interval.
+    """
 
     panel: PanelConfig
     digest: str
     sets: dict[str, SetResult]
+    averages: dict[str, dict[str, Any]]
 
     @property
     def records(self) -> list[Record]:
         return [record for found in self.sets.values() for record in found.records]
-
-    def averages(self) -> dict[str, dict[str, float]]:
-        """Role -> side -> mean bits per byte over its text sets, each of the same weight (a macro average)."""
-        found: dict[str, dict[str, list[float]]] = {}
-        for record in self.records:
-            if record["metric"] == "bits_per_byte":
-                found.setdefault(record["role"], {}).setdefault(record["run"], []).append(record["value"])
-        return {role: {side: float(np.mean(v)) for side, v in sides.items()} for role, sides in found.items()}
 
 
 def evaluate_panel(model: CausalModel, base: Reference, panel: PanelConfig) -> PanelResult:
@@ -81,29 +68,57 @@ def evaluate_panel(model: CausalModel, base: Reference, panel: PanelConfig) -> P
 
 
 def _evaluate(model: CausalModel, base: Reference, panel: PanelConfig) -> PanelResult:
-    read = {name: read_items(name, section, panel.seed) for name, section in panel.sets.items()}
-    sets = {}
+    tasks = {name: _task(name, section) for name, section in panel.sets.items() if section.kind == "lm_eval"}
+    read = {name: read_items(name, section, panel.seed) for name, section in panel.sets.items() if name not in tasks}
+    sets, texts = {}, []
     for name, section in panel.sets.items():
+        if name in tasks:
+            sets[name] = _measured_task(model, base, name, section, tasks[name], panel)
+            continue
         items, dropped = read[name].items, dict(read[name].dropped)
         if section.kind == "text":
             length = min(panel.sequence_length, positions_of(model))
             tuned, before = measure_text(model, base, name, items, length)
-            lines, found, truncated = _text_lines(items, tuned, before), _text_records(name, section, tuned, before), 0
+            lines, found, truncated = _text_lines(items, tuned, before), text_records(name, section, tuned, before), 0
+            texts.append((section.role, tuned, before))
         else:
             scores = score_choices(model, base, encode(items, model.tokenizer, panel))
             lines = _choice_lines(items, scores)
-            found = _choice_records(name, section, items, lines, scores)
+            found = choice_records(name, section, lines)
             truncated = sum(line["truncated"] for line in lines)
         sets[name] = SetResult(section, _digest([item.digest for item in items]), lines, found, dropped, truncated)
+    adjust([record for found in sets.values() for record in found.records])
     identity = {name: [found.section.kind, found.digest] for name, found in sets.items()}
     digest = _digest([panel.template, panel.thinking, panel.sequence_length, identity])
-    return PanelResult(panel, digest, sets)
+    return PanelResult(panel, digest, sets, averages(texts))
+
+
+def _task(name: str, section: SetSection) -> Any:
+    if importlib.util.find_spec("lm_eval") is None:
+        raise ConfigError(f"sets.{name}.kind: 'lm_eval' needs lm-eval; run `pip install 'acclimate[lm-eval]'`.")
+    from acclimate.panel.tasks import load_task
+
+    return load_task(name, section)
+
+
+def _measured_task(
+    model: CausalModel, base: Reference, name: str, section: SetSection, task: Any, panel: PanelConfig
+) -> SetResult:
+    from acclimate.panel.tasks import measure_task
+
+    found = measure_task(model, base, name, section, task, panel)
+    digest = _digest([found.about, [line["item"] for line in found.lines]])
+    truncated = sum(line["truncated"] for line in found.lines)
+    listed = score_records(name, section, found.lines, found.metrics)
+    return SetResult(section, digest, found.lines, listed, {}, truncated, found.about)
 
 
 def _choice_lines(items: Sequence[Item], scores: ChoiceScores) -> list[dict[str, Any]]:
-    """Of each item: log-likelihood of each choice by model and base in nats, which is picked, which is right."""
+    """Of each item: log-likelihood of each choice by model and base in nats, which is picked, which is right, and how
+    far the two are apart on the tokens of the right one."""
     lines, first = [], 0
     for item in items:
+        right = first + item.right
         here = slice(first, first := first + len(item.choices))
         size = np.array([len(choice) for choice in item.choices])
         line: dict[str, Any] = {"where": item.where, "item": item.digest, "right": item.right}
@@ -116,64 +131,21 @@ def _choice_lines(items: Sequence[Item], scores: ChoiceScores) -> list[dict[str,
                 line |= {f"{side}_picked": int(nats.argmax()), f"{side}_picked_norm": int((nats / size).argmax())}
                 line[f"{side}_correct"] = line[f"{side}_picked"] == item.right
                 line[f"{side}_correct_norm"] = line[f"{side}_picked_norm"] == item.right
+        drift = dict(zip(DRIFT, scores.drift[:, right].tolist(), strict=True))
+        drift["entropy_change"] = drift.pop("entropy") - drift.pop("base_entropy")
+        line |= {"right_tokens": int(scores.tokens[right])} | drift
         line["truncated"] = bool(scores.truncated[here].any())
         lines.append(line)
     return lines
 
 
-def _choice_records(
-    name: str, section: SetSection, items: Sequence[Item], lines: Sequence[dict[str, Any]], scores: ChoiceScores
-) -> list[Record]:
-    """Accuracy of both sides, with intervals over items; drift on the tokens of the right choices."""
-    first = np.cumsum([0, *(len(item.choices) for item in items[:-1])])
-    right = first + np.array([item.right for item in items])
-    one, tokens = np.ones(len(items)), scores.tokens[right].astype(float)
-    found = []
-    for row, side in enumerate(SIDES):
-        correct = {
-            metric: f"{side}_{key}" for metric, key in (("accuracy", "correct"), ("accuracy_norm", "correct_norm"))
-        }
-        found += [
-            _record(name, section, side, metric, np.array([float(line[key]) for line in lines]), one)
-            for metric, key in correct.items()
-            if key in lines[0]
-        ]
-        if section.kind == "cloze":
-            found.append(_record(name, section, side, "word_nats", -scores.nats[row, right], one))
-    drift = dict(zip(DRIFT, scores.drift[:, right], strict=True))
-    columns = {
-        "kl_base_tuned": drift["kl_base_tuned"],
-        "kl_tuned_base": drift["kl_tuned_base"],
-        "top1_agreement": drift["agree"],
-        "entropy_change": drift["entropy"] - drift["base_entropy"],
-    }
-    return found + [_record(name, section, "model", metric, sums, tokens) for metric, sums in columns.items()]
-
-
-def _record(name: str, section: SetSection, side: str, metric: str, sums: NDArray[Any], sizes: NDArray[Any]) -> Record:
-    value, low, high = ratio_interval(sums, sizes)
-    return {
-        "run": side, "set": name, "role": section.role, "metric": metric, "unit": UNITS[metric],
-        "value": value, "low": low, "high": high, "n": len(sums),
-    }  # fmt: skip
-
-
 def _text_lines(items: Sequence[Item], tuned: Scores, before: Scores) -> list[dict[str, Any]]:
-    columns = {key: value for key, value in vars(tuned).items() if value is not None and key != "document"}
-    columns["base_nats"] = before.nats
+    columns = tuned.columns(before)
+    del columns["document"]
     return [
         {"where": item.where, "item": item.digest} | {key: value[row].item() for key, value in columns.items()}
         for row, item in enumerate(items)
     ]
-
-
-def _text_records(name: str, section: SetSection, tuned: Scores, before: Scores) -> list[Record]:
-    found = []
-    for side, scores in zip(SIDES, (tuned, before), strict=True):
-        for record in records(scores, run=side, seed=0, set_name=name, role=section.role):
-            found.append({key: value for key, value in record.items() if key != "seed"})
-    assert tuned.entropy_change is not None
-    return [*found, _record(name, section, "model", "entropy_change", tuned.entropy_change, tuned.tokens)]
 
 
 def _digest(value: Any) -> str:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from acclimate.errors import UsageError
+from acclimate.evaluate.measure import POSITIONS
+from acclimate.evaluate.summary import DRIFT_METRICS, Record
 from acclimate.files import write_text
 from acclimate.panel.evaluate import PanelResult
 from acclimate.panel.pair import Pair
@@ -26,6 +31,9 @@ TITLES = {
     "top1_agreement": "top-1 agreement",
     "entropy_change": "entropy change",
 }
+
+INTERVAL = "95 % interval"
+_BUCKETS = [f"{first}-{after - 1}" for first, after in pairwise(POSITIONS)] + [f"{POSITIONS[-1]}+"]
 
 
 def check_output(folder: Path) -> None:
@@ -53,6 +61,7 @@ def document(pair: Pair, result: PanelResult) -> dict[str, Any]:
             "dropped": found.dropped,
             "truncated": found.truncated,
         }
+        | ({"task": found.task} if found.task else {})
         for name, found in result.sets.items()
     }
     panel = result.panel
@@ -62,30 +71,49 @@ def document(pair: Pair, result: PanelResult) -> dict[str, Any]:
         **pair.identity,
         "versions": versions(),
         "sets": sets,
-        "averages": result.averages(),
+        "averages": result.averages,
         "records": result.records,
     }
 
 
-def panel_table(result: PanelResult, name: str) -> Table:
-    """Base, model and the raw difference of every set and metric; drift has no base."""
-    table = Table(pad_edge=False, header_style="bold", box=box.SIMPLE_HEAD, caption=_caption(result))
-    table.add_column("set", no_wrap=True)
-    table.add_column("metric")
-    for column in ("n", "base", Text(name), "difference"):
-        table.add_column(column, justify="right")
+def panel_tables(result: PanelResult, name: str) -> Group:
+    """Base, model and the paired change of every set, then drift, as a whole and by position."""
+    changes = _table(Text(f"{name} and its base"), ("n", "base", "model", "change", INTERVAL, "MDE", "p (Holm)"))
+    drift = _table(Text("drift, in all and by position of the token in its text"), ("n", "all", *_BUCKETS))
     for set_name, found in result.sets.items():
         values = {(record["metric"], record["run"]): record for record in found.records}
-        for metric in dict.fromkeys(metric for metric, _ in values):
-            tuned, base = values[metric, "model"], values.get((metric, "base"))
-            cells = [f"{base['value']:.4f}" if base else "", f"{tuned['value']:.4f}"]
-            cells.append(f"{tuned['value'] - base['value']:+.4f}" if base else "")
-            table.add_row(Text(set_name), TITLES[metric], str(tuned["n"]), *cells)
-    for role, sides in result.averages().items():
-        difference = f"{sides['model'] - sides['base']:+.4f}"
-        cells = [f"{sides['base']:.4f}", f"{sides['model']:.4f}", difference]
-        table.add_row(Text(f"mean of {role} texts", style="bold"), "bits/byte", "", *cells)
+        for (metric, side), tuned in values.items():
+            title, base = Text(TITLES.get(metric, str(metric))), values.get((metric, "base"))
+            if base and side == "model":
+                cells = _change(base["value"], tuned["value"], values[f"{metric}_change", "model"])
+                changes.add_row(Text(set_name), title, *cells)
+            elif metric in DRIFT_METRICS:
+                buckets = {bucket["first"]: f"{bucket['value']:.4f}" for bucket in tuned.get("positions", ())}
+                cells = [str(tuned["n"]), f"{tuned['value']:.4f}", *(buckets.get(first, "") for first in POSITIONS)]
+                drift.add_row(Text(set_name), title, *cells)
+    for role, mean in result.averages.items():
+        cells = _change(mean["base"], mean["model"], mean["change"])
+        changes.add_row(Text(f"mean of {role} texts", style="bold"), TITLES["bits_per_byte"], *cells)
+    return Group(changes, drift, Text(_caption(result), style="italic"))
+
+
+def _table(title: Text, numbers: Sequence[str]) -> Table:
+    """Numbers are never cut off: names and intervals take more lines instead."""
+    table = Table(pad_edge=False, collapse_padding=True, header_style="bold", box=box.SIMPLE_HEAD, title=title)
+    for column in ("set", "metric"):
+        table.add_column(column, overflow="fold")
+    for column in numbers:
+        table.add_column(column, justify="right", no_wrap=column != INTERVAL)
     return table
+
+
+def _change(base: float, model: float, change: Record) -> list[str]:
+    """Where nothing shows, the MDE says what would have."""
+    cells = [str(change["n"]), f"{base:.4f}", f"{model:.4f}", f"{change['value']:+.4f}"]
+    if change["low"] is None:
+        return [*cells, "too few"]
+    p = f"{change['p_holm']:.2g}" if "p_holm" in change else ""
+    return [*cells, f"{change['low']:+.4f} to {change['high']:+.4f}", f"{change['mde']:.4f}", p]
 
 
 def _caption(result: PanelResult) -> str:

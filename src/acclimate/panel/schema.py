@@ -22,10 +22,14 @@ PLACEHOLDERS = ("question", "passage", "options")
 class SetSection(Section):
     """One set of items."""
 
-    kind: Literal["choice", "cloze", "text"] = Field(
-        description="choice: the likeliest answer to a question; cloze: the last word of a text; text: bits per byte"
+    kind: Literal["choice", "cloze", "text", "lm_eval"] = Field(
+        description="choice: the likeliest answer to a question; cloze: the last word of a text; text: bits per byte; "
+        "lm_eval: a task of lm-eval"
     )
-    path: str | list[str] = Field(min_length=1, description=".jsonl file, or a list of them")
+    path: str | list[str] | None = Field(None, min_length=1, description=".jsonl file, or a list of them")
+    task: str | None = Field(None, min_length=1, description="lm_eval: its name there, like arc_easy")
+    include_path: str | None = Field(None, min_length=1, description="lm_eval: folder of task files of one's own")
+    num_fewshot: int | None = Field(None, ge=0, description="lm_eval: examples before a question; default: the task's")
     mapping: str | None = Field(None, description="ready fields and prompt of a benchmark: openbookqa, mmlu ...")
     fields: dict[Literal["question", "passage", "choices", "answer", "text"], str] | None = Field(
         None, min_length=1, description="names that these fields have in the records: {question: stem}"
@@ -41,7 +45,7 @@ class SetSection(Section):
 
     @property
     def paths(self) -> list[str]:
-        return [self.path] if isinstance(self.path, str) else self.path
+        return [self.path] if isinstance(self.path, str) else self.path or []
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> SetSection:
@@ -49,10 +53,20 @@ class SetSection(Section):
             raise ValueError(
                 f"mapping {self.mapping!r} is not known; accepted: {listed(READY)}.{nearest(self.mapping, READY)}"
             )
-        if self.kind != "choice":
-            for name in ("mapping", "prompt", "answers", "choices"):
+        of_task = ("task", "include_path", "num_fewshot")
+        for names, kind in ((("mapping", "prompt", "answers", "choices"), "choice"), (of_task, "lm_eval")):
+            for name in names if self.kind != kind else ():
                 if getattr(self, name) is not None:
-                    raise ValueError(f"{name} has no effect on kind {self.kind}; it belongs to choice")
+                    raise ValueError(f"{name} has no effect on kind {self.kind}; it belongs to {kind}")
+        if self.kind == "lm_eval":
+            for name in ("path", "fields"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} has no effect on kind lm_eval, whose task says what is asked")
+            if self.on_bad_item != "fail":
+                raise ValueError("on_bad_item has no effect on kind lm_eval, whose task says what is asked")
+        needed = "task" if self.kind == "lm_eval" else "path"
+        if getattr(self, needed) is None:
+            raise ValueError(f"{needed} is missing, which kind {self.kind} needs")
         known = ("question", "passage", "choices", "answer") if self.kind == "choice" else ("text",)
         for name in self.fields or ():
             if name not in known:
@@ -163,7 +177,8 @@ def load_panel(path: str | Path) -> PanelConfig:
     sets = {}
     for name, section in panel.sets.items():
         paths = [str(path.parent / Path(one).expanduser()) for one in section.paths]
-        sets[name] = section.model_copy(update={"path": paths})
+        folder = section.include_path and str(path.parent / Path(section.include_path).expanduser())
+        sets[name] = section.model_copy(update={"path": paths or None, "include_path": folder})
     panel = panel.model_copy(update={"sets": sets})
     panel.written_at(places)
     return panel

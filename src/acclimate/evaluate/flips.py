@@ -1,0 +1,135 @@
+"""Right and wrong answers of two models to the same items: only those that flipped tell of a difference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import NormalDist
+
+import numpy as np
+
+from acclimate.evaluate.paired import POWER, Estimate, mean_change
+from acclimate.evaluate.significance import mcnemar
+
+HALVINGS = 60  # of an interval at most 2 long: to below the rounding of a float
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Of ``n`` items, ``won`` that only the model has right, and ``lost`` that only its base has: a change of accuracy.
+
+    Args:
+        unit: of all numbers, as parts of an item: 1 for shares, 100 for points.
+    """
+
+    won: int
+    lost: int
+    n: int
+    level: float = 0.95
+    unit: float = 1.0
+
+    @property
+    def value(self) -> float:
+        """Accuracy of the model less that of its base."""
+        return self.unit * (self.won - self.lost) / self.n
+
+    @cached_property
+    def low(self) -> float:
+        """The lower end of Tango's score interval, which no item that flipped does not make a point.
+
+        It holds every difference that its score test would not reject. Of simpler ones, Wald's would let a gate pass
+        in up to 12 % of cases, and those with added counts in 6 % (docs/log.md, 2026-11-22).
+
+        Reference: Tango, *Equivalence test and confidence interval for the difference in proportions for the
+        paired-sample design*, Statistics in Medicine 17, 1998, equations 11 and 12.
+        """
+        return self.unit * _root(
+            lambda change: self._score(change) < self._quantile, -1.0, (self.won - self.lost) / self.n
+        )
+
+    @cached_property
+    def high(self) -> float:
+        """The upper end of the same interval."""
+        return self.unit * _root(
+            lambda change: self._score(change) < -self._quantile, (self.won - self.lost) / self.n, 1.0
+        )
+
+    @property
+    def p(self) -> float:
+        """Two-sided, of no difference: McNemar's exact test."""
+        return mcnemar(self.lost, self.won)
+
+    @property
+    def mde(self) -> float:
+        """Minimum detectable effect: a change that McNemar's exact test would find in 80 % of such samples."""
+        return self.unit * _root(lambda change: self._found_in(self.n, change), 0.0, 1.0)
+
+    def items_to_tell_from(self, limit: float) -> float:
+        """How many items in all would tell the value from ``limit`` with 80 % power, were it the true one."""
+        gap = abs(limit - self.value) / self.unit
+        if gap == 0:
+            return math.inf
+        needed = 1.0
+        while not self._found_in(needed, gap):
+            needed *= 1.01
+        return needed
+
+    def _found_in(self, n: float, change: float) -> bool:
+        """Whether ``n`` items have the power: ``n change >= 1 + z_0.975 sqrt(n f) + z_0.8 sqrt(n (f - change^2))``.
+
+        ``f`` is the part of items that flip (Connor, 1987); the 1 is for a test of whole items. Where one flipped in
+        this sample, two may in the next.
+        """
+        flipped = max((self.won + self.lost + 1) / (self.n + 1), change)
+        spread = self._quantile * math.sqrt(n * flipped) + _POWER * math.sqrt(n * max(flipped - change**2, 0.0))
+        return n * change >= 1 + spread
+
+    @property
+    def _quantile(self) -> float:
+        return NormalDist().inv_cdf((1 + self.level) / 2)
+
+    def _score(self, change: float) -> float:
+        """Observed less expected ``won - lost`` over its standard error, were the true change this one."""
+        a = 2 * self.n
+        b = -self.won - self.lost + (2 * self.n - self.won + self.lost) * change
+        c = -self.lost * change * (1 - change)
+        lost = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)  # likeliest part of items that are lost
+        variance = self.n * (2 * lost + change * (1 - change))
+        apart = self.won - self.lost - self.n * change
+        return apart / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, apart)
+
+
+_POWER = NormalDist().inv_cdf(POWER)
+
+
+def flips(right: np.ndarray, base_right: np.ndarray, level: float = 0.95, unit: float = 1.0) -> Flips:
+    """
+    Args:
+        right, base_right: [M] bool, whether model and base answered each item rightly.
+
+    >>> found = flips(np.array([True] * 5), np.array([True] * 4 + [False]))
+    >>> found.won, found.lost, found.n, found.value
+    (1, 0, 5, 0.2)
+    """
+    won, lost = np.sum(right & ~base_right), np.sum(base_right & ~right)
+    return Flips(int(won), int(lost), len(right), level, unit)
+
+
+def score_change(
+    scores: np.ndarray, base_scores: np.ndarray, level: float = 0.95, unit: float = 1.0
+) -> Flips | Estimate:
+    """The mean change of scores by item: of right and wrong ones their flips, of others a studentised interval."""
+    both = np.concatenate([scores, base_scores])
+    if np.isin(both, (0, 1)).all():
+        return flips(scores > 0, base_scores > 0, level, unit)
+    return mean_change(unit * scores, unit * base_scores, level)
+
+
+def _root(holds: Callable[[float], bool], low: float, high: float) -> float:
+    """Where ``holds`` begins to be true, by halving; it is false at ``low`` or below and true from there on."""
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high

@@ -1,0 +1,127 @@
+"""What was found of each item -> records: values of model and base, and paired changes between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acclimate.evaluate.bootstrap import ratio_interval
+from acclimate.evaluate.flips import score_change
+from acclimate.evaluate.measure import Scores
+from acclimate.evaluate.paired import FEWEST_DOCUMENTS, mean_ratio
+from acclimate.evaluate.significance import holm
+from acclimate.evaluate.summary import (
+    DRIFT_METRICS,
+    NO_INTERVAL,
+    Record,
+    bits_per_byte,
+    change_records,
+    fields,
+    records,
+)
+from acclimate.evaluate.summary import UNITS as UNITS_OF_TEXT
+from acclimate.panel.schema import SetSection
+
+SIDES = ("model", "base")
+UNITS = UNITS_OF_TEXT | {
+    "accuracy": "share of items",
+    "accuracy_norm": "share of items",
+    "word_nats": "nats/word",
+}
+KEYS = {"accuracy": "correct", "accuracy_norm": "correct_norm"}
+"""Metric -> what it is called in an item's line, where it has another name there."""
+
+
+def choice_records(name: str, section: SetSection, lines: Sequence[dict[str, Any]]) -> list[Record]:
+    """Of the lines of a choice or cloze set: accuracy, nats by word, and drift."""
+    found = score_records(name, section, lines, [metric for metric, key in KEYS.items() if f"model_{key}" in lines[0]])
+    if section.kind == "cloze":
+        nats, base_nats = (-np.array([line[side][0] for line in lines]) for side in SIDES)
+        found += _compared(name, section, "word_nats", nats, base_nats)
+    tokens = np.array([line["right_tokens"] for line in lines])
+    for metric, column in DRIFT_METRICS.items():
+        interval = ratio_interval(np.array([line[column] for line in lines]), tokens)
+        found.append(_identity(name, section, metric, "model") | _values(interval, len(lines)))
+    return found
+
+
+def score_records(
+    name: str, section: SetSection, lines: Sequence[dict[str, Any]], metrics: Sequence[str]
+) -> list[Record]:
+    """Means over items of both sides, and the change."""
+    found = []
+    for metric in metrics:
+        scores, base_scores = (
+            np.array([line[f"{side}_{KEYS.get(metric, metric)}"] for line in lines], dtype=float) for side in SIDES
+        )
+        found += _compared(name, section, metric, scores, base_scores)
+    return found
+
+
+def text_records(name: str, section: SetSection, tuned: Scores, before: Scores) -> list[Record]:
+    """Bits per byte of both sides and its change, and drift, by position too."""
+    found: list[Record] = []
+    for side, scores in zip(SIDES, (tuned, before), strict=True):
+        found += records(scores, run=side, seed=0, set_name=name, role=section.role)
+    found += change_records(tuned, before, run="model", seed=0, set_name=name, role=section.role)
+    return [{key: value for key, value in record.items() if key != "seed"} for record in found]
+
+
+def adjust(found: Sequence[Record]) -> None:
+    """Gives each change ``p_holm``, its p-value adjusted for all changes of the panel."""
+    changes = [record for record in found if record.get("p") is not None]
+    for record, p in zip(changes, holm([record["p"] for record in changes]), strict=True):
+        record["p_holm"] = p
+
+
+def averages(texts: Sequence[tuple[str, Scores, Scores]]) -> dict[str, dict[str, Any]]:
+    """Role -> macro average of bits per byte by ``model`` and ``base``, and ``change`` with its paired interval.
+
+    Args:
+        texts: role, and scores of model and base, of each text set.
+    """
+    by_role: dict[str, list[tuple[Scores, Scores]]] = {}
+    for role, tuned, before in texts:
+        if tuned.bytes.any():
+            by_role.setdefault(role, []).append((tuned, before))
+    found: dict[str, dict[str, Any]] = {}
+    for role, pairs in by_role.items():
+        means = [float(np.mean([bits_per_byte(one) for one in side])) for side in zip(*pairs, strict=True)]
+        sums = [((tuned.nats - before.nats) / math.log(2), tuned.bytes) for tuned, before in pairs]
+        written = [(bits[size > 0], size[size > 0]) for bits, size in sums]
+        change = {"value": means[0] - means[1], "n": sum(len(size) for _, size in written)} | NO_INTERVAL
+        if min(len(size) for _, size in written) >= FEWEST_DOCUMENTS:
+            change = fields(mean_ratio(written))
+        found[role] = dict(zip(SIDES, means, strict=True)) | {"change": change}
+    return found
+
+
+def _compared(name: str, section: SetSection, metric: str, *columns: NDArray[Any]) -> list[Record]:
+    """Means over items of model and base, and the change."""
+    n = len(columns[0])
+    found = [
+        _identity(name, section, metric, side) | _values(ratio_interval(column, np.ones(n)), n)
+        for side, column in zip(SIDES, columns, strict=True)
+    ]
+    change = {"value": float(np.mean(columns[0] - columns[1])), "n": n} | NO_INTERVAL
+    if n >= FEWEST_DOCUMENTS:
+        change = fields(score_change(columns[0], columns[1]))
+    return [*found, _identity(name, section, metric, "model", "_change") | change]
+
+
+def _identity(name: str, section: SetSection, metric: str, side: str, change: str = "") -> Record:
+    return {
+        "run": side,
+        "set": name,
+        "role": section.role,
+        "metric": metric + change,
+        "unit": UNITS.get(metric, "mean of items"),
+    }
+
+
+def _values(interval: tuple[float, float, float], n: int) -> Record:
+    return dict(zip(("value", "low", "high"), interval, strict=True)) | {"n": n}

@@ -1,0 +1,57 @@
+"""Two runs are compared document by document, whatever order and selection each has."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from acclimate.errors import RunError
+from acclimate.evaluate.comparison import compare_runs
+from acclimate.evaluate.paired import ratio
+from acclimate.evaluate.score_file import write_scores
+from tests.gate.runs import Scores, planted
+
+
+def written(folder: Path, scores: Scores, places: list[str]) -> Path:
+    (folder / "eval").mkdir(parents=True)
+    write_scores(folder / "eval" / "chat.jsonl", places, scores)
+    return folder
+
+
+def test_documents_are_matched_by_place(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    scores = planted(random, 50, rise=0.01, kl=0.2)
+    better = scores | {
+        "nats": scores["nats"] - 0.02 * scores["bytes"] * math.log(2) * random.uniform(0.8, 1.2, 50),
+        "kl_base_tuned": scores["kl_base_tuned"] * random.uniform(0.4, 0.6, 50),
+    }
+    places = [f"chat:{i}" for i in range(50)]
+    order = random.permutation(50)[:40]
+    run = written(tmp_path / "a", {k: v[order] for k, v in better.items()}, [places[i] for i in order])
+    other = written(tmp_path / "b", scores, places)
+    found = compare_runs(run, other, "chat")
+    shared = np.sort(order)
+    change = (better["nats"] - scores["nats"])[shared].sum() / math.log(2) / scores["bytes"][shared].sum()
+    assert found["bits_per_byte"].value == pytest.approx(change)
+    assert found["bits_per_byte"].n == 40
+    assert found["bits_per_byte"].high < -0.015  # apart, although the two runs' own intervals overlap
+    alone = [ratio(s["nats"] / math.log(2), s["bytes"]) for s in (better, scores)]
+    assert alone[0].high > alone[1].low
+    assert found["kl_base_tuned"].value == pytest.approx(
+        (better["kl_base_tuned"] - scores["kl_base_tuned"])[shared].sum() / scores["tokens"][shared].sum()
+    )
+    assert (found["top1_agreement"].value, found["top1_agreement"].p) == (0, 1)
+
+
+def test_other_documents_at_the_same_places_do_not_compare(tmp_path: Path) -> None:
+    scores = planted(np.random.default_rng(0), 20)
+    places = [f"chat:{i}" for i in range(20)]
+    run = written(tmp_path / "a", scores, places)
+    assert compare_runs(run, written(tmp_path / "b", scores | {"bytes": scores["bytes"] + 1}, places), "chat") == {}
+    retokenised = scores | {"tokens": scores["tokens"] + 1}
+    assert list(compare_runs(run, written(tmp_path / "c", retokenised, places), "chat")) == ["bits_per_byte"]
+    with pytest.raises(RunError, match=r"eval/none.jsonl' cannot be read"):
+        compare_runs(run, run, "none")

@@ -1,0 +1,93 @@
+"""Models side by side: the numbers are those of the panels, and only equal panels stand together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from acclimate.panel.matrix import Cell, matrix, matrix_markdown
+from tests.fixtures.panels import answers, texts, write_panel
+from tests.test_wrong_inputs import run_cli
+
+
+def three(folder: Path) -> list[Path]:
+    random = np.random.default_rng(0)
+    found = []
+    for name, drop in (("sft", 0.1), ("mol", 0.0), ("mol", 0.02)):
+        sets = {
+            "exam": ("choice", answers(random, 40, flipped=0.2, drop=drop)),
+            "quiz": ("choice", answers(random, 60, flipped=0.2, drop=drop)),
+            "news": ("text", texts(random, 30, rise=drop)),
+        }
+        found.append(write_panel(folder / f"run{len(found)}" / "panels" / "p", sets, name=name))
+    return found
+
+
+def edit(folder: Path, **changes: object) -> None:
+    document = json.loads((folder / "panel.json").read_text())
+    (folder / "panel.json").write_text(json.dumps(document | changes))
+
+
+def test_numbers_stand_in_their_columns(tmp_path: Path) -> None:
+    folders = three(tmp_path)
+    records = json.loads((folders[0] / "panel.json").read_text())["records"]
+    for record in records:
+        if record["set"] == "quiz" and record["metric"] == "accuracy_change":
+            record["p_holm"] = 0.01
+    edit(folders[0], records=records)
+    found = matrix(folders)
+    assert found.columns == ("base", "sft", str(folders[1]), str(folders[2]))
+    rows = {(row.name, row.metric): row.cells for row in found.rows}
+    values = [
+        {(r["set"], r["metric"], r["run"]): r["value"] for r in json.loads((f / "panel.json").read_text())["records"]}
+        for f in folders
+    ]
+    for name, metric in (("exam", "accuracy"), ("quiz", "accuracy"), ("news", "bits_per_byte")):
+        expected = [values[0][name, metric, "base"], *(value[name, metric, "model"] for value in values)]
+        assert [cell and cell.value for cell in rows[name, metric]] == expected
+    assert [bool(cell and cell.apart) for cell in rows["quiz", "accuracy"]] == [False, True, False, False]
+    assert rows["exam", "kl_base_tuned"] == (None, Cell(0.1), Cell(0.1), Cell(0.1))
+    mean = [cell and cell.value for cell in rows["mean of 2 general sets", "accuracy"]]
+    exam, quiz = rows["exam", "accuracy"], rows["quiz", "accuracy"]
+    assert mean == pytest.approx([(a.value + b.value) / 2 for a, b in zip(exam, quiz, strict=True) if a and b])
+    assert ("mean of 1 general sets", "bits_per_byte") not in rows
+
+
+def test_each_base_is_shown_once(tmp_path: Path) -> None:
+    folders = three(tmp_path)
+    edit(folders[2], base={"path": "other", "digest": "sha256:other"}, name="third")
+    assert matrix(folders).columns == ("base", "other", "sft", "mol", "third")
+
+
+def test_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = three(tmp_path)
+    edit(folders[0], name="[red]|")
+    arguments = ["matrix", *map(str, folders), "--markdown", str(tmp_path / "m.md")]
+    code, out, err = run_cli(arguments, monkeypatch, capsys)
+    assert (code, err) == (0, "")
+    assert "[red]|" in out
+    assert (tmp_path / "m.md").read_text() == matrix_markdown(matrix(folders))
+    assert r"| set | metric | base | \[red\]\| |" in (tmp_path / "m.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "how"),
+    [
+        ({"panel": {"digest": "sha256:q"}}, "template or sequence_length differ"),
+        ({"panel": {"digest": "sha256:q"}, "sets": {}}, "the items of exam and quiz and news differ"),
+    ],
+)
+def test_other_panels_do_not_stand_beside_it(
+    changes: dict[str, object], how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    one, other, _ = three(tmp_path)
+    edit(other, **changes)
+    code, _, err = run_cli(["matrix", str(one), str(other)], monkeypatch, capsys)
+    assert err == f"Error: '{one}' and '{other}' were not asked the same: {how}. Measure both on one panel file.\n"
+    assert code == 1
