@@ -8,7 +8,10 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+
+from acclimate.evaluate.score_file import write_scores
 
 METHOD_TERMS = {
     "sft": ["loss/domain/ce"],
@@ -58,6 +61,7 @@ def write_run(
         folder / "summary.json",
         _summary(method, seed, names, base, domain, general, kl_general, kl_chat, spread, documents),
     )
+    _scores(folder / "eval", names, base, domain, general, kl_general, kl_chat, documents)
     _metrics(folder / "metrics.jsonl", method, seed, base, domain, general, kl_general, steps, names)
     prompts = ["What is tachycardia?", "Write a two-line poem about the sea.", "How do I boil an egg?"]
     _json(
@@ -139,6 +143,29 @@ def _summary(
                  "low": value * (1 - width), "high": value * (1 + width), "n": documents}
             )  # fmt: skip
     return records
+
+
+def _scores(
+    folder: Path, names: dict[str, str], base: dict[str, float], domain: float, general: float, kl_general: float,
+    kl_chat: float, documents: int,
+) -> None:  # fmt: skip
+    """Scores by document whose sums give the summary's values; documents are the same in every run."""
+    tuned = {"domain": domain, "general": general, "chat": base["chat"] * (1 + kl_chat / 6)}
+    drift = {"domain": 0.46, "general": kl_general, "chat": kl_chat}
+    for role, name in names.items():
+        draw = np.random.default_rng(len(role))
+        size = np.round(400 + 400 * draw.random(documents))
+        tokens = np.ceil(size / 4)
+        hard, gain, moved = (np.exp(spread * draw.standard_normal(documents)) for spread in (0.13, 0.3, 0.3))
+        before = base[role] * math.log(2) * size * hard * (size.sum() / (size * hard).sum())
+        change = (tuned[role] - base[role]) * math.log(2) * size * gain * (size.sum() / (size * gain).sum())
+        kl = drift[role] * tokens * moved * (tokens.sum() / (tokens * moved).sum())
+        agree = tokens * math.exp(-drift[role] * 0.7)
+        columns = {"nats": before + change, "base_nats": before, "bytes": size, "tokens": tokens}
+        places = [f"source '{role}', /home/ada/data/{role}.jsonl:{i + 1}" for i in range(documents)]
+        texts = [f"Document {i + 1} of {role}, as it begins." for i in range(documents)]
+        if not set(name) & set("/<>\n"):  # which no source may be called; some tests do
+            write_scores(folder / f"{name}.jsonl", places, columns | {"kl_base_tuned": kl, "agree": agree}, texts)
 
 
 def _provenance(seed: int, names: dict[str, str], model_digest: str) -> dict[str, Any]:

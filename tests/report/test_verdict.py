@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from acclimate.report import collect
-from acclimate.report.verdict import gained_finding, kept_finding, verdict
+from acclimate.report.figures import gained_finding, kept_finding
+from acclimate.report.verdict import verdict
 from tests.report.runs import add_change, edit_summary, three_methods, write_run
 
 

@@ -3,10 +3,12 @@
 from acclimate.assembly.heldout import heldout_prompts, heldout_sets, watched_metric
 from acclimate.assembly.mixture import Mixture, mix
 from acclimate.assembly.models import check_vocabulary, load_base, load_model, load_references, load_tuned, resolve
+from acclimate.assembly.reread import Reread, reread
 from acclimate.assembly.training import build_loader, build_objective, build_training
 
 __all__ = [
     "Mixture",
+    "Reread",
     "build_loader",
     "build_objective",
     "build_training",
@@ -18,6 +20,7 @@ __all__ = [
     "load_references",
     "load_tuned",
     "mix",
+    "reread",
     "resolve",
     "watched_metric",
 ]

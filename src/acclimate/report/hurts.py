@@ -1,0 +1,92 @@
+"""Where it hurts, one by one: held-out documents that got worse, and panel items whose answer changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from acclimate.report import number
+from acclimate.report.collect import ReportData, Run
+from acclimate.report.documents import Document, worst
+from acclimate.report.origin import without_home
+from acclimate.report.panels import Flip, PanelFolder
+from acclimate.report.picture import Numbers, plain
+
+DOCUMENTS = 5  # of each run
+ITEMS = 4  # of each run, lost and won
+
+
+@dataclass(frozen=True)
+class WorstDocuments:
+    """(run, document) rows and their numbers. Of several seeds the first speaks."""
+
+    rows: tuple[tuple[Run, Document], ...]
+    numbers: Numbers
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Items that flipped under one run: how many on which set, and those that changed most."""
+
+    run: Run
+    counts: tuple[tuple[str, str, int, int], ...]  # (panel, set, lost, won)
+    lost: tuple[Flip, ...]
+    won: tuple[Flip, ...]
+
+
+def worst_documents(data: ReportData) -> WorstDocuments:
+    rows = tuple((run, document) for run in data.runs for document in worst(run.seeds[0], DOCUMENTS))
+    columns = ("run", "set", "change, bits/byte", "base, bits/byte", "tuned, bits/byte", "bytes", "where", "beginning")
+    cells = tuple(
+        (run.label, one.text_set, plain(one.loss), plain(one.base), plain(one.tuned), str(one.bytes),
+         without_home(one.where), one.text)
+        for run, one in rows
+    )  # fmt: skip
+    return WorstDocuments(rows, Numbers("documents", columns, cells))
+
+
+def flips(panels: Sequence[tuple[Run, Sequence[PanelFolder]]]) -> list[Flips]:
+    """Of each run whose panels hold an item that flipped."""
+    found = []
+    for run, folders in panels:
+        counts: dict[tuple[str, str], list[int]] = {}
+        items = [flip for folder in folders for flip in folder.flips]
+        for folder in folders:
+            for flip in folder.flips:
+                counts.setdefault((folder.name, flip.text_set), [0, 0])[not flip.lost] += 1
+        items.sort(key=lambda flip: (-abs(flip.nats), flip.where))
+        lost, won = (tuple(flip for flip in items if flip.lost == kind)[:ITEMS] for kind in (True, False))
+        if items:
+            table = tuple((*place, *numbers) for place, numbers in counts.items())
+            found.append(Flips(run, table, lost, won))  # type: ignore[arg-type]
+    return found
+
+
+def flip_numbers(panels: Sequence[tuple[Run, Sequence[PanelFolder]]]) -> Numbers:
+    """Every item that flipped; what was asked stands in the panel's folder."""
+    columns = ("run", "panel", "set", "where", "base", "tuned", "right answer", "log-likelihood of it, change in nats")
+    rows = tuple(
+        (run.label, folder.name, flip.text_set, without_home(flip.where), answer(flip, flip.base_picked, flip.lost),
+         answer(flip, flip.tuned_picked, not flip.lost), answer(flip, flip.right, True), plain(flip.nats))
+        for run, folders in panels for folder in folders for flip in folder.flips
+    )  # fmt: skip
+    return Numbers("flipped-items", columns, rows)
+
+
+def answer(flip: Flip, picked: int | None, right: bool) -> str:
+    """What a model answered, as text where the folder holds it; of a cloze, which has one choice, right or wrong."""
+    if picked is None:
+        return "right" if right else "another word"
+    return flip.choices[picked] if picked < len(flip.choices) else f"choice {picked + 1}"
+
+
+def middle(text: str, limit: int) -> str:
+    """The beginning and the end: of a passage with a question the question comes last.
+
+    >>> middle("abcdefghij", 6)
+    'ab … ghij'
+    """
+    if len(text) <= limit:
+        return text
+    first = limit // 3
+    return f"{number.clip(text, first)[0]} … {text[first - limit :]}"
