@@ -62,7 +62,8 @@ class Corpus:
         wanted, found = {int(number) - self.first_heldout_id for number in document_ids}, []
         for number, document in enumerate(self.read_heldout()):
             if number in wanted:
-                found.append(document.text[:BEGINNING])
+                text = document.text
+                found.append(text[:BEGINNING] + "…" * (len(text) > BEGINNING))
             if len(found) == len(wanted):
                 break
         return found

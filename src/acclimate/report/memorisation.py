@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +119,8 @@ def _read(folder: RunFolder) -> tuple[list[Check], dict[str, str]]:
 
 def _measure(entry: dict[str, Any], key: str) -> Measure:
     found = entry[key]
+    if not all(math.isfinite(float(found[name])) for name in ("value", "low", "high")):
+        raise ValueError(f"{key} is not finite")
     return Measure(
         float(found["value"]), float(found["low"]), float(found["high"]), int(found.get("n", entry["measured"]))
     )

@@ -87,13 +87,15 @@ def losses(data: ReportData) -> list[str]:
 
 def transfers(data: ReportData) -> list[str]:
     """Gain and loss as one number each, after the raw changes: an average hides where it hurts."""
-    return [
-        f"{named(run.label)}: target improvement {number.change(100 * found.target_improvement)}, backward transfer "
-        f"{number.change(100 * found.backward_transfer)}, harmonic S {found.harmonic_s:.3f} (1 is the base; it "
-        "averages over sets and hides where text was lost)."
+    words = [
+        f"{named(run.label)} {number.change(100 * found.target_improvement)}, "
+        f"{number.change(100 * found.backward_transfer)}, {found.harmonic_s:.3f}"
         for run in data.runs
         if (found := data.transfer(run))
     ]
+    opening = "Target improvement, backward transfer and harmonic S"
+    hides = "averages over sets, which hide where text was lost; S of the base is 1"
+    return [f"{opening}: {'; '.join(words)} ({hides})."] if words else []
 
 
 def seeds(data: ReportData) -> list[str]:

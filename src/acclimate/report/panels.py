@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from acclimate.errors import RunError
-from acclimate.evaluate.significance import holm
 from acclimate.report.folder import Measure
 
 HEADLINES = ("accuracy", "accuracy_norm", "word_nats", "bits_per_byte")
@@ -88,28 +88,32 @@ def _panel(folder: Path) -> PanelFolder:
 
 def _rows(records: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:
     found = {(str(r["set"]), str(r["metric"]), str(r["run"])): r for r in records}
-    pairs = [(name, metric) for name, metric, run in found if run == "base" and metric in HEADLINES]
-    changes = {pair: found.get((pair[0], f"{pair[1]}_change", "model")) for pair in pairs}
-    tested = [pair for pair, change in changes.items() if change is not None and change.get("p") is not None]
-    adjusted = dict(zip(tested, holm([float(changes[pair]["p"]) for pair in tested]), strict=True))  # type: ignore[index]
     rows = []
-    for name, metric in pairs:
-        base, tuned, change = found[name, metric, "base"], found[name, metric, "model"], changes[name, metric]
-        difference = Measure(float(tuned["value"]) - float(base["value"]), None, None, int(tuned["n"]))
-        drift = found.get((name, DRIFT, "model"))
+    for name, metric in ((name, metric) for name, metric, run in found if run == "base" and metric in HEADLINES):
+        base, tuned = (_measure(found[name, metric, run]) for run in ("base", "model"))
+        change, drift = found.get((name, f"{metric}_change", "model")), found.get((name, DRIFT, "model"))
         rows.append(
             Row(
-                name, str(base["role"]), metric, _measure(base), _measure(tuned),
-                difference if change is None else _measure(change), adjusted.get((name, metric)),
-                None if drift is None else _measure(drift),
+                text_set=name,
+                role=str(found[name, metric, "base"]["role"]),
+                metric=metric,
+                base=base,
+                tuned=tuned,
+                # in folders of before 2026-11-23 there is only the difference
+                change=_measure(change) if change else Measure(tuned.value - base.value, None, None, tuned.n),
+                p_holm=None if change is None or change.get("p_holm") is None else float(change["p_holm"]),
+                drift=_measure(drift) if drift else None,
             )
-        )  # fmt: skip
+        )
     return tuple(rows)
 
 
 def _measure(record: Mapping[str, Any]) -> Measure:
+    value = float(record["value"])
     low, high, mde = (None if record.get(key) is None else float(record[key]) for key in ("low", "high", "mde"))
-    return Measure(float(record["value"]), low, high, int(record["n"]), mde)
+    if not all(math.isfinite(number) for number in (value, low, high, mde) if number is not None):
+        raise ValueError(f"{record['metric']} of {record['set']!r} is not finite")
+    return Measure(value, low, high, int(record["n"]), mde)
 
 
 def _flips(path: Path, name: str) -> list[Flip]:

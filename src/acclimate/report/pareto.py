@@ -108,6 +108,7 @@ def _name(axes: Axes, points: Sequence[Point], width: float, height: float) -> N
             y -= 0.02 * height
         placed.append((x, y))
         place: dict[str, Any] = {"xytext": (aside, 9), "textcoords": "offset points", "va": "center", "ha": align}
+        place["bbox"] = {"fc": PAPER, "ec": "none", "pad": 0.8}
         axes.annotate(short(point.label), (x, y), color=INK, fontsize=10.5, **place)
 
 
