@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from acclimate.errors import RunError
+from acclimate.report import number
 from acclimate.report.folder import RunFolder
+
+LIMIT = 300  # characters of a place or a text
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def _documents(folder: RunFolder, name: str) -> list[Document]:
             if record["bytes"] > 0 and "base_nats" in record:
                 bits = math.log(2) * record["bytes"]
                 scores = record["base_nats"] / bits, record["nats"] / bits
-                where, text = (str(record.get(key) or "") for key in ("where", "text"))
+                where, text = (number.middle(str(record.get(key) or ""), LIMIT) for key in ("where", "text"))
                 documents.append(Document(name, where, text, int(record["bytes"]), *scores))
         except (ValueError, TypeError, KeyError) as error:
             raise RunError(

@@ -13,7 +13,7 @@ from acclimate.files import write_text
 from acclimate.report import figures, number, sources
 from acclimate.report.collect import ReportData, collect
 from acclimate.report.glances import glances_of
-from acclimate.report.hurts import answer, flip_numbers, flips, middle, worst_documents
+from acclimate.report.hurts import answer, flip_numbers, flips, worst_documents
 from acclimate.report.memorisation import memorised
 from acclimate.report.names import named
 from acclimate.report.origin import Origin, origin, without_home
@@ -105,8 +105,8 @@ def render(data: ReportData, title: str | None = None, gates: Sequence[Mapping[s
         origin=_origin(data),
         configs=[(folder, number.clip(without_home(folder.config_text), CONFIG_LIMIT)) for folder in data.folders],
         clip=lambda text: number.clip(text, TEXT_LIMIT),
-        middle=lambda text: middle(text, ITEM_LIMIT),
-        place=lambda where: middle(without_home(where), PLACE_LIMIT),
+        middle=lambda text: number.middle(text, ITEM_LIMIT),
+        place=lambda where: number.middle(without_home(where), PLACE_LIMIT),
         version=str(data.folders[0].provenance.get("acclimate", "")),
     )
 

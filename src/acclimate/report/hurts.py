@@ -14,6 +14,7 @@ from acclimate.report.picture import Numbers, plain
 
 DOCUMENTS = 5  # of each run
 ITEMS = 4  # of each run, lost and won
+ANSWER = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,4 @@ def answer(flip: Flip, picked: int | None, right: bool) -> str:
     """What a model answered, as text where the folder holds it; of a cloze, which has one choice, right or wrong."""
     if picked is None:
         return "right" if right else "another word"
-    return flip.choices[picked] if picked < len(flip.choices) else f"choice {picked + 1}"
-
-
-def middle(text: str, limit: int) -> str:
-    """The beginning and the end: of a passage with a question the question comes last.
-
-    >>> middle("abcdefghij", 6)
-    'ab … ghij'
-    """
-    if len(text) <= limit:
-        return text
-    first = limit // 3
-    return f"{number.clip(text, first)[0]} … {text[first - limit :]}"
+    return number.middle(flip.choices[picked], ANSWER) if picked < len(flip.choices) else f"choice {picked + 1}"

@@ -131,3 +131,15 @@ def clip(text: str, limit: int) -> tuple[str, int]:
     ('abcd', 2)
     """
     return text[:limit], max(0, len(text) - limit)
+
+
+def middle(text: str, limit: int) -> str:
+    """The beginning and the end: of a passage with a question the question comes last.
+
+    >>> middle("abcdefghij", 6)
+    'ab … ghij'
+    """
+    if len(text) <= limit:
+        return text
+    first = limit // 3
+    return f"{text[:first]} … {text[first - limit :]}"
