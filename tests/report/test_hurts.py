@@ -43,8 +43,8 @@ def test_without_its_text_a_document_is_its_place(tmp_path: Path) -> None:
     write_documents(run, {"a": 9.0})
     path = run / "eval" / "general.jsonl"
     path.write_text(path.read_text().replace('"text": "a", ', ""))
-    rows = worst_documents(collect([run])).rows
-    assert (rows[0][1].text, rows[0][1].where) == ("", "general.txt:a")
+    found = worst_documents(collect([run])).rows["mol"][0]
+    assert (found.text, found.where) == ("", "general.txt:a")
     assert "general.txt:a" in write_report([run], tmp_path / "r.html").read_text()
 
 
@@ -72,7 +72,7 @@ def test_sets_are_ranked_by_their_change(tmp_path: Path) -> None:
         ("domain", "mol"),
     ]
     assert picture.rows[0][3:6] == ("0.04", "0.02", "0.06")
-    assert picture.title == "Clearly worse than before: general under sft"
+    assert picture.title == "Clearly worse than before: general (sft)"
     add_change(write_run(tmp_path / "l2", "l2"), -0.2, half=0.02, mde=0.03)
     assert hurts(collect([tmp_path / "l2"]))[0].title == "No held-out set got clearly worse"
     assert hurts(collect([write_run(tmp_path / "old", "lwf")])) == []

@@ -135,15 +135,17 @@ def _measured(data: ReportData, item: TextSet, metric: str) -> list[Dot]:
 
 def _hurts_finding(data: ReportData) -> str:
     """The title of the picture that ranks."""
-    pairs = [(run, item) for run in data.runs for item in data.sets if run.paired_change(item.name)]
-    lost = [(run, item) for run, item in pairs if outcome(data, run, item) == "worse"]
-    if not lost:
-        return "No held-out set got clearly worse"
+    lost = {
+        item.name: [
+            run.label for run in data.runs if run.paired_change(item.name) and outcome(data, run, item) == "worse"
+        ]
+        for item in data.sets
+    }
     if len(data.runs) == 1:
-        return f"Clearly worse than before: {joined(item.name for _, item in lost)}"
-    return (
-        f"Clearly worse than before: {'; '.join(f'{named(item.name)} under {named(run.label)}' for run, item in lost)}"
-    )
+        words = [named(name) for name, runs in lost.items() if runs]
+    else:
+        words = [f"{named(name)} ({joined(runs)})" for name, runs in lost.items() if runs]
+    return f"Clearly worse than before: {', '.join(words)}" if words else "No held-out set got clearly worse"
 
 
 def _percent(data: ReportData, run: Run, item: TextSet) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from acclimate.report import number
@@ -19,9 +19,9 @@ ANSWER = 200  # characters
 
 @dataclass(frozen=True)
 class WorstDocuments:
-    """(run, document) rows and their numbers. Of several seeds the first speaks."""
+    """Run label -> its documents, and their numbers. Of several seeds the first speaks."""
 
-    rows: tuple[tuple[Run, Document], ...]
+    rows: Mapping[str, Sequence[Document]]
     numbers: Numbers
 
 
@@ -36,12 +36,12 @@ class Flips:
 
 
 def worst_documents(data: ReportData) -> WorstDocuments:
-    rows = tuple((run, document) for run in data.runs for document in worst(run.seeds[0], DOCUMENTS))
+    rows = {run.label: found for run in data.runs if (found := worst(run.seeds[0], DOCUMENTS))}
     columns = ("run", "set", "change, bits/byte", "base, bits/byte", "tuned, bits/byte", "bytes", "where", "beginning")
     cells = tuple(
-        (run.label, one.text_set, plain(one.loss), plain(one.base), plain(one.tuned), str(one.bytes),
+        (label, one.text_set, plain(one.loss), plain(one.base), plain(one.tuned), str(one.bytes),
          without_home(one.where), one.text)
-        for run, one in rows
+        for label, found in rows.items() for one in found
     )  # fmt: skip
     return WorstDocuments(rows, Numbers("documents", columns, cells))
 

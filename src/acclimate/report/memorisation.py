@@ -12,7 +12,7 @@ from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.dots import Dot, dots
 from acclimate.report.folder import Measure, RunFolder
-from acclimate.report.names import named
+from acclimate.report.names import joined, named
 from acclimate.report.palette import slots
 from acclimate.report.picture import Numbers, Picture, plain
 
@@ -77,10 +77,22 @@ def _pictures(data: ReportData, rows: list[tuple[Run, int, Check]]) -> tuple[Pic
             if check.source == source and seed == run.seeds[0].seed:
                 items.append(Dot(run.label, marks[run.label], check.training, {seed: 0.0}, row="trained on"))
                 items.append(Dot(run.label, marks[run.label], check.heldout, {seed: 0.0}, row="held out"))
-        title = f"Did {named(source)} text that was trained on gain more than text that was not?"
         axis = "change in bits per byte (to the left: better)"
-        pictures.append(dots(f"memorisation-{index}", title, items, axis, number.signed, at_zero=True))
+        slug, title = f"memorisation-{index}", _finding(source, rows)
+        pictures.append(dots(slug, title, items, axis, number.signed, at_zero=True))
     return tuple(pictures)
+
+
+def _finding(source: str, rows: list[tuple[Run, int, Check]]) -> str:
+    """The title: which runs gained more on training text, beyond the interval of the gap of every seed."""
+    gaps: dict[str, list[bool]] = {}
+    for run, _, check in rows:
+        if check.source == source:
+            gaps.setdefault(run.label, []).append(check.gap.low is not None and check.gap.low > 0)
+    clear = [label for label, seeds in gaps.items() if all(seeds)]
+    if not clear:
+        return f"No clear difference between {named(source)} text that was trained on and text that was not"
+    return f"{joined(clear)} gained more on {named(source)} text that was trained on than on unseen text"
 
 
 def _bounds(check: Check) -> tuple[str, ...]:

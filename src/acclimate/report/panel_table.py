@@ -117,6 +117,6 @@ def _picture(
     if not items:
         return None
     caption = f"The {MOST_ROWS} worst of {len(items)}; all are in the table." if len(items) > MOST_ROWS else ""
-    title = f"What became of {named(panel)}: {METRICS[metric][0].removesuffix(' ↓')}"
+    title = f"What became of {METRICS[metric][0].removesuffix(' ↓')} on each set of {named(panel)}?"
     spell: number.Spelling = number.tenth if metric == "accuracy" else number.signed
     return dots(slug, title, items[:MOST_ROWS], DRAWN[metric], spell, at_zero=True, caption=caption)
