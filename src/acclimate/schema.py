@@ -179,7 +179,10 @@ class EvaluationSection(Section):
     generations: int = Field(4, ge=0, description="greedy answers shown side by side")
     max_new_tokens: int = Field(64, ge=1)
     memorisation_documents: int = Field(
-        64, ge=0, description="after training, this many documents of each domain source that were trained on; 0: none"
+        64,
+        ge=0,
+        description="after training, measure so many documents of each domain source that were trained on, against the "
+        "base; 0 measures none",
     )
     overlap_ngram: int = Field(13, ge=1, description="words in an n-gram of the train/held-out overlap count")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -50,17 +51,21 @@ def flips(panels: Sequence[tuple[Run, Sequence[PanelFolder]]]) -> list[Flips]:
     """Of each run whose panels hold an item that flipped."""
     found = []
     for run, folders in panels:
-        counts: dict[tuple[str, str], list[int]] = {}
         items = [flip for folder in folders for flip in folder.flips]
-        for folder in folders:
-            for flip in folder.flips:
-                counts.setdefault((folder.name, flip.text_set), [0, 0])[not flip.lost] += 1
         items.sort(key=lambda flip: (-abs(flip.nats), flip.where))
-        lost, won = (tuple(flip for flip in items if flip.lost == kind)[:ITEMS] for kind in (True, False))
+        lost, won = ([flip for flip in items if flip.lost == kind] for kind in (True, False))
         if items:
-            table = tuple((*place, *numbers) for place, numbers in counts.items())
-            found.append(Flips(run, table, lost, won))  # type: ignore[arg-type]
+            counts = tuple(count for folder in folders for count in _counts(folder))
+            found.append(Flips(run, counts, tuple(lost[:ITEMS]), tuple(won[:ITEMS])))
     return found
+
+
+def _counts(folder: PanelFolder) -> list[tuple[str, str, int, int]]:
+    """(panel, set, lost, won) of each set with an item that flipped."""
+    sets = dict.fromkeys(flip.text_set for flip in folder.flips)
+    lost = Counter(flip.text_set for flip in folder.flips if flip.lost)
+    won = Counter(flip.text_set for flip in folder.flips if not flip.lost)
+    return [(folder.name, name, lost[name], won[name]) for name in sets]
 
 
 def flip_numbers(panels: Sequence[tuple[Run, Sequence[PanelFolder]]]) -> Numbers:
