@@ -233,20 +233,20 @@ def _measure_memorisation(
 ) -> None:
     """Scores documents that were trained on, and writes memorisation/: what they gained beyond held-out ones."""
     folder, special = config.run_dir / "memorisation", list(special_tokens(model.tokenizer))
-    parameters = read_json(config.run_dir / "data.json")["parameters"]["trained"]
     found: dict[str, Any] = {}
     for name, sample in reread(config, corpora).items():
         if sample is None or name not in gains:
             found[name] = {"not_measured": "streamed" if sample is None else "no held-out documents"}
             continue
         tuned, before = measure(model, base, sample.batches, special, world)
-        seen, unseen = (scores.columns(other) for scores, other in ((tuned, before), gains[name]))
-        result = memorisation(seen, unseen, sample.trained_on, parameters)
-        found[name] = document(result) if result else {"not_measured": "fewer than 3 documents"}
         if world.is_main:
+            seen, unseen = (scores.columns(other) for scores, other in ((tuned, before), gains[name]))
+            parameters = read_json(config.run_dir / "data.json")["parameters"]["trained"]
+            result = memorisation(seen, unseen, sample.trained_on, parameters)
+            found[name] = document(result) if result else {"not_measured": "fewer than 3 documents"}
             write_scores(folder / f"{name}.jsonl", sample.where, seen)
     if world.is_main and found:
-        write_json(folder / "summary.json", {"trained_parameters": parameters, "sources": found})
+        write_json(folder / "summary.json", {"sources": found})
 
 
 def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | None = None) -> Path:

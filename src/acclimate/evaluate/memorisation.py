@@ -29,6 +29,7 @@ class Memorisation:
 
     measured: int  # documents of the sample
     trained_on: int  # documents in all
+    parameters: int  # trained ones
     training: Estimate
     heldout: Estimate
     gap: Interval  # bits/byte
@@ -69,7 +70,7 @@ def memorisation(
     low, high = np.quantile(table[1:], [0.025, 0.975], axis=0)
     gap, own, chance = (Interval(*map(float, bounds)) for bounds in zip(table[0], low, high, strict=True))
     before, after = (ratio(-kind[0], kind[1]) for kind in (seen, unseen))
-    return Memorisation(seen.shape[1], trained_on, before, after, gap, own, chance)
+    return Memorisation(seen.shape[1], trained_on, parameters, before, after, gap, own, chance)
 
 
 def document(found: Memorisation) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def document(found: Memorisation) -> dict[str, Any]:
         for key, estimate in (("training_change", found.training), ("heldout_change", found.heldout))
     }
     intervals = {key: vars(getattr(found, key)) for key in ("gap", "bits_per_parameter", "heldout_bits_per_parameter")}
-    return {"measured": found.measured, "trained_on": found.trained_on, **estimates, **intervals}
+    return {key: getattr(found, key) for key in ("measured", "trained_on", "parameters")} | {**estimates, **intervals}
 
 
 def _gains(columns: Mapping[str, np.ndarray]) -> np.ndarray:
