@@ -146,6 +146,18 @@ def test_comparison_page_runs(
     assert re.search(r"mol \{\}\n  gain 0\.\d+ \[0\.\d+, 0\.\d+\]\n  drift 0\.", capsys.readouterr().out)
 
 
+def test_report_page_program_prints_what_it_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (program,) = blocks("docs/report.md", "python")
+    scored_run(tmp_path / "runs" / "my-run")
+    scored_run(tmp_path / "runs" / "control", method="sft")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(program, "report.md", "exec"), {})
+    assert capsys.readouterr().out == "comparison.html\n"
+    assert 'id="tradeoff"' in Path("comparison.html").read_text()
+
+
 @pytest.mark.parametrize("block", blocks("docs/methods.md", "yaml"))
 def test_method_snippets_plan(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = settings(tmp_path, tmp_path, tmp_path) | yaml.safe_load(block)

@@ -28,6 +28,7 @@ from tests.fixtures.panels import RUN_BASE, answers, texts, write_panel
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import settings
 from tests.gate.runs import scored_run
+from tests.report.runs import add_memorisation, add_panel
 
 Edit = Callable[[dict[str, Any], Path], None]
 
@@ -641,6 +642,11 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         "sources.domain.heldout: 50 cannot be met: the first 40 documents of the stream hold 40 to hold out; give another "
         "count of documents, or 0 to measure nothing on this source.", 1,
     ),
+    "fewer documents than none": (
+        put("evaluation.memorisation_documents", -1),
+        "{C}:35: evaluation.memorisation_documents: -1 should be greater than or equal to 0. (after training, measure so many "
+        "documents of each domain source that were trained on, against the base; 0 measures none)", 3,
+    ),
     "a role that the beginning of a stream does not have": (
         both(drop("sources.chat.route"), put("sources.chat.streaming", True), put("sources.chat.routes", {"tool": "general"})),
         "sources.chat.routes names the role 'tool', which none of the first 40 documents of the stream has; roles found: "
@@ -704,6 +710,11 @@ VERBS: dict[str, tuple[list[str], str, int]] = {
         "--adapter: '{F}/begun' is no adapter: it has no adapter_config.json; a whole model is a --model.", 3),
     "a matrix of a run": (["matrix", "{F}/begun"],
         "'{F}/begun' holds no panel: it has no panel.json. `acclimate eval --panel` makes one.", 1),
+    "a report on a run that is not trained": (["report", "{F}/begun"],
+        "The run in '{F}/begun' has not been trained: it has no provenance.json. Run `acclimate train "
+        "{F}/begun/config.yaml`.", 1),
+    "a report that is no page": (["report", "{F}/begun", "--output", "{F}/r.pdf"],
+        "--output: '{F}/r.pdf' does not end in .html; a report is one HTML file.", 3),
     "doctor without its file": (
         ["doctor", "{F}/no.yaml"],
         "There is no configuration file '{F}/no.yaml'. `acclimate init` writes one to start from.", 3,
@@ -915,6 +926,43 @@ def test_wrong_gate(
     found, out, err = run_cli(["gate", str(run), "--policy", str(path)], monkeypatch, capsys)
     assert err == f"Error: {sentence.format(P=path, R=run)}\n"
     assert (found, out) == (code, "")
+
+
+REPORTS: dict[str, tuple[Callable[[Path], None], str, int]] = {
+    "a policy that is not there": (
+        untouched, "There is no policy file '{P}'. docs/gate.md has one to start from.", 3,
+    ),
+    "a damaged line of scores": (
+        edit_file("eval/chat.jsonl", lambda text: text.replace('"bytes"', '"byte"', 1)),
+        "{R}/eval/chat.jsonl:1: this is not the scores of a document (KeyError: 'bytes'). Run `acclimate eval {R}` again.", 1,
+    ),
+    "a damaged panel": (
+        edit_file("panels/exam/panel.json", lambda text: text[:50]),
+        "'{R}/panels/exam/panel.json' is no result of a panel (JSONDecodeError: Unterminated string starting at: line 4 "
+        "column 13 (char 44)). Measure it again with `acclimate eval RUN --panel`, or remove its folder.", 1,
+    ),
+    "a damaged memorisation check": (
+        edit_file("memorisation/summary.json", lambda text: text.replace("-0.3,", "NaN,")),
+        "'{R}/memorisation/summary.json' is no memorisation check (ValueError: training_change is not finite). Run "
+        "`acclimate eval {R}`.", 1,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REPORTS)
+def test_wrong_report(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit, sentence, code = REPORTS[case]
+    run, path = scored_run(tmp_path / "run"), tmp_path / "gate.yaml"
+    add_panel(run)
+    add_memorisation(run)
+    edit(run)
+    policy = ["--policy", str(path)] if edit is untouched else []
+    found, out, err = run_cli(["report", str(run), *policy], monkeypatch, capsys)
+    assert err == f"Error: {sentence.format(P=path, R=run)}\n"
+    assert (found, out) == (code, "")
+    assert not (run / "report.html").exists()
 
 
 ITEM = {"question": "Q", "choices": ["a", "b"], "answer": 1}

@@ -25,6 +25,7 @@ from acclimate.assembly import (
     validation_sets,
     watched_metric,
 )
+from acclimate.assembly.mixture import epochs, step_tokens
 from acclimate.config import RunConfig, located
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.model.adapter import attach_lora
@@ -125,7 +126,7 @@ def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[s
             "tokens": None if corpus.stream else corpus.train.tokens + corpus.heldout.tokens,
             "trained_tokens": mixture.trained_tokens.get(name, 0),
             "share": mixture.shares.get(name, 0.0),
-            "epochs": _epochs(config, mixture, name) if name in mixture.shares else 0.0,
+            "epochs": epochs(config, mixture, name) if name in mixture.shares else 0.0,
             "dropped": corpus.dropped,
             "masked": corpus.mask.part if corpus.mask else 0.0,
         }
@@ -140,9 +141,9 @@ def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: A
     """What is allowed but probably not meant."""
     found = [*plan.notes]
     for name in mixture.shares:
-        if (epochs := _epochs(config, mixture, name) or 0.0) > MAX_EPOCHS:
+        if (passes := epochs(config, mixture, name) or 0.0) > MAX_EPOCHS:
             found.append(
-                f"source '{name}' is read {epochs:.1f} times; beyond {MAX_EPOCHS} epochs repeated text teaches little "
+                f"source '{name}' is read {passes:.1f} times; beyond {MAX_EPOCHS} epochs repeated text teaches little "
                 "and is memorised. Give it more documents, a lower share, or a smaller budget."
             )
     for row in corpora.overlap:
@@ -192,20 +193,6 @@ def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: A
     return found
 
 
-def _step_tokens(config: RunConfig, mixture: Mixture) -> float:
-    """Trained tokens of one optimizer step over all sources."""
-    share = 1.0 if config.budget.count == "all" else mixture.shares[config.budget.count]
-    return config.budget.batch_tokens / share
-
-
-def _epochs(config: RunConfig, mixture: Mixture, name: str) -> float | None:
-    """Passes over a source; None for a stream."""
-    if (tokens := mixture.trained_tokens[name]) is None:
-        return None
-    trained = mixture.total_steps * _step_tokens(config, mixture) * mixture.shares[name]
-    return trained / tokens
-
-
 def _memory(config: RunConfig, network: Any, trained: int, total: int, copies: int) -> float:
     """Bytes: weights, reference copies, masters, gradients, AdamW's two moments, activations, one chunk of logits."""
     width = 2 if config.model.dtype == "bfloat16" else 4
@@ -238,7 +225,7 @@ def _seconds(config: RunConfig, device: torch.device, network: Any, mixture: Mix
     rate = _flops(DTYPES[config.model.dtype], device, shape.hidden_size)
     efficiency = EFFICIENCY[config.model.dtype] if device.type == "cpu" else GPU_EFFICIENCY
     per_token = factor * (total - embeddings) / (rate * efficiency)
-    return float(mixture.total_steps * _step_tokens(config, mixture) * per_token)
+    return float(mixture.total_steps * step_tokens(config, mixture) * per_token)
 
 
 def _flops(dtype: torch.dtype, device: torch.device, hidden_size: int) -> float:

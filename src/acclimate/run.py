@@ -20,6 +20,7 @@ from acclimate.assembly import (
     load_base,
     load_model,
     load_tuned,
+    reread,
     resolve,
     select_labels,
     start,
@@ -30,7 +31,8 @@ from acclimate.data.chat import special_tokens
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.errors import RunError, UsageError, listed
 from acclimate.evaluate.generate import side_by_side
-from acclimate.evaluate.measure import measure
+from acclimate.evaluate.measure import Scores, measure
+from acclimate.evaluate.memorisation import document, memorisation
 from acclimate.evaluate.score_file import write_scores
 from acclimate.evaluate.summary import Record, change_records, records
 from acclimate.files import write_text
@@ -42,7 +44,7 @@ from acclimate.parallel.shard import is_sharded, shard, whole_state
 from acclimate.parallel.world import SOLO, World, join
 from acclimate.plan import build_plan, method_names, with_absolute_stores
 from acclimate.preflight import data_record, warnings
-from acclimate.provenance import finished, peak_memory_mib, provenance, write_json
+from acclimate.provenance import finished, peak_memory_mib, provenance, read_json, write_json
 from acclimate.report import model_card
 from acclimate.run_folder import (
     check_digests,
@@ -218,7 +220,8 @@ def _measure(
 ) -> RunResult:
     """Scores every held-out set against the base and writes eval/, summary.json, generations.json and the card."""
     run_dir, name, summary = config.run_dir, "+".join(method_names(config)), []
-    for folder in (run_dir / "eval", run_dir / "model"):
+    gains: dict[str, tuple[Scores, Scores]] = {}
+    for folder in (run_dir / "eval", run_dir / "model", run_dir / "memorisation"):
         if folder.resolve().parent != run_dir.resolve():
             raise RunError(f"'{folder}' is a link that leads out of the run folder; nothing is written through it.")
     for set_name, batches in heldout_sets(config, corpora, config.evaluation.documents).items():
@@ -228,10 +231,13 @@ def _measure(
             if scores is not None:
                 summary += records(scores, run=run, seed=config.seed, set_name=set_name, role=role)
         if before is not None:
+            gains[set_name] = tuned, before
             summary += change_records(tuned, before, run=name, seed=config.seed, set_name=set_name, role=role)
         if world.is_main:
-            places = [corpora.document_name(int(document)) for document in tuned.document]
-            write_scores(run_dir / "eval" / f"{set_name}.jsonl", places, tuned.columns(before))
+            places = [corpora.document_name(int(number)) for number in tuned.document]
+            texts = corpora.sources[set_name].beginnings(tuned.document)
+            write_scores(run_dir / "eval" / f"{set_name}.jsonl", places, tuned.columns(before), texts)
+    _measure_memorisation(config, corpora, model, base, gains, world)
     prompts = heldout_prompts(config, corpora, model.tokenizer)
     answers = side_by_side(model, base, prompts, config.evaluation.max_new_tokens)
     if not world.is_main:
@@ -241,6 +247,32 @@ def _measure(
     if summary:
         write_text(run_dir / "model" / "README.md", model_card(run_dir))
     return RunResult(run_dir, summary)
+
+
+def _measure_memorisation(
+    config: RunConfig,
+    corpora: Corpora,
+    model: CausalModel,
+    base: Reference,
+    gains: dict[str, tuple[Scores, Scores]],
+    world: World,
+) -> None:
+    """Scores documents that were trained on, and writes memorisation/: what they gained beyond held-out ones."""
+    folder, special = config.run_dir / "memorisation", list(special_tokens(model.tokenizer))
+    found: dict[str, Any] = {}
+    for name, sample in reread(config, corpora).items():
+        if sample is None or name not in gains:
+            found[name] = {"not_measured": "streamed" if sample is None else "no held-out documents"}
+            continue
+        tuned, before = measure(model, base, sample.batches, special, world)
+        if world.is_main:
+            seen, unseen = (scores.columns(other) for scores, other in ((tuned, before), gains[name]))
+            parameters = read_json(config.run_dir / "data.json")["parameters"]["trained"]
+            result = memorisation(seen, unseen, sample.trained_on, parameters)
+            found[name] = document(result) if result else {"not_measured": "fewer than 3 documents"}
+            write_scores(folder / f"{name}.jsonl", sample.where, seen)
+    if world.is_main and found:
+        write_json(folder / "summary.json", {"sources": found})
 
 
 def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | None = None) -> Path:

@@ -186,6 +186,12 @@ class EvaluationSection(Section):
     training_documents: int = Field(32, ge=1, description="of these, how many during training (every eval_steps)")
     generations: int = Field(4, ge=0, description="greedy answers shown side by side")
     max_new_tokens: int = Field(64, ge=1)
+    memorisation_documents: int = Field(
+        64,
+        ge=0,
+        description="after training, measure so many documents of each domain source that were trained on, against the "
+        "base; 0 measures none",
+    )
     overlap_ngram: int = Field(13, ge=1, description="words in an n-gram of the train/held-out overlap count")
 
 

@@ -20,6 +20,7 @@ from acclimate.model.export import save_model
 from acclimate.model.reference import FrozenCopy
 from acclimate.panel import PanelConfig, evaluate_panel, load_panel
 from acclimate.panel.pair import adapter_pair, model_pair
+from acclimate.report import write_report
 from acclimate.run import train
 from acclimate.schema import LoraSection
 from tests.fixtures.pico import pico_model, pico_tokenizer, save_pico
@@ -73,6 +74,7 @@ def test_a_scripted_model_picks_its_favourite(tmp_path: Path) -> None:
     assert line["model"] == pytest.approx([3 * 4 - 4 * normaliser, -4 * normaliser, -4 * normaliser], abs=1e-4)
     assert line["base"] == pytest.approx([-4 * normaliser, 3 * 4 - 4 * normaliser, -4 * normaliser], abs=1e-4)
     assert (line["model_picked"], line["base_picked"], line["right"]) == (0, 1, 0)
+    assert (line["context"], line["choices"]) == ("Question: Q\nAnswer:", ("bbb", "xxx", "ccc"))
     values = {(r["metric"], r["run"]): r["value"] for r in result.records}
     assert (values["accuracy", "model"], values["accuracy", "base"]) == (1, 0)
     p = [math.exp(4 - normaliser), math.exp(-normaliser)]  # of the favourite, and of any other
@@ -207,6 +209,9 @@ def test_a_panel_on_a_run(
     path = write_panel_file(tmp_path)
     assert run_cli(["eval", str(run), "--panel", str(path)], monkeypatch, capsys)[0] == 0
     found = json.loads((run / "panels" / "panel" / "panel.json").read_text())
+    page = write_report([run], tmp_path / "r.html").read_text()
+    section = page[page.index('id="panels"') :]
+    assert all(f"<bdi>{name}</bdi></th>" in section for name in ("questions", "last", "rivers"))
     kl = {r["set"]: r["value"] for r in found["records"] if r["metric"] == "kl_base_tuned"}
     assert all(value > 0 for value in kl.values())
     # the same weights and the same base, named one by one

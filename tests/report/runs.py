@@ -8,7 +8,10 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+
+from acclimate.evaluate.score_file import write_scores
 
 METHOD_TERMS = {
     "sft": ["loss/domain/ce"],
@@ -58,6 +61,7 @@ def write_run(
         folder / "summary.json",
         _summary(method, seed, names, base, domain, general, kl_general, kl_chat, spread, documents),
     )
+    _scores(folder / "eval", names, base, domain, general, kl_general, kl_chat, documents)
     _metrics(folder / "metrics.jsonl", method, seed, base, domain, general, kl_general, steps, names)
     prompts = ["What is tachycardia?", "Write a two-line poem about the sea.", "How do I boil an egg?"]
     _json(
@@ -116,6 +120,54 @@ def add_change(folder: Path, value: float, half: float, mde: float, name: str = 
     )
 
 
+def add_panel(folder: Path, context: str = "Which organ filters blood?", answer: str = "the kidney") -> None:
+    """RUN/panels/exam with two choice sets and a cloze, 4 items each: one answer lost and two won of the first."""
+    panel = folder / "panels" / "exam"
+    panel.mkdir(parents=True)
+    records = []
+    for name, change, p in (("anatomy", 0.25, 0.6), ("history", -0.25, 0.01)):
+        identity = {"set": name, "role": "general", "n": 4}
+        for side, value in (("model", 0.5 + change), ("base", 0.5)):
+            bounds = {"value": value, "low": value - 0.2, "high": value + 0.2}
+            records.append(identity | {"run": side, "metric": "accuracy", "unit": "share of items"} | bounds)
+        found = {"value": change, "low": change - 0.125, "high": change + 0.125, "p": p, "p_holm": 2 * p, "mde": 0.3125}
+        records.append(identity | {"run": "model", "metric": "accuracy_change", "unit": "share of items"} | found)
+        records.append(
+            identity | {"run": "model", "metric": "kl_base_tuned", "value": 0.0625, "low": 0.05, "high": 0.1}
+        )
+    flips = {"anatomy": ("lost", "won", "won", "same"), "history": ("lost", "same", "same", "same")}
+    for name, kinds in flips.items():
+        lines = []
+        for index, kind in enumerate(kinds):
+            right, picked = (kind != "won", kind != "lost") if kind != "same" else (True, True)
+            nats = {"lost": -3.0 - index, "won": 2.0 + index, "same": 0.0}[kind]
+            line = {"where": f"{name}.jsonl:{index + 1}", "right": 0, "model": [nats - 1, -2.0], "base": [-1.0, -2.0]}
+            line |= {"context": f"{context} ({index})", "choices": [answer, "the skin"]}
+            line |= {"base_correct": right, "base_picked": int(not right)}
+            lines.append(line | {"model_correct": picked, "model_picked": int(not picked)})
+        (panel / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    cloze = {"where": "c.jsonl:1", "right": 0, "model": [-1.0], "base": [-2.0], "context": "It is", "choices": ["so"]}
+    cloze |= {"base_correct": False, "model_correct": True}
+    (panel / "last.jsonl").write_text(json.dumps(cloze) + "\n")
+    sets = {name: {"kind": "choice", "role": "general"} for name in flips} | {
+        "last": {"kind": "cloze", "role": "general"}
+    }
+    settings = {"name": "exam", "digest": "sha256:ab", "template": "plain"}
+    _json(panel / "panel.json", {"panel": settings, "sets": sets, "records": records})
+
+
+def add_memorisation(folder: Path, name: str = "domain", missing: str | None = None) -> None:
+    """RUN/memorisation/: training text gained 0.30 bits per byte, held-out text 0.25."""
+    bounds = {"low": 0.04, "high": 0.06, "value": 0.05}
+    changes = {"training_change": -0.3, "heldout_change": -0.25}
+    entry: dict[str, Any] = {"measured": 20, "trained_on": 1200}
+    entry |= {key: {"value": v, "low": v - 0.02, "high": v + 0.02, "n": 20} for key, v in changes.items()}
+    entry |= {"gap": bounds, "bits_per_parameter": bounds | {"value": 0.055}, "heldout_bits_per_parameter": bounds}
+    sources = {name: entry} | ({missing: {"not_measured": "streamed"}} if missing else {})
+    (folder / "memorisation").mkdir()
+    _json(folder / "memorisation" / "summary.json", {"sources": sources})
+
+
 def _json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=1))
 
@@ -139,6 +191,29 @@ def _summary(
                  "low": value * (1 - width), "high": value * (1 + width), "n": documents}
             )  # fmt: skip
     return records
+
+
+def _scores(
+    folder: Path, names: dict[str, str], base: dict[str, float], domain: float, general: float, kl_general: float,
+    kl_chat: float, documents: int,
+) -> None:  # fmt: skip
+    """Scores by document whose sums give the summary's values; documents are the same in every run."""
+    tuned = {"domain": domain, "general": general, "chat": base["chat"] * (1 + kl_chat / 6)}
+    drift = {"domain": 0.46, "general": kl_general, "chat": kl_chat}
+    for role, name in names.items():
+        draw = np.random.default_rng(len(role))
+        size = np.round(400 + 400 * draw.random(documents))
+        tokens = np.ceil(size / 4)
+        hard, gain, moved = (np.exp(spread * draw.standard_normal(documents)) for spread in (0.13, 0.3, 0.3))
+        before = base[role] * math.log(2) * size * hard * (size.sum() / (size * hard).sum())
+        change = (tuned[role] - base[role]) * math.log(2) * size * gain * (size.sum() / (size * gain).sum())
+        kl = drift[role] * tokens * moved * (tokens.sum() / (tokens * moved).sum())
+        agree = tokens * math.exp(-drift[role] * 0.7)
+        columns = {"nats": before + change, "base_nats": before, "bytes": size, "tokens": tokens}
+        places = [f"source '{role}', /home/ada/data/{role}.jsonl:{i + 1}" for i in range(documents)]
+        texts = [f"Document {i + 1} of {role}, as it begins." for i in range(documents)]
+        if not set(name) & set("/<>\n"):  # which no source may be called; some tests do
+            write_scores(folder / f"{name}.jsonl", places, columns | {"kl_base_tuned": kl, "agree": agree}, texts)
 
 
 def _provenance(seed: int, names: dict[str, str], model_digest: str) -> dict[str, Any]:

@@ -3,9 +3,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from acclimate.errors import RunError
+from acclimate.evaluate.crossed import crossed_ratio
+from acclimate.evaluate.score_file import read_scores
 from acclimate.report import collect
 from acclimate.report.scoreboard import scoreboard
 from tests.report.runs import add_change, edit_summary, three_methods, write_run
@@ -18,12 +21,51 @@ def test_seeds_of_one_method_become_one_run(tmp_path: Path) -> None:
     assert [item.role for item in data.sets] == ["domain", "general", "chat"]
 
 
-def test_mean_and_interval_of_seeds_cover_every_seed(tmp_path: Path) -> None:
+def test_seeds_have_an_interval_over_seeds_and_documents(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / f"mol-{seed}", seed=seed, kl_chat=0.1 + 0.02 * seed) for seed in range(3)]
-    measure = collect(runs).runs[0].measure("chat", "kl_base_tuned")
-    assert measure is not None
-    assert measure.value == pytest.approx(0.12)
-    assert (measure.low, measure.high) == (pytest.approx(0.1 * 0.92), pytest.approx(0.14 * 1.08))
+    for run, change in zip(runs, (-0.20, -0.23, -0.26), strict=True):
+        add_change(run, change, half=0.001, mde=0.002)
+    found = collect(runs).runs[0]
+    scores = [read_scores(run / "eval" / "chat.jsonl") for run in runs]
+    crossed = crossed_ratio(np.stack([one["kl_base_tuned"] for one in scores]), scores[0]["tokens"])
+    drift = found.measure("chat", "kl_base_tuned")
+    assert drift is not None
+    assert drift.value == pytest.approx(crossed.value) == pytest.approx(0.12)
+    assert (drift.low, drift.high) == (crossed.low, crossed.high)
+    assert drift.low < 0.11  # wider than over documents alone
+    assert drift.high > 0.13
+    change = found.paired_change("domain")
+    assert change is not None
+    assert change.value == pytest.approx(-0.23)
+    assert change.low is not None
+    assert change.high is not None
+    assert change.low < -0.23 < change.high  # of the scores by document, not the hull of 0.199 to 0.261
+    assert change.mde is None
+    assert found.changes_by_seed("domain") == {0: -0.20, 1: -0.23, 2: -0.26}
+
+
+def test_seeds_without_scores_by_document_have_no_interval(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / f"mol-{seed}", seed=seed) for seed in range(2)]
+    (runs[1] / "eval" / "chat.jsonl").unlink()
+    run = collect(runs).runs[0]
+    drift, other = run.measure("chat", "kl_base_tuned"), run.measure("general", "kl_base_tuned")
+    assert drift is not None
+    assert other is not None
+    assert (drift.value, drift.low, drift.high) == (pytest.approx(0.11), None, None)
+    assert other.low is not None
+
+
+def test_seeds_measured_on_other_documents_are_refused(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / f"mol-{seed}", seed=seed) for seed in range(2)]
+    path = runs[1] / "eval" / "chat.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[1:], lines[0]]) + "\n")
+    with pytest.raises(RunError) as caught:
+        collect(runs)
+    assert str(caught.value) == (
+        f"The seeds in '{runs[0]}' and '{runs[1]}' were measured on other documents of 'chat'. Run `acclimate eval` on "
+        "both with the same data."
+    )
 
 
 def test_two_configurations_of_one_method_stay_apart(tmp_path: Path) -> None:

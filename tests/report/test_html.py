@@ -11,6 +11,7 @@ import pytest
 
 from acclimate.errors import RunError
 from acclimate.report import collect, summary_table, write_report
+from acclimate.report.picture import inert
 from tests.report.runs import three_methods, write_run
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\u202egnp.exe"
@@ -71,15 +72,15 @@ def test_the_page_is_self_contained(seeds_page: str) -> None:
 def test_sections_come_in_order(seeds_page: str) -> None:
     found = re.findall(r'<section[^>]* id="(\w+)"', seeds_page)
     assert found == [
-        "verdict", "summary", "gained", "kept", "tradeoff", "learning", "generations", "data", "provenance",
+        "verdict", "summary", "gained", "kept", "hurts", "tradeoff", "learning", "generations", "data", "provenance",
     ]  # fmt: skip
 
 
 def test_every_picture_speaks_and_brings_its_numbers(seeds_page: str) -> None:
     pictures = [attributes for tag, attributes in Page(seeds_page).elements if tag == "svg"]
-    assert len(pictures) == seeds_page.count("<figure") == 11
+    assert len(pictures) == seeds_page.count("<figure") == 13
     assert all(picture["role"] == "img" and len(picture["aria-label"] or "") > 30 for picture in pictures)
-    assert seeds_page.count('href="data:text/csv') == len(pictures)
+    assert seeds_page.count('href="data:text/csv') == len(pictures) + 2  # all measures, and the worst documents
     assert "#0101" not in seeds_page  # every sentinel became a variable of the page
     assert "#0102" not in seeds_page
 
@@ -130,10 +131,21 @@ def test_csv_holds_the_numbers_and_no_formula(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", "=cmd()")
     text = write_report([run], tmp_path / "report.html").read_text()
     links = re.findall(r'href="data:text/csv;charset=utf-8,([^"]*)"', text)
-    rows = unquote(links[0]).splitlines()
+    rows = unquote(links[1]).splitlines()
     assert rows[0].startswith("run,seed,bits per byte")
     assert rows[1].startswith("base,,1.05,")
     assert rows[2].startswith("'=cmd(),0,0.82,")
+    assert {row.split(",")[0] for row in unquote(links[0]).splitlines()} == {"run", "base", "'=cmd()"}
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1+1", "-2+3+cmd|' /C calc'!A0", "@SUM(A1)", " =1", "\t=1", "\r=1", "--1"])
+def test_a_formula_is_quoted(cell: str) -> None:
+    assert inert(cell) == f"'{cell}"
+
+
+@pytest.mark.parametrize("cell", ["", "-0.25", "+3", "1e-05", "mol", "a=b", "−2 %", "x-1"])
+def test_numbers_and_words_are_left_alone(cell: str) -> None:
+    assert inert(cell) == cell
 
 
 def test_hostile_text_is_text(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from acclimate.report import collect
-from acclimate.report.verdict import gained_finding, kept_finding, verdict
+from acclimate.report.figures import gained_finding, kept_finding
+from acclimate.report.verdict import verdict
 from tests.report.runs import add_change, edit_summary, three_methods, write_run
 
 
@@ -144,7 +145,7 @@ def test_one_seed_without_a_paired_change_falls_back_to_intervals(tmp_path: Path
 
 def test_gain_and_loss_as_one_number_each(tmp_path: Path) -> None:
     _, notes = judged(write_run(tmp_path / "mol", domain=0.84, general=1.023, kl_chat=0.0))
-    assert "mol: target improvement +20.0 %, backward transfer −5.0 %, harmonic S 1.060 (1 is the base;" in notes
+    assert "Target improvement, backward transfer and harmonic S: mol +20.0 %, −5.0 %, 1.060 (averages" in notes
 
 
 def test_seeds_that_all_agree(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from acclimate.assembly.expert import experts
 from acclimate.assembly.heldout import heldout_prompts, heldout_sets, validation_sets, watched_metric
 from acclimate.assembly.mixture import Mixture, mix
 from acclimate.assembly.models import check_vocabulary, load_base, load_model, load_references, load_tuned, resolve
+from acclimate.assembly.reread import Reread, reread
 from acclimate.assembly.selection import check_selection, select_labels
 from acclimate.assembly.start import start
 from acclimate.assembly.stores import check_stores
@@ -11,6 +12,7 @@ from acclimate.assembly.training import build_loader, build_objective, build_tra
 
 __all__ = [
     "Mixture",
+    "Reread",
     "build_loader",
     "build_objective",
     "build_training",
@@ -25,6 +27,7 @@ __all__ = [
     "load_references",
     "load_tuned",
     "mix",
+    "reread",
     "resolve",
     "select_labels",
     "start",

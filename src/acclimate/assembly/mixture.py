@@ -70,6 +70,19 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
     return Mixture(shares, trained, total_steps(budget, sum(tokens or 0 for tokens in counted)), expected, forwards)
 
 
+def step_tokens(config: RunConfig, mixture: Mixture) -> float:
+    """Trained tokens of one optimizer step over all sources."""
+    share = 1.0 if config.budget.count == "all" else mixture.shares[config.budget.count]
+    return config.budget.batch_tokens / share
+
+
+def epochs(config: RunConfig, mixture: Mixture, name: str) -> float | None:
+    """Passes over a source that the budget buys; None for a stream."""
+    if (tokens := mixture.trained_tokens[name]) is None:
+        return None
+    return mixture.total_steps * step_tokens(config, mixture) * mixture.shares[name] / tokens
+
+
 def _check_reached(config: RunConfig, objective: Objective, corpora: Corpora, tokens: Any) -> None:
     """Every route that a term names must have a token; a term that no token reaches would have no effect."""
     for routed in objective.terms:

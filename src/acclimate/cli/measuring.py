@@ -77,9 +77,10 @@ def matrix(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="One or several run folders to show side by side.")],
     output: Annotated[Path | None, typer.Option(help="Default: report.html in the (first) run folder.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="A gate's policy; its verdict on each run is shown.")] = None,
 ) -> None:
     """Write one self-contained HTML page about one run or several."""
-    _report(runs, output or runs[0] / "report.html")
+    _report(runs, output or runs[0] / "report.html", policy)
 
 
 def report_on(run: Path, summary: list[dict[str, Any]]) -> None:
@@ -89,12 +90,13 @@ def report_on(run: Path, summary: list[dict[str, Any]]) -> None:
         console.print(NOTHING_HELD_OUT)
 
 
-def _report(runs: list[Path], output: Path) -> None:
+def _report(runs: list[Path], output: Path, policy: Path | None = None) -> None:
+    from acclimate.gate import gate as judge
     from acclimate.report import collect, summary_table, write_report
 
     if output.suffix != ".html":
         raise UsageError(f"--output: '{output}' does not end in .html; a report is one HTML file.")
-    write_report(runs, output)
+    write_report(runs, output, gates=[judge(run, policy).as_json() for run in runs] if policy else ())
     console.print(summary_table(collect(runs), console.width))
     console.print(f"Report: {output}", highlight=False, soft_wrap=True)
 

@@ -34,6 +34,8 @@ from acclimate.types import Route
 __all__ = ["Corpora", "Corpus", "Role", "load_corpora", "route_table"]
 
 Role = Literal["domain", "general", "chat"]
+BEGINNING = 240
+"""Characters by which a person knows a document again."""
 STREAM_IDS = 2**40
 """Document ids of the k-th streamed source begin at k times this."""
 
@@ -63,6 +65,17 @@ class Corpus:
     first_heldout_id: int
     stream: Stream | None = None
     mask: Mask | None = None  # of train
+
+    def beginnings(self, document_ids: Iterable[int]) -> list[str]:
+        """How held-out documents begin, read again; ids ascend."""
+        wanted, found = {int(number) - self.first_heldout_id for number in document_ids}, []
+        for number, document in enumerate(self.read_heldout()):
+            if number in wanted:
+                text = document.text
+                found.append(text[:BEGINNING] + "…" * (len(text) > BEGINNING))
+            if len(found) == len(wanted):
+                break
+        return found
 
     def where(self, document_id: int) -> str | None:
         """Place of a document by its id in the run; None if it is not of this source."""

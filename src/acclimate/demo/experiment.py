@@ -95,7 +95,12 @@ def demo_config(
             "schedule": {"type": "cosine", "warmup_ratio": 0.1},
             "data": {"sequence_length": 256},
             "training": {"micro_batch_size": 4, "eval_steps": math.ceil(steps / size.evaluations)},
-            "evaluation": {"training_documents": 12, "generations": size.generations, "max_new_tokens": 40},
+            "evaluation": {
+                "training_documents": 12,
+                "memorisation_documents": size.heldout["medical"],
+                "generations": size.generations,
+                "max_new_tokens": 40,
+            },
         }
     )
 

@@ -16,14 +16,19 @@ from acclimate.files import write_text
 COLUMNS = ("nats", "base_nats", "bytes", "tokens", "kl_base_tuned", "agree")
 
 
-def write_scores(path: Path, places: Sequence[str], columns: Mapping[str, np.ndarray]) -> None:
+def write_scores(
+    path: Path, places: Sequence[str], columns: Mapping[str, np.ndarray], texts: Sequence[str] | None = None
+) -> None:
     """So that any statistic can be computed again from the run folder.
 
     Args:
         places: where each document came from.
         columns: [M] each, in the order of the places.
+        texts: how each begins, for people: the file it came from may be gone when they look.
     """
     lines = [{"where": place} | {k: v[row].item() for k, v in columns.items()} for row, place in enumerate(places)]
+    for line, text in zip(lines, texts or (), strict=False):
+        line["text"] = text
     write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 

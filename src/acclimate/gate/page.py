@@ -10,7 +10,7 @@ from rich.text import Text
 from acclimate.gate.check import Check
 from acclimate.gate.verdict import Verdict
 from acclimate.report.card import plain
-from acclimate.report.verdict import named
+from acclimate.report.names import named
 
 COLUMNS = ("set", "check", "found", "interval", "limit", "MDE", "n", "outcome")
 STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}

@@ -122,6 +122,7 @@ def _choice_lines(items: Sequence[Item], scores: ChoiceScores) -> list[dict[str,
         here = slice(first, first := first + len(item.choices))
         size = np.array([len(choice) for choice in item.choices])
         line: dict[str, Any] = {"where": item.where, "item": item.digest, "right": item.right}
+        line |= {"context": item.context, "choices": item.choices}
         line |= {"characters": size.tolist(), "tokens": scores.tokens[here].tolist()}
         for side, nats, greedy in zip(SIDES, scores.nats[:, here], scores.greedy[:, here], strict=True):
             line[side] = nats.tolist()

@@ -74,7 +74,11 @@ def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = Non
         checkpoint=checkpoint,
         verdict=verdict(data),
         rows=[
-            (item, *_row(metric, data.base.get(item.name), folder.measures[item.name, metric]))
+            (
+                item,
+                *_row(metric, data.base.get(item.name), folder.measures[item.name, metric]),
+                *_change(metric, folder.changes.get(item.name)),
+            )
             for item in data.sets
             for metric in METRIC_NAMES
             if (item.name, metric) in folder.measures
@@ -116,6 +120,15 @@ def _row(metric: str, base: Measure | None, tuned: Measure) -> tuple[str, str, s
     limits = number.interval(tuned, spell)
     before = spell(base.value) if metric == "bits_per_byte" and base else number.NONE
     return name, before, f"{spell(tuned.value)} ({limits})" if limits else spell(tuned.value)
+
+
+def _change(metric: str, change: Measure | None) -> tuple[str, str]:
+    """The paired change with its interval, and the smallest that would have shown; drift is a change already."""
+    if metric != "bits_per_byte" or change is None:
+        return number.NONE, number.NONE
+    limits = number.interval(change, number.signed)
+    value = f"{number.signed(change.value)} ({limits})" if limits else number.signed(change.value)
+    return value, number.NONE if change.mde is None else number.bits(change.mde)
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from acclimate.errors import RunError
 from acclimate.evaluate.transfer import Transfer, improvement, transfer
 from acclimate.report.folder import Measure, RunFolder, TextSet, read_folder
+from acclimate.report.seeds import together
 
 # What may differ between two seeds of one method.
 IDENTITY = ("name", "seed", "output_dir", "report_to")
@@ -27,39 +27,29 @@ class Run:
     label: str
     method: str
     seeds: tuple[RunFolder, ...]
+    measures: Mapping[tuple[str, str], Measure]  # (set, metric)
+    changes: Mapping[str, Measure]  # set -> paired change
 
     def measure(self, name: str, metric: str) -> Measure | None:
-        """The mean over seeds; its interval covers the interval of every seed, so it is never too narrow."""
-        return _mean([seed.measures[name, metric] for seed in self.seeds if (name, metric) in seed.measures])
+        """Of several seeds the mean, with an interval over seeds and documents."""
+        return self.measures.get((name, metric))
 
     def paired_change(self, name: str) -> Measure | None:
         """Bits per byte, tuned minus base on the same documents; None if any seed's folder does not hold it."""
-        found = [seed.changes[name] for seed in self.seeds if name in seed.changes]
-        return _mean(found) if len(found) == len(self.seeds) else None
+        return self.changes.get(name)
 
     def by_seed(self, name: str, metric: str) -> dict[int, float]:
         """Seed -> value."""
         return {seed.seed: seed.measures[name, metric].value for seed in self.seeds if (name, metric) in seed.measures}
 
+    def changes_by_seed(self, name: str) -> dict[int, float]:
+        """Seed -> paired change."""
+        return {seed.seed: seed.changes[name].value for seed in self.seeds if name in seed.changes}
+
     @property
     def rates(self) -> dict[int, float]:
         """Seed -> trained tokens per second."""
         return {seed.seed: rate for seed in self.seeds if (rate := seed.tokens_per_second) is not None}
-
-
-def _mean(found: Sequence[Measure]) -> Measure | None:
-    if not found:
-        return None
-    lows, highs, mdes = (
-        [bound for item in found if (bound := getattr(item, name)) is not None] for name in ("low", "high", "mde")
-    )
-    return Measure(
-        value=statistics.fmean(item.value for item in found),
-        low=min(lows) if len(lows) == len(found) else None,
-        high=max(highs) if len(highs) == len(found) else None,
-        n=min(item.n for item in found),
-        mde=max(mdes) if len(mdes) == len(found) else None,
-    )
 
 
 @dataclass(frozen=True)
@@ -106,6 +96,18 @@ class ReportData:
         else:
             value = run.by_seed(text_set.name, "bits_per_byte").get(seed)
         return None if base is None or value is None or not base.value else 100 * (value / base.value - 1)
+
+    def relative_change(self, run: Run, text_set: TextSet, seed: int | None = None) -> Measure | None:
+        """:meth:`change` with the paired interval and the minimum detectable effect, all in percent of the base."""
+        value = self.change(run, text_set, seed)
+        if value is None:
+            return None
+        own = run.changes if seed is None else next(one.changes for one in run.seeds if one.seed == seed)
+        found, part = own.get(text_set.name), 100 / self.base[text_set.name].value
+        if found is None:
+            return Measure(value, None, None, run.seeds[0].measures[text_set.name, "bits_per_byte"].n)
+        low, high, mde = (None if bound is None else part * bound for bound in (found.low, found.high, found.mde))
+        return Measure(value, low, high, found.n, mde)
 
     def transfer(self, run: Run) -> Transfer | None:
         """What the run gained and lost in bits per byte, over sets; None unless both kinds were measured."""
@@ -161,7 +163,8 @@ def _group(folders: Sequence[RunFolder]) -> tuple[Run, ...]:
         label = method if methods.count(method) == 1 else f"{method} ({seeds[0].name})"
         if any(run.label == label for run in runs):
             label = f"{method} ({seeds[0].path.name}, {len(runs) + 1})"
-        runs.append(Run(label, method, tuple(sorted(seeds, key=lambda seed: seed.seed))))
+        ordered = tuple(sorted(seeds, key=lambda seed: seed.seed))
+        runs.append(Run(label, method, ordered, *together(ordered)))
     return tuple(runs)
 
 

@@ -1,53 +1,82 @@
-"""The pictures: what was gained, what was kept, the two against each other, and how training went."""
+"""The pictures: what was gained, what was kept, where it hurts, gain against cost, and how training went."""
 
 from __future__ import annotations
 
 import statistics
 
 from acclimate.report import number
-from acclimate.report.collect import ReportData
+from acclimate.report.collect import ReportData, Run
+from acclimate.report.curves import Curve, curves
+from acclimate.report.dots import Dot, dots
 from acclimate.report.folder import Measure, TextSet
+from acclimate.report.names import joined, named, phrase
+from acclimate.report.outcome import outcome
 from acclimate.report.palette import BASE, slots
-from acclimate.report.panel import Curve, Dot, Panel, Point, curves, dots, plane
-from acclimate.report.verdict import gained_finding, kept_finding, named, phrase
+from acclimate.report.pareto import Point, pareto
+from acclimate.report.picture import Picture
+
+MOST_ROWS = 24  # of a picture that ranks
 
 
-def gained(data: ReportData) -> list[Panel]:
-    """Bits per byte of the base and of each run, one panel for each domain set."""
-    panels = []
+def gained(data: ReportData) -> list[Picture]:
+    """Bits per byte of the base and of each run, one picture for each domain set."""
+    pictures = []
     for index, item in enumerate(data.role("domain")):
         items = [Dot("base", BASE, data.base[item.name], {})] if item.name in data.base else []
         items += _measured(data, item, "bits_per_byte")
         title = gained_finding(data, item)
-        panels.append(dots(f"gained-{index}", title, items, "bits per byte (lower is better)", number.bits))
-    return panels
+        pictures.append(dots(f"gained-{index}", title, items, "bits per byte (lower is better)", number.bits))
+    return pictures
 
 
-def kept(data: ReportData) -> list[Panel]:
-    """KL(base || tuned) of each run, one panel for each chat or general set."""
-    panels = []
+def kept(data: ReportData) -> list[Picture]:
+    """KL(base || tuned) of each run, one picture for each chat or general set."""
+    pictures = []
     for index, item in enumerate(data.role("chat", "general")):
         if items := _measured(data, item, "kl_base_tuned"):
             axis = "KL(base‖tuned), nats per token (lower is better)"
-            panels.append(dots(f"kept-{index}", kept_finding(data, item), items, axis, number.nats, from_zero=True))
-    return panels
+            pictures.append(dots(f"kept-{index}", kept_finding(data, item), items, axis, number.nats, from_zero=True))
+    return pictures
 
 
-def tradeoff(data: ReportData) -> list[Panel]:
-    """Domain gain against drift, one panel for each chat or general set; of a single run there is none."""
-    panels: list[Panel] = []
+def hurts(data: ReportData) -> list[Picture]:
+    """The change of every set under every run, the worst first."""
+    marks = slots(data.runs)
+    ranked: list[tuple[Measure, TextSet, Run]] = []
+    for run in data.runs:
+        ranked += [(change, item, run) for item in data.sets if (change := run.paired_change(item.name))]
+    ranked.sort(key=lambda entry: -entry[0].value)
+    items = [
+        Dot(run.label, marks[run.label], change, run.changes_by_seed(item.name), _percent(data, run, item), item.name)
+        for change, item, run in ranked[:MOST_ROWS]
+    ]
+    axis = "change in bits per byte (to the right: worse)"
+    left = len(ranked) - len(items)
+    caption = f"The {MOST_ROWS} worst; {left} more in the table." if left else ""
+    if not items:
+        return []
+    return [dots("hurts", _hurts_finding(data), items, axis, number.signed, at_zero=True, caption=caption)]
+
+
+def tradeoff(data: ReportData) -> list[Picture]:
+    """Domain gain against drift and against lost bits per byte, for each chat or general set; none of a single run."""
+    pictures: list[Picture] = []
     if len(data.runs) == 1:
-        return panels
+        return pictures
+    x_axis = "domain gain, % fewer bits per byte (right is better)"
     for index, item in enumerate(data.role("chat", "general")):
-        if points := _points(data, item):
+        if points := _points(data, item, "kl_base_tuned"):
             title = f"Which run learns most for the least drift on {phrase(item)}?"
-            x_axis = "domain gain, % fewer bits per byte (right is better)"
             y_axis = "KL(base‖tuned), nats/token\n(lower is better)"
-            panels.append(plane(f"tradeoff-{index}", title, points, x_axis, y_axis))
-    return panels
+            pictures.append(pareto(f"tradeoff-{index}", title, points, x_axis, y_axis))
+        if points := _points(data, item, "bits_per_byte"):
+            title = f"Which run learns most and still predicts {phrase(item)}?"
+            y_axis = "change in bits per byte, %\n(lower is better)"
+            pictures.append(pareto(f"tradeoff-bits-{index}", title, points, x_axis, y_axis))
+    return pictures
 
 
-def learning(data: ReportData) -> list[Panel]:
+def learning(data: ReportData) -> list[Picture]:
     """Loss of each source and term, and held-out bits per byte, over steps; runs share the axes."""
     keys = dict.fromkeys(key for folder in data.folders for line in folder.steps for key in line)
     losses = [key for key in keys if key.startswith("loss/")]
@@ -55,7 +84,7 @@ def learning(data: ReportData) -> list[Panel]:
     return [_learning(data, key, f"curve-{index}") for index, key in enumerate([*losses, *scores])]
 
 
-def throughput(data: ReportData) -> list[Panel]:
+def throughput(data: ReportData) -> list[Picture]:
     """Median tokens per second of each run."""
     marks = slots(data.runs)
     items = [
@@ -66,6 +95,31 @@ def throughput(data: ReportData) -> list[Panel]:
     title = f"How fast did {'the run' if len(data.runs) == 1 else 'each run'} train?"
     axis = "tokens per second, median over steps"
     return [dots("throughput", title, items, axis, number.count, from_zero=True)] if items else []
+
+
+def gained_finding(data: ReportData, text_set: TextSet) -> str:
+    """The title of the picture of bits per byte."""
+    better = [run for run in data.runs if outcome(data, run, text_set) == "learned"]
+    names = joined(run.label for run in better)
+    if not better:
+        return f"No run clearly predicts unseen {named(text_set.name)} text better than the base"
+    if len(data.runs) > 1 and len(better) == len(data.runs):
+        every = "Both" if len(better) == 2 else f"All {len(better)}"
+        return f"{every} runs predict unseen {named(text_set.name)} text better than the base"
+    only = "Only " if len(better) == 1 and len(data.runs) > 1 else ""
+    verb = "predicts" if len(better) == 1 else "predict"
+    return f"{only}{names} {verb} unseen {named(text_set.name)} text better than the base"
+
+
+def kept_finding(data: ReportData, text_set: TextSet) -> str:
+    """The title of the picture of drift."""
+    drifts = [(drift, run) for run in data.runs if (drift := data.drift(run, text_set))]
+    drifts.sort(key=lambda pair: pair[0].value)
+    if len(drifts) > 1 and all(drifts[0][0].below(drift) for drift, _ in drifts[1:]):
+        than = "the other" if len(drifts) == 2 else "the others"
+        return f"{named(drifts[0][1].label)} stays closer to the base than {than} on {phrase(text_set)}"
+    who = "the run" if len(data.runs) == 1 else "each run"
+    return f"How far did {who} move from the base on {phrase(text_set)}?"
 
 
 def _measured(data: ReportData, item: TextSet, metric: str) -> list[Dot]:
@@ -79,22 +133,51 @@ def _measured(data: ReportData, item: TextSet, metric: str) -> list[Dot]:
     return found
 
 
-def _points(data: ReportData, item: TextSet) -> list[Point]:
-    """Each run as (gain in percent, drift); a run without either measure is left out."""
+def _hurts_finding(data: ReportData) -> str:
+    """The title of the picture that ranks."""
+    lost = {
+        item.name: [
+            run.label for run in data.runs if run.paired_change(item.name) and outcome(data, run, item) == "worse"
+        ]
+        for item in data.sets
+    }
+    if len(data.runs) == 1:
+        words = [named(name) for name, runs in lost.items() if runs]
+    else:
+        words = [f"{named(name)} ({joined(runs)})" for name, runs in lost.items() if runs]
+    return f"Clearly worse than before: {', '.join(words)}" if words else "No held-out set got clearly worse"
+
+
+def _percent(data: ReportData, run: Run, item: TextSet) -> str:
+    return number.change(data.change(run, item) or 0.0)
+
+
+def _points(data: ReportData, item: TextSet, metric: str) -> list[Point]:
+    """Each run as (gain in percent, cost); a run without either measure is left out."""
     domain, marks = data.domain, slots(data.runs)
     points = []
     for run in data.runs:
-        drift, change = data.drift(run, item), data.change(run, domain) if domain else None
-        if domain and drift and change is not None:
-            seeds = [
-                (seed, -(data.change(run, domain, seed) or 0.0), value)
-                for seed, value in run.by_seed(item.name, "kl_base_tuned").items()
-            ]
-            points.append(Point(run.label, marks[run.label], -change, drift.value, seeds))
+        change = data.relative_change(run, domain) if domain else None
+        cost = data.drift(run, item) if metric == "kl_base_tuned" else data.relative_change(run, item)
+        if domain and change and cost:
+            gain = Measure(-change.value, _minus(change.high), _minus(change.low), change.n)
+            seeds = []
+            for seed in (one.seed for one in run.seeds):
+                gained = data.change(run, domain, seed)
+                paid = (
+                    run.by_seed(item.name, metric)[seed] if metric == "kl_base_tuned" else data.change(run, item, seed)
+                )
+                if gained is not None and paid is not None:
+                    seeds.append((seed, -gained, paid))
+            points.append(Point(run.label, marks[run.label], gain, cost, seeds))
     return points
 
 
-def _learning(data: ReportData, key: str, slug: str) -> Panel:
+def _minus(bound: float | None) -> float | None:
+    return None if bound is None else -bound
+
+
+def _learning(data: ReportData, key: str, slug: str) -> Picture:
     marks = slots(data.runs)
     kind, *middle, last = key.split("/")
     name = named("/".join(middle))

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from acclimate.files import write_text
-from acclimate.report import figures, number
+from acclimate.report import figures, number, sources
 from acclimate.report.collect import ReportData, collect
+from acclimate.report.glances import glances_of
+from acclimate.report.hurts import answer, flip_numbers, flips, worst_documents
+from acclimate.report.memorisation import memorised
+from acclimate.report.names import named
 from acclimate.report.origin import Origin, origin, without_home
-from acclimate.report.palette import BASE, Slot, slots
-from acclimate.report.scoreboard import scoreboard
-from acclimate.report.verdict import named, phrase, verdict
+from acclimate.report.palette import BASE, slots
+from acclimate.report.panel_table import panel_tables
+from acclimate.report.panels import read_panels
+from acclimate.report.scoreboard import measures, scoreboard
+from acclimate.report.verdict import verdict
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 """Characters that no HTML page may hold."""
@@ -24,34 +29,19 @@ TEMPLATES = Path(__file__).parent / "templates"
 TEXT_LIMIT = 1200  # characters of one generation
 CONFIG_LIMIT = 20_000
 PROMPTS = 12
+ITEM_LIMIT, PLACE_LIMIT = 500, 160  # characters of a question, and of where it stands
 
 
-@dataclass(frozen=True)
-class Bar:
-    """One run in the picture at the top: its number, and how long its bar is as a part of the longest."""
-
-    label: str
-    slot: Slot
-    text: str
-    length: float
-
-
-@dataclass(frozen=True)
-class Glance:
-    """One question, answered by every run."""
-
-    question: str
-    unit: str
-    bars: tuple[Bar, ...]
-
-
-def write_report(run_dirs: Sequence[Path], output: Path, title: str | None = None) -> Path:
+def write_report(
+    run_dirs: Sequence[Path], output: Path, title: str | None = None, gates: Sequence[Mapping[str, Any]] = ()
+) -> Path:
     """Writes the report of one or several finished runs.
 
     Args:
         run_dirs: run folders; seeds of one method are grouped.
         output: the HTML file. It appears whole or not at all.
         title: shown on top; default: the base model and the domain.
+        gates: verdicts of the gate as plain data (``Verdict.as_json()``), to be shown below the headline.
 
     Returns:
         ``output``.
@@ -59,13 +49,13 @@ def write_report(run_dirs: Sequence[Path], output: Path, title: str | None = Non
     Raises:
         RunError: a run is not finished, the runs cannot be compared, or the file cannot be written.
     """
-    text = CONTROL.sub("\N{REPLACEMENT CHARACTER}", render(collect(run_dirs), title))
+    text = CONTROL.sub("\N{REPLACEMENT CHARACTER}", render(collect(run_dirs), title, gates))
     output = Path(output)
     write_text(output, text.encode("utf-8", errors="replace").decode("utf-8"))  # half surrogates are no characters
     return output
 
 
-def render(data: ReportData, title: str | None = None) -> str:
+def render(data: ReportData, title: str | None = None, gates: Sequence[Mapping[str, Any]] = ()) -> str:
     """The page as text."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -79,55 +69,46 @@ def render(data: ReportData, title: str | None = None) -> str:
     )
     environment.filters["share"] = lambda value: number.share(value) if isinstance(value, int | float) else str(value)
     domain = data.domain
+    read = [(run, seed.seed, panel) for run in data.runs for seed in run.seeds for panel in read_panels(seed.path)]
+    first = [(run, [panel for other, seed, panel in read if (other, seed) == (run, run.seeds[0].seed)])
+             for run in data.runs]  # fmt: skip
     return environment.get_template("report.html.j2").render(
         title=title or (f"{named(data.model)} adapted to {named(domain.name)}" if domain else named(data.model)),
         data=data,
         marks=slots(data.runs),
         base=BASE,
         verdict=verdict(data),
-        glances=_glances(data),
+        gates=gates,
+        glances=glances_of(data),
         board=scoreboard(data),
+        measures=measures(data),
         seeded=any(len(run.seeds) > 1 for run in data.runs),
         gained=figures.gained(data),
         kept=figures.kept(data),
+        hurts=figures.hurts(data),
+        documents=worst_documents(data),
+        flips=flips(first),
+        flip_numbers=flip_numbers(first),
+        answer=answer,
         tradeoff=figures.tradeoff(data),
+        memorised=memorised(data),
+        panels_of_runs=panel_tables(data, read),
+        number=number,
         learning=figures.learning(data),
         throughput=figures.throughput(data),
         skipped=[folder for folder in data.folders if folder.skipped_lines],
         answers=_answers(data),
         prompts=PROMPTS,
-        sources=_sources(data),
-        overlap=_overlap(data),
-        parameters=_parameters(data),
+        sources=sources.sources(data),
+        overlap=sources.overlap(data),
+        parameters=sources.parameters(data),
         origin=_origin(data),
         configs=[(folder, number.clip(without_home(folder.config_text), CONFIG_LIMIT)) for folder in data.folders],
         clip=lambda text: number.clip(text, TEXT_LIMIT),
+        middle=lambda text: number.middle(text, ITEM_LIMIT),
+        place=lambda where: number.middle(without_home(where), PLACE_LIMIT),
         version=str(data.folders[0].provenance.get("acclimate", "")),
     )
-
-
-def _glances(data: ReportData) -> list[Glance]:
-    """What was gained and what it cost, as two rows of bars; of a single run there is nothing to compare."""
-    if len(data.runs) == 1:
-        return []
-    marks = slots(data.runs)
-    glances = []
-    if domain := data.domain:
-        changes = [(run.label, change) for run in data.runs if (change := data.change(run, domain)) is not None]
-        most = max((abs(change) for _, change in changes), default=0.0) or 1.0
-        bars = tuple(
-            Bar(label, marks[label], number.change(change), max(0.0, -change / most)) for label, change in changes
-        )
-        glances.append(
-            Glance("What was gained", f"fewer bits per byte on {named(domain.name)}; longer is better", bars)
-        )
-    if kept := data.kept:
-        drifts = [(run.label, drift.value) for run in data.runs if (drift := data.drift(run, kept))]
-        most = max((drift for _, drift in drifts), default=0.0) or 1.0
-        bars = tuple(Bar(label, marks[label], number.nats(drift), max(0.0, drift / most)) for label, drift in drifts)
-        unit = f"nats per token away from the base on {phrase(kept)}; shorter is better"
-        glances.append(Glance("What it cost", unit, bars))
-    return [glance for glance in glances if glance.bars]
 
 
 def _answers(data: ReportData) -> dict[tuple[str, str], dict[str, str]]:
@@ -138,39 +119,6 @@ def _answers(data: ReportData) -> dict[tuple[str, str], dict[str, str]]:
             block = answers.setdefault((item.text_set, item.prompt), {"": item.base})
             block[run.label] = item.tuned
     return answers
-
-
-def _sources(data: ReportData) -> dict[str, list[tuple[str, Mapping[str, Any], str]]]:
-    """Run label -> its sources: name, counts, dropped documents in words."""
-    table: dict[str, list[tuple[str, Mapping[str, Any], str]]] = {}
-    for run in data.runs:
-        sources = run.seeds[0].data.get("sources") or {}
-        for name, facts in sources.items() if isinstance(sources, Mapping) else ():
-            dropped = facts.get("dropped") or {}
-            words = ", ".join(f"{number.count(n)} {reason}" for reason, n in dropped.items() if n) or "none"
-            words = number.NOT_COUNTED if facts.get("streamed") else words
-            table.setdefault(run.label, []).append((str(name), facts, words))
-    return table
-
-
-def _overlap(data: ReportData) -> list[Mapping[str, Any]]:
-    """Rows of the overlap count, each once: runs on the same data repeat them."""
-    rows: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    for folder in data.folders:
-        for row in folder.data.get("overlap") or ():
-            rows.setdefault(tuple(sorted((key, str(value)) for key, value in row.items())), row)
-    return list(rows.values())
-
-
-def _parameters(data: ReportData) -> list[tuple[str, int, int, int]]:
-    """Run label, trained and all parameters, steps."""
-    found = []
-    for run in data.runs:
-        facts = run.seeds[0].data
-        counts = facts.get("parameters") or {}
-        if counts.get("total"):
-            found.append((run.label, int(counts.get("trained", 0)), int(counts["total"]), int(facts.get("steps") or 0)))
-    return found
 
 
 def _origin(data: ReportData) -> Origin:

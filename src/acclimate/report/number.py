@@ -7,6 +7,7 @@ from collections.abc import Callable
 from acclimate.report.folder import Measure
 
 NONE = "–"
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 Spelling = Callable[[float], str]
 
 
@@ -48,6 +49,61 @@ def change(percent: float, digits: int = 1) -> str:
     return f"{sign}{abs(rounded):.{digits}f}\u00a0%"
 
 
+def signed(value: float) -> str:
+    """A change in bits per byte.
+
+    >>> signed(-0.0214), signed(0.0213), signed(0)
+    ('−0.021', '+0.021', '0.000')
+    """
+    rounded = round(value, 3) + 0.0
+    return f"{'+' if rounded > 0 else '−' if rounded < 0 else ''}{abs(rounded):.3f}"
+
+
+def tenth(value: float) -> str:
+    """
+    >>> tenth(-2.14)
+    '−2.1'
+    """
+    return change(value).removesuffix("\u00a0%")
+
+
+def points(value: float) -> str:
+    """A change of a share, in percentage points.
+
+    >>> points(-0.0214)
+    '−2.1\xa0points'
+    """
+    return f"{tenth(100 * value)}\u00a0points"
+
+
+def probability(value: float) -> str:
+    """
+    >>> probability(0.0412), probability(0.00001), probability(1)
+    ('0.041', '<\\u202f0.001', '1')
+    """
+    return "<\u202f0.001" if value < 0.001 else "1" if value >= 0.9995 else f"{value:.3f}"
+
+
+def small(value: float) -> str:
+    """Two digits of a number that may be far below 1.
+
+    >>> small(0.000123), small(0.42), small(0)
+    ('1.2·10⁻⁴', '0.42', '0')
+    """
+    if value == 0 or abs(value) >= 0.01:
+        return f"{value:.2g}".replace("-", "−")
+    digits, exponent = f"{value:.1e}".split("e")
+    return f"{digits}·10{str(int(exponent)).translate(SUPERSCRIPT)}".replace("-", "−")
+
+
+def significant(value: float) -> str:
+    """
+    >>> significant(-0.01234), significant(12.345)
+    ('−0.0123', '12.3')
+    """
+    return f"{value:.3g}".replace("-", "−")
+
+
 def count(value: float) -> str:
     """
     >>> count(41000)
@@ -64,7 +120,7 @@ def interval(measure: Measure, spell: Spelling) -> str:
     """``low – high`` with the unit said once, or nothing where no interval was measured."""
     if measure.low is None or measure.high is None:
         return ""
-    low = spell(measure.low).removesuffix("\u00a0%")
+    low = spell(measure.low).split("\u00a0")[0]
     return f"{low}\u202f–\u202f{spell(measure.high)}"
 
 
@@ -75,3 +131,15 @@ def clip(text: str, limit: int) -> tuple[str, int]:
     ('abcd', 2)
     """
     return text[:limit], max(0, len(text) - limit)
+
+
+def middle(text: str, limit: int) -> str:
+    """The beginning and the end: of a passage with a question the question comes last.
+
+    >>> middle("abcdefghij", 6)
+    'ab … ghij'
+    """
+    if len(text) <= limit:
+        return text
+    first = limit // 3
+    return f"{text[:first]} … {text[first - limit :]}"

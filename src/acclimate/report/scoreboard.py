@@ -10,6 +10,7 @@ from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.folder import Measure, RunFolder, TextSet
 from acclimate.report.palette import BASE, Slot, slots
+from acclimate.report.picture import Numbers, plain
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,21 @@ def scoreboard(data: ReportData) -> Scoreboard:
     return Scoreboard(tuple(columns), tuple(lines))
 
 
+def measures(data: ReportData) -> Numbers:
+    """Every number that was measured on a held-out set, to be taken away."""
+    rows = [("base", "", name, "bits_per_byte", *_plain(found)) for name, found in data.base.items()]
+    for run in data.runs:
+        for seed in run.seeds:
+            found = {**seed.measures, **{(name, "bits_per_byte_change"): own for name, own in seed.changes.items()}}
+            rows += [(run.label, str(seed.seed), *key, *_plain(measure)) for key, measure in found.items()]
+    columns = ("run", "seed", "set", "metric", "value", "low (95 %)", "high (95 %)", "minimum detectable effect", "n")
+    return Numbers("measures", columns, tuple(rows))
+
+
+def _plain(measure: Measure) -> tuple[str, ...]:
+    return (*map(plain, (measure.value, measure.low, measure.high, measure.mde)), str(measure.n))
+
+
 def _written(measure: Measure | None, spell: number.Spelling) -> Cell:
     return Cell(number.NONE) if measure is None else Cell(spell(measure.value), number.interval(measure, spell))
 
@@ -91,15 +107,8 @@ def _score(data: ReportData, item: TextSet) -> Column:
 
 def _change(data: ReportData, item: TextSet) -> Column:
     def cell(run: Run | None, seed: int | None) -> Cell:
-        value = None if run is None else data.change(run, item, seed)
-        if run is None or value is None:
-            return Cell(number.NONE)
-        change = run.paired_change(item.name) if seed is None else _seed(run, seed).changes.get(item.name)
-        if change is None or change.low is None or change.high is None:
-            return Cell(number.change(value))
-        part = 100 / data.base[item.name].value  # bounds as a part of the base's score, like the value
-        relative = Measure(value, change.low * part, change.high * part, change.n)
-        return Cell(number.change(value), number.interval(relative, number.change))
+        change = None if run is None else data.relative_change(run, item, seed)
+        return _written(change, number.change)
 
     return Column(item.name, "change ↓", cell)
 

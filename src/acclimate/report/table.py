@@ -25,7 +25,7 @@ def summary_table(data: ReportData, width: int = WIDE) -> Table:
     caption = "↓ lower is better, ↑ higher is better"
     caption += "; below each number its 95 % interval" if wide else "; KL in nats/token; intervals in the report"
     if seeds > 1:
-        caption += f"; means over up to {seeds} seeds" + (", the interval covering every seed's" if wide else "")
+        caption += f"; means over up to {seeds} seeds" + (", the interval over seeds and documents" if wide else "")
     table = Table(caption=caption, pad_edge=False, header_style="bold", box=box.SIMPLE_HEAD)
     table.add_column("run", no_wrap=True)
     for column in board.columns:

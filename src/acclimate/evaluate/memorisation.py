@@ -1,0 +1,97 @@
+"""What a model learned by heart: its gain on text it was trained on, less what it gained on unseen text of its kind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from acclimate.evaluate.paired import RESAMPLES, Estimate, ratio
+
+FEWEST_DOCUMENTS = 3
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with a 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """Of one source. Changes are tuned minus base in bits per byte; ``gap`` is how much more training text gained."""
+
+    measured: int  # documents of the sample
+    trained_on: int  # documents in all
+    parameters: int  # trained ones
+    training: Estimate
+    heldout: Estimate
+    gap: Interval  # bits/byte
+    bits_per_parameter: Interval
+    heldout_bits_per_parameter: Interval  # what the same sum makes of unseen documents: chance, not memory
+
+
+def memorisation(
+    training: Mapping[str, np.ndarray], heldout: Mapping[str, np.ndarray], trained_on: int, parameters: int
+) -> Memorisation | None:
+    """Bits memorised per trained parameter, extrapolated from a sample of the documents trained on.
+
+    ``sum_x max(0, g(x) - h bytes(x)) / parameters`` over the documents trained on, where ``g(x) = (nats of the base -
+    nats of the model) / ln 2`` and ``h`` is the gain per byte on held-out text: what generalises is not memorised.
+    After Morris et al. (*How much do language models memorize?*, 2025, arXiv 2505.24832) [unverified]: ``mem(x) =
+    max(0, -log2 p_ref(x) + log2 p_tuned(x))``; the subtraction is [ours]. The maximum turns differences between
+    documents into bits even where nothing is memorised, so the same sum over held-out documents stands beside it.
+
+    Args:
+        training, heldout: columns ``nats``, ``base_nats``, ``bytes``, [M] each.
+        trained_on: documents that were trained on; the sample stands for them.
+        parameters: trained ones.
+
+    Returns:
+        None for fewer than ``FEWEST_DOCUMENTS`` documents of either. Intervals are percentiles of a bootstrap that
+        draws both kinds of documents anew.
+    """
+    seen, unseen = _gains(training), _gains(heldout)
+    if min(seen.shape[1], unseen.shape[1]) < FEWEST_DOCUMENTS:
+        return None
+    scale = trained_on / parameters
+    random = np.random.default_rng(0)
+    found = [_sums(seen, unseen, scale)]
+    for _ in range(RESAMPLES):
+        drawn, other = (kind[:, random.integers(0, kind.shape[1], kind.shape[1])] for kind in (seen, unseen))
+        found.append(_sums(drawn, other, scale))
+    table = np.array(found)
+    low, high = np.quantile(table[1:], [0.025, 0.975], axis=0)
+    gap, own, chance = (Interval(*map(float, bounds)) for bounds in zip(table[0], low, high, strict=True))
+    before, after = (ratio(-kind[0], kind[1]) for kind in (seen, unseen))
+    return Memorisation(seen.shape[1], trained_on, parameters, before, after, gap, own, chance)
+
+
+def document(found: Memorisation) -> dict[str, Any]:
+    """Plain data for ``memorisation/summary.json``."""
+    estimates = {
+        key: {name: getattr(estimate, name) for name in ("value", "low", "high", "n", "p", "mde")}
+        for key, estimate in (("training_change", found.training), ("heldout_change", found.heldout))
+    }
+    intervals = {key: vars(getattr(found, key)) for key in ("gap", "bits_per_parameter", "heldout_bits_per_parameter")}
+    return {key: getattr(found, key) for key in ("measured", "trained_on", "parameters")} | {**estimates, **intervals}
+
+
+def _gains(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """[2, M] bits gained and bytes, of the documents that have text."""
+    text = columns["bytes"] > 0
+    return np.stack([(columns["base_nats"] - columns["nats"])[text] / math.log(2), columns["bytes"][text]])
+
+
+def _sums(seen: np.ndarray, unseen: np.ndarray, scale: float) -> tuple[float, float, float]:
+    """Gap in bits per byte, bits per parameter, and the latter of held-out documents of the same number and length."""
+    general = unseen[0].sum() / unseen[1].sum()
+    own, chance = (np.maximum(0.0, kind[0] - general * kind[1]) for kind in (seen, unseen))
+    longer = seen[1].mean() / unseen[1].mean()
+    return seen[0].sum() / seen[1].sum() - general, scale * own.mean(), scale * longer * chance.mean()

@@ -1,0 +1,138 @@
+"""The memorisation check of a run, read from RUN/memorisation/: text that was trained on beside text that was not."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from acclimate.errors import RunError
+from acclimate.report import number
+from acclimate.report.collect import ReportData, Run
+from acclimate.report.dots import Dot, dots
+from acclimate.report.folder import Measure, RunFolder
+from acclimate.report.names import joined, named
+from acclimate.report.palette import slots
+from acclimate.report.picture import Numbers, Picture, plain
+
+
+@dataclass(frozen=True)
+class Check:
+    """One domain source of one seed; changes are tuned minus base in bits per byte."""
+
+    source: str
+    measured: int
+    trained_on: int
+    training: Measure
+    heldout: Measure
+    gap: Measure  # how much more training text gained, bits/byte
+    bits: Measure  # memorised, per trained parameter
+    chance: Measure  # what the same sum makes of unseen documents
+
+
+@dataclass(frozen=True)
+class Memorised:
+    """The section: pictures, (run, seed, check) rows, their numbers, and what was not measured."""
+
+    pictures: tuple[Picture, ...]
+    rows: tuple[tuple[Run, int, Check], ...]
+    numbers: Numbers
+    missing: tuple[str, ...]
+
+
+def memorised(data: ReportData) -> Memorised:
+    """Every check of every seed.
+
+    Raises:
+        RunError: a file is damaged.
+    """
+    rows: list[tuple[Run, int, Check]] = []
+    missing: dict[str, None] = {}
+    for run in data.runs:
+        for seed in run.seeds:
+            checks, absent = _read(seed)
+            rows += [(run, seed.seed, check) for check in checks]
+            missing |= dict.fromkeys(f"{named(source)}: {reason}" for source, reason in absent.items())
+    limits = ("low (95 %)", "high (95 %)")
+    columns = (
+        "run", "seed", "source", "documents measured", "documents trained on",
+        "change on training text, bits/byte", *limits, "change on held-out text, bits/byte", *limits,
+        "gap, bits/byte", *limits, "bits memorised per trained parameter", *limits,
+        "the same of held-out documents", *limits,
+    )  # fmt: skip
+    cells = tuple(
+        (run.label, str(seed), check.source, str(check.measured), str(check.trained_on), *_bounds(check))
+        for run, seed, check in rows
+    )
+    return Memorised(_pictures(data, rows), tuple(rows), Numbers("memorisation", columns, cells), tuple(missing))
+
+
+def _pictures(data: ReportData, rows: list[tuple[Run, int, Check]]) -> tuple[Picture, ...]:
+    """Of each source, both changes of every run (its first seed)."""
+    pictures, marks = [], slots(data.runs)
+    for index, source in enumerate(dict.fromkeys(check.source for *_, check in rows)):
+        items = []
+        for run, seed, check in rows:
+            if check.source == source and seed == run.seeds[0].seed:
+                items.append(Dot(run.label, marks[run.label], check.training, {seed: 0.0}, row="trained on"))
+                items.append(Dot(run.label, marks[run.label], check.heldout, {seed: 0.0}, row="held out"))
+        axis = "change in bits per byte (to the left: better)"
+        slug, title = f"memorisation-{index}", _finding(source, rows)
+        pictures.append(dots(slug, title, items, axis, number.signed, at_zero=True))
+    return tuple(pictures)
+
+
+def _finding(source: str, rows: list[tuple[Run, int, Check]]) -> str:
+    """The title: which runs gained more on training text, beyond the interval of the gap of every seed."""
+    gaps: dict[str, list[bool]] = {}
+    for run, _, check in rows:
+        if check.source == source:
+            gaps.setdefault(run.label, []).append(check.gap.low is not None and check.gap.low > 0)
+    clear = [label for label, seeds in gaps.items() if all(seeds)]
+    if not clear:
+        return f"No clear difference between {named(source)} text that was trained on and text that was not"
+    return f"{joined(clear)} gained more on {named(source)} text that was trained on than on unseen text"
+
+
+def _bounds(check: Check) -> tuple[str, ...]:
+    measures = (check.training, check.heldout, check.gap, check.bits, check.chance)
+    return tuple(plain(bound) for measure in measures for bound in (measure.value, measure.low, measure.high))
+
+
+def _read(folder: RunFolder) -> tuple[list[Check], dict[str, str]]:
+    """The checks of a run, and why a source has none."""
+    path = folder.path / "memorisation" / "summary.json"
+    if not path.is_file():
+        return [], {}
+    checks, absent = [], {}
+    try:
+        for source, entry in json.loads(path.read_text(encoding="utf-8"))["sources"].items():
+            if "not_measured" in entry:
+                absent[str(source)] = f"not measured ({entry['not_measured']})"
+                continue
+            found = (
+                _measure(entry, key)
+                for key in (
+                    "training_change",
+                    "heldout_change",
+                    "gap",
+                    "bits_per_parameter",
+                    "heldout_bits_per_parameter",
+                )
+            )
+            checks.append(Check(str(source), int(entry["measured"]), int(entry["trained_on"]), *found))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"'{path}' is no memorisation check ({type(error).__name__}: {error}). Run `acclimate eval {folder.path}`."
+        ) from None
+    return checks, absent
+
+
+def _measure(entry: dict[str, Any], key: str) -> Measure:
+    found = entry[key]
+    if not all(math.isfinite(float(found[name])) for name in ("value", "low", "high")):
+        raise ValueError(f"{key} is not finite")
+    return Measure(
+        float(found["value"]), float(found["low"]), float(found["high"]), int(found.get("n", entry["measured"]))
+    )

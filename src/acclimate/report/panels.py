@@ -1,0 +1,144 @@
+"""The panels of a run, read from RUN/panels/: what each set says, and items whose answer changed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from acclimate.errors import RunError
+from acclimate.report.folder import Measure
+
+HEADLINES = ("accuracy", "accuracy_norm", "word_nats", "bits_per_byte")
+"""Metrics that model and base each have, so that there is a change."""
+LOWER_IS_BETTER = ("word_nats", "bits_per_byte")
+DRIFT = "kl_base_tuned"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One set and metric; ``p_holm`` is adjusted over all changes of the panel."""
+
+    text_set: str
+    role: str
+    metric: str
+    base: Measure
+    tuned: Measure
+    change: Measure
+    p_holm: float | None
+    drift: Measure | None  # KL(base || tuned) on the set
+
+    @property
+    def loss(self) -> float:
+        """The change with its sign turned so that more is worse."""
+        return self.change.value if self.metric in LOWER_IS_BETTER else -self.change.value
+
+
+@dataclass(frozen=True)
+class Flip:
+    """An item that one of the two models got right and the other did not. ``context`` is empty in old folders."""
+
+    text_set: str
+    where: str
+    context: str
+    choices: tuple[str, ...]
+    right: int
+    base_picked: int | None  # None of a cloze
+    tuned_picked: int | None
+    lost: bool
+    nats: float  # log-likelihood of the right answer, model less base
+
+
+@dataclass(frozen=True)
+class PanelFolder:
+    """One panel that was put to a run's model and its base."""
+
+    name: str
+    digest: str
+    settings: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    flips: tuple[Flip, ...]
+
+
+def read_panels(run_dir: Path) -> tuple[PanelFolder, ...]:
+    """Every panel of a run, by name.
+
+    Raises:
+        RunError: a file is damaged.
+    """
+    return tuple(_panel(path.parent) for path in sorted((run_dir / "panels").glob("*/panel.json")))
+
+
+def _panel(folder: Path) -> PanelFolder:
+    path = folder / "panel.json"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        settings, sets = document["panel"], document["sets"]
+        rows = _rows(document["records"])
+        kinds = {str(name): str(entry["kind"]) for name, entry in sets.items()}
+        digest = str(settings["digest"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from None
+    flips = [flip for name, kind in kinds.items() if kind != "text" for flip in _flips(folder / f"{name}.jsonl", name)]
+    return PanelFolder(folder.name, digest, settings, rows, tuple(flips))
+
+
+def _rows(records: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:
+    found = {(str(r["set"]), str(r["metric"]), str(r["run"])): r for r in records}
+    rows = []
+    for name, metric in ((name, metric) for name, metric, run in found if run == "base" and metric in HEADLINES):
+        base, tuned = (_measure(found[name, metric, run]) for run in ("base", "model"))
+        change, drift = found.get((name, f"{metric}_change", "model")), found.get((name, DRIFT, "model"))
+        rows.append(
+            Row(
+                text_set=name,
+                role=str(found[name, metric, "base"]["role"]),
+                metric=metric,
+                base=base,
+                tuned=tuned,
+                # in folders of before 2026-11-23 there is only the difference
+                change=_measure(change) if change else Measure(tuned.value - base.value, None, None, tuned.n),
+                p_holm=None if change is None or change.get("p_holm") is None else float(change["p_holm"]),
+                drift=_measure(drift) if drift else None,
+            )
+        )
+    return tuple(rows)
+
+
+def _measure(record: Mapping[str, Any]) -> Measure:
+    value = float(record["value"])
+    low, high, mde = (None if record.get(key) is None else float(record[key]) for key in ("low", "high", "mde"))
+    if not all(math.isfinite(number) for number in (value, low, high, mde) if number is not None):
+        raise ValueError(f"{record['metric']} of {record['set']!r} is not finite")
+    return Measure(value, low, high, int(record["n"]), mde)
+
+
+def _flips(path: Path, name: str) -> list[Flip]:
+    flips = []
+    try:
+        for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+            line = json.loads(text)
+            if line["base_correct"] == line["model_correct"]:
+                continue
+            right, picked = int(line["right"]), (line.get("base_picked"), line.get("model_picked"))
+            choices = tuple(map(str, line.get("choices") or ()))
+            nats = float(line["model"][right]) - float(line["base"][right])
+            flips.append(
+                Flip(
+                    name, str(line["where"]), str(line.get("context") or ""), choices, right, *picked,
+                    bool(line["base_correct"]), nats,
+                )
+            )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise _damaged(path, error) from None
+    return flips
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    return RunError(
+        f"'{path}' is no result of a panel ({type(error).__name__}: {error}). Measure it again with `acclimate eval "
+        "RUN --panel`, or remove its folder."
+    )

@@ -1,0 +1,88 @@
+"""Several seeds of one method as one: means, with intervals over the luck of training and the choice of documents."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from acclimate.errors import RunError
+from acclimate.evaluate.crossed import crossed_ratio
+from acclimate.evaluate.score_file import read_scores
+from acclimate.report.folder import Measure, RunFolder
+
+Scores = Mapping[str, np.ndarray]
+
+SUMS = {
+    "bits_per_byte": ("nats", "bytes"),
+    "kl_base_tuned": ("kl_base_tuned", "tokens"),
+    "top1_agreement": ("agree", "tokens"),
+}
+"""Metric -> the columns whose ratio of sums it is; bits are nats / ln 2."""
+
+
+def together(seeds: Sequence[RunFolder]) -> tuple[dict[tuple[str, str], Measure], dict[str, Measure]]:
+    """Measures by set and metric, and paired changes by set, over all seeds.
+
+    The interval of several seeds draws seeds and documents anew (:mod:`acclimate.evaluate.crossed`), from the scores by
+    document of every seed. Where a folder lacks them there is no interval, and so nothing is claimed.
+
+    Raises:
+        RunError: a file of scores is damaged.
+    """
+    first = seeds[0]
+    if len(seeds) == 1:
+        return dict(first.measures), dict(first.changes)
+    scores = {item.name: _same_documents(seeds, item.name) for item in first.sets}
+    measures = {
+        (name, metric): _mean([seed.measures[name, metric] for seed in seeds], _ratio(scores[name], metric))
+        for name, metric in first.measures
+    }
+    changes = {
+        name: _mean([seed.changes[name] for seed in seeds], _change(scores[name]))
+        for name in first.changes
+        if all(name in seed.changes for seed in seeds)
+    }
+    return measures, changes
+
+
+Ratio = tuple[np.ndarray, np.ndarray]  # [S, M] and [M]
+
+
+def _mean(found: Sequence[Measure], ratio: Ratio | None) -> Measure:
+    value, n = statistics.fmean(measure.value for measure in found), min(measure.n for measure in found)
+    if ratio is None or any(measure.low is None for measure in found):
+        return Measure(value, None, None, n)
+    crossed = crossed_ratio(*ratio)
+    return Measure(value, crossed.low, crossed.high, n)
+
+
+def _ratio(scores: Sequence[Scores] | None, metric: str) -> Ratio | None:
+    if scores is None or metric not in SUMS:
+        return None
+    above, below = SUMS[metric]
+    unit = math.log(2) if metric == "bits_per_byte" else 1.0
+    return np.stack([one[above] / unit for one in scores]), scores[0][below]
+
+
+def _change(scores: Sequence[Scores] | None) -> Ratio | None:
+    if scores is None:
+        return None
+    return np.stack([(one["nats"] - one["base_nats"]) / math.log(2) for one in scores]), scores[0]["bytes"]
+
+
+def _same_documents(seeds: Sequence[RunFolder], name: str) -> list[Scores] | None:
+    """The scores of every seed, or None where one has none, or of folders from before the base stood in them."""
+    paths = [seed.path / "eval" / f"{name}.jsonl" for seed in seeds]
+    if not all(path.is_file() for path in paths):
+        return None
+    scores: list[Scores] = [read_scores(path) for path in paths]
+    for seed, other in zip(seeds[1:], scores[1:], strict=True):
+        if not np.array_equal(scores[0]["bytes"], other["bytes"]):
+            raise RunError(
+                f"The seeds in '{seeds[0].path}' and '{seed.path}' were measured on other documents of '{name}'. "
+                "Run `acclimate eval` on both with the same data."
+            )
+    return scores

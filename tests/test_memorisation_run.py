@@ -1,0 +1,122 @@
+"""The memorisation check of whole runs on the pico model: what is measured, and that nothing else changes."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from acclimate.assembly import reread
+from acclimate.config import parse_config
+from acclimate.data.corpus import load_corpora
+from acclimate.evaluate.score_file import read_scores
+from acclimate.run import evaluate_run, train
+from tests.fixtures.pico import pico_tokenizer
+from tests.fixtures.runs import config, settings
+
+
+def check(run: Path) -> dict[str, Any]:
+    return dict(json.loads((run / "memorisation" / "summary.json").read_text())["sources"])
+
+
+def test_a_run_that_repeats_its_text_learns_it_by_heart(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    """6 documents of random letters, learned in no other way; held-out results are as without the check."""
+    draw = random.Random(0)
+    letters = ["".join(draw.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(40)) for _ in range(14)]
+    (tmp_path / "letters.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in letters))
+    sources = {"domain": {"path": str(tmp_path / "letters.jsonl"), "heldout": 8}}
+    changes: dict[str, Any] = {"method": "sft", "sources": sources, "optimizer": {"learning_rate": 2e-2}}
+    data = settings(pico_folder, corpora, tmp_path, budget={"steps": 80, "batch_tokens": 200}, **changes)
+    data["sources"], data["evaluation"]["memorisation_documents"] = sources, 5
+    run = train(parse_config(data)).run_dir
+    (found,) = check(run).values()
+    assert (found["measured"], found["trained_on"]) == (5, 6)
+    assert found["gap"]["low"] > 0
+    assert found["bits_per_parameter"]["value"] > found["heldout_bits_per_parameter"]["value"]
+    places = [json.loads(line)["where"] for line in (run / "memorisation" / "domain.jsonl").read_text().splitlines()]
+    held = [json.loads(line)["where"] for line in (run / "eval" / "domain.jsonl").read_text().splitlines()]
+    assert not {place.split(", ")[-1] for place in held} & set(places)
+    assert len(set(places)) == 5
+    kept = {path.name: path.read_bytes() for path in [run / "summary.json", *(run / "eval").iterdir()]}
+    path = run / "config.yaml"
+    path.write_text(path.read_text().replace("memorisation_documents: 5", "memorisation_documents: 0"))
+    evaluate_run(run)
+    assert kept == {path.name: path.read_bytes() for path in [run / "summary.json", *(run / "eval").iterdir()]}
+
+
+def test_only_documents_that_were_read_are_measured(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    """A budget of a third of an epoch: the rows that training came to, in its own order."""
+    data = settings(pico_folder, corpora, tmp_path, budget={"steps": 3, "batch_tokens": 250})
+    whole = parse_config(data)
+    loaded = load_corpora(whole, pico_tokenizer())
+    seen = reread(whole, loaded)["domain"]
+    assert seen is not None
+    run = train(whole).run_dir
+    used = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["epochs/domain"]
+    assert 0 < used < 0.8
+    assert 0.5 * used * 36 < seen.trained_on < 1.5 * used * 36 + 2
+    other = reread(whole.model_copy(update={"seed": 1}), loaded)["domain"]  # another order reads other documents
+    assert other is not None
+    assert set(other.where) != set(seen.where)
+
+
+def test_the_draw_is_seeded_and_no_larger_than_asked(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    asked = config(pico_folder, corpora, tmp_path, budget={"steps": 40, "batch_tokens": 500},
+                   evaluation={"memorisation_documents": 5})  # fmt: skip
+    loaded = load_corpora(asked, pico_tokenizer())
+    first, again = (reread(one, loaded)["domain"] for one in (asked, asked.model_copy(update={"seed": 7})))
+    assert first is not None
+    assert again is not None
+    assert first.where == again.where  # all were read, so seeds of a run measure the same documents
+    assert len(first.where) == 5
+    assert reread(asked, loaded).keys() == {"domain"}
+    none = asked.evaluation.model_copy(update={"memorisation_documents": 0})
+    assert reread(asked.model_copy(update={"evaluation": none}), loaded) == {}
+
+
+def test_a_stream_is_said_not_to_be_measured(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    sources = settings(pico_folder, corpora, tmp_path)["sources"]
+    sources["domain"] |= {"streaming": True}
+    run = train(config(pico_folder, corpora, tmp_path, sources=sources, budget={"steps": 2})).run_dir
+    assert check(run) == {"domain": {"not_measured": "streamed"}}
+
+
+def test_held_out_lines_begin_with_their_text(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    run = train(config(pico_folder, corpora, tmp_path, budget={"steps": 2}, evaluation={"documents": 3})).run_dir
+    texts = {json.loads(line)["text"] for line in (corpora / "domain.jsonl").read_text().splitlines()}
+    lines = [json.loads(line) for line in (run / "eval" / "domain.jsonl").read_text().splitlines()]
+    assert len(lines) == 3
+    for line in lines:
+        number = int(line["where"].rpartition(":")[2])
+        assert line["text"] == json.loads((corpora / "domain.jsonl").read_text().splitlines()[number - 1])["text"]
+        assert line["text"] in texts
+    chats = [json.loads(line) for line in (run / "eval" / "chat.jsonl").read_text().splitlines()]
+    assert all(line["text"].startswith("Say ") for line in chats)
+
+
+def test_a_long_text_is_cut_in_its_line(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    long = tmp_path / "long.jsonl"
+    long.write_text("".join(json.dumps({"text": f"{i} " + "river " * 200}) + "\n" for i in range(8)))
+    sources = settings(pico_folder, corpora, tmp_path)["sources"]
+    sources["general"] |= {"path": str(long)}
+    run = train(config(pico_folder, corpora, tmp_path, sources=sources, budget={"steps": 2})).run_dir
+    lines = [json.loads(line) for line in (run / "eval" / "general.jsonl").read_text().splitlines()]
+    assert all(len(line["text"]) == 241 and line["text"].endswith("…") for line in lines)
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 2}], ids=["full", "lora"])
+def test_measuring_again_gives_the_same(
+    lora: dict[str, Any] | None, pico_folder: Path, corpora: Path, tmp_path: Path
+) -> None:
+    run = train(config(pico_folder, corpora, tmp_path, lora=lora)).run_dir
+    first = check(run), read_scores(run / "memorisation" / "domain.jsonl")
+    evaluate_run(run)
+    again = check(run), read_scores(run / "memorisation" / "domain.jsonl")
+    assert np.allclose(first[1]["nats"], again[1]["nats"], rtol=1e-5)
+    assert first[0]["domain"]["gap"]["value"] == pytest.approx(again[0]["domain"]["gap"]["value"], abs=1e-5)
+    trained = json.loads((run / "data.json").read_text())["parameters"]["trained"]
+    assert first[0]["domain"]["parameters"] == trained
