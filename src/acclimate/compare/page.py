@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from acclimate.compare.cell import spelled
+from acclimate.compare.figure import figures
 from acclimate.compare.outcome import Outcome
 from acclimate.compare.standing import Measured, Standing, accuracy_changes, front, mean_drift, mean_gain
 from acclimate.files import write_text
@@ -44,14 +45,15 @@ def summary_table(outcome: Outcome) -> Table:
 
 
 def write_pages(outcome: Outcome, folder: Path) -> list[Path]:
-    """``comparison.md`` and ``comparison.csv``."""
-    paths = [folder / "comparison.md", folder / "comparison.csv"]
-    write_text(paths[0], markdown(outcome))
-    write_text(paths[1], table_csv(outcome))
-    return paths
+    """``comparison.md``, ``comparison.csv``, and the pictures that the first shows."""
+    pictures = figures(outcome.standings)
+    pages = {"comparison.md": markdown(outcome, list(pictures)), "comparison.csv": table_csv(outcome)} | pictures
+    for name, text in pages.items():
+        write_text(folder / name, text)
+    return [folder / name for name in pages]
 
 
-def markdown(outcome: Outcome) -> str:
+def markdown(outcome: Outcome, pictures: Sequence[str]) -> str:
     parts = [
         f"# {_plain(outcome.comparison.name)}",
         _setup(outcome),
@@ -59,6 +61,7 @@ def markdown(outcome: Outcome) -> str:
         _methods(outcome),
         _dominated(outcome),
     ]
+    parts += ["\n".join(f"![gain against cost]({name})" for name in pictures)]
     parts += ["## By set", _sets(outcome)]
     if any(row.items for row in outcome.rows):
         parts += ["## Accuracy on panels", _accuracy(outcome)]

@@ -9,6 +9,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -76,6 +77,14 @@ def draw(slug: str, label: str, height: int, paint: Callable[[Axes], None]) -> M
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return Markup(_inline(buffer.getvalue(), label))  # matplotlib escaped the text it wrote
+
+
+def standalone(picture: Markup) -> str:
+    """The picture as a file of its own, in the page's colours, light and dark."""
+    palette = (Path(__file__).parent / "templates" / "report.css").read_text(encoding="utf-8").split("\n* {")[0]
+    look = "svg { background: var(--paper); color: var(--ink); font-family: system-ui, sans-serif; }"
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * WIDTH}" '
+    return str(picture).replace("<svg ", head, 1).replace(">", f"><style>{palette}{look}</style>", 1) + "\n"
 
 
 def _inline(source: str, label: str) -> str:

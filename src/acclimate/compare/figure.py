@@ -1,0 +1,38 @@
+"""Gain against drift, and against loss elsewhere, as pictures to commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from acclimate.compare.standing import Measured, Standing
+from acclimate.report.folder import Measure
+from acclimate.report.palette import SLOTS, Slot
+from acclimate.report.pareto import Point, pareto
+from acclimate.report.svg import standalone
+
+GAIN = "domain gain, % fewer bits per byte (right is better)"
+COSTS = {
+    "drift": ("gain-drift", "KL(base‖tuned) elsewhere, nats/token\n(lower is better)", 1.0),
+    "loss": ("gain-loss", "more bits per byte elsewhere, %\n(lower is better)", 100.0),
+}
+
+
+def figures(found: Sequence[Standing]) -> dict[str, str]:
+    """File name -> SVG; of a comparison that measured nothing but its domain, none."""
+    drawn = {}
+    for cost, (slug, axis, scale) in COSTS.items():
+        points = [
+            Point(standing.method, Slot(1 + index % SLOTS), _measure(gain, 100.0), _measure(other, scale), seeds)
+            for index, standing in enumerate(found)
+            if (gain := standing.gain) is not None and (other := getattr(standing, cost)) is not None
+            for seeds in [[(s, 100 * x, scale * y) for (s, x), (_, y) in zip(gain.seeds, other.seeds, strict=True)]]
+        ]
+        if points:
+            drawn[f"{slug}.svg"] = standalone(
+                pareto(slug, "What was gained, and at what cost?", points, GAIN, axis).svg
+            )
+    return drawn
+
+
+def _measure(found: Measured, scale: float) -> Measure:
+    return Measure(scale * found.value, scale * found.low, scale * found.high, 0)
