@@ -67,7 +67,7 @@ ALLOWED: dict[str, set[str]] = {
     "chat": {"assembly", "data", "evaluate", "model", "run"},
     "panel": {"assembly", "data", "evaluate", "model", "objective", "provenance", "report", "run", "run_folder"},
     "doctor": {"", "model", "preflight"},
-    "compare": {"evaluate", "panel", "parallel", "plan", "provenance", "registry", "report"},
+    "compare": {"evaluate", "panel", "parallel", "plan", "provenance", "registry", "report", "statistics"},
     "document": set(),
     "cli": {
         "", "parallel", "report", "run", "demo", "preflight", "template", "catalogue", "chat", "doctor", "gate",

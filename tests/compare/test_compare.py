@@ -158,6 +158,41 @@ def test_a_key_says_what_is_trained_and_not_where(pico_folder: Path, corpora: Pa
     assert not set(keys("e", budget={"batch_tokens": 64})) & set(first)
 
 
+def test_a_statistic_is_taken_once_and_counted(
+    pico_folder: Path, corpora: Path, tmp_path: Path, in_process: list[list[str]]
+) -> None:
+    methods = {
+        "ewc": {
+            "set": {"method": "ewc"},
+            "tune": {"method.weight": [0.1, 1]},
+            "prepare": {"tokens": 300, "labels": "sampled"},
+        },
+        "sft": {"set": {"method": "sft"}, "tune": {"optimizer.learning_rate": [0.001, 0.003]}},
+    }
+    path = comparison_file(tmp_path, pico_folder, corpora, methods=methods, seeds=[0, 1])
+    comparison = load_comparison(path)
+    outcome = compare(comparison)
+    (recording,) = [command for command in in_process if command[0] == "stats"]
+    assert recording[1] == "fisher"
+    assert recording[-4:] == ["--tokens", "300", "--labels", "sampled"]
+    (store,) = (comparison.folder / "stores").glob("fisher-*/manifest.json")
+    manifest = json.loads(store.read_text())
+    costs = {row.method: row.costs for row in outcome.rows if row.kind == "run"}
+    assert costs["ewc"]["preparation_forward_tokens"] == manifest["forward_tokens"] > 3 * 300
+    assert costs["sft"]["preparation_forward_tokens"] == 0
+    assert costs["ewc"]["stored_mib"] > costs["sft"]["stored_mib"]
+    # The key says how the statistic is taken and not where it lies.
+    shutil.copytree(tmp_path, tmp_path / "copy")
+    moved = yaml.safe_load(path.read_text()) | {"output_dir": str(tmp_path / "copy" / "runs")}
+    (tmp_path / "copy" / "compare.yaml").write_text(yaml.safe_dump(moved))
+    copied = load_comparison(tmp_path / "copy" / "compare.yaml")
+    assert not list(pending(copied, outcome_of(copied)))
+    moved["methods"]["ewc"]["prepare"]["tokens"] = 301
+    (tmp_path / "copy" / "compare.yaml").write_text(yaml.safe_dump(moved))
+    copied = load_comparison(tmp_path / "copy" / "compare.yaml")
+    assert [task.cell.method for task in pending(copied, outcome_of(copied))] == ["ewc", "ewc"]
+
+
 def test_a_diverged_trial_is_a_result(
     pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,22 @@ TABLE: dict[str, tuple[Edit, str]] = {
     "a seed twice": (put("seeds", [1, 2, 1]), "{C}:18: seeds: seed 1 is listed twice; keep one."),
     "a seed below 0": (put("seeds", [-1]), "{C}:18: seeds: -1 is no seed; a seed is 0 or more."),
     "a panel that is not there": (put("panels", ["p.yaml"]), "There is no panel file '{F}/p.yaml'. Did you mean 'run.yaml'?"),
+    "a statistic of nobody": (
+        put(f"{SFT}/prepare", {"tokens": 9}),
+        "{C}:4: methods.sft: prepare: no method here lacks a statistic, so it would have no effect; leave it out.",
+    ),
+    "no statistic": (
+        put(f"{SFT}/set/method", "ewc"),
+        "{C}:4: methods.sft: method.store: 'ewc' reads a statistic (fisher); name a store of `acclimate stats fisher`, or say prepare: {{tokens: 20000}} and it is taken once for all cells.",
+    ),
+    "an option of another statistic": (
+        lambda data: (put(f"{SFT}/set/method", "ewc")(data), put(f"{SFT}/prepare", {"tokens": 9, "rank": 2})(data))[0],
+        "{C}:4: methods.sft: prepare: rank is no option of fisher; it has tokens, source or labels.",
+    ),
+    "no tokens": (
+        put(f"{SFT}/prepare", {"labels": "true"}),
+        "{C}:11: methods.sft.prepare.tokens: is required and missing. (trained tokens of general text to look at)",
+    ),
     "another version": (
         put("version", 2), "{C}:18: version: this comparison is of version 2; this acclimate reads version 1.",
     ),

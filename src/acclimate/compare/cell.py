@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
+from acclimate.compare.preparation import Preparation, prepared
 from acclimate.compare.schema import Comparison, Settings
 from acclimate.config import RunConfig, load_config
 from acclimate.errors import ConfigError
@@ -35,6 +36,7 @@ class Cell:
     settings: Settings
     seed: int
     config: RunConfig
+    preparations: tuple[Preparation, ...] = ()
 
     @property
     def key(self) -> str:
@@ -50,6 +52,8 @@ class Cell:
         for source in plain["sources"].values():
             source.pop("path")
         text = json.dumps([self.kind, self.method, self.seed, plain], sort_keys=True)
+        for made in self.preparations:
+            text = text.replace(str(made.folder.resolve()), json.dumps([made.kind, made.options], sort_keys=True))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -80,9 +84,11 @@ def _cell(comparison: Comparison, method: str, kind: Kind, chosen: Settings, see
     overrides = [f"{path}={_written(value)}" for path, value in [*ordered, *own.items()]]
     try:
         config = load_config(comparison.run_path, overrides)
+        folder, section = comparison.folder / "stores", comparison.methods[method].prepare
+        config, made = prepared(config, section, comparison.tuning.seed, folder)
     except ConfigError as error:
         raise _of_method(comparison, method, error) from None
-    cell = Cell(method, kind, chosen, seed, config)
+    cell = Cell(method, kind, chosen, seed, config, tuple(made))
     return replace(cell, config=config.model_copy(update={"name": f"{method}-{seed}-{cell.key[:8]}"}))
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.compare.cell import Cell
+from acclimate.compare.preparation import Preparation
 from acclimate.compare.table import ItemScores, Row, TextScores, rounded
 from acclimate.config import save_config, with_absolute_paths
 from acclimate.errors import RunError, Stopped
@@ -37,6 +38,11 @@ def train_cell(cell: Cell, nproc: int) -> Row:
         Stopped: a signal ended it; it goes on from its checkpoint the next time.
         RunError: it failed; its own message is on stderr.
     """
+    for preparation in cell.preparations:
+        if not preparation.is_made:
+            preparation.folder.parent.mkdir(parents=True, exist_ok=True)
+            save_config(with_absolute_paths(preparation.config), preparation.folder.with_suffix(".yaml"))
+            _acclimate(preparation.command, f"{preparation.kind} for {cell.method}")
     config = with_absolute_paths(cell.config)
     path = config.run_dir.with_suffix(".yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +53,7 @@ def train_cell(cell: Cell, nproc: int) -> Row:
     record = read_json(config.run_dir / "provenance.json")
     made = {name: record[name] for name in MADE if name in record}
     row = replace(row, digests=_digests(record), made=made)
-    return row if outcome == "diverged" else _measured(row, config.run_dir, record)
+    return row if outcome == "diverged" else _measured(row, config.run_dir, record, cell.preparations)
 
 
 def measure_panel(cell: Cell, panel: Path) -> Row:
@@ -97,14 +103,20 @@ def forget_model(run_dir: Path) -> None:
         shutil.rmtree(run_dir / name, ignore_errors=True)
 
 
-def _measured(row: Row, run_dir: Path, record: Mapping[str, Any]) -> Row:
+def _measured(row: Row, run_dir: Path, record: Mapping[str, Any], preparations: Sequence[Preparation]) -> Row:
     """With what the run's folder says of scores and costs."""
     roles = {entry["set"]: entry["role"] for entry in read_json(run_dir / "summary.json")}
     texts = {name: _texts(role, read_scores(run_dir / "eval" / f"{name}.jsonl")) for name, role in roles.items()}
     last = json.loads((run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     tokens = {key.removeprefix("trained_tokens/"): n for key, n in last.items() if key.startswith("trained_tokens/")}
     costs = {name: record[name] for name in ("train_seconds", "forward_tokens", "train_peak_memory_mib")}
-    costs["stored_mib"] = round(_bytes(run_dir / "model") / 2**20, 2)
+    stores = [read_json(preparation.folder / "manifest.json") for preparation in preparations]
+    costs["stored_mib"] = (
+        sum(_bytes(folder) for folder in (run_dir / "model", *(p.folder for p in preparations))) / 2**20
+    )
+    costs["preparation_seconds"] = sum(store["seconds"] for store in stores)
+    costs["preparation_forward_tokens"] = record["apart_forward_tokens"] + sum(s["forward_tokens"] for s in stores)
+    costs = {name: round(float(value), 2) for name, value in costs.items()}
     return replace(row, texts=texts, tokens=tokens, costs=costs)
 
 

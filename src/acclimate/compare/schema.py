@@ -30,6 +30,21 @@ def _free(path: str) -> bool:
     return first in FREE or path == FREE_OF_BUDGET
 
 
+class PrepareSection(Section):
+    """The statistic that a method reads (``acclimate stats``), taken once for all its cells."""
+
+    tokens: int = Field(ge=1, description="trained tokens of general text to look at")
+    source: str | None = Field(None, min_length=1, description="one source; default: those of route general")
+    labels: Literal["true", "sampled"] | None = Field(None, description="fisher: of the text, or drawn")
+    rank: int | None = Field(None, ge=1, description="mean-gradient: singular triplets of each matrix")
+    dtype: Literal["bfloat16", "float32"] | None = Field(None, description="mean-gradient: of the stored gradient")
+    xi: float | None = Field(None, gt=0, description="path-integral: of the mean squared movement")
+
+    @property
+    def given(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
+
+
 class MethodSection(Section):
     """One column of the comparison: a method, its settings, and those that are tried."""
 
@@ -37,6 +52,7 @@ class MethodSection(Section):
     tune: dict[str, list[Any]] | None = Field(
         None, min_length=1, description="dotted.path: [values]; every combination is one trial"
     )
+    prepare: PrepareSection | None = Field(None, description="for a method that reads a statistic: how it is taken")
 
     @field_validator("set", "tune")
     @classmethod
