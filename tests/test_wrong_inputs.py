@@ -285,7 +285,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         "{C}:17: sources.chat: 'routes' gives every learned role its route, so 'route' would have no effect; keep one of them.", 3,
     ),
     "a method twice": (put("method", ["mol", {"name": "mol", "kl_weight": 3}]), "{C}:7: method: 'mol' is listed twice; keep one.", 3),
-    "a method without a name": (put("method", {"name": ["mol"]}), "{C}:7: method: needs a name; accepted: sft, replay, mol or l2.", 3),
+    "a method without a name": (put("method", {"name": ["mol"]}), "{C}:7: method: needs a name; accepted: sft, replay, mol, l2, ewc, hlr or dba.", 3),
     "longer than the model": (
         put("data.sequence_length", 4096),
         "{C}:28: data.sequence_length: 4096 is more than the 512 positions this model was made for; lower it.", 3,
