@@ -152,6 +152,5 @@ def test_what_was_memorised(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         write_report([run], tmp_path / "r.html")
     assert str(caught.value) == (
-        f"'{run}/memorisation/check.json' is no memorisation check (KeyError: 'measured'). Run `acclimate eval "
-        f"{run}`."
+        f"'{run}/memorisation/check.json' is no memorisation check (KeyError: 'measured'). Run `acclimate eval {run}`."
     )
