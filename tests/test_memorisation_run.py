@@ -20,7 +20,7 @@ from tests.fixtures.runs import config, settings
 
 
 def check(run: Path) -> dict[str, Any]:
-    return dict(json.loads((run / "memorisation" / "summary.json").read_text())["sources"])
+    return dict(json.loads((run / "memorisation" / "check.json").read_text())["sources"])
 
 
 def test_a_run_that_repeats_its_text_learns_it_by_heart(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:

@@ -942,8 +942,8 @@ REPORTS: dict[str, tuple[Callable[[Path], None], str, int]] = {
         "column 13 (char 44)). Measure it again with `acclimate eval RUN --panel`, or remove its folder.", 1,
     ),
     "a damaged memorisation check": (
-        edit_file("memorisation/summary.json", lambda text: text.replace("-0.3,", "NaN,")),
-        "'{R}/memorisation/summary.json' is no memorisation check (ValueError: training_change is not finite). Run "
+        edit_file("memorisation/check.json", lambda text: text.replace("-0.3,", "NaN,")),
+        "'{R}/memorisation/check.json' is no memorisation check (ValueError: training_change is not finite). Run "
         "`acclimate eval {R}`.", 1,
     ),
 }  # fmt: skip

@@ -272,7 +272,7 @@ def _measure_memorisation(
             found[name] = document(result) if result else {"not_measured": "fewer than 3 documents"}
             write_scores(folder / f"{name}.jsonl", sample.where, seen)
     if world.is_main and found:
-        write_json(folder / "summary.json", {"sources": found})
+        write_json(folder / "check.json", {"sources": found})
 
 
 def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | None = None) -> Path:

@@ -165,7 +165,7 @@ def add_memorisation(folder: Path, name: str = "domain", missing: str | None = N
     entry |= {"gap": bounds, "bits_per_parameter": bounds | {"value": 0.055}, "heldout_bits_per_parameter": bounds}
     sources = {name: entry} | ({missing: {"not_measured": "streamed"}} if missing else {})
     (folder / "memorisation").mkdir()
-    _json(folder / "memorisation" / "summary.json", {"sources": sources})
+    _json(folder / "memorisation" / "check.json", {"sources": sources})
 
 
 def _json(path: Path, value: Any) -> None:

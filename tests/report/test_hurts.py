@@ -148,10 +148,9 @@ def test_what_was_memorised(tmp_path: Path) -> None:
     section = page[page.index('<section id="memorisation">') :]
     for shown in ("20 of 1,200", "−0.300", "−0.250", "+0.050", "0.055", "notes: not measured (streamed)."):
         assert shown in section, shown
-    (run / "memorisation" / "summary.json").write_text('{"sources": {"domain": {}}}')
+    (run / "memorisation" / "check.json").write_text('{"sources": {"domain": {}}}')
     with pytest.raises(RunError) as caught:
         write_report([run], tmp_path / "r.html")
     assert str(caught.value) == (
-        f"'{run}/memorisation/summary.json' is no memorisation check (KeyError: 'measured'). Run `acclimate eval "
-        f"{run}`."
+        f"'{run}/memorisation/check.json' is no memorisation check (KeyError: 'measured'). Run `acclimate eval {run}`."
     )

@@ -74,7 +74,7 @@ def memorisation(
 
 
 def document(found: Memorisation) -> dict[str, Any]:
-    """Plain data for ``memorisation/summary.json``."""
+    """Plain data for ``memorisation/check.json``."""
     estimates = {
         key: {name: getattr(estimate, name) for name in ("value", "low", "high", "n", "p", "mde")}
         for key, estimate in (("training_change", found.training), ("heldout_change", found.heldout))

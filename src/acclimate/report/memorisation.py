@@ -102,7 +102,7 @@ def _bounds(check: Check) -> tuple[str, ...]:
 
 def _read(folder: RunFolder) -> tuple[list[Check], dict[str, str]]:
     """The checks of a run, and why a source has none."""
-    path = folder.path / "memorisation" / "summary.json"
+    path = folder.path / "memorisation" / "check.json"
     if not path.is_file():
         return [], {}
     checks, absent = [], {}
