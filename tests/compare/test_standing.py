@@ -91,10 +91,22 @@ def test_front_and_who_is_behind() -> None:
 def test_accuracy_is_paired_by_item() -> None:
     base = [1] * 50 + [0] * 50
     items = {"panel/exam": ItemScores(base=base, model=[1] * 40 + [0] * 60)}
-    found = accuracy_changes([row("sft", kind="panel", items=items)], "sft")["panel/exam"]
-    assert found.value == pytest.approx(-0.1)
-    assert found.low == pytest.approx(-0.16, abs=0.02)  # binomial: 0.1 +- 1.96 * 0.03
+    one = row("sft", kind="panel", items=items)
+    found = accuracy_changes([one], "sft")["panel/exam"]
+    assert (found.n, found.base, found.value) == (100, 0.5, pytest.approx(-0.1))
+    assert found.low == pytest.approx(-0.17, abs=0.02)  # binomial: 0.1 +- 1.96 * 0.03
     assert found.high == pytest.approx(-0.05, abs=0.02)
+    assert found.p == pytest.approx(2 / 2**10)  # ten lost, none won
+    both = accuracy_changes([one, row("sft", 1, kind="panel", items=items)], "sft")["panel/exam"]
+    assert both.value == pytest.approx(-0.1)
+    assert both.low == pytest.approx(-0.16, abs=0.02)
+    assert both.p < 0.01
+    still = {"panel/exam": ItemScores(base=base, model=base)}
+    for seeds in ([0], [0, 1]):
+        found = accuracy_changes([row("sft", s, kind="panel", items=still) for s in seeds], "sft")["panel/exam"]
+        assert -0.05 < found.low < 0 < found.high < 0.05  # no flip is no proof
+        assert found.p == 1
+        assert found.mde >= 0.03
 
 
 def test_the_rule_that_chooses() -> None:

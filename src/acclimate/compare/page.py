@@ -15,6 +15,7 @@ from acclimate.compare.cell import spelled
 from acclimate.compare.figure import figures
 from acclimate.compare.outcome import Outcome
 from acclimate.compare.standing import Measured, Standing, accuracy_changes, front, mean_drift, mean_gain
+from acclimate.evaluate.significance import holm
 from acclimate.files import write_text
 from acclimate.report import number
 
@@ -165,33 +166,31 @@ def _sets(outcome: Outcome) -> str:
 
 
 def _accuracy(outcome: Outcome) -> str:
-    rows = []
-    for standing in outcome.standings:
-        for name, change in accuracy_changes(outcome.rows, standing.method).items():
-            items = next(row.items[name] for row in outcome.rows if name in row.items)
-            detectable = max(2.8 * float(change.draws.std()), 3 / len(items.base))
-            rows.append(
-                [
-                    name,
-                    standing.method,
-                    str(len(items.base)),
-                    number.share(sum(items.base) / len(items.base)),
-                    f"{100 * change.value:+.1f} {_points(change, len(items.base))}",
-                    f"{100 * detectable:.1f}",
-                ]
-            )
+    """Of one seed Tango's interval and McNemar's test; of several the interval over items and seeds."""
+    found = [
+        (name, standing.method, change)
+        for standing in outcome.standings
+        for name, change in accuracy_changes(outcome.rows, standing.method).items()
+    ]
+    adjusted = holm([change.p for _, _, change in found])
+    rows = [
+        [
+            name,
+            method,
+            str(change.n),
+            number.share(change.base),
+            f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]",
+            f"{p:.2g}",
+            f"{100 * change.mde:.1f}",
+        ]
+        for (name, method, change), p in zip(found, adjusted, strict=True)
+    ]
     rows.sort(key=lambda row: row[0])
-    head = ["set", "method", "items", "base", "change, points", "detectable, points"]
+    head = ["set", "method", "items", "base", "change, points", "p (Holm)", "detectable, points"]
     return _table(head, rows) + (
-        "\n\n*Detectable*: a true change that such a sample would show with 80 % power, 2.8 standard errors, and no "
-        "less than 3 / n (rule of three)."
+        "\n\n*Detectable*: a true change that another such sample would show with 80 % power; without it, no "
+        "difference says nothing."
     )
-
-
-def _points(change: Measured, items: int) -> str:
-    """Where no resample differs the interval is not a point: of n items, 3 / n may still flip (rule of three)."""
-    unseen = 3 / items if change.draws.std() == 0 else 0
-    return f"[{100 * (change.low - unseen):+.1f}, {100 * (change.high + unseen):+.1f}]"
 
 
 def _costs(outcome: Outcome) -> str:

@@ -14,9 +14,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.compare.table import Row, TextScores
+from acclimate.compare.table import ItemScores, Row, TextScores
+from acclimate.evaluate.flips import Flips
 
 RESAMPLES = 2000
+DETECTABLE = 2.8
+"""Standard errors of a change that another sample would show with 80 % power: 1.96 + 0.84."""
 Array = NDArray[np.float64]
 
 
@@ -91,17 +94,43 @@ def front(found: Sequence[Standing]) -> list[Standing]:
     return [one for one in complete if not any(other.ahead_of(one) for other in complete)]
 
 
-def accuracy_changes(rows: Sequence[Row], method: str) -> dict[str, Measured]:
-    """Panel set -> accuracy of the model less the base's, on the same items."""
+@dataclass(frozen=True)
+class AccuracyChange:
+    """Accuracy of the model less the base's on the same n items, as a part of them; p of no change."""
+
+    n: int
+    base: float
+    value: float
+    low: float
+    high: float
+    p: float
+    mde: float
+
+
+def accuracy_changes(rows: Sequence[Row], method: str) -> dict[str, AccuracyChange]:
+    """By panel set: of one seed with the interval and test for flipped answers, of several over items and seeds."""
     own = sorted((row for row in rows if row.kind == "panel" and row.method == method), key=lambda row: row.seed)
-    found = {}
-    for name in dict.fromkeys(name for row in own for name in row.items):
-        flips = {row.seed: np.subtract(row.items[name].model, row.items[name].base) for row in own if name in row.items}
-        drawn = np.stack([_times(name, len(flip)) @ flip / len(flip) for flip in flips.values()], axis=1)  # [R, S]
-        draws = np.take_along_axis(drawn, _picks(method, len(flips)), axis=1).mean(1)
-        own_values = tuple((seed, float(flip.mean())) for seed, flip in flips.items())
-        found[name] = Measured(float(np.mean([value for _, value in own_values])), draws, own_values)
-    return found
+    return {
+        name: _accuracy_change(name, method, [row.items[name] for row in own if name in row.items])
+        for name in dict.fromkeys(name for row in own for name in row.items)
+    }
+
+
+def _accuracy_change(name: str, method: str, found: Sequence[ItemScores]) -> AccuracyChange:
+    changes = np.array([np.subtract(scores.model, scores.base) for scores in found])  # [S, M] of -1, 0 and 1
+    seeds, n = changes.shape
+    base = float(np.mean(found[0].base))
+    if seeds == 1:
+        flips = Flips(won=int((changes == 1).sum()), lost=int((changes == -1).sum()), n=n)
+        return AccuracyChange(n, base, flips.value, flips.low, flips.high, flips.p, flips.mde)
+    drawn = (_times(name, n) @ changes.T / n)[np.arange(RESAMPLES)[:, None], _picks(method, seeds)].mean(1)  # [R]
+    unseen = 3 / n if not changes.any() else 0.0  # no item flipped: of n, 3 / n may still do so (rule of three)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    p = min(1.0, 2 * (min((drawn <= 0).sum(), (drawn >= 0).sum()) + 1) / (RESAMPLES + 1))
+    detectable = max(DETECTABLE * float(drawn.std()), 3 / n)
+    return AccuracyChange(
+        n, base, float(changes.mean()), float(low) - unseen, float(high) + unseen, float(p), detectable
+    )
 
 
 def mean_gain(texts: Mapping[str, TextScores]) -> float | None:
