@@ -179,7 +179,7 @@ def test_work_is_counted_in_forwards(
         nonlocal expected, compared
         batches = taken()
         for batch in batches:
-            anchored = bool(training.objective.needs_reference[batch.route[batch.labels >= 0].numpy()].any())
+            anchored = bool((training.objective.compares[batch.route[batch.labels >= 0].numpy()] > 0).any())
             expected += batch.input_ids.numel() * ((3 if lora is None else 2) + anchored)
             compared += anchored
         return batches
