@@ -43,6 +43,16 @@ def test_a_panel_counts_with_its_run() -> None:
     assert found.drift.value == pytest.approx(0.1)
 
 
+def test_means_are_over_the_sets_that_all_have() -> None:
+    other = {"panel/news": texts(0.1, 0.5)["general"]}
+    rows = [row("a", found=texts(0.2, 0.1)), row("a", kind="panel", found=other), row("b", found=texts(0.2, 0.1))]
+    a, b = standings(rows, ["a", "b"])
+    assert a.drift
+    assert b.drift
+    assert a.drift.value == b.drift.value
+    assert a.sets == b.sets == ("domain", "general")
+
+
 def test_documents_are_drawn_together() -> None:
     """Two methods that differ by the same part of every document differ for certain, however documents spread."""
     rows = [

@@ -79,8 +79,8 @@ def _cell(comparison: Comparison, method: str, kind: Kind, chosen: Settings, see
     ordered = sorted(settings.items(), key=lambda item: item[0].count("."))
     split = "validation" if kind == "trial" else "test"
     own: Settings = {"seed": seed, "data.split": split, "output_dir": str(comparison.folder / f"{kind}s")}
-    if kind == "trial":
-        own["evaluation.generations"] = 0
+    if kind == "trial":  # of which nothing but scores is looked at
+        own |= {"evaluation.generations": 0, "evaluation.memorisation_documents": 0}
     overrides = [f"{path}={_written(value)}" for path, value in [*ordered, *own.items()]]
     try:
         config = load_config(comparison.run_path, overrides)

@@ -98,6 +98,11 @@ def _setup(outcome: Outcome) -> str:
         "KL(base || tuned). Loss elsewhere: mean over them of bits / base's bits - 1. Numbers are means over seeds; "
         f"intervals are 95 % over documents {luck}.",
     ]
+    measured = dict.fromkeys(name for row in outcome.rows if row.kind != "trial" for name in row.texts)
+    if outcome.standings and (left := [name for name in measured if name not in outcome.standings[0].sets]):
+        lines.append(
+            f"Not in these means, since not every method was measured on it yet: {', '.join(map(_plain, left))}."
+        )
     if outcome.comparison.trials:
         section = outcome.comparison.tuning
         rule = (

@@ -51,6 +51,7 @@ class Standing:
 
     method: str
     rows: tuple[Row, ...]  # of its runs, by seed
+    sets: tuple[str, ...]  # that the means are over, of all methods alike
     gain: Measured | None  # mean over domain sets of 1 - bits / base's bits
     drift: Measured | None  # mean over the other sets of KL(base || tuned)
     loss: Measured | None  # mean over the other sets of bits / base's bits - 1
@@ -70,22 +71,29 @@ class Standing:
 
 
 def standings(rows: Sequence[Row], methods: Sequence[str]) -> list[Standing]:
-    """Of every method with a finished run, in the order of the comparison.
+    """Of every method with a finished run, in the order of the comparison; on the sets that all of them have.
 
     Args:
         rows: runs and panels of one comparison.
     """
-    found = []
-    for method in methods:
-        own = sorted((r for r in rows if r.method == method and r.outcome == "finished"), key=lambda row: row.seed)
-        runs = tuple(row for row in own if row.kind == "run")
-        if runs:
-            texts = {run.seed: dict(run.texts) for run in runs}
-            for row in own:
-                if row.kind == "panel" and any(row.key == run.key for run in runs):
-                    texts[row.seed] |= row.texts
-            found.append(_standing(method, runs, texts))
-    return found
+    finished = sorted((row for row in rows if row.outcome == "finished"), key=lambda row: row.seed)
+    runs = {method: tuple(r for r in finished if r.method == method and r.kind == "run") for method in methods}
+    texts = {
+        method: {
+            run.seed: {name: s for row in finished if row.key == run.key for name, s in row.texts.items()}
+            for run in own
+        }
+        for method, own in runs.items()
+        if own
+    }
+    shared = shared_sets(texts)
+    return [_standing(method, runs[method], found, shared) for method, found in texts.items()]
+
+
+def shared_sets(texts: Mapping[str, Mapping[int, Mapping[str, TextScores]]]) -> list[str]:
+    """Sets that every seed of every method was measured on: a mean over others would compare unlike things."""
+    every = [scores for by_seed in texts.values() for scores in by_seed.values()]
+    return [name for name in every[0] if all(name in scores for scores in every)] if every else []
 
 
 def front(found: Sequence[Standing]) -> list[Standing]:
@@ -147,14 +155,16 @@ def _mean(values: Sequence[Array]) -> float | None:
     return float(np.mean([value.item() for value in values])) if values else None
 
 
-def _standing(method: str, runs: tuple[Row, ...], texts: Mapping[int, Mapping[str, TextScores]]) -> Standing:
-    shared = [name for name in texts[runs[0].seed] if all(name in own for own in texts.values())]
+def _standing(
+    method: str, runs: tuple[Row, ...], texts: Mapping[int, Mapping[str, TextScores]], shared: Sequence[str]
+) -> Standing:
     domain = [name for name in shared if texts[runs[0].seed][name].role == "domain"]
     others = [name for name in shared if name not in domain]
     made = _Draws(method, texts)
     return Standing(
         method,
         runs,
+        tuple(shared),
         made.mean_over(domain, _gain),
         made.mean_over(others, _drift),
         made.mean_over(others, lambda scores, times: -_gain(scores, times)),
