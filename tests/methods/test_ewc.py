@@ -10,10 +10,12 @@ from torch import Tensor
 
 from acclimate.gradient import blocks
 from acclimate.methods.ewc import Ewc
+from acclimate.plan import build_plan
 from acclimate.preflight import validate
 from acclimate.statistics.fisher import Fisher
 from acclimate.statistics.store import write_store
 from acclimate.types import GradientTransform, PlanContext
+from tests.fixtures.methods import spec
 from tests.fixtures.runs import config
 from tests.fixtures.stores import taken
 
@@ -89,3 +91,17 @@ def test_a_fisher_over_all_weights_serves_an_adapter(pico_folder: Path, corpora:
     for store in (whole, part):
         method = {"name": "ewc", "store": str(store.folder)}
         assert validate(config(pico_folder, corpora, tmp_path / "runs", lora=lora, method=method)).trained_parameters
+
+
+@pytest.mark.parametrize("name", ["ewc", "hlr", "dba"])
+def test_a_statistic_composes_with_any_terms(
+    name: str, pico_folder: Path, corpora: Path, made: Path, tmp_path: Path
+) -> None:
+    own = spec(name, pico_folder, corpora, made)
+    context = PlanContext(full_tuning=True)
+    for other in ("sft", "replay", "mol"):
+        both = build_plan(config(pico_folder, corpora, tmp_path, method=[other, own]), context)
+        assert both.terms == build_plan(config(pico_folder, corpora, tmp_path, method=other), context).terms
+        assert both.statistics
+    alone = build_plan(config(pico_folder, corpora, tmp_path, method=own), context)
+    assert alone.terms == build_plan(config(pico_folder, corpora, tmp_path, method="sft"), context).terms

@@ -9,10 +9,9 @@ from pydantic.dataclasses import dataclass
 
 from acclimate.gradient.boost import Boost
 from acclimate.methods.fields import STRICT
-from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.statistics.lowrank import Matrices
 from acclimate.statistics.store import Statistic, open_store
-from acclimate.types import Metrics, Plan, PlanContext, RoutedTerm
+from acclimate.types import Metrics, Plan, PlanContext
 
 FULL_BOOST_STEPS = 200
 """k0 = 200 / T: the integral of gamma over the run is 100 steps whatever its length."""
@@ -75,7 +74,6 @@ class Dba:
             "below 1 leaves the domain a part of every step."
         )
         return Plan(
-            terms=(RoutedTerm("cross_entropy", CrossEntropy(), ("domain",)),),
             transforms=(boost,),
             update_scale=self._corrected if self.correction else None,
             statistics=(store,),

@@ -9,9 +9,8 @@ from pydantic.dataclasses import dataclass
 
 from acclimate.gradient.importance import ImportancePenalty
 from acclimate.methods.fields import STRICT
-from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.statistics.store import Statistic, open_store
-from acclimate.types import Plan, PlanContext, RoutedTerm
+from acclimate.types import Plan, PlanContext
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -42,7 +41,6 @@ class Ewc:
         store = open_store(self.store, "fisher")
         penalty = ImportancePenalty("ewc", self.weight, store.tensors, dict(context.lora_scaling))
         return Plan(
-            terms=(RoutedTerm("cross_entropy", CrossEntropy(), ("domain",)),),
             transforms=(penalty,) if self.weight > 0 else (),
             statistics=(store,),
         )

@@ -11,9 +11,8 @@ from pydantic.dataclasses import dataclass
 
 from acclimate.gradient.importance import ImportancePenalty
 from acclimate.methods.fields import STRICT
-from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.statistics.store import Statistic, open_store
-from acclimate.types import Plan, PlanContext, RoutedTerm
+from acclimate.types import Plan, PlanContext
 
 COLLAPSED = 0.9
 """One matrix with this part of all layer weights is in effect the only one that is held."""
@@ -67,7 +66,6 @@ class Hlr:
             "hlr", self.phi, store.tensors, dict(context.lora_scaling), alpha, store.end, {"alpha_max": alpha[first]}
         )
         return Plan(
-            terms=(RoutedTerm("cross_entropy", CrossEntropy(), ("domain",)),),
             transforms=(penalty,) if self.phi > 0 else (),
             prepare=(lambda training: training.weights.load_state_dict(store.end),),
             statistics=(store,),
