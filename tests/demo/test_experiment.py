@@ -27,7 +27,10 @@ def test_the_quick_demo_learns_and_keeps(tmp_path: Path) -> None:
     changes = [r for r in records if r["metric"] == "bits_per_byte_change"]
     assert {r["run"] for r in changes} == {"sft", "replay", "mol"}
     assert all(r.keys() == level | {"p", "mde"} for r in changes)
-    assert all(r.keys() == level for r in records if r not in changes)
+    drift = [r for r in records if "positions" in r]
+    assert {r["metric"] for r in drift} >= {"kl_base_tuned", "kl_tuned_base", "top1_agreement"}
+    assert all(r.keys() == level | {"positions"} for r in drift)
+    assert all(r.keys() == level for r in records if r not in changes and r not in drift)
     value = {(r["run"], r["role"], r["metric"]): r["value"] for r in records}
     base = value["base", "domain", "bits_per_byte"]
     for run in ("sft", "replay", "mol"):
