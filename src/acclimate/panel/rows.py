@@ -16,6 +16,8 @@ from acclimate.errors import DataError
 from acclimate.panel.encode import Encoded
 
 PADDING = -1
+ALIKE = 0.85
+"""Of the longest row of a batch: a shorter one is much shorter."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,21 @@ def rows_of(items: Sequence[Encoded], positions: int, shared: int) -> list[Row]:
 
 
 def batches(rows: Sequence[Row], tokens: int) -> Iterator[list[Row]]:
-    """Rows of like length together, longest first, at most ``tokens`` with their padding; shared ones apart."""
+    """Rows of like length together, longest first, at most ``tokens`` with their padding; shared ones apart.
+
+    From an eighth of that on, a row that is much shorter than the first begins a batch of its own: of short questions,
+    half of the forward would be padding otherwise.
+    """
     for shared in (True, False):
         kind = [row for row in rows if (len(row.choices) > 1) == shared]
         ordered = sorted(kind, key=lambda row: -row.length)
         begin = 0
         while begin < len(ordered):
-            end = begin + max(1, tokens // ordered[begin].length)
+            longest = ordered[begin].length
+            most = begin + max(1, tokens // longest)
+            end = min(most, begin + max(1, tokens // 8 // longest))
+            while end < min(most, len(ordered)) and ordered[end].length >= ALIKE * longest:
+                end += 1
             yield ordered[begin:end]
             begin = end
 

@@ -68,9 +68,9 @@ def score_choices(model: CausalModel, base: Reference, items: Sequence[Encoded])
                 logits = heads[0].logits(hidden[chunk]), heads[1].logits(base_hidden[chunk])
                 here = (batch.at >= begin) & (batch.at < begin + CHUNK_TOKENS)
                 choice = batch.choice[here]
-                per_token = _per_token(*logits, batch.at[here] - begin, batch.labels[here])
-                per_token[4:] *= is_right[choice]
-                sums.index_add_(1, choice, per_token)
+                sums.index_add_(
+                    1, choice, _per_token(*logits, batch.at[here] - begin, batch.labels[here], is_right[choice])
+                )
     truncated = np.zeros(len(tokens), dtype=bool)
     for row in rows:
         truncated[row.first : row.first + len(row.choices)] = row.truncated
@@ -78,14 +78,28 @@ def score_choices(model: CausalModel, base: Reference, items: Sequence[Encoded])
     return ChoiceScores(tokens, truncated, columns[[0, 2]], columns[[1, 3]] == 0, columns[4:])
 
 
-def _per_token(logits: Tensor, base_logits: Tensor, at: Tensor, labels: Tensor) -> Tensor:
-    """[9, Q]: log-likelihood and miss of each token by model, by base, then DRIFT; logits [n, V] at the rows ``at``."""
+def _per_token(logits: Tensor, base_logits: Tensor, at: Tensor, labels: Tensor, right: Tensor) -> Tensor:
+    """[9, Q]: log-likelihood and miss of each token by model, by base, then DRIFT of the tokens that are ``right`` [Q].
+
+    ``logits`` [n, V] at the rows ``at`` [Q]. Drift walks over the vocabulary many times, so other rows are left out.
+    """
     tuned, other = logits.log_softmax(-1), base_logits.log_softmax(-1)
-    at, labels = at.to(tuned.device), labels.to(tuned.device)
+    at, labels, right = (tensor.to(tuned.device) for tensor in (at, labels, right))
     top, base_top = tuned.argmax(-1), other.argmax(-1)
-    drift = forward_kl(tuned, other), reverse_kl(tuned, other), top == base_top, entropy(tuned), entropy(other)
-    columns = [tuned[at, labels], top[at] != labels, other[at, labels], base_top[at] != labels, *(d[at] for d in drift)]
-    return torch.stack([column.double().cpu() for column in columns])
+    found = torch.zeros(9, len(at), dtype=torch.float64)
+    sides = tuned[at, labels], top[at] != labels, other[at, labels], base_top[at] != labels
+    found[:4] = torch.stack([column.double().cpu() for column in sides])
+    rows, place = torch.unique(at[right], return_inverse=True)
+    mine, theirs = tuned[rows], other[rows]
+    drift = (
+        forward_kl(mine, theirs),
+        reverse_kl(mine, theirs),
+        top[rows] == base_top[rows],
+        entropy(mine),
+        entropy(theirs),
+    )
+    found[4:, right.cpu()] = torch.stack([column[place].double().cpu() for column in drift])
+    return found
 
 
 def positions_of(model: CausalModel) -> int:
