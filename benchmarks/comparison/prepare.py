@@ -44,8 +44,8 @@ def main() -> None:
     gguf = assets.fetch(assets.MODEL, HOME)[assets.MODEL.members[0]]
     base = model.convert_gguf(gguf, HOME / "SmolLM2-135M-Instruct")
     write_medical(assets.fetch(assets.ONTOLOGY, HOME)[assets.ONTOLOGY.members[0]])
-    _write(HOME / "legal.jsonl", ({"text": row["document"]} for row in _rows(HOME / "MultiLexSum-test.jsonl")))
-    _write(HOME / "news.jsonl", ({"text": row["document"]} for row in _rows(HOME / "XSum-test.jsonl")))
+    _write(HOME / "legal.jsonl", _documents(HOME / "MultiLexSum-test.jsonl"))
+    _write(HOME / "news.jsonl", _documents(HOME / "XSum-test.jsonl"))
     asked = {_words(passages.clean(str(row["passage"]))) for row in _rows(HOME / "BoolQ-dev.jsonl")}
     found = [p for p in passages.read_passages([HOME / "BoolQ-test.jsonl"]) if _words(p.text) not in asked]
     text, about = passages.apart(found)
@@ -88,6 +88,10 @@ def _tells(term: Term) -> bool:
 
 def _words(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def _documents(path: Path) -> Iterable[dict[str, str]]:
+    return ({"text": row["document"]} for row in _rows(path) if row["document"].strip())
 
 
 def _rows(path: Path) -> Iterable[dict[str, Any]]:
