@@ -115,7 +115,7 @@ def _setup(outcome: Outcome) -> str:
             f"validation documents, by {rule}."
         )
     if len(machines) > 1 or len(commits) > 1:
-        lines.append(f"Made on {len(machines)} machines and at {len(commits)} commits: compare costs with care.")
+        lines.append(f"Machines: {len(machines)}; commits: {len(commits)}. Compare costs with care.")
     return "\n\n".join(lines)
 
 
