@@ -209,7 +209,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "budget counts nothing": (
         put("budget.count", "domian"),
-        "{C}: budget.count is 'domian', which is no source; accepted: domain, general, chat or all. Did you mean 'domain'?", 3,
+        "{C}:25: budget.count is 'domian', which is no source; accepted: domain, general, chat or all. Did you mean 'domain'?", 3,
     ),
     "budget counts an unused source": (
         both(put("method", "sft"), put("budget.count", "general")),
@@ -360,9 +360,17 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         "{C}:8: sources: '../evil' is no name for a source: letters, digits, '.', '_' and '-', and not 'all'.", 3,
     ),
     "best without held-out domain text": (
-        both(put("training", {"final": "best", "eval_steps": 2}), put("sources.domain.heldout", 0)),
-        "{C}:31: training.final: best is judged by held-out text of the domain, but no source of role domain holds any out; set "
-        "sources.NAME.heldout, or role: domain, or final: last.", 3,
+        both(
+            put("training", {"final": "best", "eval_steps": 2}), put("sources.domain.heldout", 0),
+            put("evaluation.validation_documents", 2),
+        ),
+        "{C}:36: evaluation.validation_documents: a choice is judged by held-out text of the domain, but no source of role domain "
+        "holds any out; set sources.NAME.heldout, or role: domain.", 3,
+    ),
+    "best by reported documents": (
+        put("training", {"final": "best", "eval_steps": 2}),
+        "{C}:31: training.final: best chooses weights by held-out documents that no report uses; set "
+        "evaluation.validation_documents, or final: last.", 3,
     ),
     "shares leave nothing": (
         both(put("sources.domain.share", 1.0), put("sources.general.share", 0.5), drop("sources.chat.share")),
@@ -393,15 +401,15 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "a quantised base that is to learn": (
         put("model.quantization", "nf4"),
-        "{C}: model.quantization: 'nf4' freezes the base, so only an adapter can learn; add lora.", 3,
+        "{C}:7: model.quantization: 'nf4' freezes the base, so only an adapter can learn; add lora.", 3,
     ),
     "a quantised base that is to be spread": (
         both(put("model.quantization", "nf4"), put("lora", {"rank": 4}), put("parallel", {"strategy": "fsdp"})),
-        "{C}: parallel.strategy: fsdp does not spread quantised weights; use ddp.", 3,
+        "{C}:39: parallel.strategy: fsdp does not spread quantised weights; use ddp.", 3,
     ),
     "a quantised gguf": (
         both(put("model.quantization", "nf4"), put("lora", {"rank": 4}), put("model.path", "m.gguf")),
-        "{C}: model.quantization: 'nf4' quantises whole weights, but 'm.gguf' is a quantised GGUF file; give the folder or hub id of the model.", 3,
+        "{C}:7: model.quantization: 'nf4' quantises whole weights, but 'm.gguf' is a quantised GGUF file; give the folder or hub id of the model.", 3,
     ),
     "offloading to the CPU from the CPU": (
         put("parallel", {"strategy": "fsdp", "cpu_offload": True}),
@@ -612,17 +620,17 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     "a broken link": (link, "sources.domain.path: '{F}/link.jsonl' is a link to 'nowhere', which does not exist.", 1),
     "epochs of a stream": (
         both(put("sources.domain.streaming", True), drop("budget.steps"), put("budget.epochs", 2)),
-        "{C}: budget.epochs: how long an epoch of 'domain' is cannot be known, since it is streamed; give budget.tokens or "
+        "{C}:25: budget.epochs: how long an epoch of 'domain' is cannot be known, since it is streamed; give budget.tokens or "
         "budget.steps.", 3,
     ),
     "epochs of all, one of them a stream": (
         both(put("sources.chat.streaming", True), drop("budget.steps"), put("budget", {"epochs": 2, "count": "all"})),
-        "{C}: budget.epochs: how long an epoch of 'chat' is cannot be known, since it is streamed; give budget.tokens or "
+        "{C}:24: budget.epochs: how long an epoch of 'chat' is cannot be known, since it is streamed; give budget.tokens or "
         "budget.steps.", 3,
     ),
     "validation of a stream": (
         both(put("sources.domain.streaming", True), put("data.split", "validation")),
-        "{C}: data.split: validation cannot be told apart in 'domain', which is streamed; use split: test.", 3,
+        "{C}:31: data.split: validation cannot be told apart in 'domain', which is streamed; use split: test.", 3,
     ),
     "a buffer that shuffles nothing": (
         put("sources.domain.shuffle_buffer", 50),
@@ -993,7 +1001,7 @@ PANELS: dict[str, tuple[dict[str, Any], str, int]] = {
     "letters that nothing explains": (put_set("answers", "letters"),
         "{P}:2: sets.x: answers: letters needs {{options}} in the prompt, or no letter means anything.", 3),
     "thinking without a template": ({"sets": {"x": PANEL_SET}, "thinking": "on"},
-        "{P}: thinking has no effect on template: plain; it belongs to chat.", 3),
+        "{P}:5: thinking has no effect on template: plain; it belongs to chat.", 3),
     "thinking that the template has not": ({"sets": {"x": PANEL_SET}, "thinking": "on", "template": "chat"},
         "{P}:5: thinking: the model's chat template never reads enable_thinking; leave it out.", 3),
     "a set's name that is a path": ({"sets": {"../x": PANEL_SET}},

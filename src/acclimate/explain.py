@@ -171,7 +171,9 @@ def _sentence(item: Any, root: type[Any], places: Places, prefix: str) -> str:
     if item.get("input") is None:
         return f"{where}: has no value. {_describe(location, root)}".rstrip()
     if kind == "value_error":
-        return f"{where}: {item['ctx']['error']}".rstrip(".?") + ("?" if str(item["ctx"]["error"])[-1] == "?" else ".")
+        said = str(item["ctx"]["error"])
+        placed = places.locate(said) if not location else said  # of the whole configuration, naming a setting itself
+        return (f"{where}: {said}" if placed == said else placed).rstrip(".?") + ("?" if said[-1] == "?" else ".")
     if kind == "literal_error":
         options = [option.strip("' ") for option in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         return f"{where}: {given} is not accepted; accepted: {listed(options)}.{nearest(str(item['input']), options)}"

@@ -23,7 +23,6 @@ from acclimate.assembly import (
     mix,
     resolve,
     validation_sets,
-    watched_metric,
 )
 from acclimate.assembly.mixture import epochs, step_tokens
 from acclimate.config import RunConfig, located
@@ -87,7 +86,6 @@ def validate(config: RunConfig) -> Preflight:
     mixture = mix(config, corpora, objective)
     plan = build_plan(config, replace(context, total_steps=mixture.total_steps))
     build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
-    watched_metric(config, corpora)
     validation_sets(config, corpora)
     copies = sum(name != "base" or config.lora is None for name in plan.required_references)
     notes = warnings(config, corpora, mixture, tokenizer, plan)

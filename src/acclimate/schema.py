@@ -181,9 +181,17 @@ class EvaluationSection(Section):
 
     documents: int | None = Field(None, ge=1, description="at most this many held-out documents per source")
     validation_documents: int = Field(
-        0, ge=0, description="the first held-out documents of each source, kept out of all reports for choices (wise)"
+        0,
+        ge=0,
+        description="the first held-out documents of each source, kept out of all reports: what is measured during "
+        "training, and what choices look at (training.final: best, wise)",
     )
-    training_documents: int = Field(32, ge=1, description="of these, how many during training (every eval_steps)")
+    training_documents: int = Field(
+        32,
+        ge=1,
+        description="without validation documents: how many held-out documents are measured during training (every "
+        "eval_steps)",
+    )
     generations: int = Field(4, ge=0, description="greedy answers shown side by side")
     max_new_tokens: int = Field(64, ge=1)
     memorisation_documents: int = Field(
@@ -253,6 +261,15 @@ class RunConfig(Section):
             raise ValueError(
                 f"budget.epochs: how long an epoch of '{streamed[0]}' is cannot be known, since it is streamed; give "
                 "budget.tokens or budget.steps."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _best_is_chosen_by_documents_of_its_own(self) -> RunConfig:
+        if self.training.final == "best" and not self.evaluation.validation_documents:
+            raise ValueError(
+                "training.final: best chooses weights by held-out documents that no report uses; set "
+                "evaluation.validation_documents, or final: last"
             )
         return self
 

@@ -99,7 +99,10 @@ def test_a_choice_is_made_on_documents_that_no_report_uses(
     assert collect([found.run_dir, plain.run_dir])
     # the report's documents and the choice's are together those of a run without validation
     free = settings.model_copy(update={"name": "all", "method": "mol"})
-    free = free.model_copy(update={"evaluation": free.evaluation.model_copy(update={"validation_documents": 0})})
+    free = free.model_copy(update={
+        "evaluation": free.evaluation.model_copy(update={"validation_documents": 0}),
+        "training": free.training.model_copy(update={"final": "last"}),
+    })  # fmt: skip
     every = places(train(free).run_dir)
     reported = places(found.run_dir)
     assert all(reported[name] == every[name][2:] and len(every[name]) == 4 for name in every)

@@ -29,6 +29,7 @@ SETTINGS: dict[str, Any] = {
     },
     "schedule": {"type": "wsd", "decay_ratio": 0.5},
     "training": {"micro_batch_size": 2, "save_steps": 3, "eval_steps": 8, "final": "best"},
+    "evaluation": {"validation_documents": 2},
 }
 
 

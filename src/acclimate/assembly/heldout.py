@@ -73,16 +73,7 @@ def heldout_prompts(config: RunConfig, corpora: Corpora, tokenizer: Any) -> list
     return prompts
 
 
-def watched_metric(config: RunConfig, corpora: Corpora) -> str | None:
-    """What decides which weights are the best: held-out bits per byte of the first domain source.
-
-    Raises:
-        ConfigError: ``training.final: best`` without such a source.
-    """
+def watched_metric(corpora: Corpora) -> str | None:
+    """What decides which weights are the best: held-out bits per byte of the first domain source."""
     watched = next((n for n, c in corpora.sources.items() if c.role == "domain" and len(c.heldout)), None)
-    if watched is None and config.training.final == "best":
-        raise ConfigError(
-            "training.final: best is judged by held-out text of the domain, but no source of role domain holds any "
-            "out; set sources.NAME.heldout, or role: domain, or final: last."
-        )
     return f"eval/{watched}/bits_per_byte" if watched else None

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from acclimate.assembly.heldout import heldout_sets, watched_metric
+from acclimate.assembly.heldout import heldout_sets, validation_sets, watched_metric
 from acclimate.assembly.mixture import Mixture, mix
 from acclimate.assembly.models import check_vocabulary, load_references
 from acclimate.assembly.stores import check_stores
@@ -90,11 +90,12 @@ def build_training(
     total = mixture.total_steps
     callbacks: list[Callback] = [*plan.callbacks]
     if config.training.eval_steps is not None:
-        sets = heldout_sets(config, corpora, config.evaluation.training_documents)
+        sets = validation_sets(config, corpora)
+        sets = sets or heldout_sets(config, corpora, config.evaluation.training_documents)
         callbacks.append(Evaluate(config.training.eval_steps, sets, list(special_tokens(model.tokenizer))))
     callbacks += [
         *(_watchers(config, console, total) if world.is_main else ()),
-        Save(run_dir, config.training.save_steps, config.training.keep_last, watched_metric(config, corpora)),
+        Save(run_dir, config.training.save_steps, config.training.keep_last, watched_metric(corpora)),
     ]
     training = Training(
         model=model,
