@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from acclimate.errors import RunError
@@ -31,6 +33,27 @@ def write_text(path: Path, text: str) -> None:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Holds the lock file ``path`` among the processes of this machine; it is free when its holder ends, however.
+
+    Args:
+        wait: for another holder to end; otherwise yields False when there is one.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a")
+    except OSError as error:
+        raise unwritable(path, error) from error
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def sync(path: Path) -> None:

@@ -9,17 +9,22 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from acclimate.cli.main import app
-from acclimate.compare import compare, execute, load_comparison, outcome_of, pending
+from acclimate.compare import compare, execute, load_comparison, outcome_of, pending, work
 from acclimate.compare.cell import run_cell, trial_cells
-from acclimate.compare.table import read_table
+from acclimate.compare.execute import train_cell
+from acclimate.compare.table import append, read_table
+from acclimate.config import load_config
 from acclimate.errors import RunError
+from acclimate.files import alone
 from tests.compare.tables import comparison_file
 from tests.test_wrong_inputs import run_cli
 
@@ -191,6 +196,64 @@ def test_a_statistic_is_taken_once_and_counted(
     (tmp_path / "copy" / "compare.yaml").write_text(yaml.safe_dump(moved))
     copied = load_comparison(tmp_path / "copy" / "compare.yaml")
     assert [task.cell.method for task in pending(copied, outcome_of(copied))] == ["ewc", "ewc"]
+
+
+def test_an_expert_is_trained_once_apart_from_what_is_measured_and_counted(
+    pico_folder: Path, corpora: Path, tmp_path: Path, in_process: list[list[str]]
+) -> None:
+    methods = {
+        "dae": {
+            "set": {"method": "dae"},
+            "tune": {"optimizer.learning_rate": [0.001, 0.003]},
+            "prepare": {"expert": {"method": "sft", "optimizer.learning_rate": 0.01}},
+        },
+        "sft": {"set": {"method": "sft"}, "tune": {"optimizer.learning_rate": [0.001, 0.003]}},
+    }
+    path = comparison_file(tmp_path, pico_folder, corpora, methods=methods)
+    comparison = load_comparison(path)
+    outcome = compare(comparison)
+    (expert,) = (comparison.folder / "stores").glob("expert-*/")
+    assert len([command for command in in_process if command[1] == f"{expert}.yaml"]) == 1
+    config = load_config(expert / "config.yaml")
+    assert (config.method, config.optimizer.learning_rate, config.data.split) == ("sft", 0.01, "validation")
+    record = json.loads((expert / "provenance.json").read_text())
+    rows = [row for row in outcome.rows if row.method == "dae"]
+    assert [row.kind for row in rows] == ["trial", "trial", "run"]
+    assert all(row.costs["preparation_forward_tokens"] == record["forward_tokens"] > 0 for row in rows)
+    key = run_cell(comparison, "dae", outcome.chosen("dae"), 0).key
+    moved = yaml.safe_load(path.read_text()) | {"output_dir": str(tmp_path / "elsewhere")}
+    path.write_text(yaml.safe_dump(moved))
+    assert run_cell(load_comparison(path), "dae", outcome.chosen("dae"), 0).key == key
+    moved["methods"]["dae"]["prepare"]["expert"]["optimizer.learning_rate"] = 0.02
+    path.write_text(yaml.safe_dump(moved))
+    assert run_cell(load_comparison(path), "dae", outcome.chosen("dae"), 0).key != key
+
+
+def test_callers_share_the_work(
+    pico_folder: Path, corpora: Path, tmp_path: Path, in_process: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cell that another one is at is left to it, and nothing is done twice."""
+    comparison = load_comparison(comparison_file(tmp_path, pico_folder, corpora))
+    (first, *others) = pending(comparison, outcome_of(comparison))
+    with ExitStack() as other:
+        other.enter_context(alone(comparison.folder / "claims" / first.cell.key))
+
+        def finish(seconds: float) -> None:
+            """The other one finishes its cell while this one waits."""
+            chosen = outcome_of(comparison).chosen("mol")
+            done = {row.key for row in read_table(comparison.table_path)}
+            assert done == {task.cell.key for task in others} | {run_cell(comparison, "mol", chosen, 0).key}
+            append(comparison.table_path, train_cell(first.cell, 1))
+            other.close()
+
+        monkeypatch.setattr(work, "sleep", finish)
+        console = Console(record=True, width=1000)
+        outcome = compare(comparison, console=console)
+    said = console.export_text()
+    assert f"Waiting for other processes, which are at {first.name}." in said
+    assert len({command[1] for command in in_process}) == len(in_process) == len(outcome.rows) == 6
+    assert work._take(comparison, first, (), 1, console)  # was not there to be done any more
+    assert len(in_process) == 6
 
 
 def test_a_diverged_trial_is_a_result(

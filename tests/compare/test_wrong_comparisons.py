@@ -100,7 +100,7 @@ TABLE: dict[str, tuple[Edit, str]] = {
     "a panel that is not there": (put("panels", ["p.yaml"]), "There is no panel file '{F}/p.yaml'. Did you mean 'run.yaml'?"),
     "a statistic of nobody": (
         put(f"{SFT}/prepare", {"tokens": 9}),
-        "{C}:4: methods.sft: prepare: no method here lacks a statistic, so it would have no effect; leave it out.",
+        "{C}:4: methods.sft: prepare: no method here lacks a statistic or an expert, so it would have no effect; leave it out.",
     ),
     "no statistic": (
         put(f"{SFT}/set/method", "ewc"),
@@ -111,8 +111,25 @@ TABLE: dict[str, tuple[Edit, str]] = {
         "{C}:4: methods.sft: prepare: rank is no option of fisher; it has tokens, source or labels.",
     ),
     "no tokens": (
-        put(f"{SFT}/prepare", {"labels": "true"}),
-        "{C}:11: methods.sft.prepare.tokens: is required and missing. (trained tokens of general text to look at)",
+        lambda data: (put(f"{SFT}/set/method", "ewc")(data), put(f"{SFT}/prepare", {"labels": "true"})(data))[0],
+        "{C}:4: methods.sft: method.store: 'ewc' reads a statistic (fisher); name a store of `acclimate stats fisher`, or say prepare: {{tokens: 20000}} and it is taken once for all cells.",
+    ),
+    "no expert": (
+        put(f"{SFT}/set/method", "dae"),
+        "{C}:4: methods.sft: method.expert: 'dae' learns from an expert; name a run or a model, or say prepare: {{expert: {{method: sft}}}} and it is trained once for all cells.",
+    ),
+    "tokens for an expert": (
+        lambda data: (put(f"{SFT}/set/method", "dae")(data), put(f"{SFT}/prepare", {"tokens": 9, "expert": {"method": "sft"}})(data))[0],
+        "{C}:4: methods.sft: prepare: tokens is no option of expert; it has expert.",
+    ),
+    "an expert of another budget": (
+        lambda data: (put(f"{SFT}/set/method", "dae")(data), put(f"{SFT}/prepare", {"expert": {"budget.tokens": 9}})(data))[0],
+        "{C}:12: methods.sft.prepare.expert: budget.tokens is equal for all that is compared; a method may set method, lora, "
+        "objective, optimizer, schedule, training or budget.batch_tokens, and share, route, routes or terms of a source.",
+    ),
+    "an expert that needs preparation": (
+        lambda data: (put(f"{SFT}/set/method", "dae")(data), put(f"{SFT}/prepare", {"expert": {"method": "ewc"}})(data))[0],
+        "{C}:4: methods.sft: method=ewc: method.store: is required and missing. (of `acclimate stats fisher`)",
     ),
     "another version": (
         put("version", 2), "{C}:18: version: this comparison is of version 2; this acclimate reads version 1.",

@@ -75,17 +75,19 @@ def run_cell(comparison: Comparison, method: str, chosen: Settings, seed: int) -
 
 def _cell(comparison: Comparison, method: str, kind: Kind, chosen: Settings, seed: int) -> Cell:
     settings = comparison.methods[method].set | chosen
-    # What is whole comes first: `method: mol` before `method.kl_weight: 2`.
-    ordered = sorted(settings.items(), key=lambda item: item[0].count("."))
     split = "validation" if kind == "trial" else "test"
-    own: Settings = {"seed": seed, "data.split": split, "output_dir": str(comparison.folder / f"{kind}s")}
+    settings |= {"seed": seed, "data.split": split, "output_dir": str(comparison.folder / f"{kind}s")}
     if kind == "trial":  # of which nothing but scores is looked at
-        own |= {"evaluation.generations": 0, "evaluation.memorisation_documents": 0}
-    overrides = [f"{path}={_written(value)}" for path, value in [*ordered, *own.items()]]
+        settings |= {"evaluation.generations": 0, "evaluation.memorisation_documents": 0}
+
+    def load(settings: Settings) -> RunConfig:
+        # What is whole comes first: `method: mol` before `method.kl_weight: 2`.
+        ordered = sorted(settings.items(), key=lambda item: item[0].count("."))
+        return load_config(comparison.run_path, [f"{path}={_written(value)}" for path, value in ordered])
+
     try:
-        config = load_config(comparison.run_path, overrides)
         folder, section = comparison.folder / "stores", comparison.methods[method].prepare
-        config, made = prepared(config, section, comparison.tuning.seed, folder)
+        config, made = prepared(load(settings), section, comparison.tuning.seed, folder, load)
     except ConfigError as error:
         raise _of_method(comparison, method, error) from None
     cell = Cell(method, kind, chosen, seed, config, tuple(made))
@@ -104,7 +106,8 @@ def check(comparison: Comparison) -> None:
         cells = trial_cells(comparison, method) or [run_cell(comparison, method, {}, comparison.seeds[0])]
         for cell in cells:
             try:
-                build_methods(cell.config)
+                for config in (*(made.config for made in cell.preparations), cell.config):
+                    build_methods(config)
             except ConfigError as error:
                 raise _of_method(comparison, method, error) from None
         if "method" not in section.set and method in METHODS:

@@ -22,6 +22,7 @@ from acclimate.compare.table import ItemScores, Row, TextScores, rounded
 from acclimate.config import save_config, with_absolute_paths
 from acclimate.errors import RunError, Stopped
 from acclimate.evaluate.score_file import read_scores
+from acclimate.files import alone
 from acclimate.panel import load_panel
 from acclimate.parallel.launch import launch
 from acclimate.provenance import read_json
@@ -39,10 +40,10 @@ def train_cell(cell: Cell, nproc: int) -> Row:
         RunError: it failed; its own message is on stderr.
     """
     for preparation in cell.preparations:
-        if not preparation.is_made:
-            preparation.folder.parent.mkdir(parents=True, exist_ok=True)
-            save_config(with_absolute_paths(preparation.config), preparation.folder.with_suffix(".yaml"))
-            _acclimate(preparation.command, f"{preparation.kind} for {cell.method}")
+        with alone(preparation.folder.with_suffix(".lock")):  # another cell of the method may be making it
+            if not preparation.is_made:
+                save_config(with_absolute_paths(preparation.config), preparation.folder.with_suffix(".yaml"))
+                _acclimate(preparation.command, f"{preparation.kind} for {cell.method}")
     config = with_absolute_paths(cell.config)
     path = config.run_dir.with_suffix(".yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,12 +111,10 @@ def _measured(row: Row, run_dir: Path, record: Mapping[str, Any], preparations: 
     last = json.loads((run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     tokens = {key.removeprefix("trained_tokens/"): n for key, n in last.items() if key.startswith("trained_tokens/")}
     costs = {name: record[name] for name in ("train_seconds", "forward_tokens", "train_peak_memory_mib")}
-    stores = [read_json(preparation.folder / "manifest.json") for preparation in preparations]
-    costs["stored_mib"] = (
-        sum(_bytes(folder) for folder in (run_dir / "model", *(p.folder for p in preparations))) / 2**20
-    )
-    costs["preparation_seconds"] = sum(store["seconds"] for store in stores)
-    costs["preparation_forward_tokens"] = record["apart_forward_tokens"] + sum(s["forward_tokens"] for s in stores)
+    stored = (run_dir / "model", *(preparation.stored for preparation in preparations))
+    costs["stored_mib"] = sum(_bytes(folder) for folder in stored) / 2**20
+    costs["preparation_seconds"] = sum(preparation.cost[0] for preparation in preparations)
+    costs["preparation_forward_tokens"] = record["apart_forward_tokens"] + sum(p.cost[1] for p in preparations)
     costs = {name: round(float(value), 2) for name, value in costs.items()}
     return replace(row, texts=texts, tokens=tokens, costs=costs)
 

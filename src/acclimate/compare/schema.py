@@ -30,15 +30,34 @@ def _free(path: str) -> bool:
     return first in FREE or path == FREE_OF_BUDGET
 
 
-class PrepareSection(Section):
-    """The statistic that a method reads (``acclimate stats``), taken once for all its cells."""
+def only_free(value: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Refuses settings that would make what is compared unequal."""
+    for path in value or ():
+        if not _free(path):
+            raise ValueError(
+                f"{path} is equal for all that is compared; a method may set {listed([*FREE, FREE_OF_BUDGET])}, "
+                f"and {listed(FREE_OF_SOURCES)} of a source"
+            )
+    return value
 
-    tokens: int = Field(ge=1, description="trained tokens of general text to look at")
+
+class PrepareSection(Section):
+    """What a method needs beforehand, made once for all its cells: a statistic (``acclimate stats``), or an expert."""
+
+    expert: Settings | None = Field(
+        None, min_length=1, description="dotted.path: value, on top of the run: of the run that becomes the expert"
+    )
+    tokens: int | None = Field(None, ge=1, description="of a statistic: trained tokens of general text to look at")
     source: str | None = Field(None, min_length=1, description="one source; default: those of route general")
     labels: Literal["true", "sampled"] | None = Field(None, description="fisher: of the text, or drawn")
     rank: int | None = Field(None, ge=1, description="mean-gradient: singular triplets of each matrix")
     dtype: Literal["bfloat16", "float32"] | None = Field(None, description="mean-gradient: of the stored gradient")
     xi: float | None = Field(None, gt=0, description="path-integral: of the mean squared movement")
+
+    @field_validator("expert")
+    @classmethod
+    def _of_equal_budget(cls, value: Settings | None) -> Settings | None:
+        return only_free(value)
 
     @property
     def given(self) -> dict[str, Any]:
@@ -52,18 +71,14 @@ class MethodSection(Section):
     tune: dict[str, list[Any]] | None = Field(
         None, min_length=1, description="dotted.path: [values]; every combination is one trial"
     )
-    prepare: PrepareSection | None = Field(None, description="for a method that reads a statistic: how it is taken")
+    prepare: PrepareSection | None = Field(
+        None, description="for a method that reads a statistic or learns from an expert: how that is made"
+    )
 
     @field_validator("set", "tune")
     @classmethod
     def _equal_for_all(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        for path in value or ():
-            if not _free(path):
-                raise ValueError(
-                    f"{path} is equal for all that is compared; a method may set {listed([*FREE, FREE_OF_BUDGET])}, "
-                    f"and {listed(FREE_OF_SOURCES)} of a source"
-                )
-        return value
+        return only_free(value)
 
     @field_validator("tune")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 
 from rich.console import Console
 
@@ -15,7 +16,11 @@ from acclimate.compare.page import summary_table, write_pages
 from acclimate.compare.schema import Comparison
 from acclimate.compare.table import append
 from acclimate.errors import UsageError, listed, nearest
+from acclimate.files import alone
 from acclimate.panel import load_panel
+
+WAIT_SECONDS = 2.0
+"""Between two looks at whether other processes have finished."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ def compare(
 ) -> Outcome:
     """Does what is left, row by row into the table, and writes the pages.
 
-    Each cell is an ordinary run in a process of its own; what is interrupted goes on from its checkpoint.
+    Each cell is an ordinary run in a process of its own; what is interrupted goes on from its checkpoint. Several
+    callers on one machine share the work: each takes cells that no other is at.
 
     Args:
         only: these methods alone, for example to share the work between machines.
@@ -76,23 +82,40 @@ def compare(
     """
     console = console or Console(quiet=True)
     _check(comparison, only)
-    while True:
+    waiting = False
+    while left := list(pending(comparison, outcome_of(comparison), only)):
+        if any(_take(comparison, task, only, nproc, console) for task in left):
+            waiting = False
+            continue
+        if not waiting:
+            names = ", ".join(task.name for task in left)
+            console.print(f"Waiting for other processes, which are at {names}.", highlight=False, markup=False)
+        waiting = True
+        sleep(WAIT_SECONDS)
+    outcome = outcome_of(comparison)
+    if outcome.rows:
+        paths = write_pages(outcome, comparison.folder)
+        console.print(summary_table(outcome))
+        console.print(f"Table: {comparison.table_path}. Pages: {', '.join(map(str, paths))}", soft_wrap=True)
+    return outcome
+
+
+def _take(comparison: Comparison, task: Task, only: Sequence[str], nproc: int, console: Console) -> bool:
+    """Does the task, unless another process of this machine is at its cell."""
+    with alone(comparison.folder / "claims" / task.cell.key, wait=False) as mine:
+        if not mine:
+            return False
         outcome = outcome_of(comparison)
         left = list(pending(comparison, outcome, only))
-        if not left:
-            break
-        task = left[0]
+        if task not in left:  # another process has done it since
+            return True
         console.rule(f"{task.name} ({len(outcome.rows)} rows done, {len(left)} known to be left)")
         if task.panel is not None:
             append(comparison.table_path, measure_panel(task.cell, task.panel))
         else:
             append(comparison.table_path, train_cell(task.cell, nproc))
         _forget(comparison, task.cell)
-    if outcome.rows:
-        paths = write_pages(outcome, comparison.folder)
-        console.print(summary_table(outcome))
-        console.print(f"Table: {comparison.table_path}. Pages: {', '.join(map(str, paths))}", soft_wrap=True)
-    return outcome
+        return True
 
 
 def print_plan(comparison: Comparison, only: Sequence[str], console: Console) -> None:

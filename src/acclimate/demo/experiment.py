@@ -19,8 +19,6 @@ from acclimate.run import RunResult, train
 from acclimate.run_folder import read_summary
 
 METHODS = ("sft", "replay", "mol")
-TRIAL_SPLIT = 1000
-"""Trials choose and hold out other documents than the reported runs do."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def _choose_learning_rate(data: DemoData, size: Size, output: Path, console: Con
     for learning_rate in size.learning_rates:
         config = demo_config(data, size, output / "trials", f"lr-{learning_rate:g}", "sft", learning_rate, seed=0)
         quiet = {
-            "data": config.data.model_copy(update={"split_seed": TRIAL_SPLIT}),
+            "data": config.data.model_copy(update={"split": "validation"}),
             "sources": {"medical": config.sources["medical"]},
             "training": config.training.model_copy(update={"eval_steps": None}),
             "evaluation": config.evaluation.model_copy(update={"generations": 0}),
