@@ -50,6 +50,7 @@ def test_displacement_on_a_quadratic_is_the_closed_form(tmp_path: Path) -> None:
         metrics = transform.update(grads, params, {}, step)
         if step == 0:
             assert metrics["penalty/hlr"] == 0
+            assert sum(metrics[f"penalty/hlr_alpha/{n}"] for n in params) == pytest.approx(1)
         for n in params:
             params[n] -= eta * grads[n]
     norms = {n: math.sqrt(float(t.square().sum())) for n, t in importance.items()}

@@ -27,7 +27,8 @@ class ImportancePenalty:
         name: of the metric, ``penalty/<name>``.
         importance: F by the base's own parameter names; float32, [shape of the parameter].
         lora_scaling: s of every adapted module; empty under full tuning.
-        layer_weights: alpha by the base's own names; None is 1 everywhere.
+        layer_weights: alpha by the base's own names, in the first step's metrics (``penalty/<name>_alpha/<weight>``);
+            None is 1 everywhere.
         anchor: by names of trained parameters; None is where the run starts (under LoRA ``B* A* = 0``).
         constants: metrics that stay as they are, ``penalty/<name>_<key>``.
     """
@@ -79,6 +80,8 @@ class ImportancePenalty:
         for pair in factors(self.lora_scaling):
             total = total + self._adapter(pair, grads, params)
         named = {f"penalty/{self.name}_{key}": value for key, value in self.constants.items()}
+        if step == 0:
+            named |= {f"penalty/{self.name}_alpha/{n}": alpha for n, alpha in (self.layer_weights or {}).items()}
         return named | {f"penalty/{self.name}": self.weight * total.item()}
 
     def _adapter(self, pair: Factors, grads: Mapping[str, Tensor], params: Mapping[str, Tensor]) -> Tensor:

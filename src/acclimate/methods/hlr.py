@@ -27,7 +27,8 @@ class Hlr:
     + phi * sum_l alpha_l * sum_{i in l} Omega_i (theta_i - theta*_i)^2``, no factor 1/2 [second-hand];
     ``Omega_i = max(omega_i, 0) / ((theta*_i - theta_start,i)^2 + xi)``, ``omega_i = -sum_steps g_i dtheta_i`` with raw
     gradients (`acclimate stats path-integral`) [second-hand; clamp and relative xi: ours];
-    ``alpha_l = softmax_l(||Omega_l||_2)`` [second-hand], l a trained matrix or vector [ours].
+    ``alpha_l = softmax_l(||Omega_l||_2)`` [second-hand], l a trained matrix or vector, or with ``layers: block`` all
+    of a transformer block [ours].
     phi is e^-3 or 1e-3, which the source leaves ambiguous: e^-3 = 0.0498 here. Raw norms make the softmax collapse
     onto one matrix: ``layer_weights: normalised`` is ``||Omega_l|| / sum_k ||Omega_k||`` [ours]. The largest alpha is
     logged, with a note above 0.9. Under LoRA importance is that of the dense dW = s B A of each adapted matrix, and
@@ -54,13 +55,17 @@ class Hlr:
         "softmax", description="softmax of the norms [second-hand], or their share of the sum [ours]"
     )
 
+    layers: Literal["matrix", "block"] = Field(
+        "matrix", description="what has a weight of its own: a matrix or vector, or a transformer block [ours]"
+    )
+
     def plan(self, context: PlanContext) -> Plan:
         store = open_store(self.store, "path-integral")
-        alpha = layer_weights(store.facts["norms"], self.layer_weights)
+        alpha = layer_weights(store.facts["norms"], self.layer_weights, self.layers)
         first = max(alpha, key=lambda name: alpha[name])
         notes = (
-            f"hlr: the layer weight of '{first}' is {alpha[first]:.3g} of 1, so the penalty holds that matrix alone; "
-            "layer_weights: normalised spreads it.",
+            f"hlr: the layer weight of '{first}' is {alpha[first]:.3g} of 1, so the penalty holds that {self.layers} "
+            "alone; layer_weights: normalised spreads it.",
         )
         penalty = ImportancePenalty(
             "hlr", self.phi, store.tensors, dict(context.lora_scaling), alpha, store.end, {"alpha_max": alpha[first]}
@@ -73,8 +78,24 @@ class Hlr:
         )
 
 
-def layer_weights(norms: Mapping[str, float], kind: str) -> dict[str, float]:
-    """alpha of every matrix, from the 2-norms of their importances; they sum to 1."""
-    values = torch.tensor(list(norms.values()), dtype=torch.float64)
+def layer_weights(norms: Mapping[str, float], kind: str, layers: str = "matrix") -> dict[str, float]:
+    """alpha of every matrix, from the 2-norms of their importances; those of the layers sum to 1.
+
+    >>> norms = {"h.0.q.weight": 3.0, "h.0.k.weight": 4.0, "h.1.q.weight": 15.0}
+    >>> layer_weights(norms, "normalised", "block")
+    {'h.0.q.weight': 0.25, 'h.0.k.weight': 0.25, 'h.1.q.weight': 0.75}
+    """
+    of = {name: name if layers == "matrix" else _block(name) for name in norms}
+    squares = dict.fromkeys(of.values(), 0.0)
+    for name, norm in norms.items():
+        squares[of[name]] += norm**2
+    values = torch.tensor(list(squares.values()), dtype=torch.float64).sqrt()
     alpha = values.softmax(0) if kind == "softmax" else values / values.sum()
-    return dict(zip(norms, alpha.tolist(), strict=True))
+    found = dict(zip(squares, alpha.tolist(), strict=True))
+    return {name: found[layer] for name, layer in of.items()}
+
+
+def _block(name: str) -> str:
+    """``model.layers.7`` of ``model.layers.7.mlp.up_proj.weight``; what is in no block is its own."""
+    parts = name.split(".")
+    return ".".join(parts[: next((i + 1 for i, part in enumerate(parts) if part.isdigit()), len(parts))])
