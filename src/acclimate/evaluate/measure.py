@@ -12,6 +12,7 @@ from torch import Tensor
 from acclimate.model.causal import CausalModel
 from acclimate.model.projection import Projection
 from acclimate.model.reference import Reference
+from acclimate.objective.chunked import by_blocks
 from acclimate.objective.divergence import entropy, forward_kl, reverse_kl
 from acclimate.parallel.shard import release
 from acclimate.parallel.world import SOLO, World, in_turns
@@ -70,7 +71,7 @@ def measure(
     special = torch.tensor(sorted(special_ids), dtype=torch.int64)
     with model.inference():
         dtype = torch.promote_types(model.dtype, torch.float32)
-        head, base_head = None, None
+        head, base_head, room, base_room = None, None, None, None
         for own in in_turns(world, range(world.rank, len(batches), world.size)):
             batch, token_bytes = batches[own or 0]  # a rank that has no more helps the others to gather weights
             moved = batch.to(model.device)
@@ -78,8 +79,12 @@ def measure(
             base_hidden = base.hidden(moved).flatten(0, 1) if base is not None else None
             if own is None:
                 continue
-            head = head or Projection(model.head, dtype)  # after a forward, when its weights are whole
-            base_head = base_head or (Projection(base.head, dtype) if base is not None else None)
+            if head is None:  # after a forward, when its weights are whole
+                head = Projection(model.head, dtype)
+                room = head.buffer(CHUNK_TOKENS)
+                if base is not None:
+                    base_head = Projection(base.head, dtype)
+                    base_room = base_head.buffer(CHUNK_TOKENS)
             labels = batch.labels.flatten()
             positions = (labels != IGNORE).nonzero().squeeze(1)
             rows = torch.searchsorted(documents, batch.document.flatten()[positions])
@@ -89,16 +94,16 @@ def measure(
             per_token[2] = 1
             for part in torch.split(torch.arange(len(positions)), CHUNK_TOKENS):
                 here = positions[part].to(model.device)
-                tuned = head.logits(hidden[here]).log_softmax(-1)  # [n, V]
                 label = moved.labels.flatten()[here, None]
-                per_token[0, part] = -tuned.gather(1, label).squeeze(1).double().cpu() * text[part]
-                if base_hidden is not None and base_head is not None:
-                    other = base_head.logits(base_hidden[here]).log_softmax(-1)
-                    per_token[3, part] = forward_kl(tuned, other).double().cpu()
-                    per_token[4, part] = reverse_kl(tuned, other).double().cpu()
-                    per_token[5, part] = (tuned.argmax(-1) == other.argmax(-1)).double().cpu()
-                    per_token[6, part] = -other.gather(1, label).squeeze(1).double().cpu() * text[part]
-                    per_token[7, part] = (entropy(tuned) - entropy(other)).double().cpu()
+                tuned = head.logits(hidden[here], room)  # [n, V]
+                if base_hidden is None or base_head is None:
+                    per_token[0, part] = by_blocks(_nats, tuned, label).cpu()[0] * text[part]
+                    continue
+                found = by_blocks(_nats_and_drift, tuned, base_head.logits(base_hidden[here], base_room), label).cpu()
+                per_token[0, part] = found[0] * text[part]
+                per_token[3:6, part] = found[1:4]
+                per_token[6, part] = found[4] * text[part]
+                per_token[7, part] = found[5]
             columns.index_add_(1, rows, per_token)
             place = batch.position_ids.flatten()[positions] + 1  # of the label, which follows what is read
             bucket = torch.bucketize(place, torch.tensor(POSITIONS[1:]), right=True)
@@ -113,3 +118,22 @@ def measure(
     before = Scores(documents.numpy(), base_nats, size, tokens)
     places = by_position.view(len(DRIFT), -1, len(POSITIONS)).numpy()
     return Scores(documents.numpy(), nats, size, tokens, forward, reverse, agree, change, places), before
+
+
+def _nats(logits: Tensor, label: Tensor) -> Tensor:
+    """[1, m] of logits [m, V] and labels [m, 1]."""
+    return -logits.log_softmax(-1).gather(1, label).T.double()
+
+
+def _nats_and_drift(logits: Tensor, base_logits: Tensor, label: Tensor) -> Tensor:
+    """[6, m]: nats, KL(base || tuned), KL(tuned || base), agreement, the base's nats, change of entropy."""
+    tuned, base = logits.log_softmax(-1), base_logits.log_softmax(-1)
+    columns = (
+        -tuned.gather(1, label).squeeze(1),
+        forward_kl(tuned, base),
+        reverse_kl(tuned, base),
+        tuned.argmax(-1) == base.argmax(-1),
+        -base.gather(1, label).squeeze(1),
+        entropy(tuned) - entropy(base),
+    )
+    return torch.stack([column.double() for column in columns])

@@ -43,9 +43,9 @@ class Projection:
         self._product(hidden, self.weight.T, out)
         return out if self.bias is None else out.add_(self.bias)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """[n, D] to logits [n, V]."""
-        return self.shape(self.raw(hidden, self.buffer(len(hidden))))
+    def logits(self, hidden: Tensor, room: Tensor | None = None) -> Tensor:
+        """[n, D] to logits [n, V], in a buffer of at least so many rows or in fresh memory, which costs page faults."""
+        return self.shape(self.raw(hidden, self.buffer(len(hidden)) if room is None else room[: len(hidden)]))
 
     def buffer(self, rows: int) -> Tensor:
         """Room for the products of that many tokens, [rows, V]."""

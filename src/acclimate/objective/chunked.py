@@ -13,7 +13,7 @@ around it (`docs/performance.md`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,9 +83,7 @@ class _GradientInForward(torch.autograd.Function):
             for positions in torch.tensor_split(group.positions, math.ceil(len(group.positions) / chunk_tokens)):
                 inputs = hidden[positions]  # [n, D]
                 raw, references = _products(inputs, positions, student, group.references, workspace)
-                size = _block_rows(raw)
-                for start in range(0, len(positions), size):
-                    here = slice(start, start + size)
+                for here in _blocks(raw):
                     total += _block(group.loss, positions[here], raw[here], references, here, student, learns)
                 if grad_hidden is not None:
                     grad_hidden[positions] = student.hidden_gradient(raw)
@@ -135,10 +133,20 @@ def _room(workspace: dict[int, Tensor], projection: Projection, rows: int) -> Te
     return workspace[id(projection)][:rows]
 
 
-def _block_rows(raw: Tensor) -> int:
-    if raw.device.type != "cpu":
-        return len(raw)
-    return max(1, BLOCK_BYTES // (raw.shape[1] * raw.element_size()))
+def _blocks(logits: Tensor) -> Iterator[slice]:
+    """Of rows that stay in the processor's cache."""
+    size = len(logits)
+    if logits.device.type == "cpu":
+        size = max(1, BLOCK_BYTES // (logits.shape[1] * logits.element_size()))
+    return (slice(start, start + size) for start in range(0, max(len(logits), 1), size))
+
+
+def by_blocks(compute: Callable[..., Tensor], logits: Tensor, *others: Tensor) -> Tensor:
+    """``compute(logits, *others)`` [k, n] of tensors [n, ...], a few rows at a time: a third of the time on a CPU.
+
+    Without gradients, for measuring; ``compute`` must treat every row by itself.
+    """
+    return torch.cat([compute(logits[here], *(other[here] for other in others)) for here in _blocks(logits)], 1)
 
 
 def _block(

@@ -14,6 +14,7 @@ from acclimate.model.attention import PACKED_SDPA
 from acclimate.model.causal import CausalModel
 from acclimate.model.projection import Projection
 from acclimate.model.reference import Reference
+from acclimate.objective.chunked import by_blocks
 from acclimate.objective.divergence import entropy, forward_kl, reverse_kl
 from acclimate.panel.encode import Encoded
 from acclimate.panel.rows import Rows, batches, build, rows_of
@@ -57,6 +58,7 @@ def score_choices(model: CausalModel, base: Reference, items: Sequence[Encoded])
             shared = min(longest_shared(model), longest_shared(base_model))
         dtype = torch.promote_types(model.dtype, torch.float32)
         heads = Projection(model.head, dtype), Projection(base.head, dtype)
+        rooms = [head.buffer(CHUNK_TOKENS) for head in heads]
         rows = rows_of(items, positions_of(model), shared)
         for part in batches(rows, BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"])):
             batch = build(part)
@@ -65,11 +67,14 @@ def score_choices(model: CausalModel, base: Reference, items: Sequence[Encoded])
                 base_hidden = _hidden(base_model, batch)
             for begin in range(0, len(batch.reads), CHUNK_TOKENS):
                 chunk = slice(begin, begin + CHUNK_TOKENS)
-                logits = heads[0].logits(hidden[chunk]), heads[1].logits(base_hidden[chunk])
+                states = hidden[chunk], base_hidden[chunk]
+                logits = [head.logits(s, room) for head, s, room in zip(heads, states, rooms, strict=True)]
                 here = (batch.at >= begin) & (batch.at < begin + CHUNK_TOKENS)
                 choice = batch.choice[here]
                 sums.index_add_(
-                    1, choice, _per_token(*logits, batch.at[here] - begin, batch.labels[here], is_right[choice])
+                    1,
+                    choice,
+                    _per_token(logits[0], logits[1], batch.at[here] - begin, batch.labels[here], is_right[choice]),
                 )
     truncated = np.zeros(len(tokens), dtype=bool)
     for row in rows:
@@ -83,23 +88,28 @@ def _per_token(logits: Tensor, base_logits: Tensor, at: Tensor, labels: Tensor, 
 
     ``logits`` [n, V] at the rows ``at`` [Q]. Drift walks over the vocabulary many times, so other rows are left out.
     """
-    tuned, other = logits.log_softmax(-1), base_logits.log_softmax(-1)
-    at, labels, right = (tensor.to(tuned.device) for tensor in (at, labels, right))
-    top, base_top = tuned.argmax(-1), other.argmax(-1)
+    at, labels, right = (tensor.to(logits.device) for tensor in (at, labels, right))
     found = torch.zeros(9, len(at), dtype=torch.float64)
-    sides = tuned[at, labels], top[at] != labels, other[at, labels], base_top[at] != labels
-    found[:4] = torch.stack([column.double().cpu() for column in sides])
+    for column, side in ((0, logits), (2, base_logits)):
+        total, top = by_blocks(_total_and_top, side)
+        found[column] = (side[at, labels] - total[at]).cpu()
+        found[column + 1] = (top[at] != labels).double().cpu()
     rows, place = torch.unique(at[right], return_inverse=True)
-    mine, theirs = tuned[rows], other[rows]
-    drift = (
-        forward_kl(mine, theirs),
-        reverse_kl(mine, theirs),
-        top[rows] == base_top[rows],
-        entropy(mine),
-        entropy(theirs),
-    )
-    found[4:, right.cpu()] = torch.stack([column[place].double().cpu() for column in drift])
+    found[4:, right.cpu()] = by_blocks(_drift, logits[rows], base_logits[rows])[:, place].cpu()
     return found
+
+
+def _total_and_top(logits: Tensor) -> Tensor:
+    """[2, m]: the log of the summed exponentials, and the likeliest token, of logits [m, V]."""
+    return torch.stack([logits.logsumexp(-1).double(), logits.argmax(-1).double()])
+
+
+def _drift(logits: Tensor, base_logits: Tensor) -> Tensor:
+    """[5, m]: what DRIFT names, of logits [m, V]."""
+    tuned, base = logits.log_softmax(-1), base_logits.log_softmax(-1)
+    agree = tuned.argmax(-1) == base.argmax(-1)
+    columns = (forward_kl(tuned, base), reverse_kl(tuned, base), agree, entropy(tuned), entropy(base))
+    return torch.stack([column.double() for column in columns])
 
 
 def positions_of(model: CausalModel) -> int:
