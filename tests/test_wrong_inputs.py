@@ -207,6 +207,10 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     "two budgets": (
         put("budget.tokens", 5), "{C}:22: budget: needs exactly one of tokens, steps or epochs, got tokens and steps.", 3,
     ),
+    "an output folder that cannot be": (
+        lambda data, folder: data.update(output_dir=str(folder / "c.yaml" / "runs")),
+        "{C}:2: output_dir: '{C}/runs' cannot be written to; choose another folder.", 3,
+    ),
     "budget counts nothing": (
         put("budget.count", "domian"),
         "{C}:25: budget.count is 'domian', which is no source; accepted: domain, general, chat or all. Did you mean 'domain'?", 3,
@@ -694,6 +698,15 @@ def test_wrong_input(
 VERBS: dict[str, tuple[list[str], str, int]] = {
     "chat without a run": (
         ["chat", "{F}/none"], "'{F}/none' is no run folder: it has no config.yaml. `acclimate train` makes one.", 3,
+    ),
+    "a setting of a source that is not there": (
+        ["doctor", "{F}/begun/config.yaml", "--set", "sources.domian.share=0.5"],
+        "--set sources.domian.share=0.5: there is no source 'domian'; accepted: chat, domain or general. Did you mean 'domain'?", 3,
+    ),
+    "a new source without a path": (
+        ["doctor", "{F}/begun/config.yaml", "--set", "sources.poems.share=0.5"],
+        "--set sources.poems.share=0.5: there is no source 'poems'; accepted: chat, domain or general. A new one begins with --set "
+        "sources.poems.path=FILE.", 3,
     ),
     "chat with an unfinished run": (
         ["chat", "{F}/begun"],

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import yaml
 from pydantic import ValidationError
 
-from acclimate.errors import ConfigError
+from acclimate.errors import ConfigError, listed, nearest
 from acclimate.explain import Places, explain, shown
 from acclimate.files import write_text
 from acclimate.schema import FORMAT_VERSION, RunConfig
@@ -46,8 +46,11 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
         ConfigError: file missing, not YAML, unknown key, wrong value; the message says where and what is accepted.
     """
     data, places = read_mapping(Path(path), "configuration", " `acclimate init` writes one to start from.")
-    for override in overrides:
-        changed = _apply_override(data, override)
+    sources = data.get("sources")
+    known = list(sources) if isinstance(sources, dict) else []
+    given = {override: _apply_override(data, override) for override in overrides}
+    for override, changed in given.items():
+        _check_source(known, data, changed, override)
         places = {p: place for p, place in places.items() if p != changed and not p.startswith(f"{changed}.")}
         places[changed] = _place(override)
     return parse_config(data, Places(str(path), places))
@@ -125,6 +128,17 @@ def _place(override: str) -> str:
     """The override as an error names it: on one line, without characters that a terminal would obey."""
     text = override if override.isprintable() else repr(override)[1:-1]
     return f"--set {text}" if len(text) <= 100 else f"--set {text[:100]}..."
+
+
+def _check_source(known: list[str], data: dict[str, Any], changed: str, override: str) -> None:
+    """A setting of a source that the file does not have; a whole new one is given with its path."""
+    first, *rest = changed.split(".")
+    if first != "sources" or len(rest) < 2 or rest[0] in known:
+        return
+    if not (isinstance(data["sources"].get(rest[0]), dict) and "path" in data["sources"][rest[0]]):
+        has = f"accepted: {listed(known)}" if known else "the file has none"
+        hint = nearest(rest[0], known) or f" A new one begins with --set sources.{rest[0]}.path=FILE."
+        raise ConfigError(f"{_place(override)}: there is no source '{rest[0]}'; {has}.{hint}")
 
 
 def _apply_override(data: dict[str, Any], override: str) -> str:

@@ -31,6 +31,7 @@ from acclimate.model.adapter import attach_lora
 from acclimate.model.load import DTYPES, empty_network, load_tokenizer
 from acclimate.model.quantised import BYTES
 from acclimate.plan import build_plan, method_names
+from acclimate.run_folder import check_place
 from acclimate.types import Plan, PlanContext
 
 MAX_EPOCHS = 4
@@ -66,6 +67,7 @@ def validate(config: RunConfig) -> Preflight:
     Raises:
         ConfigError, DataError, ModelError: what, where, and what would be accepted.
     """
+    check_place(config)
     build_plan(config, PlanContext(full_tuning=config.lora is None))
     config, device = resolve(config)
     network = empty_network(config.model)

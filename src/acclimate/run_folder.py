@@ -10,23 +10,34 @@ from pathlib import Path
 from typing import Any
 
 from acclimate.config import RunConfig, load_config
-from acclimate.errors import RunError, UsageError
+from acclimate.errors import ConfigError, RunError, UsageError
 from acclimate.evaluate.summary import Record
+from acclimate.files import unwritable
 from acclimate.provenance import read_json
+
+
+def check_place(config: RunConfig) -> None:
+    """The run folder can be made; makes nothing.
+
+    Raises:
+        ConfigError: something that is no folder is in its way, or it is closed.
+    """
+    folder = config.run_dir.parent.absolute()
+    place = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise ConfigError(f"output_dir: '{config.output_dir}' cannot be written to; choose another folder.")
+    if config.run_dir.exists() and not config.run_dir.is_dir():
+        raise ConfigError(f"name: '{config.run_dir}' is a file, so it cannot be the run folder; choose another name.")
 
 
 def check_run_dir(config: RunConfig, resume: bool) -> None:
     """Nothing that exists is overwritten, and a run is only continued by the configuration that began it."""
     path = config.run_dir / "config.yaml"
+    check_place(config)
     try:
         config.run_dir.parent.mkdir(parents=True, exist_ok=True)
-        writable = os.access(config.run_dir.parent, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise UsageError(f"output_dir: '{config.output_dir}' cannot be written to; choose another folder.")
-    if config.run_dir.exists() and not config.run_dir.is_dir():
-        raise UsageError(f"'{config.run_dir}' is a file, so it cannot be the run folder; choose another name.")
+    except OSError as error:
+        raise unwritable(config.run_dir.parent, error) from error
     if not path.exists():
         if config.run_dir.is_dir() and any(config.run_dir.iterdir()):
             raise UsageError(f"The folder '{config.run_dir}' holds something that is no run; choose another name.")
