@@ -21,6 +21,8 @@ def attach_lora(network: Any, section: LoraSection) -> Any:
     """
     from peft import LoraConfig, get_peft_model
 
+    from acclimate.model.lora_linear import fuse
+
     layers = _linear_layers(network)
     _check_targets(network, section.target_modules, layers)
     try:
@@ -49,6 +51,7 @@ def attach_lora(network: Any, section: LoraSection) -> Any:
             "lora.target_modules adapts the output head, which acclimate keeps frozen under LoRA; "
             "use 'all-linear' or name the layers without it."
         )
+    fuse(network)
     return peft
 
 
@@ -60,12 +63,16 @@ def load_adapter(network: Any, folder: Path) -> Any:
     """
     from peft import PeftModel
 
+    from acclimate.model.lora_linear import fuse
+
     if not (folder / "adapter_model.safetensors").is_file():  # PEFT would go on to pickles, and to the Hub
         raise RunError(f"The adapter in '{folder}' could not be read: there is no adapter_model.safetensors.")
     try:
-        return PeftModel.from_pretrained(network, str(folder), is_trainable=True, autocast_adapter_dtype=False)
+        peft = PeftModel.from_pretrained(network, str(folder), is_trainable=True, autocast_adapter_dtype=False)
     except Exception as error:  # PEFT raises many types; each becomes one sentence with its first line
         raise RunError(f"The adapter in '{folder}' could not be read: {str(error).splitlines()[0]}") from None
+    fuse(network)
+    return peft
 
 
 def _adaptable(module: nn.Module) -> bool:
