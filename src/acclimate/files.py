@@ -36,12 +36,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def alone(path: Path, wait: bool = True) -> Iterator[bool]:
+def alone(path: Path) -> Iterator[bool]:
     """Holds the lock file ``path`` among the processes of this machine; it is free when its holder ends, however.
-
-    Args:
-        wait: for another holder to end; otherwise yields False when there is one.
-    """
+    Yields False where another one holds it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = path.open("a")
@@ -49,7 +46,7 @@ def alone(path: Path, wait: bool = True) -> Iterator[bool]:
         raise unwritable(path, error) from error
     with stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:

@@ -211,6 +211,11 @@ def test_an_expert_is_trained_once_apart_from_what_is_measured_and_counted(
     }
     path = comparison_file(tmp_path, pico_folder, corpora, methods=methods)
     comparison = load_comparison(path)
+    first = next(pending(comparison, outcome_of(comparison)))
+    (made,) = first.cell.preparations
+    with alone(made.folder.with_suffix(".lock")):  # another process is making it: there is other work
+        assert not work._take(comparison, first, (), 1, Console(quiet=True))
+    assert not in_process
     outcome = compare(comparison)
     (expert,) = (comparison.folder / "stores").glob("expert-*/")
     assert len([command for command in in_process if command[1] == f"{expert}.yaml"]) == 1

@@ -32,18 +32,29 @@ SIGNALS = {128 + number: number for number in (signal.SIGINT, signal.SIGTERM, si
 MADE = ("acclimate", "commit", "versions", "platform", "started", "finished", "processes")
 
 
+def prepare(cell: Cell) -> bool:
+    """Makes what the cell's methods need and is not there yet; False if another process is making it just now.
+
+    Raises:
+        Stopped, RunError: as :func:`train_cell`.
+    """
+    for preparation in cell.preparations:
+        with alone(preparation.folder.with_suffix(".lock")) as mine:
+            if not mine:
+                return False
+            if not preparation.is_made:
+                save_config(with_absolute_paths(preparation.config), preparation.folder.with_suffix(".yaml"))
+                _acclimate(preparation.command, f"{preparation.kind} for {cell.method}")
+    return True
+
+
 def train_cell(cell: Cell, nproc: int) -> Row:
-    """Trains and measures the cell, continuing where it was interrupted.
+    """Trains and measures the cell, which is prepared, continuing where it was interrupted.
 
     Raises:
         Stopped: a signal ended it; it goes on from its checkpoint the next time.
         RunError: it failed; its own message is on stderr.
     """
-    for preparation in cell.preparations:
-        with alone(preparation.folder.with_suffix(".lock")):  # another cell of the method may be making it
-            if not preparation.is_made:
-                save_config(with_absolute_paths(preparation.config), preparation.folder.with_suffix(".yaml"))
-                _acclimate(preparation.command, f"{preparation.kind} for {cell.method}")
     config = with_absolute_paths(cell.config)
     path = config.run_dir.with_suffix(".yaml")
     path.parent.mkdir(parents=True, exist_ok=True)

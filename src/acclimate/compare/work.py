@@ -10,7 +10,7 @@ from time import sleep
 from rich.console import Console
 
 from acclimate.compare.cell import Cell, check, run_cell, trial_cells
-from acclimate.compare.execute import forget_model, measure_panel, train_cell
+from acclimate.compare.execute import forget_model, measure_panel, prepare, train_cell
 from acclimate.compare.outcome import Outcome, outcome_of
 from acclimate.compare.page import summary_table, write_pages
 from acclimate.compare.schema import Comparison
@@ -101,19 +101,23 @@ def compare(
 
 
 def _take(comparison: Comparison, task: Task, only: Sequence[str], nproc: int, console: Console) -> bool:
-    """Does the task, unless another process of this machine is at its cell."""
-    with alone(comparison.folder / "claims" / task.cell.key, wait=False) as mine:
+    """Does the task, unless another process of this machine is at its cell or at what it needs."""
+    with alone(comparison.folder / "claims" / task.cell.key) as mine:
         if not mine:
             return False
         outcome = outcome_of(comparison)
         left = list(pending(comparison, outcome, only))
         if task not in left:  # another process has done it since
             return True
-        console.rule(f"{task.name} ({len(outcome.rows)} rows done, {len(left)} known to be left)")
+        title = f"{task.name} ({len(outcome.rows)} rows done, {len(left)} known to be left)"
         if task.panel is not None:
+            console.rule(title)
             append(comparison.table_path, measure_panel(task.cell, task.panel))
-        else:
+        elif prepare(task.cell):
+            console.rule(title)
             append(comparison.table_path, train_cell(task.cell, nproc))
+        else:
+            return False
         _forget(comparison, task.cell)
         return True
 
