@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -18,6 +19,10 @@ from tests.fixtures.runs import write_corpora
 
 logging.disable_progress_bar()
 torch.set_num_threads(1)
+# A suite that a script starts in the background ignores SIGINT, one under nohup SIGHUP, and so would the runs in it.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

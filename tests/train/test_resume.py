@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -179,15 +178,6 @@ def test_a_damaged_checkpoint_is_skipped_with_a_sentence(
         train(settings, resume=True)
 
 
-@pytest.fixture
-def _hears_hang_ups() -> Iterator[None]:
-    """A suite that was started by nohup ignores SIGHUP, and so would a run in it."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
-@pytest.mark.usefixtures("_hears_hang_ups")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("save_steps", [100, None])
 def test_a_stopped_run_keeps_its_last_step(
