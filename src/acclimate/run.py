@@ -186,7 +186,7 @@ def _begin(
     began = check_digests(run_dir, digest, data, inputs)
     record = provenance(config, device, digest, data, inputs) | {"processes": training.world.size}
     stores = [store.origin for store in plan.statistics]
-    if began and began.get("statistics", []) != stores:
+    if began and [s["sha256"] for s in began.get("statistics", [])] != [s["sha256"] for s in stores]:
         raise RunError(
             f"The run '{run_dir}' began with another statistics store than there is now, so it cannot be continued; "
             "restore it, or start a new run under another name."

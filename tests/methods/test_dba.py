@@ -12,6 +12,8 @@ from torch import Tensor
 
 from acclimate.gradient.boost import Boost
 from acclimate.methods.dba import Dba
+from acclimate.report import collect, write_report
+from acclimate.report.figures import learning
 from acclimate.run import train
 from acclimate.statistics.mean_gradient import MeanGradient
 from acclimate.statistics.store import write_store
@@ -149,3 +151,18 @@ def test_correction_reaches_the_optimizer(pico_folder: Path, corpora: Path, tmp_
 def test_settings_without_effect_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         Dba(store="s", **settings)
+
+
+def test_the_report_shows_what_the_stored_gradient_is_worth(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    """Its norm and the cosine of its halves, and its cosine with the domain's gradient over time."""
+    store = taken(MeanGradient(), pico_folder, corpora, tmp_path / "s")
+    method = {"name": "dba", "store": str(store.folder), "k_max": 0.5}
+    run = train(config(pico_folder, corpora, tmp_path, method=method))
+    titles = {picture.title for picture in learning(collect([run.run_dir]))}
+    assert "Does the stored gradient still agree with the step's own?" in titles
+    assert "How much of each step is the stored gradient?" in titles
+    write_report([run.run_dir], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    for fact in ("norm", "split_half_cosine"):
+        assert f"statistics.0.facts.{fact}" in page
+        assert f"{store.facts[fact]:.6g}" in page

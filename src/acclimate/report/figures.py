@@ -76,12 +76,20 @@ def tradeoff(data: ReportData) -> list[Picture]:
     return pictures
 
 
+BOOST = {
+    "cosine": ("Does the stored gradient still agree with the step's own?", "cosine of the two"),
+    "gamma": ("How much of each step is the stored gradient?", "gamma"),
+}
+"""Title and unit of what dba logs."""
+
+
 def learning(data: ReportData) -> list[Picture]:
-    """Loss of each source and term, and held-out bits per byte, over steps; runs share the axes."""
+    """Loss of each source and term, held-out bits per byte, and what a method logs, over steps; runs share axes."""
     keys = dict.fromkeys(key for folder in data.folders for line in folder.steps for key in line)
     losses = [key for key in keys if key.startswith("loss/")]
     scores = [key for key in keys if key.startswith("eval/") and key.endswith("/bits_per_byte")]
-    return [_learning(data, key, f"curve-{index}") for index, key in enumerate([*losses, *scores])]
+    own = [key for key in keys if key.startswith(("boost/", "penalty/")) and "alpha" not in key]
+    return [_learning(data, key, f"curve-{index}") for index, key in enumerate([*losses, *scores, *own])]
 
 
 def throughput(data: ReportData) -> list[Picture]:
@@ -186,6 +194,10 @@ def _learning(data: ReportData, key: str, slug: str) -> Picture:
         trained = any(item.name == "/".join(middle) for item in data.role("domain"))
         question = "get easier to predict" if trained else "stay as predictable as it was"
         title, unit = f"Does unseen {name} text {question}?", "bits per byte"
+    elif kind == "boost":
+        title, unit = BOOST[last]
+    elif kind == "penalty":
+        title, unit = f"How hard does the penalty of {last} pull?", "weighted penalty, nats"
     elif anchor:
         title, unit = f"Is {name} held close to the base? ({named(last)})", "loss, nats per token"
     else:

@@ -62,7 +62,8 @@ class Store:
     def origin(self) -> dict[str, Any]:
         """What a run that reads it keeps in its provenance: the preparation is part of the run's cost."""
         kept = ("kind", "corpus", "tokens", "steps", "seconds", "forward_tokens", "sha256")
-        return {"folder": self.folder.name} | {key: self.manifest[key] for key in kept}
+        facts = {name: value for name, value in self.facts.items() if isinstance(value, int | float)}
+        return {"folder": self.folder.name} | {key: self.manifest[key] for key in kept} | {"facts": facts}
 
     @property
     def size(self) -> int:
