@@ -35,3 +35,17 @@ def test_the_picture_brings_intervals_and_says_who_is_beaten() -> None:
     assert "Hollow" in picture.caption
     assert "Hollow" not in pareto("p", "Which?", [point("a", 1, 1.0)], "x", "y").caption
     assert 'aria-label="Which? best 10, -1; many 9, -0.5"' in picture.svg
+
+
+def test_many_runs_are_named_in_a_column_and_outliers_leave_the_others_readable() -> None:
+    points = [point(f"run {index}", 20 + index, 0.1 + 0.02 * index) for index in range(11)]
+    worst = point("worst", -60, 3.0)
+    picture = pareto("p", "Which?", [*points, worst], "gain", "cost")
+    assert all(f">run {index}<" in picture.svg for index in range(11))
+    assert ">← worst<" in picture.svg
+    assert "Further to the left than the picture: worst at -60." in picture.caption
+    assert all(f">{tick}<" in picture.svg for tick in ("0.1", "0.2", "1", "2"))  # logarithmic: 0.1 and 1 both have room
+    few = pareto("p", "Which?", points[:3], "gain", "cost")
+    assert "←" not in few.svg
+    assert "Further" not in few.caption
+    assert "better<" in few.svg
