@@ -68,7 +68,7 @@ ALLOWED: dict[str, set[str]] = {
     "panel": {"assembly", "data", "evaluate", "model", "objective", "provenance", "report", "run", "run_folder"},
     "doctor": {"", "model", "preflight"},
     "compare": {"evaluate", "panel", "parallel", "plan", "provenance", "registry", "report", "statistics"},
-    "document": set(),
+    "document": {"compare", "gate", "panel", "registry"},
     "cli": {
         "", "parallel", "report", "run", "demo", "preflight", "template", "catalogue", "chat", "doctor", "gate",
         "panel", "record", "run_folder", "statistics", "compare",

@@ -2,34 +2,67 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import types
-from typing import Any, Literal, Union, get_args, get_origin
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
+from pydantic.fields import FieldInfo
 
+from acclimate.compare import Comparison
 from acclimate.config import RunConfig
 from acclimate.explain import section_paths
+from acclimate.gate.policy import Policy
+from acclimate.panel import PanelConfig
+from acclimate.registry import METHODS
 
 
-def configuration_page(root: type[BaseModel]) -> str:
-    """Every key with type, default and meaning, a table a section."""
+def configuration_page() -> str:
+    """Every key of every file that a user writes, with type, default and meaning, a table a section."""
     lines = [
         "# Configuration",
         "",
-        "Written from the schema. `acclimate init` writes a commented file to start from.",
+        "Written from the schemas: every key of [a run](#a-run), [its methods](#methods), [a panel](#a-panel), "
+        "[a comparison](#a-comparison) and [a gate's policy](#a-policy).",
+        "",
+        *_part("A run", "`acclimate init` writes a commented file to start from.", RunConfig),
+        "## Methods",
+        "",
+        "Keys beside `name`, as in `method: {name: mol, kl_weight: 2}`. What they do: [docs/methods.md](methods.md).",
         "",
     ]
-    for path, section in section_paths(root).items():
-        lines += [f"## {path.replace('.*', '.NAME') or 'top level'}", ""]
-        lines += [" ".join((section.__doc__ or "").split()), ""]
-        lines += ["| key | type | default | |", "|---|---|---|---|"]
-        for name, field in section.model_fields.items():
-            cells = (name, _type(field.annotation), _default(field), field.description or "")
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-        lines.append("")
+    for name, method in METHODS.items():
+        fields: Mapping[str, FieldInfo] = getattr(method, "__pydantic_fields__", {})
+        if fields:
+            lines += [f"### method {name}", "", *_table(fields), ""]
+    without = ", ".join(
+        f"`{name}`" for name, method in METHODS.items() if not getattr(method, "__pydantic_fields__", 0)
+    )
+    lines += [f"{without} have none.", ""]
+    lines += _part("A panel", "How to use it: [docs/evaluation.md](evaluation.md).", PanelConfig)
+    lines += _part("A comparison", "How to use it: [docs/comparison.md](comparison.md).", Comparison)
+    lines += _part("A policy", "How to use it: [docs/gate.md](gate.md).", Policy)
     return "\n".join(lines)
+
+
+def _part(title: str, about: str, root: type[BaseModel]) -> list[str]:
+    lines, places = [f"## {title}", "", about, ""], dict[type[BaseModel], list[str]]()
+    for path, section in section_paths(root).items():
+        places.setdefault(section, []).append(path.replace(".*", ".NAME"))
+    for section, paths in places.items():
+        heading = [f"### {', '.join(paths)}", ""] if section is not root else []
+        lines += [*heading, " ".join((section.__doc__ or "").split()), "", *_table(section.model_fields), ""]
+    return lines
+
+
+def _table(fields: Mapping[str, FieldInfo]) -> list[str]:
+    lines = ["| key | type | default | |", "|---|---|---|---|"]
+    for name, field in fields.items():
+        cells = (name, _type(field.annotation), _default(field), field.description or "")
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return lines
 
 
 def _type(annotation: Any) -> str:
@@ -39,6 +72,8 @@ def _type(annotation: Any) -> str:
 
 def _plain(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _plain(arguments[0])
     if origin is Literal:
         return " · ".join(map(str, arguments))
     if origin in (Union, types.UnionType):
@@ -51,15 +86,21 @@ def _plain(annotation: Any) -> str:
         return f"list of {len(arguments)} {_plain(arguments[0])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "section"
-    return {str: "text", int: "integer", float: "number", bool: "boolean", Any: "value"}[annotation]
+    words = {str: "text", int: "integer", float: "number", bool: "boolean", Any: "value"}
+    return words[annotation] if annotation in words else str(annotation.__name__).lower()
 
 
-def _default(field: Any) -> str:
+def _default(field: FieldInfo) -> str:
+    """As YAML has it."""
     if field.is_required():
         return "required"
-    value = field.default if field.default is not PydanticUndefined else field.default_factory()
-    return "its defaults" if isinstance(value, BaseModel) else f"`{'null' if value is None else value}`"
+    value = field.get_default(call_default_factory=True)
+    return "its defaults" if isinstance(value, BaseModel) else f"`{_yaml(value)}`"
+
+
+def _yaml(value: Any) -> str:
+    return str(value) if isinstance(value, str) else json.dumps(value)
 
 
 if __name__ == "__main__":
-    sys.stdout.write(configuration_page(RunConfig))
+    sys.stdout.write(configuration_page())

@@ -76,11 +76,15 @@ def with_saved_dtype(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"model": config.model.model_copy(update={"dtype": saved})})
 
 
+FREE = ("name", "output_dir", "report_to", "data.cache_dir")
+"""What may differ when a run goes on: where it is, and what changes none of its numbers."""
+
+
 def _differences(began: Any, now: Any, path: str = "") -> list[str]:
     if isinstance(began, dict) and isinstance(now, dict):
         keys = dict.fromkeys([*began, *now])
         return [d for key in keys for d in _differences(began.get(key), now.get(key), f"{path}.{key}".lstrip("."))]
-    if began == now or path.startswith("parallel.") or path in ("output_dir", "report_to", "data.cache_dir"):
+    if began == now or path.startswith("parallel.") or path in FREE:
         return []
     return [f"{path}: {began!r} then, {now!r} now"]
 

@@ -37,8 +37,8 @@ class ModelSection(Section):
 class LoraSection(Section):
     """A PEFT LoRA adapter. Leave the section out for full tuning."""
 
-    rank: int = Field(16, ge=1, le=8192)
-    alpha: float = Field(32.0, gt=0)
+    rank: int = Field(16, ge=1, le=8192, description="r of the product B·A")
+    alpha: float = Field(32.0, gt=0, description="the product is scaled by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1)
     target_modules: str | list[str] = Field(
         "all-linear", min_length=1, description="as in PEFT; all-linear leaves the head alone"
@@ -138,7 +138,9 @@ class TrainingSection(Section):
     """The loop."""
 
     micro_batch_size: int = Field(4, ge=1, description="packed rows in one forward")
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = Field(
+        False, description="compute activations again in the backward: less memory, about a third more time"
+    )
     eval_steps: int | None = Field(None, ge=1, description="measure held-out text every so many steps")
     save_steps: int | None = Field(
         None,
@@ -193,7 +195,7 @@ class EvaluationSection(Section):
         "eval_steps)",
     )
     generations: int = Field(4, ge=0, description="greedy answers shown side by side")
-    max_new_tokens: int = Field(64, ge=1)
+    max_new_tokens: int = Field(64, ge=1, description="of each of these answers")
     memorisation_documents: int = Field(
         64,
         ge=0,
@@ -213,7 +215,9 @@ class RunConfig(Section):
     model: ModelSection
     lora: LoraSection | None = None
     sources: dict[str, SourceSection] = Field(min_length=1)
-    method: str | dict[str, Any] | list[str | dict[str, Any]] = "mol"
+    method: str | dict[str, Any] | list[str | dict[str, Any]] = Field(
+        "mol", description="a name, a name with its settings as in {name: mol, kl_weight: 2}, or a list of these"
+    )
     objective: ObjectiveSection = ObjectiveSection()
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ScheduleSection = ScheduleSection()
@@ -222,7 +226,9 @@ class RunConfig(Section):
     training: TrainingSection = TrainingSection()
     parallel: ParallelSection = ParallelSection()
     evaluation: EvaluationSection = EvaluationSection()
-    report_to: list[Literal["tensorboard"]] = Field(default_factory=list)
+    report_to: list[Literal["tensorboard"]] = Field(
+        default_factory=list, description="also write RUN/tensorboard/; extra `tensorboard`"
+    )
 
     @field_validator("sources")
     @classmethod

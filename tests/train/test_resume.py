@@ -20,7 +20,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from acclimate import run as run_module
-from acclimate.config import save_config
+from acclimate.config import load_config, save_config
 from acclimate.errors import DataError, RunError, Stopped, UsageError
 from acclimate.run import evaluate_run, train
 from acclimate.train.checkpoint import checkpoints
@@ -123,6 +123,24 @@ def test_a_finished_run_is_left_alone(pico_folder: Path, corpora: Path, tmp_path
     )
     with pytest.raises(UsageError, match=r"it differs at optimizer.learning_rate: 0.003 then, 0.0001 now"):
         train(other, resume=True)
+
+
+def test_a_moved_and_renamed_run_goes_on(
+    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = {"micro_batch_size": 2, "save_steps": 2}
+    straight = train(config(pico_folder, corpora, tmp_path, name="straight", training=training))
+    with monkeypatch.context() as patch:
+        killed_at(5, patch)
+        with pytest.raises(Killed):
+            train(config(pico_folder, corpora, tmp_path, name="before", training=training))
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "before").rename(tmp_path / "archive" / "after")
+    overrides = [f"output_dir={tmp_path / 'archive'}", "name=after"]
+    moved = train(load_config(tmp_path / "archive" / "after" / "config.yaml", overrides), resume=True)
+    one, two = weights(straight.run_dir), weights(moved.run_dir)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert metric_lines(straight.run_dir) == metric_lines(moved.run_dir)
 
 
 def test_a_folder_that_is_no_run_is_not_touched(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:

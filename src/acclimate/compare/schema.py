@@ -115,7 +115,11 @@ class Comparison(Section):
     """Methods side by side at equal token budgets."""
 
     version: int = FORMAT_VERSION
-    name: str = Field("comparison", pattern=f"^{NAME}$", description="names the folder of runs, and files")
+    name: str = Field(
+        "comparison",
+        pattern=f"^{NAME}$",
+        description="names the folder of runs, and files; by default the file's own name",
+    )
     run: str = Field(min_length=1, description="the run configuration that all share; relative to this file")
     output_dir: str = Field("runs", min_length=1, description="run folders are in output_dir/name/")
     table: str | None = Field(

@@ -117,7 +117,9 @@ class PanelConfig(Section):
     """Sets of items, and how every model is asked."""
 
     version: int = FORMAT_VERSION
-    name: str = Field("panel", pattern=f"^{NAME}$", description="names the folder of the results")
+    name: str = Field(
+        "panel", pattern=f"^{NAME}$", description="names the folder of the results; by default the file's own name"
+    )
     template: Literal["plain", "chat"] = Field(
         "plain", description="chat: each question is a user's turn in the model's own chat template"
     )
