@@ -10,17 +10,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acclimate.assembly import reread
-from acclimate.config import parse_config
-from acclimate.data.corpus import load_corpora
+from acclimate.assembly import Reread, build_objective, choose_reread, mix, reread
+from acclimate.config import RunConfig, parse_config
+from acclimate.data.corpus import Corpora, load_corpora
+from acclimate.data.loader import Loader
 from acclimate.evaluate.score_file import read_scores
+from acclimate.plan import build_plan
 from acclimate.run import evaluate_run, train
+from acclimate.types import PlanContext
 from tests.fixtures.pico import pico_tokenizer
 from tests.fixtures.runs import config, settings
 
 
 def check(run: Path) -> dict[str, Any]:
     return dict(json.loads((run / "memorisation" / "check.json").read_text())["sources"])
+
+
+def sampled(settings: RunConfig, loaded: Corpora) -> dict[str, Reread | None]:
+    objective = build_objective(settings, build_plan(settings, PlanContext(full_tuning=True)), loaded, {})
+    chosen = choose_reread(settings, loaded, objective.active, mix(settings, loaded, objective))
+    return reread(settings, loaded, chosen)
 
 
 def test_a_run_that_repeats_its_text_learns_it_by_heart(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
@@ -48,18 +57,32 @@ def test_a_run_that_repeats_its_text_learns_it_by_heart(pico_folder: Path, corpo
     assert kept == {path.name: path.read_bytes() for path in [run / "summary.json", *(run / "eval").iterdir()]}
 
 
-def test_only_documents_that_were_read_are_measured(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+def test_only_documents_that_were_read_are_measured(
+    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A budget of a third of an epoch: the rows that training came to, in its own order."""
     data = settings(pico_folder, corpora, tmp_path, budget={"steps": 3, "batch_tokens": 250})
     whole = parse_config(data)
     loaded = load_corpora(whole, pico_tokenizer())
-    seen = reread(whole, loaded)["domain"]
+    seen = sampled(whole, loaded)["domain"]
     assert seen is not None
+    dealt: list[Any] = []
+    deal = Loader.next_step
+    monkeypatch.setattr(Loader, "next_step", lambda self: dealt.append(deal(self)) or dealt[-1])
     run = train(whole).run_dir
     used = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["epochs/domain"]
     assert 0 < used < 0.8
-    assert 0.5 * used * 36 < seen.trained_on < 1.5 * used * 36 + 2
-    other = reread(whole.model_copy(update={"seed": 1}), loaded)["domain"]  # another order reads other documents
+    trained_on = {
+        loaded.document_name(document)
+        for step in dealt[:3]  # a fourth one was made ahead
+        for batch in step
+        for document in batch.document.unique().tolist()
+        if document >= 0
+    }
+    of_domain = {name.removeprefix("source 'domain', ") for name in trained_on if name.startswith("source 'domain'")}
+    assert set(seen.where) <= of_domain
+    assert len(of_domain) - 2 <= seen.trained_on <= len(of_domain) < 36  # a step's last row may be begun only
+    other = sampled(whole.model_copy(update={"seed": 1}), loaded)["domain"]  # another order reads other documents
     assert other is not None
     assert set(other.where) != set(seen.where)
 
@@ -68,14 +91,14 @@ def test_the_draw_is_seeded_and_no_larger_than_asked(pico_folder: Path, corpora:
     asked = config(pico_folder, corpora, tmp_path, budget={"steps": 40, "batch_tokens": 500},
                    evaluation={"memorisation_documents": 5})  # fmt: skip
     loaded = load_corpora(asked, pico_tokenizer())
-    first, again = (reread(one, loaded)["domain"] for one in (asked, asked.model_copy(update={"seed": 7})))
+    first, again = (sampled(one, loaded)["domain"] for one in (asked, asked.model_copy(update={"seed": 7})))
     assert first is not None
     assert again is not None
     assert first.where == again.where  # all were read, so seeds of a run measure the same documents
     assert len(first.where) == 5
-    assert reread(asked, loaded).keys() == {"domain"}
+    assert sampled(asked, loaded).keys() == {"domain"}
     none = asked.evaluation.model_copy(update={"memorisation_documents": 0})
-    assert reread(asked.model_copy(update={"evaluation": none}), loaded) == {}
+    assert sampled(asked.model_copy(update={"evaluation": none}), loaded) == {}
 
 
 def test_a_stream_is_said_not_to_be_measured(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
@@ -108,11 +131,21 @@ def test_a_long_text_is_cut_in_its_line(pico_folder: Path, corpora: Path, tmp_pa
     assert all(len(line["text"]) == 241 and line["text"].endswith("…") for line in lines)
 
 
-@pytest.mark.parametrize("lora", [None, {"rank": 2}], ids=["full", "lora"])
+@pytest.mark.parametrize("changes", [{}, {"lora": {"rank": 2}}, {"method": "stm"}], ids=["full", "lora", "masked"])
 def test_measuring_again_gives_the_same(
-    lora: dict[str, Any] | None, pico_folder: Path, corpora: Path, tmp_path: Path
+    changes: dict[str, Any], pico_folder: Path, corpora: Path, tmp_path: Path
 ) -> None:
-    run = train(config(pico_folder, corpora, tmp_path, lora=lora)).run_dir
+    """With a method that masks labels too: all of a document's labels are measured, as of held-out ones."""
+    if "method" in changes:
+        changes = {"method": ["mol", {"name": "stm", "percentile": 50}]}
+    run = train(config(pico_folder, corpora, tmp_path, **changes)).run_dir
+    measured = read_scores(run / "memorisation" / "domain.jsonl")
+    texts = [json.loads(line)["text"] for line in (corpora / "domain.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (run / "memorisation" / "domain.jsonl").read_text().splitlines()]
+    whole = [len(texts[int(line["where"].rpartition(":")[2]) - 1].encode()) for line in lines]
+    assert all(
+        0 <= size - seen <= 12 for seen, size in zip(measured["bytes"], whole, strict=True)
+    )  # not its first token
     first = check(run), read_scores(run / "memorisation" / "domain.jsonl")
     evaluate_run(run)
     again = check(run), read_scores(run / "memorisation" / "domain.jsonl")

@@ -58,7 +58,7 @@ def test_a_streamed_run_says_what_it_does_not_know(pico_folder: Path, corpora: P
     )
     run_dir = train(settings).run_dir
     data = json.loads((run_dir / "data.json").read_text())
-    assert plan.data == {key: value for key, value in data.items() if key != "parameters"}
+    assert plan.data == {key: value for key, value in data.items() if key not in ("parameters", "memorisation")}
     streamed, prepared = data["sources"]["domain"], data["sources"]["general"]
     unknown = {"documents", "train_documents", "tokens", "trained_tokens", "epochs", "dropped"}
     assert {key for key, value in streamed.items() if value is None} == unknown
@@ -212,10 +212,17 @@ def test_a_failure_after_training_costs_no_training(
         patch.setattr(run_module, "side_by_side", fails)
         with pytest.raises(OSError, match="No space"):
             train(settings)
+    spent = json.loads((settings.run_dir / "provenance.json").read_text())
+    assert spent["forward_tokens"] > spent["apart_forward_tokens"] == 0
+    assert spent["train_seconds"] > 0 < spent["train_peak_memory_mib"]
+    assert "finished" not in spent
     trained = (settings.run_dir / "model" / "model.safetensors").stat().st_mtime_ns
     monkeypatch.setattr(run_module, "run_loop", fails)  # nothing is trained again
     result = train(settings, resume=True)
     assert result.summary
+    record = json.loads((settings.run_dir / "provenance.json").read_text())
+    assert spent.items() <= record.items()
+    assert record["finished"] > record["started"]
     assert (settings.run_dir / "model" / "model.safetensors").stat().st_mtime_ns == trained
     assert (settings.run_dir / "model" / "README.md").is_file()
 

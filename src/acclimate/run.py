@@ -12,8 +12,11 @@ import torch
 from rich.console import Console
 
 from acclimate.assembly import (
+    Chosen,
     Mixture,
+    Reread,
     build_training,
+    choose_reread,
     experts,
     heldout_prompts,
     heldout_sets,
@@ -103,7 +106,7 @@ def train(config: RunConfig, resume: bool = False, console: Console | None = Non
 def _train(config: RunConfig, resume: bool, console: Console, world: World) -> RunResult:
     run_dir = config.run_dir
     trained = resume and has_model(run_dir)  # it is written whole, after the last step
-    if trained and (run_dir / "summary.json").is_file():
+    if trained and (run_dir / "summary.json").is_file() and "finished" in read_json(run_dir / "provenance.json"):
         console.print(f"{config.name}: finished before, nothing to do.")
         summary = read_summary(run_dir)
         if world.is_main and summary and not (run_dir / "model" / "README.md").exists():  # the disk was full then
@@ -121,20 +124,21 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     if trained:
         console.print(f"{config.name}: trained before; measuring it.")
         with world.all_or_none():
-            result = evaluate_run(run_dir) if world.is_main else RunResult(run_dir, [])
+            result = _measured_again(run_dir) if world.is_main else RunResult(run_dir, [])
         return result
     corpora = world.main_first(lambda: load_corpora(config, load_tokenizer(config.model)))
     with world.all_or_none():
         model = load_model(config, device)
-    corpora = world.main_first(lambda: select_labels(config, corpora, model))
+    learned = world.main_first(lambda: select_labels(config, corpora, model))
     with world.all_or_none():
         validation = validation_sets(config, corpora)
-        training, plan, mixture = build_training(config, model, corpora, console, world)
-    for warning in warnings(config, corpora, mixture, model.tokenizer, plan):
+        training, plan, mixture = build_training(config, model, learned, console, world)
+        chosen = choose_reread(config, learned, training.objective.active, mixture)
+    for warning in warnings(config, learned, mixture, model.tokenizer, plan):
         console.print(f"Note: {warning}", style="yellow", highlight=False)
     with world.all_or_none():
         if world.is_main:
-            record = _begin(training, plan, config, corpora, mixture, device)
+            record = _begin(training, plan, config, learned, mixture, chosen, device)
     start(training, plan, run_dir, resume, console)
     apart = training.counted_forwards()  # of choosing labels, where that is not in the cache
     with training.stop.listening(console):
@@ -154,12 +158,23 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     for finish in plan.finish:
         tuned = Tuned(training, base, sets, list(special_tokens(model.tokenizer)), config.seed, run_dir)
         console.print(finish(tuned), highlight=False)
-    costs["apart_forward_tokens"] = round(apart + training.counted_forwards())
+    costs["apart_forward_tokens"] = round(apart + training.counted_forwards(base))
+    if world.is_main:
+        write_json(run_dir / "provenance.json", record | costs)  # before model/, by which a run is known as trained
     _save(training, config)
     started = time.perf_counter()
-    result = _measure(config, corpora, model, base, world)
+    result = _measure(config, corpora, model, base, chosen, world)
     if world.is_main:
         write_json(run_dir / "provenance.json", finished(record | costs, time.perf_counter() - started))
+    return result
+
+
+def _measured_again(run_dir: Path) -> RunResult:
+    """Of a run that was interrupted after its training."""
+    started = time.perf_counter()
+    result = evaluate_run(run_dir)
+    record = read_json(run_dir / "provenance.json")
+    write_json(run_dir / "provenance.json", finished(record, time.perf_counter() - started))
     return result
 
 
@@ -175,7 +190,13 @@ def _save(training: Training, config: RunConfig) -> None:
 
 
 def _begin(
-    training: Training, plan: Plan, config: RunConfig, corpora: Corpora, mixture: Mixture, device: torch.device
+    training: Training,
+    plan: Plan,
+    config: RunConfig,
+    corpora: Corpora,
+    mixture: Mixture,
+    chosen: Chosen,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Writes config.yaml, data.json and provenance.json, and returns the last."""
     run_dir, network = config.run_dir, training.model.network
@@ -196,7 +217,8 @@ def _begin(
     save_config(config, run_dir / "config.yaml")
     trained = sum(p.numel() for p in training.model.trainable().values())
     parameters = {"trained": trained, "total": network.num_parameters()}
-    write_json(run_dir / "data.json", data_record(config, corpora, mixture) | {"parameters": parameters})
+    about = data_record(config, corpora, mixture) | {"parameters": parameters, "memorisation": chosen}
+    write_json(run_dir / "data.json", about)
     write_json(run_dir / "provenance.json", record)
     return record
 
@@ -212,11 +234,12 @@ def evaluate_run(run_dir: Path) -> RunResult:
     model = load_tuned(config, run_dir / "model", device)
     base = load_base(config, model, device)
     check_digests(run_dir, model_digest(config.model, model.network), {n: c.digest for n, c in corpora.sources.items()})
-    return _measure(config, corpora, model, base)
+    chosen = read_json(run_dir / "data.json").get("memorisation", {})
+    return _measure(config, corpora, model, base, chosen)
 
 
 def _measure(
-    config: RunConfig, corpora: Corpora, model: CausalModel, base: Reference, world: World = SOLO
+    config: RunConfig, corpora: Corpora, model: CausalModel, base: Reference, chosen: Chosen, world: World = SOLO
 ) -> RunResult:
     """Scores every held-out set against the base and writes eval/, summary.json, generations.json and the card."""
     run_dir, name, summary = config.run_dir, "+".join(method_names(config)), []
@@ -237,7 +260,7 @@ def _measure(
             places = [corpora.document_name(int(number)) for number in tuned.document]
             texts = corpora.sources[set_name].beginnings(tuned.document)
             write_scores(run_dir / "eval" / f"{set_name}.jsonl", places, tuned.columns(before), texts)
-    _measure_memorisation(config, corpora, model, base, gains, world)
+    _measure_memorisation(config, reread(config, corpora, chosen), model, base, gains, world)
     prompts = heldout_prompts(config, corpora, model.tokenizer)
     answers = side_by_side(model, base, prompts, config.evaluation.max_new_tokens)
     if not world.is_main:
@@ -251,7 +274,7 @@ def _measure(
 
 def _measure_memorisation(
     config: RunConfig,
-    corpora: Corpora,
+    samples: dict[str, Reread | None],
     model: CausalModel,
     base: Reference,
     gains: dict[str, tuple[Scores, Scores]],
@@ -260,7 +283,7 @@ def _measure_memorisation(
     """Scores documents that were trained on, and writes memorisation/: what they gained beyond held-out ones."""
     folder, special = config.run_dir / "memorisation", list(special_tokens(model.tokenizer))
     found: dict[str, Any] = {}
-    for name, sample in reread(config, corpora).items():
+    for name, sample in samples.items():
         if sample is None or name not in gains:
             found[name] = {"not_measured": "streamed" if sample is None else "no held-out documents"}
             continue

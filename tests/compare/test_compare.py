@@ -25,6 +25,7 @@ from acclimate.compare.table import append, read_table
 from acclimate.config import load_config
 from acclimate.errors import RunError
 from acclimate.files import alone
+from acclimate.panel import panel_digest
 from tests.compare.tables import comparison_file
 from tests.test_wrong_inputs import run_cli
 
@@ -107,6 +108,52 @@ def test_trials_runs_panels_and_pages(
     before = len(in_process)
     compare(comparison)
     assert len(in_process) == before
+
+
+def test_two_panels_an_edited_one_and_a_run_that_is_trained_again(
+    pico_folder: Path, corpora: Path, tmp_path: Path, in_process: list[list[str]]
+) -> None:
+    methods = {"sft-0.5": {"set": {"method": "sft"}}}
+    path = comparison_file(tmp_path, pico_folder, corpora, methods=methods, panels=["panel.yaml", "second.yaml"])
+    write_panel(tmp_path, corpora)
+    items = [json.dumps({"text": f"the kidney of patient {i}"}) for i in range(9)]
+    (tmp_path / "words.jsonl").write_text("\n".join(items))
+    second = {"sets": {"words": {"kind": "cloze", "path": "words.jsonl"}}}
+    (tmp_path / "second.yaml").write_text(yaml.safe_dump(second))
+    comparison = load_comparison(path)
+    outcome = compare(comparison)
+    assert [row.digests.get("panel.name") for row in outcome.rows] == [None, "panel", "second"]
+    assert [command[1] for command in in_process if command[0] == "train"] == [
+        str(comparison.folder / "runs" / f"sft-0.5-0-{outcome.rows[0].key[:8]}.yaml")
+    ]
+    # The run's lines are gone, and so are its weights: it is trained again, with the same result.
+    lines = comparison.table_path.read_text()
+    comparison.table_path.write_text("")
+    again = compare(comparison)
+    assert [row.texts for row in again.rows] == [row.texts for row in outcome.rows]
+    # Other questions under the same name.
+    comparison.table_path.write_text(lines)
+    (tmp_path / "words.jsonl").write_text("\n".join(items[1:]))
+    panel_digest.cache_clear()
+    with pytest.raises(
+        RunError, match=r"^The panel '.*second.yaml', or a file that it names, is another one than rows"
+    ):
+        outcome_of(comparison)
+    (tmp_path / "words.jsonl").unlink()  # on a machine without the files the table is still read
+    panel_digest.cache_clear()
+    assert len(outcome_of(comparison).rows) == 3
+
+
+def test_sets_without_right_and_wrong_are_left_out_and_named(tmp_path: Path, pico_folder: Path, corpora: Path) -> None:
+    comparison = load_comparison(comparison_file(tmp_path, pico_folder, corpora))
+    document = {"panel": {"name": "p", "digest": "d"}, "sets": {"f1": {"kind": "lm_eval"}, "yes": {"kind": "lm_eval"}}}
+    (tmp_path / "panel.json").write_text(json.dumps(document | {"versions": {}}))
+    (tmp_path / "f1.jsonl").write_text(json.dumps({"base_f1": 0.4, "model_f1": 0.5}))
+    (tmp_path / "yes.jsonl").write_text(json.dumps({"base_correct": True, "model_correct": False}))
+    row = execute.panel_row(run_cell(comparison, "sft", {}, 0), tmp_path, None)
+    assert (row.items["p/yes"].base, row.items["p/yes"].model) == ([1], [0])
+    assert list(row.items) == ["p/yes"]
+    assert row.made["not_right_or_wrong"] == ["f1"]
 
 
 def test_it_is_continued_on_another_machine(
@@ -229,6 +276,18 @@ def test_an_expert_is_trained_once_apart_from_what_is_measured_and_counted(
     moved = yaml.safe_load(path.read_text()) | {"output_dir": str(tmp_path / "elsewhere")}
     path.write_text(yaml.safe_dump(moved))
     assert run_cell(load_comparison(path), "dae", outcome.chosen("dae"), 0).key == key
+    assert outcome_of(load_comparison(path)).rows == outcome.rows
+    run = yaml.safe_load((tmp_path / "run.yaml").read_text())
+    other = run | {"schedule": {"type": "linear"}}  # of the expert alone, since the method says its own
+    for each in moved["methods"].values():
+        each["set"]["schedule.type"] = "cosine"
+    path.write_text(yaml.safe_dump(moved))
+    again = compare(load_comparison(path))
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(other))
+    with pytest.raises(RunError, match=r"has run dae .*, seed 0 with another expert than 'run.yaml' and prepare: make"):
+        outcome_of(load_comparison(path))
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    assert outcome_of(load_comparison(path)).rows == again.rows
     moved["methods"]["dae"]["prepare"]["expert"]["optimizer.learning_rate"] = 0.02
     path.write_text(yaml.safe_dump(moved))
     assert run_cell(load_comparison(path), "dae", outcome.chosen("dae"), 0).key != key

@@ -143,6 +143,19 @@ def test_the_median_is_of_the_step_and_not_of_a_micro_batch() -> None:
     assert statistics.median(first) != statistics.median(by_piece.values())
 
 
+@pytest.mark.parametrize("method", ["talr", ["mol", "talr"], ["replay", "talr"]])
+def test_a_step_without_a_token_of_the_weighted_term(method: Any) -> None:
+    batches = [packed([[(0, 9, 1), (1, 5, 1)]], vocabulary=V, seed=1)]
+    _, _, _, head = step()
+    states = [torch.randn(*batches[0].labels.shape, D, dtype=torch.float64)]
+    objective = Objective(plan_of(method).terms, ROUTES, {"base": cast(Any, Fixed(states, head, batches))})
+    counts = objective.count(batches)
+    objective.observe(cast(CausalModel, Fixed(states, head, batches)), batches)
+    loss, sums = objective(states[0].requires_grad_(), head, batches[0], counts)
+    assert torch.isfinite(loss)
+    assert not any(key.startswith(("loss/domain", "weight/domain")) for key in objective.report(sums))
+
+
 def test_asft_adds_the_divergence_from_the_base_on_the_same_tokens() -> None:
     dft, asft = taken("dft")[0], taken({"name": "asft", "kl_weight": 0.3})[0]
     divergence = torch.stack([(q.exp() * (q - p)).sum() for p, q, _, _ in tokens(0)]).mean()

@@ -10,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from acclimate.data.corpus import load_corpora
+from acclimate.model.load import load_tokenizer
 from acclimate.report.collect import collect
 from acclimate.run import evaluate_run, load_run, train
 from acclimate.weights.interpolation import choose
@@ -76,7 +78,10 @@ def test_the_rule(bound: float, expected: tuple[float, bool]) -> None:
 def test_a_choice_is_made_on_documents_that_no_report_uses(
     lora: dict[str, int] | None, pico_folder: Path, corpora: Path, tmp_path: Path
 ) -> None:
-    method = ["mol", {"name": "wise", "alpha": [0.0, 0.5, 1.0], "max_general_rise": 10.0}]
+    method = [
+        "mol",
+        {"name": "wise", "alpha": [1.0, 0.0, 0.5], "max_general_rise": 10.0},
+    ]  # the chosen one is not the last
     settings = config(
         pico_folder, corpora, tmp_path, name="wise", method=method, lora=lora,
         training={"eval_steps": 2, "final": "best"}, **CHOICE,
@@ -84,6 +89,13 @@ def test_a_choice_is_made_on_documents_that_no_report_uses(
     found = train(settings)
     written = json.loads((found.run_dir / "interpolation.json").read_text())
     assert (written["alpha"], written["within"]) == (1.0, True)
+    answers = json.loads((found.run_dir / "generations.json").read_text())
+    loaded = load_corpora(settings, load_tokenizer(settings.model))
+    unseen = [document.parts[0].text for document in loaded.sources["domain"].read_heldout()]
+    first = settings.evaluation.validation_documents
+    (shown,) = [answer["prompt"] for answer in answers if answer["set"] == "domain"][:1]
+    assert unseen[first].startswith(shown)
+    assert not any(text.startswith(shown) for text in unseen[:first])
     by = {(r["alpha"], r["set"], r["metric"]): r for r in written["records"]}
     assert {key[0] for key in by} == {0.0, 0.5, 1.0}
     assert {key[1] for key in by} == {"domain", "general", "chat"}
@@ -107,6 +119,16 @@ def test_a_choice_is_made_on_documents_that_no_report_uses(
     reported = places(found.run_dir)
     assert all(reported[name] == every[name][2:] and len(every[name]) == 4 for name in every)
     assert evaluate_run(found.run_dir).summary == found.summary
+
+
+def test_what_a_choice_costs_is_counted_alike(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    """Of student and base, though sft has no reference: with an adapter they are one network, else two."""
+    apart = []
+    for name, lora in (("full", None), ("lora", {"rank": 4})):
+        method = {"name": "wise", "alpha": [0.0, 1.0]}
+        run = train(config(pico_folder, corpora, tmp_path, name=name, method=method, lora=lora, **CHOICE)).run_dir
+        apart.append(json.loads((run / "provenance.json").read_text())["apart_forward_tokens"])
+    assert apart[0] == apart[1] > 0
 
 
 def places(run_dir: Path) -> dict[str, list[str]]:

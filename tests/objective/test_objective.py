@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -195,6 +195,21 @@ def test_reference_runs_only_where_a_token_needs_it() -> None:
     assert reference.calls == 0
     assert loss.isfinite()
     assert set(objective.report(sums)) == {"loss", "loss/domain/cross_entropy"}  # the absent term is absent
+
+
+def test_terms_of_one_name_are_one_mean_over_the_tokens_of_both() -> None:
+    """As dae's two teachers on a source whose roles have routes of their own."""
+    routes = [replace(route, source="chat") for route in ROUTES]
+    batch = packed([[(0, 12, 0), (1, 5, 1)]])
+    terms = [RoutedTerm("cross_entropy", CrossEntropy(), (route.name,)) for route in routes[:2]]
+    objective, head = Objective(terms, routes, {}), make_head(False, 1.0, None)
+    hidden = torch.randn(*batch.labels.shape, D, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    _, sums = objective(hidden.requires_grad_(), head, batch, objective.count([batch]))
+    assert (sums.tokens.sum(1) > 0).all()
+    assert sums.tokens[0].sum() != sums.tokens[1].sum()
+    metrics = objective.report(sums)
+    assert metrics["loss/chat/cross_entropy"] == pytest.approx((sums.nats.sum() / sums.tokens.sum()).item())
+    assert set(metrics) == {"loss", "loss/chat/cross_entropy"}
 
 
 def test_small_share_divides_by_its_expected_count() -> None:

@@ -4,13 +4,14 @@ from acclimate.assembly.expert import experts
 from acclimate.assembly.heldout import heldout_prompts, heldout_sets, validation_sets, watched_metric
 from acclimate.assembly.mixture import Mixture, mix
 from acclimate.assembly.models import check_vocabulary, load_base, load_model, load_references, load_tuned, resolve
-from acclimate.assembly.reread import Reread, reread
+from acclimate.assembly.reread import Chosen, Reread, choose_reread, reread
 from acclimate.assembly.selection import check_selection, select_labels
 from acclimate.assembly.start import start
 from acclimate.assembly.stores import check_stores
 from acclimate.assembly.training import build_loader, build_objective, build_training
 
 __all__ = [
+    "Chosen",
     "Mixture",
     "Reread",
     "build_loader",
@@ -19,6 +20,7 @@ __all__ = [
     "check_selection",
     "check_stores",
     "check_vocabulary",
+    "choose_reread",
     "experts",
     "heldout_prompts",
     "heldout_sets",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import repeat, zip_longest
+from itertools import islice, repeat, zip_longest
 from typing import Any
 
 from acclimate.config import RunConfig
@@ -57,9 +57,14 @@ def _sets(config: RunConfig, corpora: Corpora, first: int, documents: int | None
 
 
 def heldout_prompts(config: RunConfig, corpora: Corpora, tokenizer: Any) -> list[tuple[str, str, list[int]]]:
-    """The first held-out documents of each set as prompts, ``evaluation.generations`` in all, sets taking turns."""
+    """The first held-out documents of each set as prompts, ``evaluation.generations`` in all, sets taking turns.
+
+    Like every report they are without the documents that choices look at.
+    """
     prompts: list[tuple[str, str, list[int]]] = []
-    turns = zip_longest(*(zip(repeat(n), c.read_heldout(), strict=False) for n, c in corpora.sources.items()))
+    first = config.evaluation.validation_documents
+    documents = {name: islice(corpus.read_heldout(), first, None) for name, corpus in corpora.sources.items()}
+    turns = zip_longest(*(zip(repeat(name), found, strict=False) for name, found in documents.items()))
     for name, document in (entry for turn in turns for entry in turn if entry is not None):
         if len(prompts) == config.evaluation.generations:
             break

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.assembly.mixture import epochs, mix
-from acclimate.assembly.training import build_objective
+from acclimate.assembly.mixture import Mixture, epochs
 from acclimate.config import RunConfig
 from acclimate.data.corpus import Corpora
 from acclimate.data.pack import HeldoutBatches, PackedSource, heldout_batches
-from acclimate.plan import build_plan
-from acclimate.types import PlanContext
+
+Chosen = dict[str, dict[str, Any] | None]
+"""Source -> ``{documents: [numbers], trained_on: count}``, as in data.json; None of a streamed one."""
 
 
 @dataclass(frozen=True)
@@ -26,29 +27,43 @@ class Reread:
     trained_on: int  # documents in all
 
 
-def reread(config: RunConfig, corpora: Corpora) -> dict[str, Reread | None]:
-    """Of each domain source that was trained on, ``evaluation.memorisation_documents``; None of a streamed one.
+def choose_reread(config: RunConfig, corpora: Corpora, active: NDArray[np.bool_], mixture: Mixture) -> Chosen:
+    """Of each domain source that is trained on, ``evaluation.memorisation_documents`` that are read.
 
-    The draw depends on ``data.split_seed``, so that seeds of a run measure the same documents where all were read.
+    The draw depends on ``data.split_seed``, so that seeds of a run measure the same documents where all are read.
+
+    Args:
+        corpora: with the labels that are trained on, which decide how far training comes.
+        active: [routes] those that some loss term looks at.
     """
-    plan = build_plan(config, PlanContext(full_tuning=config.lora is None))
-    objective = build_objective(config, plan, corpora, {})
-    mixture = mix(config, corpora, objective)
-    samples: dict[str, Reread | None] = {}
+    chosen: Chosen = {}
     for name in mixture.shares if config.evaluation.memorisation_documents else ():
         corpus, passes = corpora.sources[name], epochs(config, mixture, name)
         if corpus.role != "domain":
             continue
         if passes is None:
-            samples[name] = None
+            chosen[name] = None
             continue
-        packed = PackedSource(corpus.train, name, config.data.sequence_length, objective.active, config.seed)
+        packed = PackedSource(corpus.train, name, config.data.sequence_length, active, config.seed)
         read = _read(packed, passes)
         random = np.random.default_rng([config.data.split_seed, zlib.crc32(name.encode())])
         size = min(len(read), config.evaluation.memorisation_documents)
-        sample = corpus.train.subset(np.sort(random.choice(read, size, replace=False)))
-        rows = config.data.sequence_length, config.training.micro_batch_size
-        samples[name] = Reread(heldout_batches(sample, 0, corpora.routes, *rows), tuple(sample.where), len(read))
+        sample = np.sort(random.choice(read, size, replace=False))
+        chosen[name] = {"documents": sample.tolist(), "trained_on": len(read)}
+    return chosen
+
+
+def reread(config: RunConfig, corpora: Corpora, chosen: Chosen) -> dict[str, Reread | None]:
+    """The chosen documents, with all of their labels, like held-out ones."""
+    samples: dict[str, Reread | None] = {}
+    rows = config.data.sequence_length, config.training.micro_batch_size
+    for name, choice in chosen.items() if config.evaluation.memorisation_documents else ():
+        if choice is None:
+            samples[name] = None
+            continue
+        sample = corpora.sources[name].train.subset(np.array(choice["documents"], dtype=np.int64))
+        batches = heldout_batches(sample, 0, corpora.routes, *rows)
+        samples[name] = Reread(batches, tuple(sample.where), choice["trained_on"])
     return samples
 
 

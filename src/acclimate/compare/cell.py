@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
+from acclimate.compare.identity import identity
 from acclimate.compare.preparation import Preparation, prepared
 from acclimate.compare.schema import Comparison, Settings
 from acclimate.config import RunConfig, load_config
@@ -18,13 +19,6 @@ from acclimate.errors import ConfigError
 from acclimate.registry import METHODS
 
 Kind = Literal["trial", "run"]
-# What does not change what is learned: places, and how the work is spread.
-ELSEWHERE = ("name", "output_dir", "report_to", "parallel", "seed")
-ELSEWHERE_IN = {
-    "model": ("path", "device"),
-    "data": ("cache_dir",),
-    "training": ("save_steps", "keep_last", "micro_batch_size", "gradient_checkpointing"),
-}
 
 
 @dataclass(frozen=True)
@@ -40,21 +34,19 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Equal for equal work: a digest of kind, method, seed and configuration, without paths.
-
-        Only what differs from the defaults counts, so that a new setting does not make an old table worthless.
-        """
-        plain = self.config.model_dump(mode="json", exclude_defaults=True)
-        for name in ELSEWHERE:
-            plain.pop(name, None)
-        for section, names in ELSEWHERE_IN.items():
-            plain[section] = {key: value for key, value in plain.get(section, {}).items() if key not in names}
-        for source in plain["sources"].values():
-            source.pop("path")
+        """Equal for equal work: a digest of kind, method, seed and configuration, without paths."""
+        plain = identity(self.config)
+        plain.pop("seed", None)
         text = json.dumps([self.kind, self.method, self.seed, plain], sort_keys=True)
         for made in self.preparations:
-            text = text.replace(str(made.folder.resolve()), json.dumps([made.kind, made.options], sort_keys=True))
+            place = json.dumps(str(made.folder.resolve()))[1:-1]  # as it stands in the text
+            text = text.replace(place, json.dumps([made.kind, made.options], sort_keys=True))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def prepared(self) -> dict[str, str]:
+        """What its preparations are made of, as a row's digests have it."""
+        return {f"prepared.{made.kind}": made.digest for made in self.preparations}
 
     @property
     def name(self) -> str:

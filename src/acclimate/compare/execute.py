@@ -23,12 +23,13 @@ from acclimate.config import save_config, with_absolute_paths
 from acclimate.errors import RunError, Stopped
 from acclimate.evaluate.score_file import read_scores
 from acclimate.files import alone
-from acclimate.panel import load_panel
+from acclimate.panel import load_panel, panel_digest
 from acclimate.parallel.launch import launch
 from acclimate.provenance import read_json
 
 DIVERGED = 4
 SIGNALS = {128 + number: number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+WEIGHTS = ("model", "checkpoints")
 MADE = ("acclimate", "commit", "versions", "platform", "started", "finished", "processes")
 
 
@@ -56,15 +57,17 @@ def train_cell(cell: Cell, nproc: int) -> Row:
         RunError: it failed; its own message is on stderr.
     """
     config = with_absolute_paths(cell.config)
-    path = config.run_dir.with_suffix(".yaml")
+    path = config.run_dir.with_name(f"{config.run_dir.name}.yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_config(config, path)
+    if _is_empty(config.run_dir):
+        shutil.rmtree(config.run_dir)
     begun = ["--resume"] if (config.run_dir / "config.yaml").exists() else []
     outcome = _acclimate(["train", str(path), *begun], cell.name, nproc, may_diverge=True)
     row = Row(cell.key, cell.kind, cell.method, cell.settings, cell.seed, outcome)
     record = read_json(config.run_dir / "provenance.json")
     made = {name: record[name] for name in MADE if name in record}
-    row = replace(row, digests=_digests(record), made=made)
+    row = replace(row, digests=_digests(record) | cell.prepared, made=made)
     return row if outcome == "diverged" else _measured(row, config.run_dir, record, cell.preparations)
 
 
@@ -78,23 +81,31 @@ def measure_panel(cell: Cell, panel: Path) -> Row:
             "to train it again."
         )
     _acclimate(["eval", str(run_dir), "--panel", str(panel)], cell.name)
-    return panel_row(cell, run_dir / "panels" / load_panel(panel).name)
+    return panel_row(cell, run_dir / "panels" / load_panel(panel).name, panel_digest(panel))
 
 
-def panel_row(cell: Cell, folder: Path) -> Row:
-    """From ``panel.json`` and its item files."""
+def panel_row(cell: Cell, folder: Path, digest: str | None) -> Row:
+    """From ``panel.json`` and its item files; a set whose answers are not right or wrong gives none.
+
+    Args:
+        digest: of the panel's file and what it names.
+    """
     document = read_json(folder / "panel.json")
     name = document["panel"]["name"]
     texts: dict[str, TextScores] = {}
     items: dict[str, ItemScores] = {}
+    others: list[str] = []
     for set_name, section in document["sets"].items():
         lines = [json.loads(line) for line in (folder / f"{set_name}.jsonl").read_text(encoding="utf-8").splitlines()]
         if section["kind"] == "text":
             columns = {key: [line[key] for line in lines] for key in TextScores.__annotations__ if key != "role"}
             texts[f"{name}/{set_name}"] = _texts(section["role"], columns)
         else:
-            sides = {side: [int(line[f"{side}_correct"]) for line in lines] for side in ("base", "model")}
-            items[f"{name}/{set_name}"] = ItemScores(**sides)
+            sides = {side: [line.get(f"{side}_correct") for line in lines] for side in ("base", "model")}
+            if all(value in (0, 1) for values in sides.values() for value in values):  # a bool is one of them
+                items[f"{name}/{set_name}"] = ItemScores(**{s: list(map(int, values)) for s, values in sides.items()})
+            else:
+                others.append(set_name)
     return Row(
         key=cell.key,
         kind="panel",
@@ -104,14 +115,20 @@ def panel_row(cell: Cell, folder: Path) -> Row:
         outcome="finished",
         texts=texts,
         items=items,
-        digests={"panel": document["panel"]["digest"], "panel.name": name},
-        made={"versions": document["versions"]},
+        digests={"panel": document["panel"]["digest"], "panel.name": name}
+        | ({"panel.file": digest} if digest is not None else {}),
+        made={"versions": document["versions"], "not_right_or_wrong": others},
     )
+
+
+def _is_empty(run_dir: Path) -> bool:
+    """Whether it was finished and its weights are deleted: nothing of it can go on."""
+    return (run_dir / "summary.json").is_file() and not any((run_dir / name).is_dir() for name in WEIGHTS)
 
 
 def forget_model(run_dir: Path) -> None:
     """Frees the disk of weights that are not looked at again; scores and logs stay."""
-    for name in ("model", "checkpoints"):
+    for name in WEIGHTS:
         shutil.rmtree(run_dir / name, ignore_errors=True)
 
 

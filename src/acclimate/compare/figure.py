@@ -35,4 +35,5 @@ def figures(found: Sequence[Standing]) -> dict[str, str]:
 
 
 def _measure(found: Measured, scale: float) -> Measure:
-    return Measure(scale * found.value, scale * found.low, scale * found.high, 0)
+    low, high = (None if bound is None else scale * bound for bound in (found.low, found.high))
+    return Measure(scale * found.value, low, high, found.documents)

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from acclimate.compare.cell import run_cell, trial_cells
+from acclimate.compare.cell import Cell, run_cell, trial_cells
 from acclimate.compare.schema import Comparison, Settings
 from acclimate.compare.standing import Standing, standings
 from acclimate.compare.table import Row, read_table
 from acclimate.compare.tuning import choose
 from acclimate.errors import RunError
+from acclimate.panel import load_panel, panel_digest
+
+APART = ("prepared.", "panel.")
+"""Beginnings of digests in which rows of one table may differ."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +74,47 @@ def outcome_of(comparison: Comparison, only: Sequence[str] = ()) -> Outcome:
     kept = [row for row in rows if row.kind == "trial" and row.key in trials]
     for method in methods:
         chosen = Outcome(comparison, tuple(row for row in kept if row.method == method)).chosen(method)
-        runs = {run_cell(comparison, method, chosen, seed).key for seed in comparison.seeds}
-        kept += [row for row in rows if row.kind != "trial" and row.key in runs]
+        runs = {cell.key: cell for seed in comparison.seeds for cell in [run_cell(comparison, method, chosen, seed)]}
+        own = [row for row in rows if row.kind != "trial" and row.key in runs]
+        for row in own:
+            _check_prepared(comparison, row, runs[row.key])
+        kept += own
+    _check_panels(comparison, kept)
     _check_alike(comparison, kept)
     return Outcome(comparison, tuple(row for row in rows if row in kept))
+
+
+def _check_prepared(comparison: Comparison, row: Row, cell: Cell) -> None:
+    """What a row learned from may be prepared otherwise by now, with the row's own settings as they were."""
+    for name, now in cell.prepared.items():
+        if row.digests.get(name, now) != now:
+            raise RunError(
+                f"The table '{comparison.table_path}' has {row.kind} {cell.name} with another {name.split('.')[1]} "
+                f"than '{comparison.run}' and prepare: make now; set these back, or give this comparison a table of "
+                "its own."
+            )
+
+
+def _check_panels(comparison: Comparison, rows: Sequence[Row]) -> None:
+    for panel in comparison.panel_paths:
+        now, name = panel_digest(panel), load_panel(panel).name
+        if now is None:
+            continue
+        measured = [row.digests for row in rows if row.digests.get("panel.name") == name]
+        if any(digests.get("panel.file", now) != now for digests in measured):
+            raise RunError(
+                f"The panel '{panel}', or a file that it names, is another one than rows of the table "
+                f"'{comparison.table_path}' were measured with; set it back, or give it another name:."
+            )
 
 
 def _check_alike(comparison: Comparison, rows: Sequence[Row]) -> None:
     """Rows of other models, documents or items do not belong in one table."""
     seen: dict[str, tuple[str, Row]] = {}
     for row in rows:
-        found = dict(row.digests)
+        found = {name: digest for name, digest in row.digests.items() if not name.startswith(APART)}
+        if "panel" in found:
+            found[f"panel '{row.digests['panel.name']}'"] = found.pop("panel")
         found |= {f"{row.kind}:{name}": repr((scores.bytes, len(scores.nats))) for name, scores in row.texts.items()}
         for what, digest in found.items():
             name = f"{what} of trials" if row.kind == "trial" else what

@@ -191,10 +191,13 @@ def _accuracy(outcome: Outcome) -> str:
         for (name, method, change), p in zip(found, adjusted, strict=True)
     ]
     rows.sort(key=lambda row: row[0])
+    others = {name for row in outcome.rows for name in row.made.get("not_right_or_wrong", ())}
+    note = f"\n\nWithout right and wrong answers, so not here: {', '.join(sorted(others))}." if others else ""
     head = ["set", "method", "items", "base", "change, points", "p (Holm)", "detectable, points"]
     return _table(head, rows) + (
         "\n\n*Detectable*: a true change that another such sample would show with 80 % power; without it, no "
         "difference says nothing."
+        f"{note}"
     )
 
 
@@ -245,7 +248,11 @@ def _value(measured: Measured | None, spell: Spelling) -> str:
 
 
 def _interval(measured: Measured | None, spell: Spelling) -> str:
-    return "" if measured is None else f"{spell(measured.low)} to {spell(measured.high)}"
+    if measured is None:
+        return ""
+    if measured.low is None or measured.high is None:
+        return f"{measured.documents} documents are too few to tell"
+    return f"{spell(measured.low)} to {spell(measured.high)}"
 
 
 def _bracketed(measured: Measured | None, spell: Spelling) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from acclimate.compare.identity import identity
 from acclimate.compare.schema import PrepareSection, Settings
 from acclimate.config import RunConfig
 from acclimate.errors import ConfigError, listed
@@ -38,6 +39,8 @@ class Preparation:
     options: Mapping[str, Any]
     config: RunConfig
     folder: Path
+    digest: str
+    """Of what it is made of, without paths."""
 
     @property
     def command(self) -> list[str]:
@@ -92,7 +95,7 @@ def prepared(
         place = folder / f"{kind}-{key}"
         if kind == EXPERT:
             made_by = made_by.model_copy(update={"name": place.name, "output_dir": str(place.parent)})
-        made[kind] = Preparation(kind, given, made_by, place)
+        made[kind] = Preparation(kind, given, made_by, place, _digest(kind, given, made_by))
     if not made:
         return config, []
     complete: list[str | dict[str, Any]] = []
@@ -101,6 +104,13 @@ def prepared(
         complete.append(spec | places if places else written)
     method = complete if isinstance(config.method, list) else complete[0]
     return config.model_copy(update={"method": method}), list(made.values())
+
+
+def _digest(kind: str, options: Mapping[str, Any], config: RunConfig) -> str:
+    plain = {name: value for name, value in identity(config).items() if name != "evaluation"}
+    if kind != EXPERT:  # a statistic is of the base, however the runs are trained
+        plain.pop("training")
+    return hashlib.sha256(json.dumps([plain, options], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _missing(spec: Mapping[str, Any]) -> dict[str, str]:

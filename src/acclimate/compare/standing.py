@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from acclimate.compare.table import ItemScores, Row, TextScores
 from acclimate.evaluate.flips import Flips
+from acclimate.evaluate.paired import FEWEST_DOCUMENTS
 
 RESAMPLES = 2000
 DETECTABLE = 2.8
@@ -30,17 +31,23 @@ class Measured:
     value: float
     draws: Array  # [R]
     seeds: tuple[tuple[int, float], ...]  # (seed, its own value)
+    documents: int  # of the smallest of its sets; too few give no interval
 
     @property
-    def low(self) -> float:
-        return float(np.quantile(self.draws, 0.025))
+    def low(self) -> float | None:
+        return self._quantile(0.025)
 
     @property
-    def high(self) -> float:
-        return float(np.quantile(self.draws, 0.975))
+    def high(self) -> float | None:
+        return self._quantile(0.975)
+
+    def _quantile(self, part: float) -> float | None:
+        return float(np.quantile(self.draws, part)) if self.documents >= FEWEST_DOCUMENTS else None
 
     def differs(self, other: Measured) -> bool:
         """The 95 % interval of the difference excludes 0."""
+        if self.documents < FEWEST_DOCUMENTS:
+            return False
         low, high = np.quantile(self.draws - other.draws, [0.025, 0.975])
         return bool(low > 0 or high < 0)
 
@@ -192,7 +199,8 @@ class _Draws:
             )
         by_seed = np.stack(drawn, axis=1)  # [R, S]
         draws = np.take_along_axis(by_seed, _picks(self.method, len(own)), axis=1).mean(1)
-        return Measured(float(np.mean(own)), draws, tuple(zip(self.texts, own, strict=True)))
+        documents = min(len(scores[name].nats) for scores in self.texts.values() for name in names)
+        return Measured(float(np.mean(own)), draws, tuple(zip(self.texts, own, strict=True)), documents)
 
 
 def _picks(method: str, seeds: int) -> NDArray[np.int64]:

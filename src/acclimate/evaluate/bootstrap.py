@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from acclimate.evaluate.paired import FEWEST_DOCUMENTS
+
 RESAMPLES = 2000
 
+Interval = tuple[float, float | None, float | None]
+"""Value, low and high, with no bounds where there are too few documents to tell."""
 
-def ratio_interval(
-    numerator: np.ndarray, denominator: np.ndarray, seed: int = 0, level: float = 0.95
-) -> tuple[float, float, float]:
+
+def ratio_interval(numerator: np.ndarray, denominator: np.ndarray, seed: int = 0, level: float = 0.95) -> Interval:
     """A ratio of sums over documents and its percentile bootstrap interval.
 
     ``sum(numerator) / sum(denominator)``, documents drawn with replacement (Efron and Tibshirani, 1993, chapter 13).
@@ -18,15 +21,20 @@ def ratio_interval(
         numerator, denominator: [M], one entry a document.
 
     Returns:
-        (value, low, high).
+        (value, low, high); no bounds of fewer than ``FEWEST_DOCUMENTS``, of which draws are nearly all alike.
 
-    >>> ratio_interval(np.array([2.0, 2.0]), np.array([1.0, 1.0]))
+    >>> ratio_interval(np.array([2.0, 2.0, 2.0]), np.array([1.0, 1.0, 1.0]))
     (2.0, 2.0, 2.0)
+    >>> ratio_interval(np.array([2.0, 3.0]), np.array([1.0, 1.0]))
+    (2.5, None, None)
     """
+    value = float(numerator.sum() / denominator.sum())
+    if len(numerator) < FEWEST_DOCUMENTS:
+        return value, None, None
     random = np.random.default_rng(seed)
     ratios = []
     for _ in range(RESAMPLES):  # one draw at a time: all at once would be RESAMPLES x M numbers
         draw = random.integers(0, len(numerator), len(numerator))
         ratios.append(numerator[draw].sum() / denominator[draw].sum())
     low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
-    return float(numerator.sum() / denominator.sum()), float(low), float(high)
+    return value, float(low), float(high)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from acclimate.evaluate.bootstrap import ratio_interval
+from acclimate.evaluate.bootstrap import Interval, ratio_interval
 from acclimate.evaluate.flips import Flips
 from acclimate.evaluate.measure import DRIFT, POSITIONS, Scores
 from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, ratio_change
@@ -55,7 +55,7 @@ def records(scores: Scores, *, run: str, seed: int, set_name: str, role: str) ->
     return found
 
 
-def _record(identity: Record, metric: str, interval: tuple[float, float, float], n: int) -> Record:
+def _record(identity: Record, metric: str, interval: Interval, n: int) -> Record:
     value, low, high = interval
     return identity | {"metric": metric, "unit": UNITS[metric], "value": value, "low": low, "high": high, "n": n}
 

@@ -184,7 +184,8 @@ class Objective:
                     sizes = _by_piece(batch, chosen.double())
                     found[k].append((_by_piece(batch, nats) / sizes)[sizes > 0].cpu())
         for k in asking:
-            self._means[k] = torch.cat([means for rank in self.world.gather(found[k]) for means in rank])
+            if every := [means for rank in self.world.gather(found[k]) for means in rank]:  # none in a step without
+                self._means[k] = torch.cat(every)
 
     def __call__(self, hidden: Tensor, head: Head, batch: Batch, counts: Tensor) -> tuple[Tensor, Sums]:
         """This micro-batch's part of the step's loss.
@@ -263,18 +264,20 @@ class Objective:
         """The step's loss, mean nats per token as ``loss/<source>/<term>``, and the mean weight of a token whose term
         has a weighting as ``weight/<source>/<term>``, over all ranks.
 
-        A term with no token this step is absent.
+        A term with no token this step is absent; terms of one name are one mean, over the tokens of both.
         """
         sums = sums.over_ranks(self.world)
-        metrics: Metrics = {"loss": sums.loss.item()}
+        found: dict[str, tuple[float, float]] = {}  # sum, tokens
         for k, routed in enumerate(self.terms):
             for source in dict.fromkeys(route.source for route in self.routes):
                 rows = [r for r, route in enumerate(self.routes) if route.source == source]
                 if (tokens := sums.tokens[k, rows].sum().item()) > 0:
-                    metrics[f"loss/{source}/{routed.name}"] = sums.nats[k, rows].sum().item() / tokens
-                    if routed.weighting is not None:
-                        metrics[f"weight/{source}/{routed.name}"] = sums.weights[k, rows].sum().item() / tokens
-        return metrics
+                    measured = [("loss", sums.nats)] + [("weight", sums.weights)] * (routed.weighting is not None)
+                    for kind, values in measured:
+                        key = f"{kind}/{source}/{routed.name}"
+                        before = found.get(key, (0.0, 0.0))
+                        found[key] = before[0] + values[k, rows].sum().item(), before[1] + tokens
+        return {"loss": sums.loss.item()} | {key: total / tokens for key, (total, tokens) in found.items()}
 
 
 def _pieces(batch: Batch) -> Tensor:

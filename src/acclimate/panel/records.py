@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.evaluate.bootstrap import ratio_interval
+from acclimate.evaluate.bootstrap import Interval, ratio_interval
 from acclimate.evaluate.flips import score_change
 from acclimate.evaluate.measure import Scores
 from acclimate.evaluate.paired import FEWEST_DOCUMENTS, mean_ratio
@@ -123,5 +123,5 @@ def _identity(name: str, section: SetSection, metric: str, side: str, change: st
     }
 
 
-def _values(interval: tuple[float, float, float], n: int) -> Record:
+def _values(interval: Interval, n: int) -> Record:
     return dict(zip(("value", "low", "high"), interval, strict=True)) | {"n": n}

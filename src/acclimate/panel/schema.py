@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from acclimate.digest import sha256_of
 from acclimate.errors import ConfigError, listed, nearest
 from acclimate.explain import Places, explain, shown
 from acclimate.panel.mappings import READY, Answers, Mapping
@@ -184,3 +188,22 @@ def load_panel(path: str | Path) -> PanelConfig:
     panel = panel.model_copy(update={"sets": sets})
     panel.written_at(places)
     return panel
+
+
+@lru_cache
+def panel_digest(path: Path) -> str | None:
+    """Of a panel's settings and of the contents of the files that it names, wherever they are; read once a process.
+
+    None where one of them is not here.
+    """
+    panel = load_panel(path)
+    settings = panel.model_dump(mode="json")
+    files: list[Path] = []
+    for name, section in panel.sets.items():
+        settings["sets"][name] |= {"path": None, "include_path": None}
+        files += map(Path, section.paths)
+        if section.include_path:
+            files += sorted(file for file in Path(section.include_path).rglob("*") if file.is_file())
+    if not all(file.is_file() for file in files):
+        return None
+    return hashlib.sha256(json.dumps([settings, sha256_of(files)], sort_keys=True).encode()).hexdigest()

@@ -10,6 +10,7 @@ import torch
 from acclimate.data.prefetch import Prefetch
 from acclimate.gradient.chain import Chain
 from acclimate.model.causal import CausalModel
+from acclimate.model.reference import Reference
 from acclimate.objective.objective import Objective
 from acclimate.parallel.world import SOLO, World
 from acclimate.train.stop import StopRequest
@@ -44,7 +45,8 @@ class Training:
     seconds: float = 0.0
     forwards: float = 0.0
 
-    def counted_forwards(self) -> float:
-        """Of the student and its references, since they were loaded, on this rank."""
-        models = {id(reference.model): reference.model for reference in self.objective.references.values()}
+    def counted_forwards(self, *others: Reference) -> float:
+        """Of the student, its references and others, since they were loaded, on this rank."""
+        references = (*self.objective.references.values(), *others)
+        models = {id(reference.model): reference.model for reference in references}
         return sum(model.forwards for model in (models | {id(self.model): self.model}).values())
