@@ -9,7 +9,7 @@ import pytest
 
 from acclimate.compare.schema import TuningSection
 from acclimate.compare.standing import Standing, accuracy_changes, front, standings
-from acclimate.compare.table import ItemScores
+from acclimate.compare.table import ItemScores, TextScores
 from acclimate.compare.tuning import choose
 from acclimate.errors import ConfigError
 from tests.compare.tables import row, texts
@@ -30,6 +30,35 @@ def test_numbers_are_means_of_sets_and_seeds() -> None:
     assert found.loss.value == pytest.approx(0.0)
     assert found.gain.seeds == ((0, pytest.approx(0.2)), (1, pytest.approx(0.3)))
     assert (found.gain.low, found.gain.high) == (pytest.approx(0.2), pytest.approx(0.3))  # the luck of two seeds
+
+
+def test_parts_are_of_sums_and_loss_is_a_rise() -> None:
+    """Two documents of unlike length and gain: the longer one counts for more; more nats elsewhere are a loss."""
+    sizes, nats = [100.0, 300.0, 50.0], [60.0, 150.0, 40.0]
+    plain = {"bytes": sizes, "tokens": [25.0, 75.0, 10.0], "base_nats": nats}
+    domain = TextScores(role="domain", nats=[30.0, 135.0, 40.0], kl_base_tuned=[1.0, 1.0, 1.0], **plain)
+    general = TextScores(role="general", nats=[66.0, 150.0, 44.0], kl_base_tuned=[5.0, 0.0, 6.0], **plain)
+    (found,) = standings([row("mol", found={"domain": domain, "general": general})], ["mol"])
+    assert found.gain
+    assert found.drift
+    assert found.loss
+    assert found.gain.value == pytest.approx(1 - 205 / 250)
+    assert found.loss.value == pytest.approx(260 / 250 - 1)
+    assert found.drift.value == pytest.approx(11 / 110)
+
+
+def test_of_two_documents_nothing_is_claimed() -> None:
+    def few(part: float) -> dict[str, TextScores]:
+        return {
+            name: TextScores(**{k: v[:2] if isinstance(v, list) else v for k, v in vars(scores).items()})
+            for name, scores in texts(part, 0.5 - part).items()
+        }
+
+    a, b = standings([row("a", found=few(0.3)), row("b", found=few(0.1))], ["a", "b"])
+    assert a.gain
+    assert (a.gain.low, a.gain.high) == (None, None)
+    assert a.ahead_of(b)
+    assert not a.clearly_ahead_of(b)
 
 
 def test_a_panel_counts_with_its_run() -> None:

@@ -143,6 +143,14 @@ def test_the_median_is_of_the_step_and_not_of_a_micro_batch() -> None:
     assert statistics.median(first) != statistics.median(by_piece.values())
 
 
+@pytest.mark.parametrize("direction", ["reverse", "forward"])
+def test_the_weight_of_mols_divergence(direction: str) -> None:
+    loss = taken({"name": "mol", "kl_weight": 0.3, "direction": direction})[0]
+    pairs = [(p, q) if direction == "reverse" else (q, p) for p, q, _, _ in tokens(1)]
+    divergence = torch.stack([(p.exp() * (p - q)).sum() for p, q in pairs]).mean()
+    torch.testing.assert_close(loss, taken("sft")[0] + 0.3 * divergence, rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize("method", ["talr", ["mol", "talr"], ["replay", "talr"]])
 def test_a_step_without_a_token_of_the_weighted_term(method: Any) -> None:
     batches = [packed([[(0, 9, 1), (1, 5, 1)]], vocabulary=V, seed=1)]

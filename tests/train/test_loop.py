@@ -12,6 +12,8 @@ from unittest.mock import patch
 import pytest
 import torch
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from acclimate import run as run_module
 from acclimate.assembly import build_training, load_model, resolve
@@ -220,25 +222,43 @@ def test_schedule(kind: str) -> None:
     else:
         assert curve[-1] < 0.16
         assert curve[10:] == sorted(curve[10:], reverse=True)
+    if kind in ("cosine", "linear"):
+        done = (32 - 10) / 90
+        fallen = {"linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[kind]
+        assert curve[32] == pytest.approx(0.1 + 0.9 * fallen)
+        assert curve[55] == pytest.approx(0.55)
+    by_steps = ScheduleSection(type=kind, warmup_steps=4, min_ratio=least)  # type: ignore[arg-type]
+    assert factor(3, 100, by_steps) == pytest.approx(4 / 5)
+    assert factor(4, 100, by_steps) == 1.0
     if kind == "wsd":
         assert set(curve[10:80]) == {1.0}
         assert curve[90] == pytest.approx(0.55)
 
 
 def test_gradient_checkpointing_changes_nothing_but_memory(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
-    rows, products = [], []
+    rows, products, layers = [], [], []
     for on in (False, True):
         settings = config(pico_folder, corpora, tmp_path, name=f"c{on}", training={"gradient_checkpointing": on})
-        with patch.object(Projection, "raw", autospec=True, side_effect=Projection.raw) as raw:
+        mlp = LlamaMLP.forward
+        with (
+            patch.object(Projection, "raw", autospec=True, side_effect=Projection.raw) as raw,
+            patch.object(LlamaMLP, "forward", autospec=True, side_effect=mlp) as computed,
+        ):
             rows.append(lines(train(settings).run_dir))
         products.append(raw.call_count)
+        layers.append(computed.call_count)
     for plain, checkpointed in zip(*rows, strict=True):
         assert checkpointed["loss"] == pytest.approx(plain["loss"], rel=1e-6)
     assert products[0] == products[1] > 0  # layers are recomputed, the head is not
+    assert layers[1] > 1.2 * layers[0] > 0
 
 
 def test_tensorboard(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     result = train(
         config(pico_folder, corpora, tmp_path, report_to=["tensorboard"], budget={"steps": 2, "batch_tokens": 128})
     )
-    assert list((result.run_dir / "tensorboard").glob("events*"))
+    (events,) = (result.run_dir / "tensorboard").glob("events*")
+    found = EventAccumulator(str(events)).Reload()
+    written = {tag: [event.value for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+    for line in lines(result.run_dir):
+        assert written["loss"][int(line["step"]) - 1] == pytest.approx(line["loss"])
