@@ -15,14 +15,9 @@ from acclimate.model.load import load_tokenizer
 from acclimate.report.collect import collect
 from acclimate.run import evaluate_run, load_run, train
 from acclimate.weights.interpolation import choose
-from tests.fixtures.runs import config
+from tests.fixtures.runs import config, weights
 
 CHOICE = {"evaluation": {"validation_documents": 2}}
-
-
-def weights(run_dir: Path) -> dict[str, torch.Tensor]:
-    (path,) = (run_dir / "model").glob("*.safetensors")
-    return load_file(path)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -15,13 +15,12 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from acclimate.config import RunConfig, save_config
 from acclimate.run import train
 from acclimate.train.checkpoint import checkpoints, load_checkpoint, read_folder, save_checkpoint
 from tests.fixtures.gradients import built
-from tests.fixtures.runs import config
+from tests.fixtures.runs import config, weights
 
 TRAINING = {"micro_batch_size": 2, "save_steps": 2, "eval_steps": 2, "keep_last": 9}
 VARIANTS = {"full": {}, "lora": {"lora": {"rank": 4, "dropout": 0.1}, "method": ["mol", "l2"]}}
@@ -38,11 +37,6 @@ def run(settings: RunConfig, *options: str) -> None:
     process = start(settings, *options)
     output, errors = process.communicate(timeout=100)
     assert process.returncode == 0, output + errors
-
-
-def weights(run_dir: Path) -> dict[str, torch.Tensor]:
-    (path,) = (run_dir / "model").glob("*.safetensors")
-    return load_file(path)
 
 
 def losses(run_dir: Path) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from acclimate.train.schedule import factor
 from acclimate.train.training import Training
 from acclimate.train.tuned import Tuned
 from acclimate.train.weights import Weights
-from tests.fixtures.runs import config
+from tests.fixtures.runs import config, lines
 
 
 def built(settings: Any) -> Training:
@@ -37,10 +36,6 @@ def built(settings: Any) -> Training:
     corpora = load_corpora(settings, load_tokenizer(settings.model))
     training, _, _ = build_training(settings, load_model(settings, device), corpora, Console(quiet=True))
     return training
-
-
-def lines(run_dir: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_kl_is_exactly_zero_at_the_first_step(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from acclimate.run import evaluate_run, train
 from acclimate.train.checkpoint import checkpoints
 from acclimate.train.stop import StopRequest
 from acclimate.types import Callback
-from tests.fixtures.runs import config
+from tests.fixtures.runs import config, lines, weights
 
 CHOICE: dict[str, Any] = {"evaluation": {"validation_documents": 2}}
 
@@ -56,15 +56,9 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "run_loop", loop)
 
 
-def weights(run_dir: Path) -> dict[str, torch.Tensor]:
-    (path,) = (run_dir / "model").glob("*.safetensors")
-    return load_file(path)
-
-
 def metric_lines(run_dir: Path) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     clocks = {"tokens_per_second", "data_seconds"}
-    return [{k: v for k, v in line.items() if k not in clocks} for line in lines]
+    return [{k: v for k, v in line.items() if k not in clocks} for line in lines(run_dir)]
 
 
 CASES = {
