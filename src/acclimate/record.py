@@ -184,7 +184,7 @@ def _record(
     state = training.gradients.states[0]
     found = recorder.result(training, state)
     _stop_if_not_finite(found.statistic)
-    digest = model_digest(config.model, model.network)
+    digest = model_digest(config.model)
     manifest = {
         "kind": recorder.kind,
         "base": {

@@ -200,9 +200,8 @@ def _begin(
 ) -> dict[str, Any]:
     """Writes config.yaml, data.json and provenance.json, and returns the last."""
     run_dir, network = config.run_dir, training.model.network
-    digest, data = model_digest(config.model, network), {n: c.digest for n, c in corpora.sources.items()}
-    found = training.objective.references
-    inputs = {f"method.{e.name}": e.digest(found[e.name].model.network) for e in experts(config, plan)}
+    digest, data = model_digest(config.model), {n: c.digest for n, c in corpora.sources.items()}
+    inputs = {f"method.{e.name}": e.digest() for e in experts(config, plan)}
     inputs |= {f"the labels learned of source '{n}'": c.mask.digest for n, c in corpora.sources.items() if c.mask}
     began = check_digests(run_dir, digest, data, inputs)
     record = provenance(config, device, digest, data, inputs) | {"processes": training.world.size}
@@ -233,7 +232,7 @@ def evaluate_run(run_dir: Path) -> RunResult:
     corpora = load_corpora(config, load_tokenizer(config.model))
     model = load_tuned(config, run_dir / "model", device)
     base = load_base(config, model, device)
-    check_digests(run_dir, model_digest(config.model, model.network), {n: c.digest for n, c in corpora.sources.items()})
+    check_digests(run_dir, model_digest(config.model), {n: c.digest for n, c in corpora.sources.items()})
     chosen = read_json(run_dir / "data.json").get("memorisation", {})
     return _measure(config, corpora, model, base, chosen)
 
@@ -261,7 +260,7 @@ def _measure(
             texts = corpora.sources[set_name].beginnings(tuned.document)
             write_scores(run_dir / "eval" / f"{set_name}.jsonl", places, tuned.columns(before), texts)
     _measure_memorisation(config, reread(config, corpora, chosen), model, base, gains, world)
-    prompts = heldout_prompts(config, corpora, model.tokenizer)
+    prompts = heldout_prompts(config, corpora, model.tokenizer, model.positions)
     answers = side_by_side(model, base, prompts, config.evaluation.max_new_tokens)
     if not world.is_main:
         return RunResult(run_dir, summary)

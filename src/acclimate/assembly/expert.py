@@ -38,9 +38,9 @@ class Expert:
             raise self._renamed(error) from None
         return CausalModel(network, student.tokenizer, load_adapter(network, self.adapter) if self.adapter else None)
 
-    def digest(self, network: Any) -> str:
+    def digest(self) -> str:
         """What identifies its weights."""
-        own = model_digest(self.model, network)
+        own = model_digest(self.model)
         return own if self.adapter is None else f"{own}+{sha256_of([self.adapter / 'adapter_model.safetensors'])}"
 
     def check(self, config: RunConfig, tokenizer: Any) -> None:

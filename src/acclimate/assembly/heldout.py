@@ -5,12 +5,16 @@ from __future__ import annotations
 from itertools import islice, repeat, zip_longest
 from typing import Any
 
+from jinja2 import TemplateError
+
 from acclimate.config import RunConfig
 from acclimate.data.corpus import Corpora
 from acclimate.data.pack import HeldoutBatches, heldout_batches
 from acclimate.errors import ConfigError
 from acclimate.evaluate.generate import chat_prompt, text_prompt
 
+LONGEST_PROMPT = 2048
+"""Tokens: an answer is shown beside its question, which nobody reads beyond that."""
 HeldoutSets = dict[str, HeldoutBatches]
 
 
@@ -56,11 +60,18 @@ def _sets(config: RunConfig, corpora: Corpora, first: int, documents: int | None
     }
 
 
-def heldout_prompts(config: RunConfig, corpora: Corpora, tokenizer: Any) -> list[tuple[str, str, list[int]]]:
+def heldout_prompts(
+    config: RunConfig, corpora: Corpora, tokenizer: Any, positions: int
+) -> list[tuple[str, str, list[int]]]:
     """The first held-out documents of each set as prompts, ``evaluation.generations`` in all, sets taking turns.
 
-    Like every report they are without the documents that choices look at.
+    Like every report they are without the documents that choices look at; a prompt that leaves no room for an answer
+    in the model's positions, or is longer than ``LONGEST_PROMPT``, is passed over, as is one that its template refuses.
+
+    Args:
+        positions: that the model has.
     """
+    longest = min(LONGEST_PROMPT, positions - config.evaluation.max_new_tokens)
     prompts: list[tuple[str, str, list[int]]] = []
     first = config.evaluation.validation_documents
     documents = {name: islice(corpus.read_heldout(), first, None) for name, corpus in corpora.sources.items()}
@@ -70,10 +81,13 @@ def heldout_prompts(config: RunConfig, corpora: Corpora, tokenizer: Any) -> list
             break
         if document.templated:
             messages = [{"role": part.role, "content": part.text, **part.extra} for part in document.parts]
-            shown, ids = chat_prompt(tokenizer, messages, config.sources[name].thinking)
+            try:
+                shown, ids = chat_prompt(tokenizer, messages, config.sources[name].thinking)
+            except TemplateError:
+                continue
         else:
             shown, ids = text_prompt(tokenizer, document.parts[0].text, whole=len(document.parts) > 1)
-        if ids:  # a chat without a question, or an empty prompt, has nothing to answer
+        if 0 < len(ids) <= longest:  # a chat without a question, or an empty prompt, has nothing to answer
             prompts.append((name, shown, ids))
     return prompts
 

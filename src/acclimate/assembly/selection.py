@@ -111,7 +111,7 @@ def base_nats(
     tokens = hashlib.sha256(train.ids[labels.at].tobytes())
     tokens.update(labels.chosen.tobytes() + train.bounds.tobytes())
     identity = {
-        "model": model_digest(config.model, model.network),
+        "model": model_digest(config.model),
         "settings": config.model.model_dump(include={"dtype", "quantization", "attention"}),
         "computed in": str(model.dtype),
         "sequence_length": config.data.sequence_length,

@@ -25,7 +25,7 @@ def check_stores(plan: Plan, section: ModelSection, network: Any) -> None:
     trained = {name: tuple(p.shape) for name, p in network.named_parameters() if p.requires_grad}
     dense = {f"{name}.weight": (layer.out_features, layer.in_features) for name, layer in layers.items()}
     scaling = {name: float(network.get_submodule(name).scaling["default"]) for name in layers}
-    digest = model_digest(section, network)
+    digest = model_digest(section)
     for store in plan.statistics:
         store.check(digest, dense or trained, trained if dense else {}, scaling)
         store.verify()

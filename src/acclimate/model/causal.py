@@ -59,6 +59,11 @@ class CausalModel(nn.Module):
         return self.head.weight.dtype
 
     @property
+    def positions(self) -> int:
+        """Longest input; a network without such a limit gets what any text fits in."""
+        return int(getattr(self.network.config.get_text_config(), "max_position_embeddings", None) or 2**20)
+
+    @property
     def head(self) -> Head:
         return head_of(self.network)
 

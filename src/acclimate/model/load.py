@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -175,14 +176,21 @@ def _product_seconds(hidden_size: int, dtype: torch.dtype) -> float:
     return time.perf_counter() - start
 
 
-def model_digest(section: ModelSection, network: Any) -> str:
-    """What identifies the base: hub commit, or sha256 over the local weight files."""
+def model_digest(section: ModelSection) -> str:
+    """What identifies the base, once it is loaded: hub id and commit, or sha256 over the local weight files."""
     path = Path(os.path.expanduser(section.path))
     if path.is_file():
         return f"sha256:{sha256_of([path])}"
     if path.is_dir():
         return f"sha256:{sha256_of(sorted(path.glob('*.safetensors')) or sorted(path.glob('*.gguf')))}"
-    return f"hub:{getattr(network.config, '_commit_hash', None) or section.revision or 'main'}"
+    return f"hub:{section.path}@{_commit(section)}"
+
+
+def _commit(section: ModelSection) -> str:
+    """Of a hub model that has been loaded, so that it lies in the cache: the folder of its snapshot."""
+    revision = section.revision or "main"
+    found = try_to_load_from_cache(section.path, "config.json", revision=revision)
+    return Path(found).parent.name if isinstance(found, str) else revision
 
 
 def _from_pretrained(factory: Any, section: ModelSection, **options: Any) -> Any:

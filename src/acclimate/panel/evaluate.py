@@ -20,7 +20,7 @@ from acclimate.panel.encode import encode
 from acclimate.panel.items import Item, read_items
 from acclimate.panel.records import SIDES, adjust, averages, choice_records, score_records, text_records
 from acclimate.panel.schema import PanelConfig, SetSection
-from acclimate.panel.score import DRIFT, ChoiceScores, positions_of, score_choices
+from acclimate.panel.score import DRIFT, ChoiceScores, score_choices
 from acclimate.panel.text import measure_text
 
 
@@ -77,7 +77,7 @@ def _evaluate(model: CausalModel, base: Reference, panel: PanelConfig) -> PanelR
             continue
         items, dropped = read[name].items, dict(read[name].dropped)
         if section.kind == "text":
-            length = min(panel.sequence_length, positions_of(model))
+            length = min(panel.sequence_length, model.positions)
             tuned, before = measure_text(model, base, name, items, length)
             lines, found, truncated = _text_lines(items, tuned, before), text_records(name, section, tuned, before), 0
             texts.append((section.role, tuned, before))

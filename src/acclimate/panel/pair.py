@@ -54,9 +54,7 @@ def run_pair(run_dir: Path) -> Pair:
         RunError: the run is not trained yet, or its base has changed since.
     """
     config, model, device = load_run(run_dir)
-    base, digest = load_base(config, model, device), model_digest(config.model, model.network)
-    if config.lora is None:
-        digest = model_digest(config.model, base.model.network)
+    base, digest = load_base(config, model, device), model_digest(config.model)
     check_digests(run_dir, digest, {})
     return Pair(model, base, _identity(run_dir.resolve().name, str(run_dir / "model"), config.model, digest, model))
 
@@ -72,7 +70,7 @@ def model_pair(path: str, base_path: str) -> Pair:
     _check_tokenizers(tokenizer, load_tokenizer(base_section), path, base_path)
     network, base_network = (load_network(one, _dtype(device), device) for one in (section, base_section))
     model, base = CausalModel(network, tokenizer), FrozenCopy(CausalModel(base_network, tokenizer))
-    digest = model_digest(base_section, base_network)
+    digest = model_digest(base_section)
     return Pair(model, base, _identity(_last(path), path, base_section, digest, model))
 
 
@@ -87,7 +85,7 @@ def adapter_pair(folder: Path, base_path: str) -> Pair:
     recorded = _recorded_base(folder)
     tokenizer, device = load_tokenizer(section), resolve_device(section)
     network = load_network(section, _dtype(device), device)
-    digest = model_digest(section, network)
+    digest = model_digest(section)
     checked = _check_base(folder, recorded, base_path, digest)
     model = CausalModel(network, tokenizer, load_adapter(network, folder))
     identity = _identity(_last(str(folder)), str(folder), section, digest, model)
@@ -115,7 +113,7 @@ def _check_base(folder: Path, recorded: str, base_path: str, digest: str) -> str
     if provenance.is_file():
         was = read_json(provenance).get("model", {}).get("digest")
     elif os.path.exists(os.path.expanduser(recorded)):
-        was = model_digest(ModelSection(path=recorded), None)
+        was = model_digest(ModelSection(path=recorded))
     if digest == was:
         return "weights"
     comparable = was is not None and was.partition(":")[0] == digest.partition(":")[0]
@@ -146,7 +144,7 @@ def _reading(tokenizer: Any) -> tuple[str, str]:
 def _identity(name: str, path: str, base: ModelSection, base_digest: str, model: CausalModel) -> dict[str, Any]:
     return {
         "name": name,
-        "model": {"path": _last(path), "digest": model_digest(ModelSection(path=path), model.network)},
+        "model": {"path": _last(path), "digest": model_digest(ModelSection(path=path))},
         "base": {"path": _last(base.path), "digest": base_digest},
         "dtype": str(model.dtype).removeprefix("torch."),
     }

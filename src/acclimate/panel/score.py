@@ -59,7 +59,7 @@ def score_choices(model: CausalModel, base: Reference, items: Sequence[Encoded])
         dtype = torch.promote_types(model.dtype, torch.float32)
         heads = Projection(model.head, dtype), Projection(base.head, dtype)
         rooms = [head.buffer(CHUNK_TOKENS) for head in heads]
-        rows = rows_of(items, positions_of(model), shared)
+        rows = rows_of(items, model.positions, shared)
         for part in batches(rows, BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"])):
             batch = build(part)
             hidden = _hidden(model, batch)
@@ -110,11 +110,6 @@ def _drift(logits: Tensor, base_logits: Tensor) -> Tensor:
     agree = tuned.argmax(-1) == base.argmax(-1)
     columns = (forward_kl(tuned, base), reverse_kl(tuned, base), agree, entropy(tuned), entropy(base))
     return torch.stack([column.double() for column in columns])
-
-
-def positions_of(model: CausalModel) -> int:
-    """Longest input; a network without such a limit gets what any text fits in."""
-    return int(getattr(model.network.config.get_text_config(), "max_position_embeddings", None) or 2**20)
 
 
 def longest_shared(model: CausalModel) -> int:

@@ -28,7 +28,7 @@ from acclimate.model.reference import Reference
 from acclimate.panel.encode import Encoded, beginning, chat_text, encode_pairs
 from acclimate.panel.records import KEYS, SIDES
 from acclimate.panel.schema import PanelConfig, SetSection
-from acclimate.panel.score import positions_of, score_choices
+from acclimate.panel.score import score_choices
 
 ASKED = ("multiple_choice", "loglikelihood", "generate_until")
 NAMES = {"acc": "accuracy", "acc_norm": "accuracy_norm"}
@@ -171,7 +171,7 @@ class _Asked(LM):  # type: ignore[misc]
         until = [end for end in until if end]
         longest = int(options.get("max_gen_toks") or LONGEST_ANSWER)
         prompt = self.model.tokenizer(context, add_special_tokens=self.panel.template != "chat")["input_ids"]
-        kept = prompt[-max(1, positions_of(self.model) - longest) :]
+        kept = prompt[-max(1, self.model.positions - longest) :]
         texts = [continuation(self.model, self.model.tokenizer, kept, longest, until=until)]
         with self.base.generator() as base:
             texts.append(continuation(base, self.model.tokenizer, kept, longest, until=until))

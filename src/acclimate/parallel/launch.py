@@ -67,7 +67,7 @@ def _wait(running: Sequence[subprocess.Popen[bytes]]) -> int:
         return 0
     rank, code = min(failed.items(), key=lambda item: item[1])  # killed by a signal: below 0, and the cause
     if code > 0:
-        return code
+        return max(failed.values())  # the others end with 1 because of it
     name = signal.Signals(-code).name
     print(
         f"Error: process {rank} was killed by {name}, so the others are ended; --resume continues from the last "
