@@ -67,7 +67,9 @@ ALLOWED: dict[str, set[str]] = {
     "chat": {"assembly", "data", "evaluate", "model", "run"},
     "panel": {"assembly", "data", "evaluate", "model", "objective", "provenance", "report", "run", "run_folder"},
     "doctor": {"", "model", "preflight"},
-    "compare": {"evaluate", "panel", "parallel", "plan", "provenance", "registry", "report", "statistics"},
+    "compare": {
+        "data", "evaluate", "panel", "parallel", "plan", "provenance", "registry", "report", "run_folder", "statistics",
+    },
     "document": {"compare", "gate", "panel", "registry"},
     "cli": {
         "", "parallel", "report", "run", "demo", "preflight", "template", "catalogue", "chat", "doctor", "gate",

@@ -12,6 +12,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from acclimate import run as run_module
 from acclimate.assembly import load_tuned
 from acclimate.run_folder import read_config
 from tests.fixtures.runs import settings
@@ -22,6 +23,33 @@ def write(tmp_path: Path, pico: Path, corpora: Path, **changes: object) -> Path:
     path = tmp_path / "c.yaml"
     path.write_text(yaml.safe_dump(settings(pico, corpora, tmp_path / "runs", **changes), sort_keys=False))
     return path
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore"),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_is_a_sentence(
+    error: Exception,
+    pico_folder: Path,
+    corpora: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(run_module, "run_loop", fails)
+    code, _, said = run_cli(["train", str(write(tmp_path, pico_folder, corpora))], monkeypatch, capsys)
+    assert code == 1
+    assert said.startswith("Error: Out of memory (")
+    assert "lower training.micro_batch_size" in " ".join(said.split())
+    assert "More" not in said
 
 
 @pytest.mark.parametrize(

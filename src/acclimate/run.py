@@ -58,6 +58,7 @@ from acclimate.run_folder import (
     sole_writer,
     with_saved_dtype,
 )
+from acclimate.schema import ParallelSection
 from acclimate.train.checkpoint import checkpoint_weights, checkpoints, load_best
 from acclimate.train.loop import run_loop
 from acclimate.train.training import Training
@@ -228,7 +229,7 @@ def evaluate_run(run_dir: Path) -> RunResult:
     Raises:
         RunError: the run is not trained yet, or its base or data have changed since.
     """
-    config, device = resolve(read_config(run_dir))
+    config, device = resolve(read_config(run_dir).model_copy(update={"parallel": ParallelSection()}))
     corpora = load_corpora(config, load_tokenizer(config.model))
     model = load_tuned(config, run_dir / "model", device)
     base = load_base(config, model, device)
@@ -306,6 +307,8 @@ def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | N
     """
     check_empty(output)
     config, model, _ = load_run(run_dir, checkpoint, quantised=not merge)
+    if config.lora is not None:
+        check_digests(run_dir, model_digest(config.model), {})
     measured = (run_dir / "summary.json").is_file() and read_summary(run_dir)
     card = model_card(run_dir, merge, checkpoint) if measured else None
     save_model(model, output, config.model.path, card, merge)
@@ -332,7 +335,7 @@ def load_run(
     if checkpoint is not None and checkpoint not in found:
         has = f"it has {listed(found)}" if found else "it kept none"
         raise UsageError(f"--checkpoint: '{run_dir}' has no checkpoint '{checkpoint}'; {has}.")
-    config, device = resolve(config)
+    config, device = resolve(config.model_copy(update={"parallel": ParallelSection()}))  # that was for training
     model = load_tuned(config, run_dir / "model", device)
     if checkpoint is not None:
         Weights(model.trainable()).load_state_dict(checkpoint_weights(run_dir / "checkpoints" / checkpoint))

@@ -39,7 +39,8 @@ def check_run_dir(config: RunConfig, resume: bool) -> None:
     except OSError as error:
         raise unwritable(config.run_dir.parent, error) from error
     if not path.exists():
-        if config.run_dir.is_dir() and any(config.run_dir.iterdir()):
+        held = config.run_dir.iterdir() if config.run_dir.is_dir() else ()
+        if any(not (path.name.startswith(".") and path.suffix == ".partial") for path in held):
             raise UsageError(f"The folder '{config.run_dir}' holds something that is no run; choose another name.")
         return
     if not resume:
@@ -47,12 +48,17 @@ def check_run_dir(config: RunConfig, resume: bool) -> None:
             f"The run '{config.run_dir}' exists. Continue it with --resume, or choose another name, for example "
             f"--set name={config.name}-2."
         )
-    began, now = load_config(path), with_saved_dtype(config)
-    if differences := _differences(began.model_dump(mode="json"), now.model_dump(mode="json")):
+    if differences := differences_from(config):
         raise UsageError(
             f"The run '{config.run_dir}' began with another configuration; it differs at {'; '.join(differences)}. "
             "Use the configuration it began with, or another name."
         )
+
+
+def differences_from(config: RunConfig) -> list[str]:
+    """What the run of this name, which has begun, was configured otherwise, as ``path: this then, that now``."""
+    began, now = load_config(config.run_dir / "config.yaml"), with_saved_dtype(config)
+    return _differences(began.model_dump(mode="json"), now.model_dump(mode="json"))
 
 
 def has_model(run_dir: Path) -> bool:

@@ -23,7 +23,7 @@ from acclimate.compare.cell import run_cell, trial_cells
 from acclimate.compare.execute import train_cell
 from acclimate.compare.table import append, read_table
 from acclimate.config import load_config
-from acclimate.errors import RunError
+from acclimate.errors import ConfigError, RunError
 from acclimate.files import alone
 from acclimate.panel import panel_digest
 from tests.compare.tables import comparison_file
@@ -142,6 +142,61 @@ def test_two_panels_an_edited_one_and_a_run_that_is_trained_again(
     (tmp_path / "words.jsonl").unlink()  # on a machine without the files the table is still read
     panel_digest.cache_clear()
     assert len(outcome_of(comparison).rows) == 3
+
+
+def test_a_panel_on_a_model_that_is_elsewhere_comes_last(
+    pico_folder: Path, corpora: Path, tmp_path: Path, in_process: list[list[str]]
+) -> None:
+    """Weights were deleted before the panel was asked for: the other cells are done, then a sentence."""
+    methods = {name: {"set": {"method": name}} for name in ("sft", "replay")}
+    path = comparison_file(tmp_path, pico_folder, corpora, methods=methods)
+    compare(load_comparison(path), only=["sft"])
+    write_panel(tmp_path, corpora)
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"panels": ["panel.yaml"]}))
+    comparison = load_comparison(path)
+    with pytest.raises(RunError, match=r"^The panel '.*' is not measured on sft, seed 0 yet"):
+        compare(comparison)
+    rows = [(row.method, row.kind) for row in read_table(comparison.table_path)]
+    assert rows == [("sft", "run"), ("replay", "run"), ("replay", "panel")]
+    assert (comparison.folder / "comparison.md").is_file()
+
+
+def test_a_cell_that_began_with_other_settings_of_the_machine_begins_again(
+    pico_folder: Path, corpora: Path, tmp_path: Path, in_process: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods = {"sft": {"set": {"method": "sft"}}}
+    path = comparison_file(tmp_path, pico_folder, corpora, methods=methods)
+    finish = execute.launch
+
+    def fails(arguments: list[str], processes: int) -> int:
+        with monkeypatch.context() as patch:
+            patch.setattr("acclimate.run.run_loop", lambda training: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                finish(arguments, processes)
+        return 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(execute, "launch", fails)
+        with pytest.raises(RunError, match="exit code 1"):
+            compare(load_comparison(path))
+    run = yaml.safe_load((tmp_path / "run.yaml").read_text())
+    run["training"]["micro_batch_size"] = 1
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    assert [row.kind for row in compare(load_comparison(path)).rows] == ["run"]
+
+
+def test_a_route_does_not_make_a_domain(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    methods = {"both": {"set": {"method": "sft", "sources.general.route": "domain"}}}
+    path = comparison_file(tmp_path, pico_folder, corpora, methods=methods)
+    with pytest.raises(
+        ConfigError, match=r"methods.both: sources.general.route: 'domain' would change whether 'general'"
+    ):
+        compare(load_comparison(path))
+    run = yaml.safe_load((tmp_path / "run.yaml").read_text())
+    run["sources"]["general"]["role"] = "general"
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    comparison = load_comparison(path)
+    assert len(list(pending(comparison, outcome_of(comparison)))) == 1
 
 
 def test_sets_without_right_and_wrong_are_left_out_and_named(tmp_path: Path, pico_folder: Path, corpora: Path) -> None:

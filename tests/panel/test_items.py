@@ -29,6 +29,7 @@ def read(folder: Path, records: list[dict[str, Any]], seed: int = 0, **settings:
         ONE | {"answer": "B"},
         ONE | {"answer": "B. no"},
         ONE | {"choices": "A. yes\nB. no\n", "answer": "B. no"},
+        ONE | {"answer": "B. No."},
         ONE | {"choices": " \nA) yes\nB) no", "answer": "B"},
         ONE | {"choices": {"text": ["yes", "no"], "label": ["1", "2"]}, "answer": "2"},
     ],
@@ -97,6 +98,7 @@ def test_the_last_word_of_a_cloze(tmp_path: Path) -> None:
         ),
         ({"choices": ["a", "b"]}, "this item has no question: there is no field 'question' (it has 'choices')"),
         (ONE | {"answer": "perhaps"}, "the answer 'perhaps' is not among the choices: 'yes', 'no'"),
+        (ONE | {"answer": "B. anthracis"}, "the answer 'B. anthracis' is not among the choices: 'yes', 'no'"),
         (ONE | {"answer": 2}, "the answer 2 is not among the choices: 'yes', 'no'"),
         (ONE | {"answer": -1}, "the answer -1 is not among the choices: 'yes', 'no'"),
         (ONE | {"answer": True}, "the answer True is not among the choices: 'yes', 'no'"),
@@ -120,6 +122,15 @@ def test_what_cannot_be_asked(record: dict[str, Any], sentence: str, tmp_path: P
     assert str(caught.value) == f"{tmp_path}/x.jsonl:2: {sentence}; sets.x.on_bad_item: skip leaves such items out."
     found = read(tmp_path, [ONE, record], on_bad_item="skip")
     assert len(found.items) == found.dropped.total() == 1
+
+
+def test_a_passage_of_another_name_is_asked(tmp_path: Path) -> None:
+    rows = [{"question": "Who?", "context": "A says.", "choices": ["A", "B"], "answer": "A"}]
+    rows += [{"question": "Why?", "context": None, "choices": ["A", "B"], "answer": "B. B"}]
+    section = {"fields": {"passage": "context"}}
+    found = read(tmp_path, rows, **section).items
+    assert [item.context for item in found] == ["A says.\nQuestion: Who?\nAnswer:", "Question: Why?\nAnswer:"]
+    assert [item.right for item in found] == [0, 1]
 
 
 def test_a_cloze_of_one_word(tmp_path: Path) -> None:

@@ -141,6 +141,21 @@ def test_a_damaged_panel_is_named(tmp_path: Path, name: str, missing: str) -> No
     )
 
 
+def test_a_task_without_an_accuracy_does_not_stop_the_report(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    add_panel(run)
+    folder = run / "panels" / "exam"
+    document = json.loads((folder / "panel.json").read_text())
+    document["sets"]["essays"] = document["sets"]["anatomy"] | {"kind": "lm_eval"}
+    (folder / "panel.json").write_text(json.dumps(document))
+    lines = [
+        {"where": "1", "base_f1": 0.2, "model_f1": 0.4},
+        {"where": "2", "base_correct": True, "model_correct": False},
+    ]
+    (folder / "essays.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "anatomy" in write_report([run], tmp_path / "r.html").read_text()
+
+
 def test_what_was_memorised(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     add_memorisation(run, missing="notes")

@@ -77,7 +77,8 @@ def select_labels(config: RunConfig, corpora: Corpora, model: CausalModel) -> Co
         return corpora
     check_selection(plan, corpora)
     routes = _routes(plan, corpora)
-    reached = {name: corpus for name, corpus in corpora.sources.items() if routes[corpus.train.table].any()}
+    trained = {name: corpus for name, corpus in corpora.sources.items() if config.sources[name].share != 0}
+    reached = {name: corpus for name, corpus in trained.items() if routes[corpus.train.table].any()}
     labels = {name: _Labels.of(corpus.train, routes) for name, corpus in reached.items()}
     used = {name: corpus for name, corpus in reached.items() if labels[name].chosen.any()}
     if not used:  # refused later, with every route that no token is on

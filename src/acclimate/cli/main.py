@@ -85,6 +85,18 @@ def main() -> None:
     sys.exit(code)
 
 
+LESS_MEMORY = (
+    "Less is needed with a lower training.micro_batch_size or data.sequence_length, with lora, model.dtype: bfloat16 "
+    "or training.gradient_checkpointing: true; a run that has checkpoints goes on with --resume."
+)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Of a GPU, or of a CPU, whose allocator says so in words."""
+    words = ("can't allocate memory", "out of memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+
+
 def _run() -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -115,10 +127,14 @@ def _run() -> int:
     except KeyboardInterrupt:
         problems.print("Interrupted.")
         return 128 + signal.SIGINT
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        if _is_out_of_memory(error):
+            told = str(error).strip().partition("\n")[0] or "MemoryError"
+            problems.print(f"Error: Out of memory ({told}). {LESS_MEMORY}", style="red", highlight=False, markup=False)
+            return RUNTIME_ERROR
         from acclimate.parallel.world import is_lost_peer
 
-        if not is_lost_peer(error):
+        if isinstance(error, MemoryError) or not is_lost_peer(error):
             raise
         return RUNTIME_ERROR  # the process that ended, or the launcher, said why
     except OSError as error:

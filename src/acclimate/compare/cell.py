@@ -15,6 +15,7 @@ from acclimate.compare.identity import identity
 from acclimate.compare.preparation import Preparation, prepared
 from acclimate.compare.schema import Comparison, Settings
 from acclimate.config import RunConfig, load_config
+from acclimate.data.routes import role_routes
 from acclimate.errors import ConfigError
 from acclimate.registry import METHODS
 
@@ -79,11 +80,23 @@ def _cell(comparison: Comparison, method: str, kind: Kind, chosen: Settings, see
 
     try:
         folder, section = comparison.folder / "stores", comparison.methods[method].prepare
+        _check_roles(load({}), load(settings))
         config, made = prepared(load(settings), section, comparison.tuning.seed, folder, load)
     except ConfigError as error:
         raise _of_method(comparison, method, error) from None
     cell = Cell(method, kind, chosen, seed, config, tuple(made))
     return replace(cell, config=config.model_copy(update={"name": f"{method}-{seed}-{cell.key[:8]}"}))
+
+
+def _check_roles(shared: RunConfig, own: RunConfig) -> None:
+    """Refuses a method whose routes would make a source count as domain, or no longer: means are over equal sets."""
+    for name, section in shared.sources.items():
+        domain = [set(role_routes(name, one).values()) == {"domain"} for one in (section, own.sources[name])]
+        if section.role is None and domain[0] != domain[1]:
+            raise ConfigError(
+                f"sources.{name}.route: '{own.sources[name].route}' would change whether '{name}' counts as domain; "
+                f"say sources.{name}.role in the run that all share."
+            )
 
 
 def check(comparison: Comparison) -> None:

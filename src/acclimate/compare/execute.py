@@ -19,13 +19,15 @@ from numpy.typing import NDArray
 from acclimate.compare.cell import Cell
 from acclimate.compare.preparation import Preparation
 from acclimate.compare.table import ItemScores, Row, TextScores, rounded
-from acclimate.config import save_config, with_absolute_paths
+from acclimate.config import RunConfig, save_config, with_absolute_paths
 from acclimate.errors import RunError, Stopped
 from acclimate.evaluate.score_file import read_scores
 from acclimate.files import alone
 from acclimate.panel import load_panel, panel_digest
 from acclimate.parallel.launch import launch
+from acclimate.plan import with_absolute_stores
 from acclimate.provenance import read_json
+from acclimate.run_folder import differences_from
 
 DIVERGED = 4
 SIGNALS = {128 + number: number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -60,7 +62,7 @@ def train_cell(cell: Cell, nproc: int) -> Row:
     path = config.run_dir.with_name(f"{config.run_dir.name}.yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_config(config, path)
-    if _is_empty(config.run_dir):
+    if _is_empty(config.run_dir) or _began_otherwise(config):
         shutil.rmtree(config.run_dir)
     begun = ["--resume"] if (config.run_dir / "config.yaml").exists() else []
     outcome = _acclimate(["train", str(path), *begun], cell.name, nproc, may_diverge=True)
@@ -119,6 +121,11 @@ def panel_row(cell: Cell, folder: Path, digest: str | None) -> Row:
         | ({"panel.file": digest} if digest is not None else {}),
         made={"versions": document["versions"], "not_right_or_wrong": others},
     )
+
+
+def _began_otherwise(config: RunConfig) -> bool:
+    """Whether the cell, which has no row, began with other settings that do not count, like ``micro_batch_size``."""
+    return (config.run_dir / "config.yaml").is_file() and bool(differences_from(with_absolute_stores(config)))
 
 
 def _is_empty(run_dir: Path) -> bool:

@@ -115,7 +115,8 @@ def _check_alike(comparison: Comparison, rows: Sequence[Row]) -> None:
         found = {name: digest for name, digest in row.digests.items() if not name.startswith(APART)}
         if "panel" in found:
             found[f"panel '{row.digests['panel.name']}'"] = found.pop("panel")
-        found |= {f"{row.kind}:{name}": repr((scores.bytes, len(scores.nats))) for name, scores in row.texts.items()}
+        for name, scores in row.texts.items():
+            found[f"{row.kind}:{name}"] = repr((scores.role, scores.bytes, len(scores.nats)))
         for what, digest in found.items():
             name = f"{what} of trials" if row.kind == "trial" else what
             before, first = seen.setdefault(name, (digest, row))

@@ -192,7 +192,11 @@ def _accuracy(outcome: Outcome) -> str:
     ]
     rows.sort(key=lambda row: row[0])
     others = {name for row in outcome.rows for name in row.made.get("not_right_or_wrong", ())}
-    note = f"\n\nWithout right and wrong answers, so not here: {', '.join(sorted(others))}." if others else ""
+    note = (
+        f"\n\nMeasured otherwise than by right and wrong choices, so not here: {', '.join(sorted(others))}."
+        if others
+        else ""
+    )
     head = ["set", "method", "items", "base", "change, points", "p (Holm)", "detectable, points"]
     return _table(head, rows) + (
         "\n\n*Detectable*: a true change that another such sample would show with 80 % power; without it, no "

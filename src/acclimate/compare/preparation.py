@@ -27,6 +27,9 @@ OPTIONS = {
 """What a kind of preparation knows; the first is required."""
 NOT_RECORDED = ("method", "name", "output_dir", "evaluation", "report_to", "parallel", "training")
 
+STANDING_STILL = {"fisher": {"optimizer", "schedule"}, "mean-gradient": {"optimizer", "schedule"}}
+"""Recorded at learning rate 0, so one serves every learning rate."""
+
 Load = Callable[[Settings], RunConfig]
 """The configuration that all cells share, with settings on top."""
 
@@ -90,6 +93,7 @@ def prepared(
         made_by = load(given[EXPERT]) if kind == EXPERT else config.model_copy(update={"method": "sft"})
         made_by = _apart(made_by, seed)
         excluded = set(NOT_RECORDED) - ({"method", "training"} if kind == EXPERT else set())
+        excluded |= STANDING_STILL.get(kind, set())
         plain = made_by.model_dump(mode="json", exclude=excluded)
         key = hashlib.sha256(json.dumps([plain, given], sort_keys=True).encode()).hexdigest()[:8]
         place = folder / f"{kind}-{key}"
@@ -107,9 +111,8 @@ def prepared(
 
 
 def _digest(kind: str, options: Mapping[str, Any], config: RunConfig) -> str:
-    plain = {name: value for name, value in identity(config).items() if name != "evaluation"}
-    if kind != EXPERT:  # a statistic is of the base, however the runs are trained
-        plain.pop("training")
+    left_out = {"evaluation", *STANDING_STILL.get(kind, ())} | (set() if kind == EXPERT else {"training"})
+    plain = {name: value for name, value in identity(config).items() if name not in left_out}
     return hashlib.sha256(json.dumps([plain, options], sort_keys=True).encode()).hexdigest()[:16]
 
 

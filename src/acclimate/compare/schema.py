@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +17,10 @@ from acclimate.yamlfile import read_mapping
 
 FREE = ("method", "lora", "objective", "optimizer", "schedule", "training")
 """Sections that a method may set whole or in part."""
-FREE_OF_SOURCES = ("share", "route", "routes", "terms")
+FREE_OF_SOURCES = ("share", "route", "terms")
 FREE_OF_BUDGET = "budget.batch_tokens"
+
+LONGEST_NAME = 70  # of a method: seed and key are added
 
 Settings = dict[str, Any]
 """Dotted path -> value, as ``--set`` has them."""
@@ -179,8 +182,11 @@ class Comparison(Section):
     def _equal_trials(cls, value: dict[str, MethodSection]) -> dict[str, MethodSection]:
         first, *others = value
         for name in (first, *others):
-            if not all(part.isalnum() or part in "._-" for part in name) or not name[:1].isalnum():
-                raise ValueError(f"'{name}' is no name for a method, which becomes a folder: letters, digits, . _ -")
+            if not re.fullmatch(NAME, name) or len(name) > LONGEST_NAME:
+                raise ValueError(
+                    f"'{name}' is no name for a method, which becomes a folder: at most {LONGEST_NAME} letters a-z, "
+                    "digits, . _ -"
+                )
         for name in others:
             if value[name].trials != value[first].trials:
                 raise ValueError(

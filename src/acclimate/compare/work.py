@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
+from typing import cast
 
 from rich.console import Console
 
@@ -83,7 +84,7 @@ def compare(
     console = console or Console(quiet=True)
     _check(comparison, only)
     waiting = False
-    while left := list(pending(comparison, outcome_of(comparison), only)):
+    while left := [task for task in pending(comparison, outcome_of(comparison), only) if not _is_elsewhere(task)]:
         if any(_take(comparison, task, only, nproc, console) for task in left):
             waiting = False
             continue
@@ -97,7 +98,14 @@ def compare(
         paths = write_pages(outcome, comparison.folder)
         console.print(summary_table(outcome))
         console.print(f"Table: {comparison.table_path}. Pages: {', '.join(map(str, paths))}", soft_wrap=True)
+    for task in pending(comparison, outcome, only):  # all else is done
+        measure_panel(task.cell, cast(Path, task.panel))
     return outcome
+
+
+def _is_elsewhere(task: Task) -> bool:
+    """A panel on a run whose model is not on this machine."""
+    return task.panel is not None and not (task.cell.config.run_dir / "model").is_dir()
 
 
 def _take(comparison: Comparison, task: Task, only: Sequence[str], nproc: int, console: Console) -> bool:

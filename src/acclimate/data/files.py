@@ -26,6 +26,13 @@ KINDS = {
 }  # fmt: skip
 
 
+KNOWN_OF_REMOTE = (
+    "size", "ETag", "etag", "md5Hash", "Content-MD5", "generation", "mtime", "LastModified", "Last-Modified",
+    "last_modified", "modify", "modificationTime", "created", "sha", "blob_id", "xet_hash",
+)  # fmt: skip
+"""What filesystems call size, time and content of a file."""
+
+
 class Table(Protocol):
     """Rows in a fixed order: a file, or a dataset."""
 
@@ -88,8 +95,7 @@ class RemoteFile(File):
             found = self._filesystem.info(self.path)
         except Exception as error:
             raise DataError(f"{self.name} cannot be read: {reason(error)}.") from None
-        known = ("size", "ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "last_modified", "created")
-        return [self.name, *(f"{key}={found[key]}" for key in known if key in found)]
+        return [self.name, *(f"{key}={found[key]}" for key in KNOWN_OF_REMOTE if key in found)]
 
 
 def find_tables(source: str, section: SourceSection, dropped: Counter[str]) -> list[Table]:
@@ -175,7 +181,9 @@ def _matches(pattern: str, source: str) -> list[str]:
     found = [anchor]
     for part in parts:
         if part == "**":
-            found = [folder for start in found for folder in _folders(start, source)]
+            found = [
+                folder for start in found if os.path.isdir(start or os.curdir) for folder in _folders(start, source)
+            ]
         elif glob.has_magic(part):
             found = [
                 os.path.join(folder, name)

@@ -58,6 +58,8 @@ class PanelFolder:
         path, items = self.path / f"{set_name}.jsonl", self.sets[set_name]["items"]
         measured = [record["metric"] for record in self.records if record["set"] == set_name]
         columns = {name: find for metric in measured for name, find in METRICS.get(metric, {}).items()}
+        if not columns:
+            return {}
         found = read_columns(path, columns, "an item", AGAIN)
         if (n := len(next(iter(found.values()), ()))) != items:
             raise RunError(f"'{path}' has {n} items, and panel.json beside it speaks of {items}. {AGAIN}")

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from acclimate.errors import UsageError
-from acclimate.files import unwritable
+from acclimate.files import sync, unwritable
 from acclimate.model.causal import CausalModel
 
 
@@ -45,9 +45,12 @@ def save_model(
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise unwritable(folder, error) from error
+    for path in (*partial.rglob("*"), partial):  # a power cut must not leave a folder that looks whole
+        sync(path)
     if folder.exists():
         folder.rmdir()
     os.replace(partial, folder)
+    sync(folder.parent)
 
 
 def check_empty(folder: Path) -> None:

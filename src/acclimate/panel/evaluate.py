@@ -71,13 +71,13 @@ def _evaluate(model: CausalModel, base: Reference, panel: PanelConfig) -> PanelR
     tasks = {name: _task(name, section) for name, section in panel.sets.items() if section.kind == "lm_eval"}
     read = {name: read_items(name, section, panel.seed) for name, section in panel.sets.items() if name not in tasks}
     sets, texts = {}, []
+    length = min(panel.sequence_length, model.positions, base.model.positions)
     for name, section in panel.sets.items():
         if name in tasks:
             sets[name] = _measured_task(model, base, name, section, tasks[name], panel)
             continue
         items, dropped = read[name].items, dict(read[name].dropped)
         if section.kind == "text":
-            length = min(panel.sequence_length, model.positions)
             tuned, before = measure_text(model, base, name, items, length)
             lines, found, truncated = _text_lines(items, tuned, before), text_records(name, section, tuned, before), 0
             texts.append((section.role, tuned, before))
@@ -89,7 +89,7 @@ def _evaluate(model: CausalModel, base: Reference, panel: PanelConfig) -> PanelR
         sets[name] = SetResult(section, _digest([item.digest for item in items]), lines, found, dropped, truncated)
     adjust([record for found in sets.values() for record in found.records])
     identity = {name: [found.section.kind, found.digest] for name, found in sets.items()}
-    digest = _digest([panel.template, panel.thinking, panel.sequence_length, identity])
+    digest = _digest([panel.template, panel.thinking, length, identity])
     return PanelResult(panel, digest, sets, averages(texts))
 
 

@@ -96,7 +96,8 @@ def _records(name: str, section: SetSection) -> Iterator[tuple[str, Dictionary[s
 
 
 def _choice(record: Dictionary[str, Any], where: str, section: SetSection) -> Item:
-    mapping = section.resolved(passage="passage" in record)
+    named = section.resolved(passage=True).fields.get("passage", "passage")
+    mapping = section.resolved(passage=record.get(named) is not None)
     question = _text(record, mapping, "question", where)
     texts, labels = _choices(record, mapping, where)
     right = _right(record, mapping, texts, labels, where)
@@ -179,6 +180,10 @@ def _choices(record: Dictionary[str, Any], mapping: Mapping, where: str) -> tupl
     return texts, labels[: len(texts)]
 
 
+def _words(text: str) -> str:
+    return re.sub(r"\W+", "", text).casefold()
+
+
 def _right(
     record: Dictionary[str, Any], mapping: Mapping, texts: tuple[str, ...], labels: Sequence[str], where: str
 ) -> int:
@@ -189,10 +194,14 @@ def _right(
             return answer
     elif isinstance(answer, str | bool):
         said = mapping.spelled.get(str(answer).strip(), str(answer).strip())
+        for candidates in (texts, labels):
+            if said in list(candidates):
+                return list(candidates).index(said)
         lettered = LETTERED.match(said)
-        for candidates, word in ((texts, said), (labels, said), (labels, lettered[1] if lettered else "")):
-            if word in list(candidates):
-                return list(candidates).index(word)
+        if lettered and lettered[1] in list(labels):
+            number, rest = list(labels).index(lettered[1]), said[lettered.end() :].strip()
+            if _words(rest) in ("", _words(texts[number])):  # "B. anthracis" is no letter
+                return number
     raise BadRow(
         "answer not among the choices",
         f"{where}: the answer {shown(answer)} is not among the choices: {', '.join(map(shown, texts[:6]))}.",

@@ -129,5 +129,7 @@ def build(rows: Sequence[Row]) -> Rows:
             reads.extend(range(b * shape[1] + at, b * shape[1] + end))
             tokens.extend((place, label, row.first + number) for place, label in zip(places, choice, strict=True))
             at = end
+        if len(row.choices) > 1:  # padding, which sees itself alone, stays within the model's positions
+            position_ids[b, at:] = 0
     place, labels, choices = torch.tensor(tokens).unbind(1)
     return Rows(input_ids, position_ids, branch, torch.tensor(reads), place, labels, choices)

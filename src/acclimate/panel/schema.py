@@ -190,6 +190,10 @@ def load_panel(path: str | Path) -> PanelConfig:
     return panel
 
 
+TASK_FILES = (".yaml", ".yml", ".py", ".json", ".jsonl", ".csv")
+"""What a task of lm-eval is made of; beside it lie caches and backups."""
+
+
 @lru_cache
 def panel_digest(path: Path) -> str | None:
     """Of a panel's settings and of the contents of the files that it names, wherever they are; read once a process.
@@ -203,7 +207,7 @@ def panel_digest(path: Path) -> str | None:
         settings["sets"][name] |= {"path": None, "include_path": None}
         files += map(Path, section.paths)
         if section.include_path:
-            files += sorted(file for file in Path(section.include_path).rglob("*") if file.is_file())
+            files += sorted(file for file in Path(section.include_path).rglob("*") if file.suffix in TASK_FILES)
     if not all(file.is_file() for file in files):
         return None
     return hashlib.sha256(json.dumps([settings, sha256_of(files)], sort_keys=True).encode()).hexdigest()

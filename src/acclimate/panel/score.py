@@ -59,7 +59,7 @@ def score_choices(model: CausalModel, base: Reference, items: Sequence[Encoded])
         dtype = torch.promote_types(model.dtype, torch.float32)
         heads = Projection(model.head, dtype), Projection(base.head, dtype)
         rooms = [head.buffer(CHUNK_TOKENS) for head in heads]
-        rows = rows_of(items, model.positions, shared)
+        rows = rows_of(items, min(model.positions, base.model.positions), shared)
         for part in batches(rows, BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"])):
             batch = build(part)
             hidden = _hidden(model, batch)

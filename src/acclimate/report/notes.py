@@ -29,7 +29,14 @@ def close_seconds(data: ReportData, best: Run, others: Sequence[Run], told: Run,
     if not close:
         return []
     names, least = joined(run.label for run in close), named(best.label)
-    return [f"{names} cannot be told from {least} on {phrase(kept)}: the 95\u00a0% intervals overlap."]
+    drifts = [drift for run in (best, *close) if (drift := data.drift(run, kept))]
+    return [f"{names} cannot be told from {least} on {phrase(kept)}: {why_together(*drifts)}."]
+
+
+def why_together(*drifts: Measure) -> str:
+    """Why runs cannot be told apart."""
+    known = all(drift.low is not None for drift in drifts)
+    return "the 95\u00a0% intervals overlap" if known else "too few documents to tell"
 
 
 def contrary(data: ReportData, best: Run, other: Run, kept: TextSet) -> list[str]:

@@ -82,7 +82,8 @@ def _panel(folder: Path) -> PanelFolder:
         digest = str(settings["digest"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, error) from None
-    flips = [flip for name, kind in kinds.items() if kind != "text" for flip in _flips(folder / f"{name}.jsonl", name)]
+    answered = {name: kind == "lm_eval" for name, kind in kinds.items() if kind != "text"}
+    flips = [flip for name, task in answered.items() for flip in _flips(folder / f"{name}.jsonl", name, task)]
     return PanelFolder(folder.name, digest, settings, rows, tuple(flips))
 
 
@@ -116,11 +117,13 @@ def _measure(record: Mapping[str, Any]) -> Measure:
     return Measure(value, low, high, int(record["n"]), mde)
 
 
-def _flips(path: Path, name: str) -> list[Flip]:
+def _flips(path: Path, name: str, task: bool) -> list[Flip]:
     flips = []
     try:
         for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
             line = json.loads(text)
+            if task and not {"right", "base_correct"} <= line.keys():
+                continue  # without choices, or without an accuracy
             if line["base_correct"] == line["model_correct"]:
                 continue
             right, picked = int(line["right"]), (line.get("base_picked"), line.get("model_picked"))

@@ -70,7 +70,7 @@ def _several(data: ReportData, learned: Sequence[Run], domain: TextSet) -> tuple
     else:
         first = (
             f"{opening}, but its distance from the base on {phrase(kept)} cannot be told from {named(other.label)}'s "
-            f"({versus}; the 95\u00a0% intervals overlap)"
+            f"({versus}; {notes.why_together(a, b)})"
         )
     sentences = [f"{first}{_same_order(best, other, kept, a.below(b))}.", _gains_compared(data, best, other, domain)]
     closer = ranked[: ranked.index(best)]
