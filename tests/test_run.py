@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from acclimate import run as run_module
-from acclimate.assembly import build_objective, mix, resolve
+from acclimate.assembly import build_objective, heldout_prompts, mix, resolve
 from acclimate.config import load_config, parse_config
 from acclimate.data.corpus import load_corpora
 from acclimate.errors import ConfigError, ModelError, RunError, UsageError
@@ -189,6 +189,22 @@ def test_chats_without_a_question_and_empty_prompts(pico_folder: Path, corpora: 
     shown = [a["prompt"] for a in json.loads((result.run_dir / "generations.json").read_text()) if a["set"] == "chat"]
     assert all(prompt.endswith("? ") for prompt in shown)  # whole questions, and nothing else
     assert chat_prompt(pico_tokenizer(), [{"role": "assistant", "content": "x"}], None) == ("", [])
+
+
+def test_prompts_that_leave_no_room_for_an_answer_are_passed_over(
+    pico_folder: Path, corpora: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "long.jsonl"
+    rows = [{"prompt": "What is it? " * (60 if i % 2 else 2), "completion": f"It is {i}."} for i in range(12)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    settings = config(pico_folder, corpora, tmp_path, budget=SHORT, evaluation={"generations": 8})
+    long = settings.sources["chat"].model_copy(update={"path": str(path), "heldout": 8})
+    settings = settings.model_copy(update={"sources": settings.sources | {"chat": long}})
+    found = load_corpora(settings, pico_tokenizer())
+    asked = [len(ids) for name, _, ids in heldout_prompts(settings, found, pico_tokenizer(), 200) if name == "chat"]
+    every = [len(ids) for name, _, ids in heldout_prompts(settings, found, pico_tokenizer(), 2**20) if name == "chat"]
+    assert max(asked) + settings.evaluation.max_new_tokens <= 200 < max(every)
+    assert len(asked) >= 1
 
 
 def test_nothing_held_out(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from acclimate.config import RunConfig, save_config
+from acclimate.parallel.launch import _wait
 from acclimate.run import train
 from acclimate.train.checkpoint import checkpoints, load_checkpoint, read_folder, save_checkpoint
 from tests.fixtures.gradients import built
@@ -176,3 +177,16 @@ def test_no_process_outlives_one_that_is_killed(victim: str, pico_folder: Path, 
             "Error: process 1 was killed by SIGKILL, so the others are ended; --resume continues from the last "
             "checkpoint.\n"
         )
+
+
+@pytest.mark.parametrize(("codes", "expected"), [((4, 1), 4), ((1, 3), 3), ((1, -9), 137), ((0, 0), 0)])
+def test_the_exit_code_is_the_causes_and_not_the_others(codes: tuple[int, int], expected: int) -> None:
+    ended = [
+        subprocess.Popen(
+            [sys.executable, "-c", f"import os; os.kill(os.getpid(), {-code})" if code < 0 else f"exit({code})"]
+        )
+        for code in codes
+    ]
+    for process in ended:
+        process.wait()
+    assert _wait(ended) == expected
