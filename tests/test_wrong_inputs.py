@@ -333,7 +333,8 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         put("optimizer.learning_rate", True), "{C}:26: optimizer.learning_rate: true is no number.", 3,
     ),
     "infinity": (
-        put("lora", {"alpha": float("inf")}), "{C}:36: lora.alpha: inf should be a finite number.", 3,
+        put("lora", {"alpha": float("inf")}),
+        "{C}:36: lora.alpha: inf should be a finite number. (the product is scaled by alpha / rank)", 3,
     ),
     "a word for a section": (
         put("model", "pico"), "{C}:3: model: 'pico' is not a section: write its keys below it, indented.", 3,
@@ -396,7 +397,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     "a number that is too long": (
         put("seed", 10**200), "{C}:35: a value of 201 characters; no setting is that long.", 3,
     ),
-    "a setting without a value": (put("method", None), "{C}:7: method: has no value.", 3),
+    "a setting without a value": (put("method", None), "{C}:7: method: has no value. (a name, a section of name and settings, or a list of these)", 3),
     "a method in capitals": (
         put("method", "MOL"), "{C}:7: method: there is no method 'MOL'; " + KNOWN + " Did you mean 'mol'?", 3,
     ),

@@ -216,7 +216,7 @@ class RunConfig(Section):
     lora: LoraSection | None = None
     sources: dict[str, SourceSection] = Field(min_length=1)
     method: str | dict[str, Any] | list[str | dict[str, Any]] = Field(
-        "mol", description="a name, a name with its settings as in {name: mol, kl_weight: 2}, or a list of these"
+        "mol", description="a name, a section of name and settings, or a list of these"
     )
     objective: ObjectiveSection = ObjectiveSection()
     optimizer: OptimizerSection = OptimizerSection()
