@@ -42,7 +42,7 @@ budget:
   batch_tokens: 4096             # per optimizer step
 
 optimizer:
-  learning_rate: 2e-4            # 2e-4 suits LoRA; full tuning wants about 1e-5 to 5e-5
+  learning_rate: 2e-4            # suits LoRA, and full tuning of 0.1B weights; of billions about 1e-5 to 5e-5
 schedule:
   type: cosine                   # linear, constant, wsd
   warmup_ratio: 0.05
