@@ -185,6 +185,22 @@ def test_a_cell_that_began_with_other_settings_of_the_machine_begins_again(
     assert [row.kind for row in compare(load_comparison(path)).rows] == ["run"]
 
 
+def test_a_run_whose_costs_are_not_written_is_a_sentence(
+    pico_folder: Path, corpora: Path, tmp_path: Path, in_process: list[list[str]]
+) -> None:
+    path = comparison_file(tmp_path, pico_folder, corpora, methods={"sft": {"set": {"method": "sft"}}})
+    comparison = load_comparison(path)
+    cell = run_cell(comparison, "sft", {}, 0)
+    train_cell(cell, 1)
+    record = json.loads((cell.config.run_dir / "provenance.json").read_text())
+    del record["train_seconds"]
+    (cell.config.run_dir / "provenance.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match=r"provenance.json' does not say what the run cost \(train_seconds\)"):
+        compare(comparison)
+    shutil.rmtree(cell.config.run_dir)
+    assert [row.kind for row in compare(comparison).rows] == ["run"]
+
+
 def test_a_route_does_not_make_a_domain(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     methods = {"both": {"set": {"method": "sft", "sources.general.route": "domain"}}}
     path = comparison_file(tmp_path, pico_folder, corpora, methods=methods)

@@ -30,7 +30,8 @@ def gradients(method: Any, normalise: str) -> tuple[torch.Tensor, list[torch.Ten
     references = {"base": Fixed(other, head, batches), "expert": Fixed(expert, head, batches)}
     objective = Objective(plan_of(method).terms, ROUTES, cast(Any, references), normalise=normalise)
     counts = objective.count(batches)
-    loss = sum(objective(h, head, batch, counts)[0] for h, batch in zip(hidden, batches, strict=True))
+    student = cast(Any, Fixed(hidden, head, batches))
+    loss = sum(objective(student, batch, counts)[0] for batch in batches)
     assert isinstance(loss, torch.Tensor)
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach(), [h.grad for h in hidden if h.grad is not None]

@@ -79,14 +79,15 @@ def taken(method: Any, chunk_tokens: int = 7) -> tuple[Tensor, list[Tensor], Sum
     base = Fixed(other, head, batches)
     objective = Objective(plan.terms, ROUTES, {"base": cast(Any, base)}, chunk_tokens=chunk_tokens)
     counts = objective.count(batches)
-    student = Fixed([h.detach() for h in hidden], head, batches)
-    objective.observe(cast(CausalModel, student), batches)
-    parts = [objective(h, head, batch, counts) for h, batch in zip(hidden, batches, strict=True)]
+    first = Fixed([h.detach() for h in hidden], head, batches)
+    objective.observe(cast(CausalModel, first), batches)
+    student = cast(CausalModel, Fixed(hidden, head, batches))
+    parts = [objective(student, batch, counts) for batch in batches]
     loss = parts[0][0] + parts[1][0]
     loss.backward()  # type: ignore[no-untyped-call]
     sums = parts[0][1]
     sums += parts[1][1]
-    return loss.detach(), [h.grad for h in hidden if h.grad is not None], sums, student.calls
+    return loss.detach(), [h.grad for h in hidden if h.grad is not None], sums, first.calls
 
 
 def tokens(route: int) -> Iterator[tuple[Tensor, Tensor, Tensor, int]]:
@@ -158,8 +159,10 @@ def test_a_step_without_a_token_of_the_weighted_term(method: Any) -> None:
     states = [torch.randn(*batches[0].labels.shape, D, dtype=torch.float64)]
     objective = Objective(plan_of(method).terms, ROUTES, {"base": cast(Any, Fixed(states, head, batches))})
     counts = objective.count(batches)
-    objective.observe(cast(CausalModel, Fixed(states, head, batches)), batches)
-    loss, sums = objective(states[0].requires_grad_(), head, batches[0], counts)
+    student = cast(CausalModel, Fixed(states, head, batches))
+    objective.observe(student, batches)
+    states[0].requires_grad_()
+    loss, sums = objective(student, batches[0], counts)
     assert torch.isfinite(loss)
     assert not any(key.startswith(("loss/domain", "weight/domain")) for key in objective.report(sums))
 

@@ -34,6 +34,17 @@ class FixedReference:
         return self.states
 
 
+@dataclass
+class FixedStudent:
+    """A student whose hidden states are given."""
+
+    states: Tensor
+    head: Head
+
+    def __call__(self, batch: Batch) -> Tensor:
+        return self.states
+
+
 def two_batches() -> list[Batch]:
     return [
         packed([[(0, 9, 0), (1, 12, 0)], [(2, 17, 1)], [(3, 5, 2), (4, 11, 2)]], seed=1),
@@ -146,7 +157,7 @@ def test_gradient_equals_full_logits(
     ]
     counts = objectives[0].count(batches)
     for objective, hidden, batch in zip(objectives, hiddens, batches, strict=True):
-        loss, _ = objective(hidden, head, batch, counts)
+        loss, _ = objective(FixedStudent(hidden, head), batch, counts)
         total = total + loss
     grads = torch.autograd.grad(total, leaves)
     assert all(r.calls == 1 for r in references)
@@ -154,6 +165,26 @@ def test_gradient_equals_full_logits(
     for found, wanted in zip(grads, expected_grads, strict=True):
         assert wanted.abs().max() > 1e-4  # the case is not empty
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-10)
+
+
+def test_references_run_before_the_student_keeps_its_activations() -> None:
+    batch, order = packed([[(0, 8, 1)]]), []
+    head = make_head(False, 1.0, None)
+
+    class Reference(FixedReference):
+        def hidden(self, batch: Batch) -> Tensor:
+            order.append("reference")
+            return super().hidden(batch)
+
+    class Student(FixedStudent):
+        def __call__(self, batch: Batch) -> Tensor:
+            order.append("student")
+            return super().__call__(batch)
+
+    terms = [RoutedTerm("reverse_kl", Divergence(), ("general",), reference="base")]
+    objective = Objective(terms, ROUTES, {"base": Reference(torch.zeros(1, 8, D).double(), head)})
+    objective(Student(torch.ones(1, 8, D).double().requires_grad_(), head), batch, objective.count([batch]))
+    assert order == ["reference", "student"]
 
 
 def test_accumulation_does_not_change_the_gradient() -> None:
@@ -173,7 +204,7 @@ def test_accumulation_does_not_change_the_gradient() -> None:
         counts, grads = objective.count(batches), torch.zeros_like(head.weight)
         for part, state in zip(batches, states, strict=True):
             objective.references = {"base": FixedReference(state + 0.1, head)}
-            loss, _ = objective(state, head, part, counts)
+            loss, _ = objective(FixedStudent(state, head), part, counts)
             (g,) = torch.autograd.grad(loss, head.weight)
             grads += g
         return grads
@@ -191,7 +222,8 @@ def test_reference_runs_only_where_a_token_needs_it() -> None:
     ]
     objective = Objective(terms, ROUTES, {"base": reference})
     head = make_head(False, 1.0, None)
-    loss, sums = objective(torch.randn(1, 8, D).double().requires_grad_(), head, batch, objective.count([batch]))
+    student = FixedStudent(torch.randn(1, 8, D).double().requires_grad_(), head)
+    loss, sums = objective(student, batch, objective.count([batch]))
     assert reference.calls == 0
     assert loss.isfinite()
     assert set(objective.report(sums)) == {"loss", "loss/domain/cross_entropy"}  # the absent term is absent
@@ -204,7 +236,7 @@ def test_terms_of_one_name_are_one_mean_over_the_tokens_of_both() -> None:
     terms = [RoutedTerm("cross_entropy", CrossEntropy(), (route.name,)) for route in routes[:2]]
     objective, head = Objective(terms, routes, {}), make_head(False, 1.0, None)
     hidden = torch.randn(*batch.labels.shape, D, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    _, sums = objective(hidden.requires_grad_(), head, batch, objective.count([batch]))
+    _, sums = objective(FixedStudent(hidden.requires_grad_(), head), batch, objective.count([batch]))
     assert (sums.tokens.sum(1) > 0).all()
     assert sums.tokens[0].sum() != sums.tokens[1].sum()
     metrics = objective.report(sums)

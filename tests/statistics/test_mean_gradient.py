@@ -32,7 +32,7 @@ def expected_gradients(model: Path, corpora: Path, output: Path) -> list[dict[st
         batches = training.data.next_step()
         counts = training.objective.count(batches)
         for batch in batches:
-            training.objective(training.model(batch), training.model.head, batch, counts)[0].backward()
+            training.objective(training.model, batch, counts)[0].backward()
         found.append({n: p.grad.clone() for n, p in training.weights.parameters.items()})
         training.weights.publish()
     training.data.close()

@@ -88,7 +88,7 @@ def test_the_sum_is_the_measured_decrease_of_the_loss(
         counts = training.objective.count(batches)
         total = 0.0
         for batch in batches:
-            loss, _ = training.objective(training.model(batch), training.model.head, batch, counts)
+            loss, _ = training.objective(training.model, batch, counts)
             loss.backward()
             total += loss.item()
         losses.append(total)

@@ -33,6 +33,7 @@ DIVERGED = 4
 SIGNALS = {128 + number: number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 WEIGHTS = ("model", "checkpoints")
 MADE = ("acclimate", "commit", "versions", "platform", "started", "finished", "processes")
+COSTS = ("train_seconds", "forward_tokens", "train_peak_memory_mib", "apart_forward_tokens")
 
 
 def prepare(cell: Cell) -> bool:
@@ -145,7 +146,13 @@ def _measured(row: Row, run_dir: Path, record: Mapping[str, Any], preparations: 
     texts = {name: _texts(role, read_scores(run_dir / "eval" / f"{name}.jsonl")) for name, role in roles.items()}
     last = json.loads((run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     tokens = {key.removeprefix("trained_tokens/"): n for key, n in last.items() if key.startswith("trained_tokens/")}
-    costs = {name: record[name] for name in ("train_seconds", "forward_tokens", "train_peak_memory_mib")}
+    missing = [name for name in COSTS if name not in record]
+    if missing:
+        raise RunError(
+            f"'{run_dir / 'provenance.json'}' does not say what the run cost ({', '.join(missing)}), because it was "
+            "trained by an older acclimate; delete the folder, and the same command trains it again."
+        )
+    costs = {name: float(record[name]) for name in COSTS[:-1]}
     stored = (run_dir / "model", *(preparation.stored for preparation in preparations))
     costs["stored_mib"] = sum(_bytes(folder) for folder in stored) / 2**20
     costs["preparation_seconds"] = sum(preparation.cost[0] for preparation in preparations)

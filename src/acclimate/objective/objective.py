@@ -47,7 +47,7 @@ class Sums:
 
 
 class Objective:
-    """Maps hidden states of a micro-batch to its share of the step's loss.
+    """Maps a micro-batch to its share of the step's loss.
 
     ``loss = sum_k w_k / n_k * sum_i u_i v_k(i) nats_k(i)`` over the tokens i routed to term k. ``n_k`` is the term's
     own count of the whole step (``normalise="term"``), or the count of all trained tokens (``"all"``); ``v_k`` is the
@@ -187,26 +187,36 @@ class Objective:
             if every := [means for rank in self.world.gather(found[k]) for means in rank]:  # none in a step without
                 self._means[k] = torch.cat(every)
 
-    def __call__(self, hidden: Tensor, head: Head, batch: Batch, counts: Tensor) -> tuple[Tensor, Sums]:
+    def __call__(self, model: CausalModel, batch: Batch, counts: Tensor) -> tuple[Tensor, Sums]:
         """This micro-batch's part of the step's loss.
 
+        References run before the student: what they hold in between is free again when the student begins to keep
+        its activations for the backward pass.
+
         Args:
-            hidden: [B, T, D] of the student.
-            head: the student's head.
+            model: the student.
             counts: [K] from :meth:`count` over all micro-batches of the step.
 
         Returns:
             The scalar loss, and the unweighted sums for reporting.
         """
-        dtype = torch.promote_types(hidden.dtype, self.logits_dtype)  # float64 stays float64, for tests
         labels, document, route = (x.flatten() for x in (batch.labels, batch.document, batch.route))  # [P]
+        chosen = (self.selects.to(route.device)[:, route]) & (labels != IGNORE)  # [K, P]
+        compared = self._references_of(chosen.any(1)) | self._compares.get(id(batch), set())
+        states = {
+            name: reference.hidden(batch).flatten(0, 1)
+            for name, reference in self.references.items()
+            if name in compared
+        }
+        hidden, head = model(batch), model.head
+        dtype = torch.promote_types(hidden.dtype, self.logits_dtype)  # float64 stays float64, for tests
+        seen = {name: (states[name], self._projection(self.references[name].head, dtype)) for name in states}
         units = torch.stack([self._units(batch, k).flatten() for k in range(len(self.terms))])  # [K, P]
         if batch.weights is not None:
             units = units * batch.weights.flatten().double()  # weights scale the nats, never the count
         pull = torch.tensor([routed.weight for routed in self.terms], dtype=torch.float64) / counts
         factors = (units * pull.to(units.device)[:, None]).to(dtype)  # [K, P]
         nats, weights = torch.zeros_like(factors), torch.zeros_like(factors)  # [K, P]
-        chosen = (self.selects.to(hidden.device)[:, route]) & (labels != IGNORE)  # [K, P]
 
         def loss_of(members: Sequence[int]) -> BlockLoss:
             def loss(positions: Tensor, logits: Tensor, references: Mapping[str, Tensor]) -> Tensor:
@@ -227,12 +237,6 @@ class Objective:
         # Tokens with the same set of terms are chunked together: no chunk computes logits that a term drops, and a
         # reference's product has the student's shape, so that equal hidden states give exactly equal logits.
         groups = []
-        compared = self._references_of(chosen.any(1)) | self._compares.get(id(batch), set())
-        seen = {
-            name: (reference.hidden(batch).flatten(0, 1), self._projection(reference.head, dtype))
-            for name, reference in self.references.items()
-            if name in compared
-        }
         pattern = (chosen.long() * (2 ** torch.arange(len(self.terms), device=hidden.device))[:, None]).sum(0)  # [P]
         for signature in torch.unique(pattern).tolist():
             members = [k for k in range(len(self.terms)) if signature >> k & 1]

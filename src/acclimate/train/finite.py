@@ -64,7 +64,7 @@ def _documents_with_non_finite_loss(training: Training, batches: Sequence[Batch]
         here[0, 0] |= place is None
         alone = Batch(**{name: value[here][None] for name, value in vars(batch).items() if value is not None})
         counts = training.objective.count([alone]).clamp_min(1)
-        loss, _ = training.objective(training.model(alone), training.model.head, alone, counts)
+        loss, _ = training.objective(training.model, alone, counts)
         if place is not None and not bool(loss.isfinite()):
             found.append(document)
     return sorted(set(found))

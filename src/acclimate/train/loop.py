@@ -49,7 +49,7 @@ def _step(training: Training) -> None:
     objective.observe(model, batches)
     sums = None
     for batch in batches:
-        loss, part = objective(model(batch), model.head, batch, counts)
+        loss, part = objective(model, batch, counts)
         loss.backward()  # type: ignore[no-untyped-call]
         weights.accumulate()
         sums = part if sums is None else sums.__iadd__(part)
