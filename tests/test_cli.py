@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from acclimate import run as run_module
 from acclimate.assembly import load_tuned
+from acclimate.config import load_config
 from acclimate.run_folder import read_config
 from tests.fixtures.runs import settings
 from tests.test_wrong_inputs import run_cli
@@ -125,6 +126,9 @@ def test_init_validates_and_is_never_overwritten(
     for word in ("domain", "general", "LoRA rank 16", "optimizer steps", "GiB"):
         assert word in out
     text = path.read_text()
+    assert load_config(path).optimizer.learning_rate == 2e-4
+    assert run_cli(["init", str(tmp_path / "small.yaml")], monkeypatch, capsys)[0] == 0
+    assert load_config(tmp_path / "small.yaml").optimizer.learning_rate == 1e-3  # of the small default model
     code, _, err = run_cli(arguments, monkeypatch, capsys)
     assert code == 3
     assert "exists and is left alone" in err

@@ -67,7 +67,10 @@ class OptimizerSection(Section):
     """AdamW, with float32 master weights where the model is bfloat16."""
 
     learning_rate: float = Field(
-        5e-5, gt=0, le=1, description="the peak; full tuning wants 1e-5 to 5e-5 (a model of 0.1B: 2e-4), LoRA 2e-4"
+        5e-5,
+        gt=0,
+        le=1,
+        description="the peak; full tuning wants 1e-5 to 5e-5, LoRA 2e-4; a model of 0.1B 2e-4 and 1e-3",
     )
     weight_decay: float = Field(0.0, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)

@@ -9,6 +9,7 @@ import yaml
 from acclimate.errors import UsageError
 from acclimate.files import write_text
 
+DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 TEMPLATE = """\
 # One run. Check it with `acclimate validate {path}`, start it with `acclimate train {path}`.
 version: 1
@@ -42,7 +43,7 @@ budget:
   batch_tokens: 4096             # per optimizer step
 
 optimizer:
-  learning_rate: 2e-4            # suits LoRA, and full tuning of 0.1B weights; of billions about 1e-5 to 5e-5
+  learning_rate: {rate}            # LoRA: 1e-3 for 0.1B weights, 2e-4 for billions; full tuning: 2e-4, 1e-5 to 5e-5
 schedule:
   type: cosine                   # linear, constant, wsd
   warmup_ratio: 0.05
@@ -58,13 +59,18 @@ report_to: []                    # [tensorboard]
 
 
 def write_template(path: Path, domain: str, general: str, model: str) -> None:
-    """Writes the template, never over a file that exists."""
+    """Writes the template, never over a file that exists.
+
+    The learning rate is that which the comparison chose for the default model [ours,
+    benchmarks/2026-11-22-comparison.md], and the customary one for any other, which is likely to be larger.
+    """
     if path.exists():
         raise UsageError(f"'{path}' exists and is left alone; give another path: acclimate init other.yaml")
     if not path.parent.is_dir():
         raise UsageError(f"The folder '{path.parent}' does not exist; make it, or give another path.")
     quoted = {key: _scalar(value) for key, value in {"domain": domain, "general": general, "model": model}.items()}
-    write_text(path, TEMPLATE.format(path=path, **quoted))
+    rate = "1e-3" if model == DEFAULT_MODEL else "2e-4"
+    write_text(path, TEMPLATE.format(path=path, rate=rate, **quoted))
 
 
 def _scalar(value: str) -> str:

@@ -12,8 +12,7 @@ import typer
 from acclimate.cli.measuring import report_on
 from acclimate.cli.options import RUNTIME_ERROR, Config, Set, console
 from acclimate.errors import Stopped, UsageError
-
-DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+from acclimate.template import DEFAULT_MODEL, write_template
 
 
 def init(
@@ -23,8 +22,6 @@ def init(
     model: Annotated[str, typer.Option(help="Hub id, local folder or .gguf file.")] = DEFAULT_MODEL,
 ) -> None:
     """Write a commented configuration to start from."""
-    from acclimate.template import write_template
-
     write_template(path, domain=domain, general=general, model=model)
     console.print(f"Wrote {path}. Next: acclimate validate {path}", highlight=False)
 
