@@ -64,7 +64,7 @@ ALLOWED: dict[str, set[str]] = {
         "assembly", "data", "model", "objective", "parallel", "plan", "provenance", "run_folder", "statistics", "train",
     },
     "demo": {"evaluate", "model", "provenance", "report", "run", "run_folder"},
-    "chat": {"assembly", "data", "evaluate", "model", "run"},
+    "chat": {"assembly", "data", "evaluate", "model", "run", "run_folder"},
     "panel": {"assembly", "data", "evaluate", "model", "objective", "provenance", "report", "run", "run_folder"},
     "doctor": {"", "model", "preflight"},
     "compare": {

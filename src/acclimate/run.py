@@ -307,8 +307,6 @@ def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | N
     """
     check_empty(output)
     config, model, _ = load_run(run_dir, checkpoint, quantised=not merge)
-    if config.lora is not None:
-        check_digests(run_dir, model_digest(config.model), {})
     measured = (run_dir / "summary.json").is_file() and read_summary(run_dir)
     card = model_card(run_dir, merge, checkpoint) if measured else None
     save_model(model, output, config.model.path, card, merge)
@@ -326,7 +324,7 @@ def load_run(
 
     Raises:
         UsageError: the folder is no run, or has no such checkpoint.
-        RunError: the run is not trained yet.
+        RunError: the run is not trained yet, or the base under its adapter has changed since.
     """
     config = read_config(run_dir)
     if not quantised:
@@ -337,6 +335,8 @@ def load_run(
         raise UsageError(f"--checkpoint: '{run_dir}' has no checkpoint '{checkpoint}'; {has}.")
     config, device = resolve(config.model_copy(update={"parallel": ParallelSection()}))  # that was for training
     model = load_tuned(config, run_dir / "model", device)
+    if config.lora is not None:  # an adapter is nothing without its base
+        check_digests(run_dir, model_digest(config.model), {})
     if checkpoint is not None:
         Weights(model.trainable()).load_state_dict(checkpoint_weights(run_dir / "checkpoints" / checkpoint))
     return config, model, device

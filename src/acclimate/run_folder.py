@@ -112,7 +112,7 @@ def check_digests(
     if changed:
         raise RunError(
             f"The run '{run_dir}' began with other contents of {' and '.join(changed)} than there are now, so it can "
-            "neither be continued nor measured again (of a streamed source the names, sizes and times of its files "
+            "not be continued, measured again or used (of a streamed source the names, sizes and times of its files "
             "count); restore them, or start a new run under another name."
         )
     return began

@@ -67,6 +67,7 @@ class SourceSection(Section):
     max_bad_rows: int = Field(100, ge=1, description="on_bad_row: skip fails beyond this many")
     routes: dict[str, str] | None = Field(
         None,
+        min_length=1,
         description="chat rows: route of each role's tokens; roles not named are context only (default: assistant)",
     )
     thinking: Literal["on", "off", "mixed"] | None = Field(None, description="mode of a hybrid model's chat template")

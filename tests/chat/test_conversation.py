@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,7 +16,7 @@ from acclimate.evaluate.generate import answer
 from acclimate.model.causal import CausalModel
 from acclimate.run import train
 from tests.chat.scripted import scripted
-from tests.fixtures.pico import CHAT_TEMPLATE, pico_model, pico_tokenizer
+from tests.fixtures.pico import CHAT_TEMPLATE, pico_model, pico_tokenizer, save_pico
 from tests.fixtures.runs import config
 
 
@@ -47,6 +48,20 @@ def test_answers_are_those_of_the_report(run_dir: Path) -> None:
 def test_a_checkpoint_answers_as_it_was_then(run_dir: Path) -> None:
     answers = [open_chat(run_dir, checkpoint=name)[0].ask("Say 3.") for name in ("step-00000003", "step-00000006")]
     assert answers[1] == open_chat(run_dir)[0].ask("Say 3.") != answers[0]
+
+
+def test_a_base_that_has_changed_is_refused(run_dir: Path, tmp_path: Path, pico_folder: Path) -> None:
+    other = save_pico(tmp_path / "other", seed=7)
+    run = shutil.copytree(run_dir, tmp_path / run_dir.name)
+    for file in (run / "config.yaml", *run.glob("model/adapter_config.json")):
+        file.write_text(file.read_text().replace(str(pico_folder), str(other)))
+    with pytest.raises(RunError, match=r"began with other contents of the base model than there are now, so it can no"):
+        open_chat(run, base=True)
+    if (run / "model" / "adapter_config.json").is_file():  # whose adapter is nothing without it
+        with pytest.raises(RunError, match=r"other contents of the base model"):
+            open_chat(run)
+    else:
+        assert len(open_chat(run)) == 1
 
 
 def test_turns_are_remembered_and_forgotten(pico_folder: Path) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from acclimate.data.chat import ChatTemplate, check_thinking, render, special_tokens, thinking_of
 from acclimate.data.records import Document, Part
 from acclimate.errors import ConfigError, DataError
+from acclimate.evaluate.generate import chat_prompt
 from tests.data.samples import THINKING_TEMPLATE, chat, text
 from tests.fixtures.pico import pico_tokenizer
 
@@ -111,6 +113,20 @@ def test_tool_calls_are_what_the_model_said() -> None:
     assert spans[1] == "let me\n<tool_call>\nadd\n</tool_call><|im_end|>"
     assert spans[2] == "2"
     assert spans[3] == "two<|im_end|>"
+
+
+def test_tools_are_shown_to_the_template_wherever_it_is_asked() -> None:
+    template = "{% if tools %}<tools>{{ tools | map(attribute='name') | join(',') }}</tools>{% endif %}"
+    document = chat(("user", "1+1"), Part("assistant", "let me", extra=CALLS), ("tool", "2"), ("assistant", "two"))
+    document = replace(document, tools=({"name": "add"}, {"name": "mul"}))
+    tokenizer = pico_tokenizer(template + THINKING_TEMPLATE)
+    assert render(document, tokenizer).text.startswith("<tools>add,mul</tools><|im_start|>user")
+    assert found(document, template + THINKING_TEMPLATE)[1] == "let me\n<tool_call>\nadd\n</tool_call><|im_end|>"
+    messages = [{"role": part.role, "content": part.text, **part.extra} for part in document.parts[:1]]
+    _, ids = chat_prompt(tokenizer, messages, None, document.tools)
+    assert tokenizer.decode(ids).startswith("<tools>add,mul</tools><|im_start|>user")
+    with pytest.raises(DataError, match=r"^a\.jsonl:1: this chat has 'tools', but the model's chat template never"):
+        render(document, pico_tokenizer(THINKING_TEMPLATE))
 
 
 INLINE_TOOLS = (

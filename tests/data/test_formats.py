@@ -64,10 +64,13 @@ def test_the_same_documents_in_every_format_from_every_place(extension: str, tmp
 @pytest.mark.parametrize("extension", ["", ".jsonl.zst", ".parquet"])
 def test_chats_have_one_fingerprint_in_every_format(extension: str, tmp_path: Path) -> None:
     records = [*CHAT, {"messages": [{"role": "user", "content": "x", "name": "Eve"}]}]  # columns fill up with nulls
+    tools = [{"type": "function", "function": {"name": "add", "strict": True}}, {"type": "other"}]
+    records = [record | {"tools": None} for record in records] + [records[0] | {"tools": tools}]
     plain = documents(write_records(tmp_path / "plain.jsonl", records))
     found = documents(write(tmp_path / f"d{extension}", records))
     assert [document.fingerprint for document in found] == [document.fingerprint for document in plain]
     assert found[0].templated
+    assert found[-1].tools == tuple(tools)
 
 
 def test_places_lead_to_the_row(tmp_path: Path) -> None:

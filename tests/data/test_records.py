@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from acclimate.data.records import Document, Part, RecordSchema, parse_json
+from acclimate.data.records import BadRow, Document, Part, RecordSchema, parse_json
 from acclimate.errors import DataError
 from acclimate.source_schema import TextFormat
 from tests.data.samples import section
@@ -43,6 +43,33 @@ def test_other_keys_of_a_message_are_kept_for_the_template() -> None:
     calls = [{"function": {"name": "add"}}]
     _, found = parts({"messages": [{"role": "assistant", "content": None, "tool_calls": calls}]})
     assert found == (Part("assistant", "", extra={"tool_calls": calls}),)
+
+
+TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {}}}]
+
+
+@pytest.mark.parametrize("given", [TOOLS, json.dumps(TOOLS)])
+def test_tools_beside_messages(given: Any) -> None:
+    for record in (
+        {"messages": [{"role": "user", "content": "m"}]},
+        {"prompt": [{"role": "user", "content": "m"}], "completion": [{"role": "assistant", "content": "a"}]},
+    ):
+        plain, document = parse(record), parse(record | {"tools": given})
+        assert document is not None is not plain
+        assert document.tools == tuple(TOOLS)
+        assert document.fingerprint != plain.fingerprint
+        for none in (None, [], ""):
+            same = parse(record | {"tools": none})
+            assert same is not None
+            assert same.fingerprint == plain.fingerprint
+    assert parse({"text": "t", "tools": "a hammer"}) is not None  # of a text it is a column like any other
+
+
+@pytest.mark.parametrize("given", ["add", "{}", 3, [TOOLS]])
+def test_wrong_tools_are_a_sentence(given: Any) -> None:
+    with pytest.raises(BadRow, match=r"'tools'") as caught:
+        parse({"messages": [{"role": "user", "content": "m"}], "tools": given})
+    assert caught.value.reason == "wrong type"
 
 
 def test_auto_prefers_messages_then_pairs_then_text() -> None:

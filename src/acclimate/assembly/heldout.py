@@ -82,7 +82,7 @@ def heldout_prompts(
         if document.templated:
             messages = [{"role": part.role, "content": part.text, **part.extra} for part in document.parts]
             try:
-                shown, ids = chat_prompt(tokenizer, messages, config.sources[name].thinking)
+                shown, ids = chat_prompt(tokenizer, messages, config.sources[name].thinking, document.tools)
             except TemplateError:
                 continue
         else:

@@ -16,7 +16,9 @@ from acclimate.data.chat import ChatTemplate
 from acclimate.errors import RunError, UsageError
 from acclimate.evaluate.generate import answer, chat_prompt, text_prompt
 from acclimate.model.causal import CausalModel
+from acclimate.model.load import model_digest
 from acclimate.run import load_run
+from acclimate.run_folder import check_digests
 
 
 class Conversation:
@@ -120,12 +122,14 @@ def open_chat(
 
     Raises:
         UsageError: the folder is no run, or has no such checkpoint.
-        RunError: the run is not trained yet.
+        RunError: the run is not trained yet, or its base has changed since.
     """
     config, model, device = load_run(Path(run_dir), checkpoint)
     opened = [Conversation("tuned", lambda: nullcontext(model), model.tokenizer, **options)]
     if base:
-        opened.append(Conversation("base", load_base(config, model, device).generator, model.tokenizer, **options))
+        before = load_base(config, model, device)
+        check_digests(Path(run_dir), model_digest(config.model), {})
+        opened.append(Conversation("base", before.generator, model.tokenizer, **options))
     return opened
 
 

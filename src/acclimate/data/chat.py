@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -26,6 +26,7 @@ from acclimate.errors import ConfigError, DataError
 
 Thinking = Literal["on", "off"]
 Message = dict[str, Any]
+Tools = Sequence[Mapping[str, Any]]
 WORD = re.compile(r"\w+")
 
 
@@ -105,12 +106,17 @@ class ChatTemplate:
                 f"{document.where}: this is a chat, but the model's tokenizer has no chat template. "
                 "Use an instruct model, or give plain 'text' or 'prompt' and 'completion'."
             )
+        if document.tools and "tools" not in str(self.tokenizer.chat_template):
+            raise DataError(
+                f"{document.where}: this chat has 'tools', but the model's chat template never reads them; take a "
+                "model that calls tools, or leave the field out."
+            )
         messages = [
             {"role": part.role, "content": part.text, **part.extra} if part.extra else _message(part.role, part.text)
             for part in document.parts
         ]
         try:
-            text = self._text(messages, thinking)
+            text = self._text(messages, thinking, tools=document.tools)
         except _FAILURES as error:
             raise DataError(f"{document.where}: the model's chat template refuses this chat: {error}.") from None
         search = _Search(self, document, messages, text, thinking)
@@ -120,20 +126,24 @@ class ChatTemplate:
                 raise search.not_found(one.part_index)
         return Rendered(text, tuple(spans))
 
-    def _text(self, messages: list[Message], thinking: Thinking | None, generation_prompt: bool = False) -> str:
-        mode = {} if thinking is None else {"enable_thinking": thinking == "on"}
+    def _text(
+        self, messages: list[Message], thinking: Thinking | None, generation_prompt: bool = False, tools: Tools = ()
+    ) -> str:
+        options: dict[str, Any] = {} if thinking is None else {"enable_thinking": thinking == "on"}
+        if tools:
+            options["tools"] = list(tools)
         return str(
             self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=generation_prompt, **mode
+                messages, tokenize=False, add_generation_prompt=generation_prompt, **options
             )
         )
 
     def attempt(
-        self, messages: list[Message], thinking: Thinking | None, generation_prompt: bool = False
+        self, messages: list[Message], thinking: Thinking | None, generation_prompt: bool = False, tools: Tools = ()
     ) -> str | None:
         """None when the template refuses; a changed or shortened chat may break rules the whole one keeps."""
         try:
-            return self._text(messages, thinking, generation_prompt)
+            return self._text(messages, thinking, generation_prompt, tools)
         except _FAILURES:
             return None
 
@@ -189,9 +199,7 @@ class _Search:
     def _contents(self, marks: Mapping[int, str]) -> dict[int, tuple[int, int]]:
         """Characters of each marked message's content; empty when literal pieces and contents do not rebuild text."""
         text = self.text
-        marked = self.template.attempt(
-            [m | {"content": marks[i]} if i in marks else m for i, m in enumerate(self.messages)], self.thinking
-        )
+        marked = self._attempt([m | {"content": marks[i]} if i in marks else m for i, m in enumerate(self.messages)])
         if marked is None or any(marked.count(mark) > 1 for mark in marks.values()):
             return {}
         order = sorted((marked.index(mark), i) for i, mark in marks.items() if mark in marked)
@@ -226,11 +234,11 @@ class _Search:
         if message.keys() <= {"role", "content", "name"}:
             return False
         bare = [*self.messages[:i], _message(message["role"], message["content"]), *self.messages[i + 1 :]]
-        return self.template.attempt(bare, self.thinking) != self.text
+        return self._attempt(bare) != self.text
 
     def _generated(self, i: int) -> tuple[int, int] | None:
         """From the end of the generation prompt to the end of the turn."""
-        before = self.template.attempt(self.messages[:i], self.thinking, generation_prompt=True)
+        before = self._attempt(self.messages[:i], generation_prompt=True)
         if before is None or not self.text.startswith(before):
             return None
         start = len(before)
@@ -238,7 +246,7 @@ class _Search:
             stop = self.text.find(self.template.turn_end, start)
             end = stop + len(self.template.turn_end)
         else:
-            whole = self.template.attempt(self.messages[: i + 1], self.thinking)
+            whole = self._attempt(self.messages[: i + 1])
             if whole is None or not self.text.startswith(whole):
                 return None
             stop = end = len(whole.rstrip())
@@ -247,6 +255,9 @@ class _Search:
         # The last word of a content must be there: a template that changes it is not understood.
         last = (WORD.findall(self.messages[i]["content"]) or [""])[-1]
         return (start, end) if last in self.text[start:stop] or self._prints_more(i) else None
+
+    def _attempt(self, messages: list[Message], generation_prompt: bool = False) -> str | None:
+        return self.template.attempt(messages, self.thinking, generation_prompt, self.document.tools)
 
     def _ends_before_next(self, i: int, end: int) -> bool:
         """Some templates print a tool's answer inside the turn that called it; that is not the model's."""

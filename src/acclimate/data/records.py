@@ -50,12 +50,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Document:
-    """One training example. ``where`` is ``path:line`` for a record, ``path`` for a whole file."""
+    """One training example. ``where`` is ``path:line`` for a record, ``path`` for a whole file.
+
+    ``tools`` are JSON schemas of what a chat may call, for the chat template.
+    """
 
     source: str
     where: str
     parts: tuple[Part, ...]
     templated: bool
+    tools: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
 
     @property
     def text(self) -> str:
@@ -66,7 +70,8 @@ class Document:
     def fingerprint(self) -> str:
         """sha256 of the contents; the place it was read from has no part in it."""
         parts = [(part.role, part.text, part.route, part.context, part.extra) for part in self.parts]
-        return hashlib.sha256(json.dumps([self.templated, parts], sort_keys=True).encode()).hexdigest()
+        contents = [self.templated, parts, *([self.tools] if self.tools else [])]
+        return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
 def parse_json(line: str, where: str) -> dict[str, Any]:
@@ -111,13 +116,15 @@ class RecordSchema:
     def columns(self, names: Collection[str], where: str, what: str = "record") -> dict[str, str]:
         """The fields of the first format that ``names`` have, each with its name there: ``{"text": "body"}``.
 
+        Beside messages there may be ``tools``.
+
         Raises:
             BadRow: none is complete.
         """
         for kind, targets in FIELDS.items():
             columns = {target: self.fields.get(target, target) for target in targets}
             if self.format in ("auto", kind) and all(name in names for name in columns.values()):
-                return columns
+                return columns | ({"tools": "tools"} if kind != "text" and "tools" in names else {})
         found = f"it has {_shown(names)}" if names else "it is empty"
         at = f"{where}: sources.{self.source}"
         if self.fields:
@@ -153,7 +160,8 @@ class RecordSchema:
         learnable = [part for part in parts if not part.context and part.role != "prompt"]
         if not any(part.text.strip() or part.extra for part in learnable):
             return None
-        return Document(self.source, where, tuple(parts), templated)
+        tools = _tools(record["tools"], where) if templated and "tools" in columns else ()
+        return Document(self.source, where, tuple(parts), templated, tools)
 
 
 def _shown(names: Collection[str]) -> str:
@@ -188,6 +196,24 @@ def _prompt_completion(
         f"{where}: '{prompt_name}' and '{completion_name}' must both be strings or both be lists of messages; "
         f"they are {_kind(prompt)} and {_kind(completion)}.",
     )
+
+
+def _tools(value: Any, where: str) -> tuple[Mapping[str, Any], ...]:
+    """A list of JSON schemas, or one written as a string, as tables have it; null and nothing are no tools."""
+    found = value
+    if isinstance(value, str):
+        try:
+            found = json.loads(value) if value.strip() else None
+        except (ValueError, RecursionError):
+            found = value
+    if found is not None and not (isinstance(found, list) and all(isinstance(tool, dict) for tool in found)):
+        raise BadRow(
+            "wrong type",
+            f"{where}: 'tools' must be a list of objects, JSON schemas of what the chat may call, or the same as a "
+            f"string of JSON, not {_kind(value)}.",
+        )
+    _check_json(found, "'tools'", where)
+    return tuple(found or ())
 
 
 def _messages(value: Any, name: str, where: str, context: bool = False) -> list[Part]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from acclimate.errors import ConfigError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 FACTS = "facts.json"
 
 

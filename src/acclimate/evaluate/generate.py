@@ -83,12 +83,16 @@ def side_by_side(
     return answers
 
 
-def chat_prompt(tokenizer: Any, messages: Sequence[dict[str, Any]], thinking: str | None) -> tuple[str, list[int]]:
+def chat_prompt(
+    tokenizer: Any, messages: Sequence[dict[str, Any]], thinking: str | None, tools: Sequence[Any] = ()
+) -> tuple[str, list[int]]:
     """The last user message, and the conversation up to it with the assistant's turn opened; empty without one."""
     until = max((i for i, message in enumerate(messages) if message["role"] != "assistant"), default=-1) + 1
     if until == 0:
         return "", []
-    options = {} if thinking in (None, "mixed") else {"enable_thinking": thinking == "on"}
+    options: dict[str, Any] = {} if thinking in (None, "mixed") else {"enable_thinking": thinking == "on"}
+    if tools:
+        options["tools"] = list(tools)
     ids = tokenizer.apply_chat_template(
         list(messages[:until]), add_generation_prompt=True, return_dict=True, **options
     )["input_ids"]
