@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,8 @@ def test_duplicates_are_dropped_within_and_across_sources() -> None:
 def test_a_chat_is_more_than_its_words() -> None:
     dropped = Counter[str]()
     documents = [chat(("user", "a"), ("assistant", "b")), chat(("user", "a"), ("tool", "b")), text("a\nb")]
-    assert len(unique(documents, {}, dropped)) == 3
+    documents.append(replace(documents[0], tools=({"name": "add"},)))
+    assert len(unique(documents, {}, dropped)) == 4
     assert len(unique([documents[0], documents[0]], {}, dropped)) == 1
 
 

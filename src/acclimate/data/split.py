@@ -28,10 +28,10 @@ BLOCK = 65_536
 
 
 def normalised(document: Document) -> int:
-    """64-bit hash of the text with runs of whitespace collapsed; of a chat, also of who said what."""
+    """64-bit hash of the text with runs of whitespace collapsed; of a chat, also of who said what with which tools."""
     if document.templated:
         said = [[part.role, " ".join(part.text.split()), part.extra] for part in document.parts]
-        text = json.dumps(said, sort_keys=True)
+        text = json.dumps([said, document.tools] if document.tools else said, sort_keys=True)
     else:
         text = " ".join(document.text.split())
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
