@@ -1,7 +1,7 @@
 """What the table says of each method: gain on the domain, drift and loss elsewhere, and who is ahead of whom.
 
-Documents are drawn anew together for all methods, seeds for each method by itself, so a difference of two methods is
-paired over documents and carries the luck of training of both (Owen, *The pigeonhole bootstrap*, 2007).
+Documents are drawn anew together for all methods, so a difference of two methods is paired over documents; the luck of
+training of both is added by Student's t (:class:`acclimate.evaluate.crossed.Luck`).
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.compare.table import ItemScores, Row, TextScores
+from acclimate.evaluate.crossed import Luck
 from acclimate.evaluate.flips import Flips
-from acclimate.evaluate.paired import FEWEST_DOCUMENTS
+from acclimate.evaluate.paired import FEWEST_DOCUMENTS, RESAMPLES
 
-RESAMPLES = 2000
-DETECTABLE = 2.8
-"""Standard errors of a change that another sample would show with 80 % power: 1.96 + 0.84."""
+DETECTABLE = 2.8 / (2 * 1.96)
+"""Widths of a 95 % interval that a change must have for another sample to show it with 80 % power: 1.96 + 0.84 standard
+errors."""
 Array = NDArray[np.float64]
 
 
@@ -29,7 +30,7 @@ class Measured:
     """A mean over seeds with its 95 % interval over documents and seeds."""
 
     value: float
-    draws: Array  # [R]
+    drawn: Array  # [R] for documents drawn anew
     seeds: tuple[tuple[int, float], ...]  # (seed, its own value)
     documents: int  # of the smallest of its sets; too few give no interval
 
@@ -41,14 +42,21 @@ class Measured:
     def high(self) -> float | None:
         return self._quantile(0.975)
 
+    @property
+    def luck(self) -> Luck:
+        return Luck.of([value for _, value in self.seeds])
+
     def _quantile(self, part: float) -> float | None:
-        return float(np.quantile(self.draws, part)) if self.documents >= FEWEST_DOCUMENTS else None
+        if self.documents < FEWEST_DOCUMENTS:
+            return None
+        return float(np.quantile(self.drawn + self.luck.draws(), part))
 
     def differs(self, other: Measured) -> bool:
         """The 95 % interval of the difference excludes 0."""
         if self.documents < FEWEST_DOCUMENTS:
             return False
-        low, high = np.quantile(self.draws - other.draws, [0.025, 0.975])
+        draws = self.drawn - other.drawn + self.luck.beside(other.luck).draws()
+        low, high = np.quantile(draws, [0.025, 0.975])
         return bool(low > 0 or high < 0)
 
 
@@ -126,23 +134,23 @@ def accuracy_changes(rows: Sequence[Row], method: str) -> dict[str, AccuracyChan
     """By panel set: of one seed with the interval and test for flipped answers, of several over items and seeds."""
     own = sorted((row for row in rows if row.kind == "panel" and row.method == method), key=lambda row: row.seed)
     return {
-        name: _accuracy_change(name, method, [row.items[name] for row in own if name in row.items])
+        name: _accuracy_change(name, [row.items[name] for row in own if name in row.items])
         for name in dict.fromkeys(name for row in own for name in row.items)
     }
 
 
-def _accuracy_change(name: str, method: str, found: Sequence[ItemScores]) -> AccuracyChange:
+def _accuracy_change(name: str, found: Sequence[ItemScores]) -> AccuracyChange:
     changes = np.array([np.subtract(scores.model, scores.base) for scores in found])  # [S, M] of -1, 0 and 1
     seeds, n = changes.shape
     base = float(np.mean(found[0].base))
     if seeds == 1:
         flips = Flips(won=int((changes == 1).sum()), lost=int((changes == -1).sum()), n=n)
         return AccuracyChange(n, base, flips.value, flips.low, flips.high, flips.p, flips.mde)
-    drawn = (_times(name, n) @ changes.T / n)[np.arange(RESAMPLES)[:, None], _picks(method, seeds)].mean(1)  # [R]
+    drawn = _times(name, n) @ changes.mean(0) / n + Luck.of(changes.mean(1).tolist()).draws()  # [R]
     unseen = 3 / n if not changes.any() else 0.0  # no item flipped: of n, 3 / n may still do so (rule of three)
     low, high = np.quantile(drawn, [0.025, 0.975])
     p = min(1.0, 2 * (min((drawn <= 0).sum(), (drawn >= 0).sum()) + 1) / (RESAMPLES + 1))
-    detectable = max(DETECTABLE * float(drawn.std()), 3 / n)
+    detectable = max(DETECTABLE * float(high - low), 3 / n)
     return AccuracyChange(
         n, base, float(changes.mean()), float(low) - unseen, float(high) + unseen, float(p), detectable
     )
@@ -167,7 +175,7 @@ def _standing(
 ) -> Standing:
     domain = [name for name in shared if texts[runs[0].seed][name].role == "domain"]
     others = [name for name in shared if name not in domain]
-    made = _Draws(method, texts)
+    made = _Draws(texts)
     return Standing(
         method,
         runs,
@@ -184,7 +192,6 @@ Metric = Callable[[TextScores, Array | None], Array]
 
 @dataclass(frozen=True)
 class _Draws:
-    method: str
     texts: Mapping[int, Mapping[str, TextScores]]  # seed -> set -> scores
 
     def mean_over(self, names: Sequence[str], metric: Metric) -> Measured | None:
@@ -197,15 +204,10 @@ class _Draws:
             drawn.append(
                 np.mean([metric(scores[name], _times(name, len(scores[name].nats))) for name in names], axis=0)
             )
-        by_seed = np.stack(drawn, axis=1)  # [R, S]
-        draws = np.take_along_axis(by_seed, _picks(self.method, len(own)), axis=1).mean(1)
         documents = min(len(scores[name].nats) for scores in self.texts.values() for name in names)
-        return Measured(float(np.mean(own)), draws, tuple(zip(self.texts, own, strict=True)), documents)
-
-
-def _picks(method: str, seeds: int) -> NDArray[np.int64]:
-    """[R, S] which seeds a resample has; a method's own, since another's luck is another."""
-    return np.random.default_rng(zlib.crc32(method.encode())).integers(0, seeds, (RESAMPLES, seeds))
+        return Measured(
+            float(np.mean(own)), np.mean(drawn, axis=0), tuple(zip(self.texts, own, strict=True)), documents
+        )
 
 
 @lru_cache(maxsize=64)
