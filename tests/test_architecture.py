@@ -53,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "provenance": {""},
     "template": set(),
     "catalogue": {"registry", "statistics"},
-    "assembly": {"data", "model", "parallel", "objective", "gradient", "evaluate", "train", "plan"},
+    "assembly": {"data", "model", "parallel", "objective", "gradient", "evaluate", "train", "plan", "run_folder"},
     "preflight": {"assembly", "data", "model", "plan", "run_folder"},
     "run": {
         "assembly", "data", "model", "parallel", "evaluate", "train", "plan", "preflight", "provenance", "report",

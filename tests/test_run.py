@@ -293,6 +293,17 @@ def test_changed_documents_are_not_continued_with(pico_folder: Path, corpora: Pa
     assert (result.run_dir / "provenance.json").read_text() == provenance
 
 
+def test_another_tokenizer_or_configuration_is_not_continued_with(
+    pico_folder: Path, corpora: Path, tmp_path: Path
+) -> None:
+    base = shutil.copytree(pico_folder, tmp_path / "base")
+    run = train(config(base, corpora, tmp_path, budget=SHORT)).run_dir
+    file = base / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"rope_theta": 77.0}))
+    with pytest.raises(RunError, match=r"began with other contents of the base model's config.json or tokenizer than"):
+        evaluate_run(run)
+
+
 def test_an_output_folder_that_cannot_be(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match=r"output_dir: '.*file/runs' cannot be written to; choose another folder."):

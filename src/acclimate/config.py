@@ -104,7 +104,8 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     specs = config.method if isinstance(config.method, list) else [config.method]
     methods = [_with_absolute_expert(spec, absolute) for spec in specs]
     method = methods if isinstance(config.method, list) else methods[0]
-    return config.model_copy(update={"model": model, "sources": sources, "method": method})
+    data = config.data.model_copy(update={"cache_dir": absolute(config.data.cache_dir)})
+    return config.model_copy(update={"model": model, "sources": sources, "method": method, "data": data})
 
 
 def _with_absolute_expert(spec: str | dict[str, Any], absolute: Callable[[str], str]) -> str | dict[str, Any]:

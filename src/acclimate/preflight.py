@@ -25,12 +25,12 @@ from acclimate.assembly import (
     validation_sets,
 )
 from acclimate.assembly.mixture import epochs, step_tokens
-from acclimate.config import RunConfig, located
+from acclimate.config import RunConfig, located, with_absolute_paths
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.model.adapter import attach_lora
 from acclimate.model.load import DTYPES, empty_network, load_tokenizer
 from acclimate.model.quantised import BYTES
-from acclimate.plan import build_plan, method_names
+from acclimate.plan import build_plan, method_names, with_absolute_stores
 from acclimate.run_folder import check_place
 from acclimate.types import Plan, PlanContext
 
@@ -69,7 +69,7 @@ def validate(config: RunConfig) -> Preflight:
     """
     check_place(config)
     build_plan(config, PlanContext(full_tuning=config.lora is None))
-    config, device = resolve(config)
+    config, device = resolve(with_absolute_stores(with_absolute_paths(config)))  # as train reads it
     network = empty_network(config.model)
     if config.lora is not None:
         attach_lora(network, config.lora)

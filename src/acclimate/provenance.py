@@ -8,6 +8,7 @@ import json
 import platform
 import resource
 import subprocess
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy
 def provenance(
     config: RunConfig,
     device: torch.device,
-    model_digest: str,
+    model_identity: Mapping[str, str],
     data_digests: dict[str, str],
     input_digests: dict[str, str],
 ) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def provenance(
             "threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         },
-        "model": {"path": config.model.path.rstrip("/").split("/")[-1], "digest": model_digest},
+        "model": {"path": config.model.path.rstrip("/").split("/")[-1], **model_identity},
         "data": data_digests,
         "method_inputs": input_digests,
         "config_digest": "sha256:" + hashlib.sha256(dump_config(config).encode()).hexdigest(),

@@ -41,7 +41,7 @@ from acclimate.evaluate.summary import Record, change_records, records
 from acclimate.files import write_text
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import check_empty, save_model
-from acclimate.model.load import load_tokenizer, model_digest
+from acclimate.model.load import load_tokenizer, model_identity
 from acclimate.model.reference import Reference
 from acclimate.parallel.shard import is_sharded, shard, whole_state
 from acclimate.parallel.world import SOLO, World, join
@@ -201,11 +201,11 @@ def _begin(
 ) -> dict[str, Any]:
     """Writes config.yaml, data.json and provenance.json, and returns the last."""
     run_dir, network = config.run_dir, training.model.network
-    digest, data = model_digest(config.model), {n: c.digest for n, c in corpora.sources.items()}
+    identity, data = model_identity(config.model), {n: c.digest for n, c in corpora.sources.items()}
     inputs = {f"method.{e.name}": e.digest() for e in experts(config, plan)}
     inputs |= {f"the labels learned of source '{n}'": c.mask.digest for n, c in corpora.sources.items() if c.mask}
-    began = check_digests(run_dir, digest, data, inputs)
-    record = provenance(config, device, digest, data, inputs) | {"processes": training.world.size}
+    began = check_digests(run_dir, identity, data, inputs)
+    record = provenance(config, device, identity, data, inputs) | {"processes": training.world.size}
     stores = [store.origin for store in plan.statistics]
     if began and [s["sha256"] for s in began.get("statistics", [])] != [s["sha256"] for s in stores]:
         raise RunError(
@@ -233,7 +233,7 @@ def evaluate_run(run_dir: Path) -> RunResult:
     corpora = load_corpora(config, load_tokenizer(config.model))
     model = load_tuned(config, run_dir / "model", device)
     base = load_base(config, model, device)
-    check_digests(run_dir, model_digest(config.model), {n: c.digest for n, c in corpora.sources.items()})
+    check_digests(run_dir, model_identity(config.model), {n: c.digest for n, c in corpora.sources.items()})
     chosen = read_json(run_dir / "data.json").get("memorisation", {})
     return _measure(config, corpora, model, base, chosen)
 
@@ -336,7 +336,7 @@ def load_run(
     config, device = resolve(config.model_copy(update={"parallel": ParallelSection()}))  # that was for training
     model = load_tuned(config, run_dir / "model", device)
     if config.lora is not None:  # an adapter is nothing without its base
-        check_digests(run_dir, model_digest(config.model), {})
+        check_digests(run_dir, model_identity(config.model), {})
     if checkpoint is not None:
         Weights(model.trainable()).load_state_dict(checkpoint_weights(run_dir / "checkpoints" / checkpoint))
     return config, model, device

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -96,16 +96,23 @@ def _differences(began: Any, now: Any, path: str = "") -> list[str]:
 
 
 def check_digests(
-    run_dir: Path, model: str, data: dict[str, str], inputs: dict[str, str] | None = None
+    run_dir: Path, model: Mapping[str, str], data: dict[str, str], inputs: dict[str, str] | None = None
 ) -> dict[str, Any] | None:
-    """The run's own provenance, if it has begun; refuses other models or other documents than it began with."""
+    """The run's own provenance, if it has begun; refuses other models or other documents than it began with.
+
+    Args:
+        model: :func:`~acclimate.model.load.model_identity` of the base.
+    """
     path = run_dir / "provenance.json"
     if not path.is_file():
         return None
     began: dict[str, Any] = read_json(path)
     try:
         changed = [f"source '{name}'" for name, digest in data.items() if began["data"].get(name) != digest]
-        changed += ["the base model"] if began["model"]["digest"] != model else []
+        was = began["model"]
+        changed += ["the base model"] if was["digest"] != model["digest"] else []
+        if was.get("reading", model.get("reading")) != model.get("reading"):
+            changed.append("the base model's config.json or tokenizer")
         changed += [name for name, digest in (inputs or {}).items() if began["method_inputs"].get(name) != digest]
     except (AttributeError, KeyError, TypeError):
         raise RunError(f"'{path}' is damaged: it holds no digests of the run's model and data.") from None
@@ -126,15 +133,18 @@ def sole_writer(run_dir: Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = run_dir.is_dir() and os.path.samestat(os.fstat(handle), run_dir.stat())
         except BlockingIOError:
-            raise RunError(
-                f"The run '{run_dir}' is being trained by another process; wait for it, or stop it."
-            ) from None
-        yield
+            mine = False
+        if not mine:  # or its holder has just ended and taken the empty folder away
+            raise RunError(f"The run '{run_dir}' is being trained by another process; wait for it, or stop it.")
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                run_dir.rmdir()  # nothing was begun in it; before the lock goes, so that nobody holds it by then
     finally:
         os.close(handle)
-        with suppress(OSError):
-            run_dir.rmdir()  # nothing was begun in it
 
 
 def read_config(run_dir: Path) -> RunConfig:

@@ -89,6 +89,8 @@ class SourceSection(Section):
     @field_validator("path", mode="before")
     @classmethod
     def _no_credentials(cls, value: Any) -> Any:
+        if isinstance(value, list) and "" in value:
+            raise ValueError("one of the paths is empty; leave it out")
         # What stands here is written to config.yaml and printed in errors, so a secret is not let in at all.
         for path in value if isinstance(value, list) else [value]:
             urls = (

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from acclimate.cli.main import app
 from acclimate.compare import compare, execute, load_comparison, outcome_of, pending, work
 from acclimate.compare.cell import run_cell, trial_cells
 from acclimate.compare.execute import train_cell
+from acclimate.compare.page import markdown
 from acclimate.compare.table import append, read_table
 from acclimate.config import load_config
 from acclimate.errors import ConfigError, RunError
@@ -413,6 +415,12 @@ def test_a_diverged_trial_is_a_result(
     assert outcome.chosen("sft") == {"optimizer.learning_rate": 1e-30}
     assert "diverged" in (comparison.folder / "comparison.md").read_text()
     assert not list(pending(comparison, outcome))
+    # A run that diverged after trials that did not leaves a line in both tables.
+    lost = replace(
+        outcome, rows=[replace(row, outcome="diverged") if row.kind == "run" else row for row in outcome.rows]
+    )
+    assert lost.diverged == ["sft"]
+    assert "| sft | `" in markdown(lost, []).split("## By set")[0]
 
 
 def test_a_cell_that_fails_leaves_no_row(

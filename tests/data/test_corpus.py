@@ -202,6 +202,18 @@ def test_files_that_change_while_they_are_prepared(tmp_path: Path, monkeypatch: 
         return encode(self, documents)
 
     monkeypatch.setattr(Encoder, "encode", append_then_encode)
-    with refused("sources.domain: its files changed while they were prepared; start again."):
+    with refused(CHANGED):
         load(tmp_path, {"domain": (LAW, {})})
     assert not list((tmp_path / "cache" / "tokens").iterdir())
+
+
+CHANGED = "sources.domain: its files have changed since this command first read them; put them back, or start again."
+
+
+def test_other_documents_are_never_shown_for_those_that_were_measured(tmp_path: Path) -> None:
+    corpus = load(tmp_path, {"domain": (LAW, {})}).sources["domain"]
+    assert len(list(corpus.read_heldout())) == len(corpus.heldout)
+    lines = (tmp_path / "domain.jsonl").read_text()
+    (tmp_path / "domain.jsonl").write_text('{"text": "a line of another corpus"}\n' * 60 + lines)
+    with refused(CHANGED):
+        next(iter(corpus.read_heldout()))

@@ -182,6 +182,14 @@ def test_separated_values_as_they_are_written_elsewhere(tmp_path: Path) -> None:
     }
     (tmp_path / "a.csv").write_bytes(b"")
     assert texts(tmp_path) == []
+    (tmp_path / "a.csv").write_bytes(b"\n\r\ntext\none\n")
+    assert texts(tmp_path) == ["one"]
+    (tmp_path / "a.csv").write_bytes(b'text\none\n"two\n' + b"three\n" * 9)
+    with refused(
+        f"{tmp_path}/a.csv:3: this row never ends: a quote that it opens is not closed in the rest of the file, so "
+        "nobody knows which rows there are; close it."
+    ):
+        texts(tmp_path, on_bad_row="skip")
 
 
 def test_a_quote_that_is_never_closed_does_not_fill_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,12 @@ def test_wrong_tools_are_a_sentence(given: Any) -> None:
     assert caught.value.reason == "wrong type"
 
 
+def test_half_a_surrogate_in_tools_that_are_a_string() -> None:
+    given = json.dumps([{"name": "\ud83d"}])
+    with pytest.raises(BadRow, match=r"the escape .ud83d is half of a surrogate pair"):
+        parse({"messages": [{"role": "user", "content": "m"}], "tools": given})
+
+
 def test_auto_prefers_messages_then_pairs_then_text() -> None:
     everything = {"text": "t", "prompt": "p", "completion": "c", "messages": [{"role": "user", "content": "m"}]}
     assert parts(everything)[1] == (Part("user", "m"),)

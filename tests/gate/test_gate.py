@@ -132,7 +132,7 @@ def test_the_closest_rule_wins_as_a_whole(tmp_path: Path) -> None:
 
 def test_a_wider_confidence_is_harder(tmp_path: Path) -> None:
     run = scored_run(tmp_path / "run")
-    strict, lax = (gate(run, parse_policy(POLICY | {"confidence": level})).checks[1].found for level in (0.999, 0.8))
+    strict, lax = (gate(run, parse_policy(POLICY | {"confidence": level})).checks[1].found for level in (0.995, 0.8))
     assert strict.low < lax.low < lax.high < strict.high
 
 

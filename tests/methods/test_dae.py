@@ -17,6 +17,7 @@ from acclimate.objective.objective import Objective
 from acclimate.plan import build_plan
 from acclimate.run import load_run, train
 from acclimate.types import IGNORE, PlanContext
+from tests.fixtures.pico import save_pico
 from tests.fixtures.runs import config, settings
 from tests.methods.test_token_weights import ROUTES, Fixed, plan_of, step
 
@@ -94,6 +95,15 @@ def test_an_expert_is_what_its_run_wrote(
     first = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[0])
     assert first["loss/general/forward_kl"] == 0.0 < first["loss/domain/forward_kl"]
     assert "method.expert" in json.loads((run_dir / "provenance.json").read_text())["method_inputs"]
+
+
+def test_an_expert_whose_base_has_changed(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    base = save_pico(tmp_path / "base", seed=3)
+    run = train(config(base, corpora, tmp_path, name="forgetful", method="sft", lora={"rank": 4})).run_dir
+    save_pico(base, seed=4)
+    method = {"name": "dae", "expert": str(run)}
+    with pytest.raises(RunError, match=r"forgetful' began with other contents of the base model than there are now"):
+        train(config(pico_folder, corpora, tmp_path, name="repair", method=method))
 
 
 def test_repair_recipe_gives_behaviour_back(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:

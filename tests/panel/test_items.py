@@ -48,7 +48,7 @@ READY: dict[str, tuple[dict[str, Any], str, tuple[str, ...], int]] = {
     "logiqa": (PASSAGE, "Passage: A text.\nQuestion: How?\nChoices:\nA. so\nB. thus\nAnswer:", ("so", "thus"), 1),
     "mmlu": (LETTERED, "How?\nA. so\nB. thus\nAnswer:", ("A", "B"), 1),
     "medqa": (LETTERED, "Question: How?\nA. so\nB. thus\nAnswer:", ("A", "B"), 1),
-    "medmcqa": (LETTERED, "Question: How?\nA. so\nB. thus\nAnswer:", ("A", "B"), 1),
+    "medmcqa": (LETTERED, "Question: How?\nChoices:\nA. so\nB. thus\nAnswer:", ("A", "B"), 1),
     "commonsenseqa": (LETTERED, "Question: How?\nA. so\nB. thus\nAnswer:", ("A", "B"), 1),
     "piqa": (LETTERED, "Question: How?\nAnswer:", ("so", "thus"), 1),
     "boolq": (
@@ -111,6 +111,11 @@ def test_the_last_word_of_a_cloze(tmp_path: Path) -> None:
             ONE | {"choices": 3},
             "the choices are 3; accepted: a list of texts, lines that begin with 'A.', 'B.' ..., or "
             "{text: [...], label: [...]}",
+        ),
+        (
+            ONE | {"choices": {"text": ["a", "b"], "label": 3}},
+            "the choices are {'text': ['a', 'b'], 'label': 3}; accepted: a list of texts, lines that begin with 'A.', "
+            "'B.' ..., or {text: [...], label: [...]}",
         ),
         (ONE | {"question": " "}, "the question is empty"),
         (ONE | {"question": 7}, "the question is 7, which is no text"),

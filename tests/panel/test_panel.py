@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from transformers import AutoModelForCausalLM
 
-from acclimate.errors import UsageError
+from acclimate.errors import ModelError, UsageError
 from acclimate.evaluate.flips import Flips
 from acclimate.evaluate.significance import holm, mcnemar
 from acclimate.model.adapter import attach_lora
@@ -152,6 +154,25 @@ def test_a_panel_from_the_command_line(
     assert run_cli([*arguments, "--output", str(tmp_path / "out")], monkeypatch, capsys)[0] == 0
     code, _, err = run_cli([*arguments, "--output", str(tuned)], monkeypatch, capsys)
     assert (code, err) == (3, f"Error: --output: '{tuned}' holds something that is no panel; give a new folder.\n")
+
+
+def test_other_logits_under_the_same_tokenizer_are_refused(pico_folder: Path, tmp_path: Path) -> None:
+    network = AutoModelForCausalLM.from_pretrained(pico_folder)
+    network.resize_token_embeddings(network.config.vocab_size, pad_to_multiple_of=64)
+    network.save_pretrained(tmp_path / "padded")
+    for file in pico_folder.glob("*token*"):
+        shutil.copy(file, tmp_path / "padded")
+    with pytest.raises(ModelError, match=r"has \d+ logits and '.*padded' \d+, though their tokenizer is the same"):
+        model_pair(str(tmp_path / "padded"), str(pico_folder))
+
+
+def test_a_text_without_a_token_to_predict_has_no_line(pico_folder: Path, tmp_path: Path) -> None:
+    base = model_pair(str(pico_folder), str(pico_folder))
+    base.model.tokenizer.eos_token = None
+    (tmp_path / "t.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in ("abc", "x", "defg")))
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump({"sets": {"t": {"kind": "text", "path": "t.jsonl"}}}))
+    lines = evaluate_panel(base.model, base.base, load_panel(tmp_path / "p.yaml")).sets["t"].items
+    assert [(line["where"].rpartition(":")[2], line["bytes"]) for line in lines] == [("1", 2), ("3", 3)]
 
 
 def check_changes(found: dict[str, Any], folder: Path) -> None:

@@ -144,9 +144,13 @@ def test_a_damaged_store_is_refused(tmp_path: Path) -> None:
     (store.folder / TENSORS).write_bytes(content)
     with pytest.raises(DamagedError, match="differs from its digest"):
         store.verify()
-    (store.folder / TENSORS).unlink()
+    (store.folder / TENSORS).write_bytes(content[:-100])
     with pytest.raises(DamagedError, match="is incomplete"):
-        store.verify()
+        dict(store.tensors)
+    (store.folder / TENSORS).unlink()
+    for read in (store.verify, lambda: store.tensors, lambda: store.end):
+        with pytest.raises(DamagedError, match="is incomplete"):
+            read()
     (store.folder / "manifest.json").write_text("[]")
     with pytest.raises(DamagedError, match="is not of version 1"):
         open_store(str(store.folder), "fisher")

@@ -12,7 +12,8 @@ from acclimate.digest import sha256_of
 from acclimate.errors import ModelError, RunError
 from acclimate.model.adapter import load_adapter
 from acclimate.model.causal import CausalModel
-from acclimate.model.load import load_config_of, load_network, load_tokenizer, model_digest
+from acclimate.model.load import load_config_of, load_network, load_tokenizer, model_digest, model_identity
+from acclimate.run_folder import check_digests
 from acclimate.schema import ModelSection
 from acclimate.types import Plan
 
@@ -30,12 +31,14 @@ class Expert:
         """The expert with the student's tokenizer, in its dtype and on its device.
 
         Raises:
-            ModelError, RunError: it cannot be loaded.
+            ModelError, RunError: it cannot be loaded, or the base under its adapter has changed.
         """
         try:
             network = load_network(self.model, student.dtype, student.device)
         except ModelError as error:
             raise self._renamed(error) from None
+        if self.adapter is not None:
+            check_digests(self.adapter.parent, model_identity(self.model), {})
         return CausalModel(network, student.tokenizer, load_adapter(network, self.adapter) if self.adapter else None)
 
     def digest(self) -> str:

@@ -16,7 +16,7 @@ from acclimate.data.chat import ChatTemplate
 from acclimate.errors import RunError, UsageError
 from acclimate.evaluate.generate import answer, chat_prompt, text_prompt
 from acclimate.model.causal import CausalModel
-from acclimate.model.load import model_digest
+from acclimate.model.load import model_identity
 from acclimate.run import load_run
 from acclimate.run_folder import check_digests
 
@@ -128,7 +128,7 @@ def open_chat(
     opened = [Conversation("tuned", lambda: nullcontext(model), model.tokenizer, **options)]
     if base:
         before = load_base(config, model, device)
-        check_digests(Path(run_dir), model_digest(config.model), {})
+        check_digests(Path(run_dir), model_identity(config.model), {})
         opened.append(Conversation("base", before.generator, model.tokenizer, **options))
     return opened
 

@@ -74,11 +74,11 @@ app.add_typer(statistics.app, name="stats")
 
 def main() -> None:
     """Runs the command line with the documented exit codes."""
-    from acclimate.parallel.launch import end_with_launcher, launched_processes
+    from acclimate.parallel.launch import end_with_launcher
 
     launched = end_with_launcher()
     code = _run()
-    if launched or launched_processes() > 1:  # leaving the usual way, threads of the launch may abort
+    if launched or os.environ.get("WORLD_SIZE", "1") != "1":  # leaving the usual way, threads of the launch may abort
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -49,14 +49,14 @@ class Outcome:
 
     @property
     def diverged(self) -> list[str]:
-        """Methods of which nothing but divergence is known."""
-        known = {row.method for row in self.rows}
-        return [
-            method
-            for method in self.comparison.methods
-            if method in known
-            and all(row.outcome == "diverged" for row in self.rows if row.method == method and row.kind != "panel")
-        ]
+        """Methods all of whose runs diverged, or all of whose trials, where there is no run yet."""
+        found = []
+        for method in self.comparison.methods:
+            own = [row for row in self.rows if row.method == method and row.kind != "panel"]
+            deciding = [row for row in own if row.kind == "run"] or own
+            if deciding and all(row.outcome == "diverged" for row in deciding):
+                found.append(method)
+        return found
 
 
 def outcome_of(comparison: Comparison, only: Sequence[str] = ()) -> Outcome:

@@ -127,6 +127,9 @@ def _methods(outcome: Outcome) -> str:
         rows.append(
             [standing.method, f"`{chosen}`", _seeds(outcome, standing), *numbers, _by(standing, outcome.standings)]
         )
+    for method in outcome.diverged:
+        chosen = spelled(outcome.settings(method))
+        rows.append([method, f"`{chosen}`", "every trial or run diverged", "", "", "", ""])
     return _table(["method", "settings", *HEAD[2:6], "behind"], rows)
 
 

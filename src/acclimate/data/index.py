@@ -51,12 +51,20 @@ class Index:
         number = next(wanted, None)
         for at, (document, _) in enumerate(reader.read()):
             if at == number:
+                if bytes.fromhex(document.fingerprint) != self.fingerprints.rows[at].tobytes():
+                    raise self._changed()
                 yield document
                 number = next(wanted, None)
             if number is None:
                 break
         if number is not None or key_of(reader.identity()) != self.key:
-            raise DataError(f"sources.{self.name}: its files changed while they were prepared; start again.")
+            raise self._changed()
+
+    def _changed(self) -> DataError:
+        return DataError(
+            f"sources.{self.name}: its files have changed since this command first read them; put them back, or start "
+            "again."
+        )
 
 
 def read_index(name: str, section: SourceSection, cache_dir: str) -> Index:

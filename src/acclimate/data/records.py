@@ -204,6 +204,7 @@ def _tools(value: Any, where: str) -> tuple[Mapping[str, Any], ...]:
     if isinstance(value, str):
         try:
             found = json.loads(value) if value.strip() else None
+            _refuse_half_surrogates({"tools": found}, where)
         except (ValueError, RecursionError):
             found = value
     if found is not None and not (isinstance(found, list) and all(isinstance(tool, dict) for tool in found)):

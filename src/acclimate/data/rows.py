@@ -162,14 +162,14 @@ def _separated(stream: BinaryIO, name: str, schema: RecordSchema, start: int, de
     lines = _Lines(stream, name)
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
-        header = next(rows, [])
+        header = next((cells for cells in rows if cells), [])
     except csv.Error as error:
-        raise DataError(f"{name}:1: this is no {delimiter!r}-separated header: {error}.") from None
+        raise DataError(f"{name}:{rows.line_num}: this is no {delimiter!r}-separated header: {error}.") from None
     if lines.bad is not None:
         raise DataError(str(lines.bad))
     if not header:
         return
-    table_columns(header, f"{name}:1", schema)
+    table_columns(header, f"{name}:{rows.line_num}", schema)
     number = 0
     while True:
         where = f"{name}:{rows.line_num + 1}"
@@ -179,6 +179,11 @@ def _separated(stream: BinaryIO, name: str, schema: RecordSchema, start: int, de
         except StopIteration:
             return
         except csv.Error as error:
+            if lines.ended:
+                raise DataError(
+                    f"{where}: this row never ends: a quote that it opens is not closed in the rest of the file, so "
+                    "nobody knows which rows there are; close it."
+                ) from None
             value = BadRow("not CSV", f"{where}: this row cannot be read: {error}.")
         else:
             value = dict(zip(header, cells, strict=False))
@@ -206,12 +211,17 @@ class _Lines:
         self._stream, self._name = iter(stream), name
         self._number, self._offset = 0, 0
         self.bad: BadRow | None = None
+        self.ended = False
 
     def __iter__(self) -> _Lines:
         return self
 
     def __next__(self) -> str:
-        raw = next(self._stream)
+        try:
+            raw = next(self._stream)
+        except StopIteration:
+            self.ended = True
+            raise
         self._number += 1
         if self._number == 1:
             _refuse_other_encodings(raw, self._name)

@@ -89,7 +89,7 @@ class Stream:
     def where(self, document_id: int) -> str:
         """Place of a document by its id in the run."""
         number = document_id - self.first_id
-        for first, places in self._recent:
+        for first, places in list(self._recent):
             if 0 <= number - first < len(places):
                 return places[number - first]
         return f"document {number + 1} of the stream"

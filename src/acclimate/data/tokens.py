@@ -115,6 +115,7 @@ def _key(contents: str, encoder: Encoder) -> str:
     return key_of(
         {
             "tokenizer": backend,
+            "split_special_tokens": tokenizer.split_special_tokens,
             "specials": {str(name): str(token) for name, token in tokenizer.special_tokens_map.items()},
             "chat_template": tokenizer.chat_template,
             "eos": encoder.eos,

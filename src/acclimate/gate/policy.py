@@ -112,7 +112,12 @@ class Policy(Section):
     """A set's own rule wins as a whole over its role's, and that over the default."""
 
     version: Literal[1] = 1
-    confidence: float = Field(0.95, ge=0.5, lt=1, description="of each check's interval, two-sided")
+    confidence: float = Field(
+        0.95,
+        ge=0.5,
+        le=0.995,
+        description="of each check's interval, two-sided; beyond, 2,000 resamples tell too little",
+    )
     allow_inconclusive: bool = Field(False, description="whether a gate that cannot decide lets the run through")
     default: Rule | None = None
     roles: Roles = Roles()

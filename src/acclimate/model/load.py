@@ -23,6 +23,7 @@ from acclimate.schema import ModelSection
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """Ends of class names of models that write text from left to right; encoder-decoders are told apart by their config."""
+READING = ("config.json", "*token*", "vocab.*", "merges.txt", "chat_template*")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -184,6 +185,15 @@ def model_digest(section: ModelSection) -> str:
     if path.is_dir():
         return f"sha256:{sha256_of(sorted(path.glob('*.safetensors')) or sorted(path.glob('*.gguf')))}"
     return f"hub:{section.path}@{_commit(section)}"
+
+
+def model_identity(section: ModelSection) -> dict[str, str]:
+    """``digest`` of the weights; of a local folder also ``reading``, of what else decides what a token does: its
+    config.json, tokenizer and chat template."""
+    path = Path(os.path.expanduser(section.path))
+    found = {"digest": model_digest(section)}
+    files = sorted(file for name in READING for file in path.glob(name) if file.is_file()) if path.is_dir() else []
+    return found | ({"reading": f"sha256:{sha256_of(files)}"} if files else {})
 
 
 def _commit(section: ModelSection) -> str:

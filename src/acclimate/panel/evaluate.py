@@ -142,10 +142,10 @@ def _choice_lines(items: Sequence[Item], scores: ChoiceScores) -> list[dict[str,
 
 def _text_lines(items: Sequence[Item], tuned: Scores, before: Scores) -> list[dict[str, Any]]:
     columns = tuned.columns(before)
-    del columns["document"]
+    measured = [items[document] for document in columns.pop("document").tolist()]  # all that have a token to predict
     return [
         {"where": item.where, "item": item.digest} | {key: value[row].item() for key, value in columns.items()}
-        for row, item in enumerate(items)
+        for row, item in enumerate(measured)
     ]
 
 

@@ -158,7 +158,9 @@ def _choices(record: Dictionary[str, Any], mapping: Mapping, where: str) -> tupl
         # one benchmark file closes a quotation mark on a line of its own
         value = [value[mark.end() : end].removesuffix('\n"') for mark, end in zip(marks, ends, strict=False)]
     elif isinstance(value, dict):
-        labels, value = [str(label) for label in value.get("label", labels)], value.get("text")
+        given = value.get("label") or list(labels)
+        if isinstance(given, list):
+            labels, value = [str(label) for label in given], value.get("text")
     if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
         raise BadRow(
             "choices of no known form",

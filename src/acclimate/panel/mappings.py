@@ -39,7 +39,7 @@ READY: dict[str, Mapping] = {
     "logiqa": Mapping("Passage: {passage}\nQuestion: {question}\nChoices:\n{options}\nAnswer:"),
     "mmlu": Mapping("{question}\n{options}\nAnswer:", answers="letters"),
     "medqa": Mapping(EXAM, answers="letters"),
-    "medmcqa": Mapping(EXAM, answers="letters"),
+    "medmcqa": Mapping("Question: {question}\nChoices:\n{options}\nAnswer:", answers="letters"),
     "commonsenseqa": Mapping(EXAM, answers="letters"),
     "piqa": Mapping("Question: {question}\nAnswer:"),
     "boolq": Mapping(

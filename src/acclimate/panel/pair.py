@@ -14,7 +14,14 @@ from acclimate.assembly import load_base
 from acclimate.errors import ModelError, RunError, UsageError
 from acclimate.model.adapter import load_adapter
 from acclimate.model.causal import CausalModel
-from acclimate.model.load import load_config_of, load_network, load_tokenizer, model_digest, resolve_device
+from acclimate.model.load import (
+    load_config_of,
+    load_network,
+    load_tokenizer,
+    model_digest,
+    model_identity,
+    resolve_device,
+)
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference
 from acclimate.provenance import read_json
 from acclimate.run import load_run
@@ -54,9 +61,10 @@ def run_pair(run_dir: Path) -> Pair:
         RunError: the run is not trained yet, or its base has changed since.
     """
     config, model, device = load_run(run_dir)
-    base, digest = load_base(config, model, device), model_digest(config.model)
-    check_digests(run_dir, digest, {})
-    return Pair(model, base, _identity(run_dir.resolve().name, str(run_dir / "model"), config.model, digest, model))
+    base, identity = load_base(config, model, device), model_identity(config.model)
+    check_digests(run_dir, identity, {})
+    name, path = run_dir.resolve().name, str(run_dir / "model")
+    return Pair(model, base, _identity(name, path, config.model, identity["digest"], model))
 
 
 def model_pair(path: str, base_path: str) -> Pair:
@@ -70,6 +78,11 @@ def model_pair(path: str, base_path: str) -> Pair:
     _check_tokenizers(tokenizer, load_tokenizer(base_section), path, base_path)
     network, base_network = (load_network(one, _dtype(device), device) for one in (section, base_section))
     model, base = CausalModel(network, tokenizer), FrozenCopy(CausalModel(base_network, tokenizer))
+    if (rows := model.head.weight.shape[0]) != (base_rows := base.head.weight.shape[0]):
+        raise ModelError(
+            f"--base: '{base_path}' has {base_rows} logits and '{path}' {rows}, though their tokenizer is the same; "
+            f"drift needs equal ones: model.resize_token_embeddings({base_rows}), then save_pretrained."
+        )
     digest = model_digest(base_section)
     return Pair(model, base, _identity(_last(path), path, base_section, digest, model))
 

@@ -15,12 +15,13 @@ from importlib.metadata import version
 from itertools import groupby
 from typing import Any
 
+import torch
 from lm_eval import evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 
-from acclimate.errors import ConfigError, DataError, listed, nearest
+from acclimate.errors import AcclimateError, ConfigError, DataError, listed, nearest
 from acclimate.evaluate.generate import continuation
 from acclimate.explain import shown
 from acclimate.model.causal import CausalModel
@@ -103,13 +104,20 @@ def measure_task(
     answered: Answered = {}
     sides = []
     for side in range(len(SIDES)):
-        found = evaluate(
-            _Asked(model, base, side, name, panel, answered),
-            task_dict={"tasks": {section.task: task}},
-            samples=chosen,
-            bootstrap_iters=0,
-            apply_chat_template=panel.template == "chat",
-        )
+        try:
+            found = evaluate(
+                _Asked(model, base, side, name, panel, answered),
+                task_dict={"tasks": {section.task: task}},
+                samples=chosen,
+                bootstrap_iters=0,
+                apply_chat_template=panel.template == "chat",
+            )
+        except (AcclimateError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # of the task's own code, templates and documents
+            raise ConfigError(
+                f"sets.{name}.task: lm-eval cannot ask '{section.task}': {type(error).__name__}: {error}."
+            ) from error
         sides.append(found["samples"][section.task])
     lines, metrics = _lines(str(section.task), sides, means, answered)
     about = {"task": section.task, "version": found["versions"][section.task], "lm_eval": version("lm_eval")}

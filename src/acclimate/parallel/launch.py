@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
+from acclimate.errors import UsageError
+
 GRACE_SECONDS = 20.0
 """For the others to end by themselves once one has failed; then they are killed."""
 LAUNCHED = "ACCLIMATE_LAUNCHED"
@@ -78,8 +80,17 @@ def _wait(running: Sequence[subprocess.Popen[bytes]]) -> int:
 
 
 def launched_processes() -> int:
-    """Processes that the launcher's environment speaks of; 1 without a launcher."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """Processes that the launcher's environment speaks of; 1 without a launcher.
+
+    Raises:
+        UsageError: WORLD_SIZE is no number.
+    """
+    size = os.environ.get("WORLD_SIZE") or "1"
+    if not size.isdecimal() or size == "0":
+        raise UsageError(
+            f"WORLD_SIZE is '{size}' in the environment; accepted: how many processes there are, as torchrun sets it."
+        )
+    return int(size)
 
 
 def launched_rank() -> int:

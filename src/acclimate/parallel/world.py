@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from acclimate.errors import ModelError, PeerError
+from acclimate.errors import ModelError, PeerError, UsageError, listed
 from acclimate.parallel.launch import launched_processes, launched_rank
 
 T = TypeVar("T")
@@ -21,6 +21,7 @@ BUCKET_BYTES = 2**26
 """Gradients that travel in one collective."""
 PATIENCE = timedelta(days=1)
 """How long ranks wait for one that reads or tokenises a corpus. A rank that dies is noticed at once."""
+LAUNCHER = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
@@ -109,12 +110,18 @@ def join(device: str) -> World:
     MASTER_PORT, as torchrun sets them); without it, the world is this process.
 
     Raises:
+        UsageError: the environment speaks of several processes and does not say which this is.
         ModelError: there are more processes on this machine than GPUs.
     """
     size = launched_processes()
     if size == 1:
         return SOLO
-    rank, local_rank = launched_rank(), int(os.environ.get("LOCAL_RANK", "0"))
+    if absent := [name for name in LAUNCHER if not os.environ.get(name)]:
+        raise UsageError(
+            f"WORLD_SIZE is {size} in the environment, so this is one of {size} processes, but {listed(absent)} is not "
+            "set as torchrun sets it; unset WORLD_SIZE for one process, or start with torchrun or --nproc."
+        )
+    rank, local_rank = launched_rank(), int(os.environ["LOCAL_RANK"])
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu and local_rank >= torch.cuda.device_count():
         raise ModelError(

@@ -81,7 +81,10 @@ class Store:
         return self._tensors("end/")
 
     def _tensors(self, prefix: str) -> SavedTensors:
-        return SavedTensors.of([self.folder / TENSORS]).under(prefix)
+        try:
+            return SavedTensors.of([self.folder / TENSORS]).under(prefix)
+        except (OSError, SafetensorError) as error:
+            raise DamagedError(f"The statistics store '{self.folder}' is incomplete ({error}).") from None
 
     def verify(self) -> None:
         """Compares the tensors with their digest.

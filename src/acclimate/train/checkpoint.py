@@ -117,7 +117,7 @@ def load_best(training: Training, run_dir: Path) -> None:
     folder = run_dir / "checkpoints" / "best"
     with training.world.all_or_none():
         if training.world.is_main:
-            _recover(folder)
+            recover(folder)
             if not folder.is_dir():
                 raise RunError(
                     f"training.final: best, but '{run_dir}' has no checkpoints/best any more; move its last step's "
@@ -139,7 +139,7 @@ def write_folder(folder: Path, tensors: Mapping[str, Tensor], document: dict[str
         with world.all_or_none(), _one_sentence(folder):
             if world.is_main:
                 shutil.rmtree(partial, ignore_errors=True)
-                _recover(folder)
+                recover(folder)
                 partial.mkdir(parents=True)
         with world.all_or_none(), _one_sentence(folder):
             if mine:
@@ -180,7 +180,7 @@ def _one_sentence(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _recover(folder: Path) -> None:
+def recover(folder: Path) -> None:
     """After a kill between the two renames of :func:`_finish` the older one is still there, set aside."""
     stale = folder.with_name(f".{folder.name}.stale")
     if stale.is_dir() and not folder.exists():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from acclimate.errors import DamagedError
-from acclimate.train.checkpoint import checkpoints, save_checkpoint, verify, write_folder
+from acclimate.train.checkpoint import checkpoints, recover, save_checkpoint, verify, write_folder
 from acclimate.train.training import Training
 from acclimate.types import Callback, Metrics
 
@@ -50,6 +51,8 @@ class Save(Callback):
         """When ``checkpoints/best`` is gone or damaged, the next measured weights are the best again; says so."""
         if self.best is None:
             return None
+        with suppress(OSError):  # another rank has done it
+            recover(self.folder / "best")
         try:
             verify(self.folder / "best")
         except DamagedError as error:
