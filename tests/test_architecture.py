@@ -54,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "template": set(),
     "catalogue": {"registry", "statistics"},
     "assembly": {"data", "model", "parallel", "objective", "gradient", "evaluate", "train", "plan", "run_folder"},
-    "preflight": {"assembly", "data", "model", "plan", "run_folder"},
+    "preflight": {"assembly", "data", "evaluate", "model", "plan", "run_folder"},
     "run": {
         "assembly", "data", "model", "parallel", "evaluate", "train", "plan", "preflight", "provenance", "report",
         "run_folder",

@@ -202,7 +202,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "text for a number": (
         put("optimizer.learning_rate", "fast"),
-        "{C}:26: optimizer.learning_rate: 'fast' should be a valid number, unable to parse string as a number. (the peak; full tuning wants 1e-5 to 5e-5 (a model of 0.1B: 2e-4), LoRA 2e-4)", 3,
+        "{C}:26: optimizer.learning_rate: 'fast' should be a valid number, unable to parse string as a number. (the peak; full tuning wants 1e-5 to 5e-5, LoRA 2e-4; a model of 0.1B 2e-4 and 1e-3)", 3,
     ),
     "two budgets": (
         put("budget.tokens", 5), "{C}:22: budget: needs exactly one of tokens, steps or epochs, got tokens and steps.", 3,
@@ -430,7 +430,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "a learning rate of 5": (
         put("optimizer.learning_rate", 5),
-        "{C}:26: optimizer.learning_rate: 5 should be less than or equal to 1. (the peak; full tuning wants 1e-5 to 5e-5 (a model of 0.1B: 2e-4), LoRA 2e-4)", 3,
+        "{C}:26: optimizer.learning_rate: 5 should be less than or equal to 1. (the peak; full tuning wants 1e-5 to 5e-5, LoRA 2e-4; a model of 0.1B 2e-4 and 1e-3)", 3,
     ),
     "a setting of the second method": (
         put("method", ["mol", {"name": "l2", "weight": "x"}]),
@@ -841,7 +841,7 @@ GATES: dict[str, tuple[str | None, Callable[[Path], None], str, int]] = {
     ),
     "a confidence above 1": (
         "confidence: 95\ndefault: {max_drop: {bits_per_byte: 2 %}}\n", untouched,
-        "{P}:1: confidence: 95 should be less than 1. (of each check's interval, two-sided)", 3,
+        "{P}:1: confidence: 95 should be less than or equal to 0.995. (of each check's interval, two-sided; beyond, 2,000 resamples tell too little)", 3,
     ),
     "a set that the run does not have": (
         "sets:\n  chta: {max_drop: {bits_per_byte: 2 %}}\n", untouched,

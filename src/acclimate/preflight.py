@@ -25,12 +25,13 @@ from acclimate.assembly import (
     validation_sets,
 )
 from acclimate.assembly.mixture import epochs, step_tokens
-from acclimate.config import RunConfig, located, with_absolute_paths
+from acclimate.config import RunConfig, located
 from acclimate.data.corpus import Corpora, load_corpora
+from acclimate.evaluate.paired import MINIMUM_DOCUMENTS
 from acclimate.model.adapter import attach_lora
 from acclimate.model.load import DTYPES, empty_network, load_tokenizer
 from acclimate.model.quantised import BYTES
-from acclimate.plan import build_plan, method_names, with_absolute_stores
+from acclimate.plan import build_plan, method_names
 from acclimate.run_folder import check_place
 from acclimate.types import Plan, PlanContext
 
@@ -69,7 +70,7 @@ def validate(config: RunConfig) -> Preflight:
     """
     check_place(config)
     build_plan(config, PlanContext(full_tuning=config.lora is None))
-    config, device = resolve(with_absolute_stores(with_absolute_paths(config)))  # as train reads it
+    config, device = resolve(config)
     network = empty_network(config.model)
     if config.lora is not None:
         attach_lora(network, config.lora)
@@ -157,6 +158,12 @@ def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: A
         f"source '{name}' holds no document out, so nothing is measured on it."
         for name, corpus in corpora.sources.items()
         if len(corpus.heldout) == 0
+    ]
+    found += [
+        f"source '{name}' holds out {n} document{'s' * (n > 1)}; an interval over fewer than {MINIMUM_DOCUMENTS} says "
+        f"little, and `acclimate gate` refuses it: raise sources.{name}.heldout."
+        for name, corpus in corpora.sources.items()
+        if 0 < (n := len(corpus.heldout)) < MINIMUM_DOCUMENTS
     ]
     found += [
         f"source '{name}' is streamed: its first {corpus.documents_read:,} documents were read and checked, the rest "

@@ -80,7 +80,7 @@ TABLE: dict[str, tuple[Edit, str]] = {
     "a wrong value": (
         put(f"{SFT}/tune", {"optimizer.learning_rate": [0.1, 7]}),
         "{C}:4: methods.sft: optimizer.learning_rate=7: optimizer.learning_rate: 7 should be less than or equal to 1. "
-        "(the peak; full tuning wants 1e-5 to 5e-5 (a model of 0.1B: 2e-4), LoRA 2e-4)",
+        "(the peak; full tuning wants 1e-5 to 5e-5, LoRA 2e-4; a model of 0.1B 2e-4 and 1e-3)",
     ),
     "the method of the run": (
         put(f"{SFT}/set", {"optimizer.weight_decay": 0.1}),

@@ -136,7 +136,7 @@ class RecordSchema:
         raise BadRow(
             "missing field",
             f"{where}: this {what} has no field to learn from: {found}; {ACCEPTED}; other names go into "
-            f"sources.{self.source}.fields, like {_likely_fields(names)}.",
+            f"sources.{self.source}.fields, like {_likely_fields(names)}.{_hint(names)}",
         )
 
     def _wanted(self) -> list[str]:
@@ -177,6 +177,14 @@ def _likely_fields(names: Collection[str]) -> str:
         if all(target in meant for target in targets):
             return "{" + ", ".join(f"{target}: {meant[target]}" for target in targets) + "}"
     return "{text: body}"
+
+
+def _hint(names: Collection[str]) -> str:
+    if any(";" in name or "\t" in name for name in names):
+        return " Columns are separated by commas in .csv and by tabs in .tsv."
+    if "instruction" in names and "input" in names:
+        return " 'input' is not read then: join it to the instruction first."
+    return ""
 
 
 def _prompt_completion(

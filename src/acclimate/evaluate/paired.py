@@ -12,6 +12,9 @@ RESAMPLES = 2000
 DRAWN_AT_ONCE = 1 << 20  # numbers in memory: all resamples of many items at once would be too many
 FEWEST_DOCUMENTS = 3
 """Of two, half of all resamples are one document twice: their interval excludes the truth in 38 % of cases."""
+MINIMUM_DOCUMENTS = 20
+"""Of a gate: below, a divergence of which few documents hold most of the sum passes in more than 7 % of cases
+(docs/log.md)."""
 POWER = 0.8
 SPREAD_CAUTION = 12.0
 """How much the square of the error's own relative spread adds to a minimum detectable effect; chosen by simulation."""

@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 
 from acclimate.errors import ConfigError, RunError, listed, nearest
+from acclimate.evaluate.paired import MINIMUM_DOCUMENTS
 from acclimate.evaluate.panel_folder import AGAIN, PanelFolder, read_panel
 from acclimate.evaluate.score_file import read_scores
 from acclimate.gate.check import Check, Outcome, estimate, metrics_of
 from acclimate.gate.policy import Policy, Rule, load_policy
 from acclimate.report.folder import RunFolder, TextSet, read_folder
-
-MINIMUM_DOCUMENTS = 20
-"""Below, a divergence of which few documents hold most of the sum passes in more than 7 % of cases (docs/log.md)."""
 
 
 @dataclass(frozen=True)

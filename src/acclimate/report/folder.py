@@ -103,7 +103,12 @@ def read_folder(path: Path) -> RunFolder:
             )
     if not (path / "summary.json").is_file():
         raise RunError(
-            f"The run in '{path}' has not been evaluated: it has no summary.json. Run `acclimate eval {path}`."
+            f"The run in '{path}' has not been evaluated: it has no summary.json. "
+            + (
+                f"Run `acclimate eval {path}`."
+                if (path / "model").is_dir()
+                else "It is not finished; use acclimate train --resume."
+            )
         )
     config_text = _text(path / "config.yaml")
     try:
