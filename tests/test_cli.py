@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -280,3 +281,29 @@ def test_files_that_are_no_configuration(
     code, _, err = run_cli(["validate", str(path)], monkeypatch, capsys)
     assert code == 3
     assert message in err
+
+
+@pytest.mark.parametrize(
+    ("size", "sentence"),
+    [
+        (
+            "2",
+            "WORLD_SIZE is 2 in the environment, so this is one of 2 processes, but RANK, LOCAL_RANK, MASTER_ADDR or ",
+        ),
+        (
+            "many",
+            "WORLD_SIZE is 'many' in the environment; accepted: how many processes there are, as torchrun sets it.",
+        ),
+    ],
+)
+def test_half_a_launcher_s_environment(
+    size: str, sentence: str, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", size)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    code, _, err = run_cli(["train", str(write(tmp_path, pico_folder, corpora))], monkeypatch, capsys)
+    assert code == 3
+    assert sentence in err

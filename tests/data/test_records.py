@@ -45,6 +45,21 @@ def test_other_keys_of_a_message_are_kept_for_the_template() -> None:
     assert found == (Part("assistant", "", extra={"tool_calls": calls}),)
 
 
+@pytest.mark.parametrize(
+    ("record", "hint"),
+    [
+        (
+            {"instruction": "i", "input": "x", "output": "o"},
+            " 'input' is not read then: join it to the instruction first.",
+        ),
+        ({"text;id": "a;1"}, " Columns are separated by commas in .csv and by tabs in .tsv."),
+    ],
+)
+def test_hints_at_what_other_data_sets_are_like(record: dict[str, str], hint: str) -> None:
+    with pytest.raises(BadRow, match=re.escape(hint) + "$"):
+        parse(record)
+
+
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {}}}]
 
 
