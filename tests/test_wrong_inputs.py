@@ -859,7 +859,7 @@ GATES: dict[str, tuple[str | None, Callable[[Path], None], str, int]] = {
     ),
     "a gate on a run that was not evaluated": (
         "default: {max_drop: {bits_per_byte: 2 %}}\n", edit_file("summary.json", lambda text: None),
-        "The run in '{R}' has not been evaluated: it has no summary.json. Run `acclimate eval {R}`.", 1,
+        "The run in '{R}' has not been evaluated: it has no summary.json. It is not finished; use acclimate train --resume.", 1,
     ),
     "a gate on damaged scores": (
         "default: {max_drop: {bits_per_byte: 2 %}}\n", edit_file("eval/domain.jsonl", lambda text: text + "{}\n"),

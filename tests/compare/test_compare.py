@@ -187,6 +187,19 @@ def test_a_cell_that_began_with_other_settings_of_the_machine_begins_again(
     assert [row.kind for row in compare(load_comparison(path)).rows] == ["run"]
 
 
+def test_a_rule_that_could_look_at_nothing_is_refused_before_any_work(
+    pico_folder: Path, corpora: Path, tmp_path: Path, in_process: list[list[str]]
+) -> None:
+    path = comparison_file(tmp_path, pico_folder, corpora)
+    run = yaml.safe_load((tmp_path / "run.yaml").read_text())
+    for name in ("general", "chat"):
+        run["sources"][name]["heldout"] = 0
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    with pytest.raises(ConfigError, match=r"^tuning.rule: retain looks at drift .* set rule: domain\.$"):
+        compare(load_comparison(path))
+    assert in_process == []
+
+
 def test_a_run_whose_costs_are_not_written_is_a_sentence(
     pico_folder: Path, corpora: Path, tmp_path: Path, in_process: list[list[str]]
 ) -> None:

@@ -131,7 +131,8 @@ SENTENCES = {
     "config.yaml": "'{run}' is not a run folder: it has no config.yaml. `acclimate train CONFIG` makes one.",
     "metrics.jsonl": NOT_TRAINED,
     "provenance.json": NOT_TRAINED,
-    "summary.json": "The run in '{run}' has not been evaluated: it has no {missing}. Run `acclimate eval {run}`.",
+    "summary.json": "The run in '{run}' has not been evaluated: it has no {missing}. It is not finished; use acclimate "
+    "train --resume.",
 }
 
 
@@ -142,6 +143,10 @@ def test_a_missing_file_says_what_to_run(tmp_path: Path, missing: str) -> None:
     with pytest.raises(RunError) as caught:
         collect([run])
     assert str(caught.value) == SENTENCES[missing].format(run=run, missing=missing)
+    if missing == "summary.json":
+        (run / "model").mkdir()
+        with pytest.raises(RunError, match=f"has no summary.json. Run `acclimate eval {run}`"):
+            collect([run])
 
 
 def test_no_folder_and_no_such_folder(tmp_path: Path) -> None:

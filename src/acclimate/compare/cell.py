@@ -14,6 +14,7 @@ import yaml
 from acclimate.compare.identity import identity
 from acclimate.compare.preparation import Preparation, prepared
 from acclimate.compare.schema import Comparison, Settings
+from acclimate.compare.tuning import check_rule
 from acclimate.config import RunConfig, load_config
 from acclimate.data.routes import role_routes
 from acclimate.errors import ConfigError
@@ -108,7 +109,10 @@ def check(comparison: Comparison) -> None:
     from acclimate.plan import build_methods
 
     for method, section in comparison.methods.items():
-        cells = trial_cells(comparison, method) or [run_cell(comparison, method, {}, comparison.seeds[0])]
+        trials = trial_cells(comparison, method)
+        if trials:
+            _check_rule(comparison, trials[0].config)
+        cells = trials or [run_cell(comparison, method, {}, comparison.seeds[0])]
         for cell in cells:
             try:
                 for config in (*(made.config for made in cell.preparations), cell.config):
@@ -120,6 +124,15 @@ def check(comparison: Comparison) -> None:
                 f"{comparison.places.at(f'methods.{method}.set')}: does not set method, so this is the method of "
                 f"'{comparison.run}'; write set: {{method: {method}}}, or call it by another name."
             )
+
+
+def _check_rule(comparison: Comparison, config: RunConfig) -> None:
+    measured = [
+        section.role == "domain" or (section.role is None and set(role_routes(name, section).values()) == {"domain"})
+        for name, section in config.sources.items()
+        if section.heldout
+    ]
+    check_rule(comparison.tuning, any(measured), not all(measured))
 
 
 def _of_method(comparison: Comparison, method: str, error: ConfigError) -> ConfigError:

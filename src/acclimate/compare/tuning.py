@@ -22,17 +22,26 @@ def choose(trials: Sequence[Row], section: TuningSection) -> Row | None:
     found = [row for row in trials if row.outcome == "finished"]
     gains = {row.key: gain for row in found if (gain := mean_gain(row.texts)) is not None}
     drifts = {row.key: drift for row in found if (drift := mean_drift(row.texts)) is not None}
-    if len(gains) < len(found):
-        raise ConfigError("tuning: no domain source holds documents out, so nothing tells which trial is better.")
+    check_rule(section, len(gains) == len(found), len(drifts) == len(found))
     if not found:
         return None
     largest = max(gains.values())
     if section.rule == "domain" or largest <= 0:
         return max(found, key=lambda row: gains[row.key])
-    if len(drifts) < len(found):
+    enough = [row for row in found if gains[row.key] >= section.domain_gain * largest]
+    return min(enough, key=lambda row: drifts[row.key])
+
+
+def check_rule(section: TuningSection, domain: bool, others: bool) -> None:
+    """Refuses a rule that has nothing to look at.
+
+    Args:
+        domain, others: whether documents of domain sources, and of others, are held out.
+    """
+    if not domain:
+        raise ConfigError("tuning: no domain source holds documents out, so nothing tells which trial is better.")
+    if section.rule == "retain" and not others:
         raise ConfigError(
             "tuning.rule: retain looks at drift on general or chat text, but no such source holds documents out; set "
             "rule: domain."
         )
-    enough = [row for row in found if gains[row.key] >= section.domain_gain * largest]
-    return min(enough, key=lambda row: drifts[row.key])
