@@ -6,6 +6,7 @@ Exit codes: 0 ok, 1 runtime error, 2 a gate that did not pass, 3 usage error, 4 
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -103,6 +104,7 @@ def _run() -> int:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries: nothing a user can act on
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # asks for a kernel that is not used
     try:
         app()
     except SystemExit as end:  # the CLI library exits with 2 on usage errors, which here means a gate
