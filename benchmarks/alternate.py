@@ -19,6 +19,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from acclimate.doctor.machine import allocator
+
 ROOT = Path(__file__).resolve().parent.parent
 Sample = dict[str, float]
 
@@ -121,7 +123,8 @@ def header(title: str, packages: Sequence[str], raced: bool = True) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return (
         f"# {title}\n\n{datetime.now(timezone.utc):%Y-%m-%d}, commit {commit.strip()}, `python {' '.join(sys.argv)}`. "
-        f"{os.cpu_count()} cores of {cpu}, Linux {platform.release()}, Python {platform.python_version()}, {versions}. "
+        f"{os.cpu_count()} cores of {cpu}, Linux {platform.release()}, Python {platform.python_version()}, {versions}, "
+        f"{allocator()}. "
         + "One process per contender, timed in turn; medians, smallest and largest in brackets.\n"
         * raced
     )

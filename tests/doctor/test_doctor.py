@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import json
 import os
 from importlib import metadata
@@ -44,6 +45,39 @@ def test_auto_is_what_a_run_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
         assert machine.dtypes(torch.device("cpu"))["auto"].value == name
         assert load.resolve_dtype(torch.device("cpu"), 64) == fast
         assert machine.dtypes(torch.device("cpu"))["bfloat16"].value["speed"] == (4 if name == "bfloat16" else 0.25)
+
+
+@pytest.mark.parametrize(
+    ("loaded", "found", "advice"),
+    [
+        (
+            "/usr/lib/libc.so.6",
+            "libtcmalloc_minimal.so.4",
+            "put LD_PRELOAD=libtcmalloc_minimal.so.4 before the command.",
+        ),
+        ("/usr/lib/libc.so.6", None, "install tcmalloc (libtcmalloc-minimal4)."),
+        ("/usr/lib/libc.so.6\n/usr/lib/libtcmalloc_minimal.so.4.5.10", None, None),
+        ("/usr/lib/libjemalloc.so.2", None, None),
+    ],
+)
+def test_allocator(
+    loaded: str, found: str | None, advice: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Advice under glibc alone, and only where no GPU does the work."""
+    (tmp_path / "maps").write_text(loaded)
+    monkeypatch.setattr(machine, "Path", lambda path: tmp_path / "maps" if path == "/proc/self/maps" else Path(path))
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: found)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    fact = machine.memory()["allocator"]
+    assert not fact.stops
+    if advice is None:
+        assert fact.advice is None
+        assert fact.value in machine.ALLOCATORS
+    else:
+        assert fact.advice.endswith(advice)
+        assert fact.value == "glibc"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert machine.memory()["allocator"].advice is None
 
 
 def test_secrets_stay_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -125,17 +125,16 @@ def packed_sdpa(
         )
         return result
     dtype = torch.promote_types(query.dtype, torch.float32)
-    slots = [packing.gather(x.transpose(1, 2).flatten(0, 1).to(dtype)) for x in (query, key, value)]
-    outputs, begin = [], 0
-    for documents, length in packing.shapes:
-        end = begin + documents * length
-        q, k, v = (x[begin:end].view(documents, length, *x.shape[1:]).transpose(1, 2) for x in slots)  # [n, H, L, d]
+    sizes = [documents * length for documents, length in packing.shapes]
+    slots = [torch.split(packing.gather(x.transpose(1, 2).flatten(0, 1)).to(dtype), sizes) for x in (query, key, value)]
+    outputs = []
+    for (documents, length), *parts in zip(packing.shapes, *slots, strict=True):
+        q, k, v = (x.view(documents, length, *x.shape[1:]).transpose(1, 2) for x in parts)  # [n, H, L, d]
         attended = torch.nn.functional.scaled_dot_product_attention(
             q, k, v, is_causal=True, scale=scaling, enable_gqa=k.shape[1] != q.shape[1]
         )
-        outputs.append(attended.transpose(1, 2).flatten(0, 1))
-        begin = end
-    placed = packing.scatter(torch.cat(outputs)).to(query.dtype)  # [P, H, d]
+        outputs.append(attended.transpose(1, 2).flatten(0, 1).to(query.dtype))
+    placed = packing.scatter(torch.cat(outputs))  # [P, H, d]
     return placed.view(query.shape[0], query.shape[2], *placed.shape[1:]), None
 
 
