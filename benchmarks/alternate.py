@@ -51,8 +51,9 @@ def _memory(field: str) -> float:
 
 
 class Contender:
-    def __init__(self, script: str, arguments: Sequence[str], threads: int) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1"}
+    def __init__(self, script: str, arguments: Sequence[str], threads: int, variables: Mapping[str, str]) -> None:
+        fixed = {"OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1"}
+        environment = os.environ | fixed | dict(variables)
         self.process = subprocess.Popen(
             [sys.executable, script, "worker", *arguments],
             stdin=subprocess.PIPE,
@@ -84,10 +85,17 @@ class Contender:
 
 
 def race(
-    script: str, contenders: Mapping[str, Sequence[str]], rounds: int, threads: int = 2, warmup: int = 1
+    script: str,
+    contenders: Mapping[str, Sequence[str]],
+    rounds: int,
+    threads: int = 2,
+    warmup: int = 1,
+    variables: Mapping[str, Mapping[str, str]] = {},
 ) -> dict[str, list[Sample]]:
-    """Samples of each contender, by round."""
-    running = {name: Contender(script, arguments, threads) for name, arguments in contenders.items()}
+    """Samples of each contender, by round; ``variables`` of its environment are a contender's own."""
+    running = {
+        name: Contender(script, arguments, threads, variables.get(name, {})) for name, arguments in contenders.items()
+    }
     samples: dict[str, list[Sample]] = {name: [] for name in running}
     names = list(running)
     for number in range(warmup + rounds):

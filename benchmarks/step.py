@@ -143,7 +143,7 @@ def compare(arguments: argparse.Namespace) -> None:
         )
     )
     print(
-        f"SmolLM2-135M-Instruct, {arguments.tokens} trained tokens a step (two micro-batches of 2 x 512 packed "
+        f"{Path(arguments.model).name}, {arguments.tokens} trained tokens a step (two micro-batches of 2 x 512 packed "
         f"positions), {arguments.rounds} rounds, 2 threads, logits in float32. `products`: every matrix product of a "
         "mol step, alone; of attention, the full squares. The floor of mol / replay is 3.5F / 3F = 1.17 under full "
         "tuning and 2.5F / 2F = 1.25 with LoRA.\n"
@@ -175,6 +175,12 @@ def compare(arguments: argparse.Namespace) -> None:
             )
 
 
+def fixed_arguments(parser: argparse.ArgumentParser) -> None:
+    for name in ("model", "domain", "general"):
+        parser.add_argument(f"--{name}", required=True, type=lambda path: str(Path(path).expanduser()))
+    parser.add_argument("--tokens", type=int, default=2048)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     worker = sys.argv[1:2] == ["worker"]
@@ -183,9 +189,7 @@ def main() -> None:
         parser.add_argument("contender", choices=["mol", "replay", "sft", "products"])
         parser.add_argument("--tuning", default="full")
         parser.add_argument("--dtype", default="float32")
-    for name in ("model", "domain", "general"):
-        parser.add_argument(f"--{name}", required=True, type=lambda path: str(Path(path).expanduser()))
-    parser.add_argument("--tokens", type=int, default=2048)
+    fixed_arguments(parser)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--tunings", nargs="+", default=["full", "lora"])
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])

@@ -9,6 +9,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from acclimate.evaluate.bootstrap import mean_interval, ratio_interval
 from acclimate.evaluate.flips import Flips, flips
 from acclimate.evaluate.significance import mcnemar
 
@@ -112,3 +113,25 @@ def test_items_to_tell_from_a_limit() -> None:
     assert Flips(round(10 * scale), round(14 * scale), needed, unit=100).mde == pytest.approx(3.0, rel=0.02)
     assert found.items_to_tell_from(-2.0) == math.inf
     assert Flips(0, 0, 100).items_to_tell_from(-0.05) > 150
+
+
+def test_too_few_items_have_no_detectable_effect() -> None:
+    """Of five that all flip McNemar's exact test gives 0.06; of six 0.03."""
+    assert Flips(0, 0, 5).mde is None
+    assert mcnemar(0, 5) > 0.05 > mcnemar(0, 6)
+    assert Flips(0, 0, 12).mde is not None
+
+
+@pytest.mark.parametrize("right", [0, 3, 20])
+def test_an_accuracy_has_wilsons_interval(right: int) -> None:
+    """By its definition: the shares that a score test of this sample does not reject."""
+    scores = np.array([1.0] * right + [0.0] * (20 - right))
+    value, low, high = mean_interval(scores)
+    assert low is not None
+    assert high is not None
+    assert 0 <= low <= value <= high <= 1
+    for share in (low, high):
+        if 0 < share < 1:
+            assert abs(value - share) / (share * (1 - share) / 20) ** 0.5 == pytest.approx(1.96, abs=1e-3)
+    assert high - low > 0.15
+    assert mean_interval(scores + 0.5) == ratio_interval(scores + 0.5, np.ones(20))

@@ -189,7 +189,7 @@ def _accuracy(outcome: Outcome) -> str:
             number.share(change.base),
             f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]",
             f"{p:.2g}",
-            f"{100 * change.mde:.1f}",
+            number.NONE if change.mde is None else f"{100 * change.mde:.1f}",
         ]
         for (name, method, change), p in zip(found, adjusted, strict=True)
     ]

@@ -127,7 +127,7 @@ class AccuracyChange:
     low: float
     high: float
     p: float
-    mde: float
+    mde: float | None
 
 
 def accuracy_changes(rows: Sequence[Row], method: str) -> dict[str, AccuracyChange]:

@@ -62,8 +62,13 @@ class Flips:
         return mcnemar(self.lost, self.won)
 
     @property
-    def mde(self) -> float:
-        """Minimum detectable effect: a change that McNemar's exact test would find in 80 % of such samples."""
+    def mde(self) -> float | None:
+        """Minimum detectable effect: a change that McNemar's exact test would find in 80 % of such samples.
+
+        None of so few items that it would not find even one in which all of them flip.
+        """
+        if not self._found_in(self.n, 1.0):
+            return None
         return self.unit * _root(lambda change: self._found_in(self.n, change), 0.0, 1.0)
 
     def items_to_tell_from(self, limit: float) -> float:

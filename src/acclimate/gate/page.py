@@ -53,11 +53,12 @@ def verdict_markdown(verdict: Verdict) -> str:
 
 def _cells(check: Check) -> list[str]:
     found, unit = check.found, check.limit.unit
+    mde = "" if found.mde is None else _number(found.mde)
     sign = "<" if check.kind == "max_drop" else ">"
     name = NAMES[check.kind, check.metric]
     return [
         named(check.set_name), name if unit in name else f"{name}, {unit}", _number(found.value),
-        f"{_number(found.low)} to {_number(found.high)}", f"{sign} {check.limit.value:g}", _number(found.mde),
+        f"{_number(found.low)} to {_number(found.high)}", f"{sign} {check.limit.value:g}", mde,
         f"{found.n:,}", check.outcome,
     ]  # fmt: skip
 

@@ -113,7 +113,8 @@ def _change(base: float, model: float, change: Record) -> list[str]:
     if change["low"] is None:
         return [*cells, "too few"]
     p = f"{change['p_holm']:.2g}" if "p_holm" in change else ""
-    return [*cells, f"{change['low']:+.4f} to {change['high']:+.4f}", f"{change['mde']:.4f}", p]
+    mde = "" if change["mde"] is None else f"{change['mde']:.4f}"
+    return [*cells, f"{change['low']:+.4f} to {change['high']:+.4f}", mde, p]
 
 
 def _caption(result: PanelResult) -> str:

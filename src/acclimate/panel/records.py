@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.evaluate.bootstrap import Interval, ratio_interval
+from acclimate.evaluate.bootstrap import Interval, mean_interval, ratio_interval
 from acclimate.evaluate.flips import score_change
 from acclimate.evaluate.measure import Scores
 from acclimate.evaluate.paired import FEWEST_DOCUMENTS, mean_ratio
@@ -104,7 +104,7 @@ def _compared(name: str, section: SetSection, metric: str, *columns: NDArray[Any
     """Means over items of model and base, and the change."""
     n = len(columns[0])
     found = [
-        _identity(name, section, metric, side) | _values(ratio_interval(column, np.ones(n)), n)
+        _identity(name, section, metric, side) | _values(mean_interval(column), n)
         for side, column in zip(SIDES, columns, strict=True)
     ]
     change = {"value": float(np.mean(columns[0] - columns[1])), "n": n} | NO_INTERVAL
