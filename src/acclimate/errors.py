@@ -54,6 +54,16 @@ class NonFiniteError(RunError):
     """A loss or gradient became infinite or NaN; the optimizer step was not taken."""
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Of a GPU, or of a CPU, whose allocator says so in words.
+
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."))
+    True
+    """
+    words = ("can't allocate memory", "out of memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+
+
 SECRETS = re.compile(
     r"""(?P<scheme>:/{1,2}) [^/\s'"@]+ (?=@)  # user and password of an address
     | \bhf_\w{16,}                           # a token of the Hugging Face Hub

@@ -104,9 +104,12 @@ def test_another_source_does_not_change_the_tokens(tmp_path: Path) -> None:
 def test_whatever_changes_the_tokens_changes_the_key(tmp_path: Path) -> None:
     other = pico_tokenizer()
     other.add_tokens(["first"])
+    splitting = pico_tokenizer()
+    splitting.split_special_tokens = True
     builds: list[tuple[Any, list[Any], dict[str, Any]]] = [
         (pico_tokenizer(), DOCUMENTS, {}),
         (other, DOCUMENTS, {}),
+        (splitting, DOCUMENTS, {}),
         (pico_tokenizer(CHAT_TEMPLATE + " "), DOCUMENTS, {}),
         (pico_tokenizer(), DOCUMENTS[:2], {}),
         (pico_tokenizer(), DOCUMENTS[::-1], {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from acclimate.evaluate.score_file import write_scores
 from tests.gate.runs import Scores, planted
 
 
-def written(folder: Path, scores: Scores, places: list[str]) -> Path:
+def written(folder: Path, scores: Scores, places: list[str], base: str = "weights:a") -> Path:
     (folder / "eval").mkdir(parents=True)
+    (folder / "provenance.json").write_text(json.dumps({"model": {"digest": base}}))
     write_scores(folder / "eval" / "chat.jsonl", places, scores)
     return folder
 
@@ -53,5 +55,7 @@ def test_other_documents_at_the_same_places_do_not_compare(tmp_path: Path) -> No
     assert compare_runs(run, written(tmp_path / "b", scores | {"bytes": scores["bytes"] + 1}, places), "chat") == {}
     retokenised = scores | {"tokens": scores["tokens"] + 1}
     assert list(compare_runs(run, written(tmp_path / "c", retokenised, places), "chat")) == ["bits_per_byte"]
+    elsewhere = written(tmp_path / "d", scores, places, base="weights:b")
+    assert list(compare_runs(run, elsewhere, "chat")) == ["bits_per_byte"]
     with pytest.raises(RunError, match=r"eval/none.jsonl' cannot be read"):
         compare_runs(run, run, "none")

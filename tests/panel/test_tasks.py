@@ -18,7 +18,7 @@ from acclimate.evaluate.panel_folder import read_panel
 from acclimate.gate.check import estimate, metrics_of
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import FrozenCopy
-from acclimate.panel import PanelConfig, PanelResult, evaluate_panel, load_panel
+from acclimate.panel import PanelConfig, PanelResult, evaluate_panel, load_panel, tasks
 from acclimate.panel.page import panel_tables, write_panel
 from acclimate.panel.pair import Pair
 from tests.fixtures.pico import pico_model, pico_tokenizer
@@ -193,6 +193,22 @@ def test_tasks_that_cannot_be_asked(organs: Path, monkeypatch: pytest.MonkeyPatc
         assert sentence.startswith(f"sets.task.task: the task '{name}' cannot be loaded (")
         assert sentence.endswith("); without a network only tasks over local files can, see include_path.")
         assert "\n" not in sentence
+
+
+def test_what_fails_inside_a_task(organs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task's own code is to blame for all but the lack of memory."""
+    inverse = ANSWERS | {"doc_to_text": "{{1 / n}}", "doc_to_target": "a"}
+    write_task(organs / "tasks", "inverse", [{"n": 1}, {"n": 0}], **inverse)
+    assert refused(organs, task="inverse") == (
+        "sets.task.task: lm-eval cannot ask 'inverse': ZeroDivisionError: division by zero."
+    )
+
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+
+    monkeypatch.setattr(tasks, "evaluate", full)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        measured(organs)
 
 
 def test_other_kinds_of_requests_are_refused(tmp_path: Path) -> None:

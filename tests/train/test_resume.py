@@ -293,6 +293,25 @@ def test_a_finished_run_whose_model_is_gone(pico_folder: Path, corpora: Path, tm
             assert all(torch.equal(before[name], tensor) for name, tensor in weights(result.run_dir).items())
 
 
+def test_best_weights_survive_a_kill_between_two_renames(
+    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The older ones are set aside at that moment, and nothing is in their place."""
+    training = {"micro_batch_size": 2, "save_steps": 1, "eval_steps": 1, "final": "best"}
+    settings = config(pico_folder, corpora, tmp_path, training=training, **CHOICE)
+    with monkeypatch.context() as patch:
+        killed_at(4, patch)
+        with pytest.raises(Killed):
+            train(settings)
+    best = settings.run_dir / "checkpoints" / "best"
+    best.rename(best.with_name(".best.stale"))
+    console = Console(record=True, width=1000)
+    assert train(settings, resume=True, console=console).summary
+    assert "chosen anew" not in console.export_text()
+    assert best.is_dir()
+    assert not best.with_name(".best.stale").exists()
+
+
 def test_lost_best_weights_are_chosen_anew(
     pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

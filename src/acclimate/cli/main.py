@@ -28,7 +28,7 @@ from acclimate.cli.options import (
     console,
     problems,
 )
-from acclimate.errors import AcclimateError, NonFiniteError, PeerError, Stopped, UsageError
+from acclimate.errors import AcclimateError, NonFiniteError, PeerError, Stopped, UsageError, is_out_of_memory
 
 app = typer.Typer(
     name="acclimate",
@@ -92,12 +92,6 @@ LESS_MEMORY = (
 )
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Of a GPU, or of a CPU, whose allocator says so in words."""
-    words = ("can't allocate memory", "out of memory", "not enough memory")
-    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
-
-
 def _run() -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -130,7 +124,7 @@ def _run() -> int:
         problems.print("Interrupted.")
         return 128 + signal.SIGINT
     except (RuntimeError, MemoryError) as error:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             told = str(error).strip().partition("\n")[0] or "MemoryError"
             problems.print(f"Error: Out of memory ({told}). {LESS_MEMORY}", style="red", highlight=False, markup=False)
             return RUNTIME_ERROR

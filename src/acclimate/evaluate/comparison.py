@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from acclimate.errors import RunError
 from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, ratio_change
 from acclimate.evaluate.score_file import read_places, read_scores
 
@@ -16,14 +18,14 @@ def compare_runs(run: Path, other: Path, set_name: str, level: float = 0.95) -> 
     """``run`` less ``other`` of each metric, over the documents that both runs measured.
 
     A document is the same where its place and its bytes are: what makes it hard for both runs cancels, as in a change
-    from the base. Tokens may be other ones (two bases), and then only bits per byte compare.
+    from the base. Drift compares only where both began with one base, which splits them into the same tokens.
 
     Returns:
         Metric (``bits_per_byte``, ``kl_base_tuned``, ``top1_agreement``) -> estimate; empty where fewer than
         ``FEWEST_DOCUMENTS`` documents are shared.
 
     Raises:
-        RunError: a file of scores is missing or damaged.
+        RunError: a file of scores or ``provenance.json`` is missing or damaged.
     """
     found = []
     for folder in (run, other):
@@ -39,7 +41,16 @@ def compare_runs(run: Path, other: Path, set_name: str, level: float = 0.95) -> 
     if np.sum(text := a["bytes"] > 0) >= FEWEST_DOCUMENTS:
         bits, other_bits = (scores["nats"][text] / math.log(2) for scores in (a, b))
         compared["bits_per_byte"] = ratio_change(bits, other_bits, a["bytes"][text], level)
-    if len(pairs) >= FEWEST_DOCUMENTS and np.array_equal(a["tokens"], b["tokens"]):
+    if len(pairs) >= FEWEST_DOCUMENTS and _base(run) == _base(other) and np.array_equal(a["tokens"], b["tokens"]):
         for metric, column in (("kl_base_tuned", "kl_base_tuned"), ("top1_agreement", "agree")):
             compared[metric] = ratio_change(a[column], b[column], a["tokens"], level)
     return compared
+
+
+def _base(run: Path) -> str:
+    """Digest of the weights that the run began with."""
+    path = run / "provenance.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["model"]["digest"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"'{path}' does not say which base the run began with ({error}).") from None

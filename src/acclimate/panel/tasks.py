@@ -15,13 +15,12 @@ from importlib.metadata import version
 from itertools import groupby
 from typing import Any
 
-import torch
 from lm_eval import evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 
-from acclimate.errors import AcclimateError, ConfigError, DataError, listed, nearest
+from acclimate.errors import AcclimateError, ConfigError, DataError, is_out_of_memory, listed, nearest
 from acclimate.evaluate.generate import continuation
 from acclimate.explain import shown
 from acclimate.model.causal import CausalModel
@@ -112,9 +111,9 @@ def measure_task(
                 bootstrap_iters=0,
                 apply_chat_template=panel.template == "chat",
             )
-        except (AcclimateError, torch.OutOfMemoryError):
-            raise
         except Exception as error:  # of the task's own code, templates and documents
+            if isinstance(error, AcclimateError) or is_out_of_memory(error):
+                raise
             raise ConfigError(
                 f"sets.{name}.task: lm-eval cannot ask '{section.task}': {type(error).__name__}: {error}."
             ) from error
