@@ -12,6 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "acclimate"
 FREE = {
     "types",
     "token_weighting",
+    "chat_template",
     "errors",
     "explain",
     "digest",
@@ -27,6 +28,7 @@ FREE = {
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
     "token_weighting": set(),
+    "chat_template": set(),
     "errors": set(),
     "digest": set(),
     "files": {"errors"},

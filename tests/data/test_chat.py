@@ -10,7 +10,7 @@ from acclimate.data.records import Document, Part
 from acclimate.errors import ConfigError, DataError
 from acclimate.evaluate.generate import chat_prompt
 from tests.data.samples import THINKING_TEMPLATE, chat, text
-from tests.fixtures.pico import pico_tokenizer
+from tests.fixtures.pico import CHAT_TEMPLATE, pico_tokenizer
 
 CALLS = {"tool_calls": [{"function": {"name": "add"}}]}
 
@@ -257,3 +257,18 @@ def test_mixed_thinking_is_about_half_and_always_the_same() -> None:
 def test_special_tokens() -> None:
     assert special_tokens(pico_tokenizer()) == {0: "<|endoftext|>", 1: "<|im_start|>", 2: "<|im_end|>"}
     assert ChatTemplate(pico_tokenizer()).specials[0] == "<|endoftext|>"
+
+
+DATED = "{{ 'Today is ' + strftime_now('%d %b %Y') + '. ' }}" + CHAT_TEMPLATE
+
+
+def test_a_template_that_prints_the_day_is_the_same_on_any_day() -> None:
+    """In training and in evaluation."""
+    tokenizer = pico_tokenizer(DATED)
+    rendered = render(chat(("user", "q"), ("assistant", "a")), tokenizer).text
+    assert rendered.startswith("Today is 26 Jul 2024. ")
+    assert rendered.endswith(render(chat(("user", "q"), ("assistant", "a")), pico_tokenizer()).text)
+    for template in (DATED, {"default": DATED, "tool_use": "x"}):
+        tokenizer.chat_template = template
+        _, ids = chat_prompt(tokenizer, [{"role": "user", "content": "q"}], None)
+        assert tokenizer.decode(ids).startswith("Today is 26 Jul 2024. ")

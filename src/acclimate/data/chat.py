@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from jinja2 import TemplateError
 
+from acclimate.chat_template import apply_chat_template
 from acclimate.data.records import Document
 from acclimate.errors import ConfigError, DataError
 
@@ -133,8 +134,8 @@ class ChatTemplate:
         if tools:
             options["tools"] = list(tools)
         return str(
-            self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=generation_prompt, **options
+            apply_chat_template(
+                self.tokenizer, messages, tokenize=False, add_generation_prompt=generation_prompt, **options
             )
         )
 

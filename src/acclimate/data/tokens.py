@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from acclimate.chat_template import DAY, asks_for_the_day
 from acclimate.data.encoding import Encoded, Encoder
 from acclimate.data.records import Document
 from acclimate.data.routes import NOT_LEARNED
@@ -112,8 +113,10 @@ def _key(contents: str, encoder: Encoder) -> str:
     # last, and not used here.
     _, key, backend = tokenizer.backend_tokenizer.to_str().partition('"added_tokens"')
     assert key
+    day = {"day": str(DAY.date())} if asks_for_the_day(tokenizer) else {}
     return key_of(
-        {
+        day
+        | {
             "tokenizer": backend,
             "split_special_tokens": tokenizer.split_special_tokens,
             "specials": {str(name): str(token) for name, token in tokenizer.special_tokens_map.items()},

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from acclimate.chat_template import apply_chat_template
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
 
@@ -93,9 +94,9 @@ def chat_prompt(
     options: dict[str, Any] = {} if thinking in (None, "mixed") else {"enable_thinking": thinking == "on"}
     if tools:
         options["tools"] = list(tools)
-    ids = tokenizer.apply_chat_template(
-        list(messages[:until]), add_generation_prompt=True, return_dict=True, **options
-    )["input_ids"]
+    ids = apply_chat_template(tokenizer, messages[:until], add_generation_prompt=True, return_dict=True, **options)[
+        "input_ids"
+    ]
     return str(messages[until - 1]["content"]), list(ids)
 
 
