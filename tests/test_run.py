@@ -260,6 +260,19 @@ def test_a_run_is_used_from_anywhere(
     assert evaluate_run(tmp_path / "elsewhere" / "moved").summary == result.summary
 
 
+def test_a_run_finds_what_validate_indexed(
+    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the configuration names its files from the working folder."""
+    monkeypatch.chdir(corpora)
+    sources = {name: {"path": f"{name}.jsonl", "share": 0.5, "heldout": 4} for name in ("domain", "general")}
+    named = settings(pico_folder, corpora, tmp_path) | {"sources": sources}
+    validate(parse_config(named))
+    cached = sorted((tmp_path / "cache").rglob("*"))
+    train(parse_config(named))
+    assert sorted((tmp_path / "cache").rglob("*")) == cached
+
+
 def test_sources_of_other_formats_are_trained_on_and_continued(
     pico_folder: Path, corpora: Path, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ names the dotted path and, where there is one, the file and line.
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
@@ -89,17 +90,24 @@ def located(verb: Verb) -> Verb:
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
-    """Local paths that do not depend on the working folder, so that a run folder can be used from anywhere."""
+    """Local paths that do not depend on the working folder, so that a run folder can be used from anywhere.
+
+    A source's path that is not there stays as it is, to be named so in the error about it.
+    """
 
     def absolute(path: str) -> str:
         return os.path.abspath(os.path.expanduser(path))
+
+    def found(path: str) -> str:
+        there = os.path.exists(os.path.expanduser(path)) or glob.has_magic(path)
+        return absolute(path) if there and "://" not in path else path
 
     model = config.model
     if os.path.exists(os.path.expanduser(model.path)):
         model = model.model_copy(update={"path": absolute(model.path)})
     sources = {}
     for name, section in config.sources.items():
-        paths = [path if "://" in path or section.is_hub_id(path) else absolute(path) for path in section.paths]
+        paths = [path if section.is_hub_id(path) else found(path) for path in section.paths]
         sources[name] = section.model_copy(update={"path": paths[0] if isinstance(section.path, str) else paths})
     specs = config.method if isinstance(config.method, list) else [config.method]
     methods = [_with_absolute_expert(spec, absolute) for spec in specs]

@@ -25,7 +25,7 @@ from acclimate.assembly import (
     validation_sets,
 )
 from acclimate.assembly.mixture import epochs, step_tokens
-from acclimate.config import RunConfig, located
+from acclimate.config import RunConfig, located, with_absolute_paths
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.evaluate.paired import MINIMUM_DOCUMENTS
 from acclimate.model.adapter import attach_lora
@@ -70,7 +70,7 @@ def validate(config: RunConfig) -> Preflight:
     """
     check_place(config)
     build_plan(config, PlanContext(full_tuning=config.lora is None))
-    config, device = resolve(config)
+    config, device = resolve(with_absolute_paths(config))  # as a run does, which then finds what is indexed here
     network = empty_network(config.model)
     if config.lora is not None:
         attach_lora(network, config.lora)

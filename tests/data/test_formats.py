@@ -250,13 +250,17 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_only_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    paths = {"local": "a.jsonl", "url": ["s3://bucket/a", "b.jsonl"]}
+    for name in ("a.jsonl", "b.jsonl"):
+        write(tmp_path / name, RECORDS)
+    paths = {"local": "a.jsonl", "url": ["s3://bucket/a", "b.jsonl"], "many": "*.jsonl", "gone": "data/away"}
     sources: dict[str, dict[str, Any]] = {name: {"path": path} for name, path in paths.items()}
     sources["hub"] = {"path": "owner/name", "split": "train"}
     config = with_absolute_paths(run_config(tmp_path, sources))
     assert {name: section.path for name, section in config.sources.items()} == {
         "local": f"{tmp_path}/a.jsonl",
         "url": ["s3://bucket/a", f"{tmp_path}/b.jsonl"],
+        "many": f"{tmp_path}/*.jsonl",
+        "gone": "data/away",
         "hub": "owner/name",
     }
 
