@@ -235,6 +235,12 @@ class RunConfig(Section):
         default_factory=list, description="also write RUN/tensorboard/; extra `tensorboard`"
     )
 
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _one_tracker(cls, value: Any) -> Any:
+        """A single name, as transformers takes it."""
+        return [value] if isinstance(value, str) else value
+
     @field_validator("sources")
     @classmethod
     def _source_names(cls, value: dict[str, SourceSection]) -> dict[str, SourceSection]:

@@ -250,7 +250,7 @@ def test_gradient_checkpointing_changes_nothing_but_memory(pico_folder: Path, co
 
 def test_tensorboard(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     result = train(
-        config(pico_folder, corpora, tmp_path, report_to=["tensorboard"], budget={"steps": 2, "batch_tokens": 128})
+        config(pico_folder, corpora, tmp_path, report_to="tensorboard", budget={"steps": 2, "batch_tokens": 128})
     )
     (events,) = (result.run_dir / "tensorboard").glob("events*")
     found = EventAccumulator(str(events)).Reload()
