@@ -89,10 +89,11 @@ def located(verb: Verb) -> Verb:
     return cast(Verb, named)
 
 
-def with_absolute_paths(config: RunConfig) -> RunConfig:
+def with_absolute_paths(config: RunConfig, keep_missing: bool = False) -> RunConfig:
     """Local paths that do not depend on the working folder, so that a run folder can be used from anywhere.
 
-    A source's path that is not there stays as it is, to be named so in the error about it.
+    Args:
+        keep_missing: leaves a source's path that is not there as it is, to be named so in the error about it.
     """
 
     def absolute(path: str) -> str:
@@ -100,7 +101,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 
     def found(path: str) -> str:
         there = os.path.exists(os.path.expanduser(path)) or glob.has_magic(path)
-        return absolute(path) if there and "://" not in path else path
+        return path if "://" in path or (keep_missing and not there) else absolute(path)
 
     model = config.model
     if os.path.exists(os.path.expanduser(model.path)):

@@ -70,7 +70,8 @@ def validate(config: RunConfig) -> Preflight:
     """
     check_place(config)
     build_plan(config, PlanContext(full_tuning=config.lora is None))
-    config, device = resolve(with_absolute_paths(config))  # as a run does, which then finds what is indexed here
+    config = with_absolute_paths(config, keep_missing=True)  # as a run does, which then finds what is indexed here
+    config, device = resolve(config)
     network = empty_network(config.model)
     if config.lora is not None:
         attach_lora(network, config.lora)

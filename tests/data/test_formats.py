@@ -255,7 +255,9 @@ def test_only_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.Mo
     paths = {"local": "a.jsonl", "url": ["s3://bucket/a", "b.jsonl"], "many": "*.jsonl", "gone": "data/away"}
     sources: dict[str, dict[str, Any]] = {name: {"path": path} for name, path in paths.items()}
     sources["hub"] = {"path": "owner/name", "split": "train"}
-    config = with_absolute_paths(run_config(tmp_path, sources))
+    config = run_config(tmp_path, sources)
+    assert with_absolute_paths(config).sources["gone"].path == f"{tmp_path}/data/away"
+    config = with_absolute_paths(config, keep_missing=True)
     assert {name: section.path for name, section in config.sources.items()} == {
         "local": f"{tmp_path}/a.jsonl",
         "url": ["s3://bucket/a", f"{tmp_path}/b.jsonl"],
