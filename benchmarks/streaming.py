@@ -68,8 +68,11 @@ def config(model: str, path: str, streaming: bool, cache: str) -> RunConfig:
 
 def stream(model: str, path: str, megabytes: str) -> dict[str, Any]:
     """Reads, tokenises, packs and hands out steps until so many MB of text are trained on."""
+    from acclimate.assembly import build_loader, build_objective, mix
+    from acclimate.data.corpus import load_corpora
     from acclimate.data.prefetch import Prefetch
-    from acclimate.preflight import build_loader, build_objective, build_plan, load_corpora, load_tokenizer, mix
+    from acclimate.model.load import load_tokenizer
+    from acclimate.plan import build_plan
     from acclimate.types import PlanContext
 
     settings = config(model, path, True, tempfile.mkdtemp())
@@ -99,7 +102,10 @@ def skip(model: str, path: str, megabytes: str) -> dict[str, Any]:
 
 def prepare(model: str, path: str, megabytes: str) -> dict[str, Any]:
     """First and second load of a prepared source, and the loader on it."""
-    from acclimate.preflight import build_loader, build_objective, build_plan, load_corpora, load_tokenizer, mix
+    from acclimate.assembly import build_loader, build_objective, mix
+    from acclimate.data.corpus import load_corpora
+    from acclimate.model.load import load_tokenizer
+    from acclimate.plan import build_plan
     from acclimate.types import PlanContext
 
     settings = config(model, path, False, tempfile.mkdtemp())
@@ -116,7 +122,7 @@ def prepare(model: str, path: str, megabytes: str) -> dict[str, Any]:
 
 def nothing(model: str, path: str, megabytes: str) -> dict[str, Any]:
     """What every one of these processes holds before its work."""
-    from acclimate.preflight import load_tokenizer
+    from acclimate.model.load import load_tokenizer
 
     load_tokenizer(config(model, path, True, tempfile.mkdtemp()).model)
     return {}

@@ -1,0 +1,120 @@
+"""Everything that can be checked without training, and the plan that comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from acclimate.assembly import (
+    Mixture,
+    build_loader,
+    build_objective,
+    check_selection,
+    check_stores,
+    check_vocabulary,
+    experts,
+    mix,
+    resolve,
+    validation_sets,
+)
+from acclimate.assembly.mixture import epochs
+from acclimate.config import RunConfig, located, with_absolute_paths
+from acclimate.data.corpus import Corpora, load_corpora
+from acclimate.model.adapter import attach_lora
+from acclimate.model.load import empty_network, load_tokenizer
+from acclimate.plan import build_plan
+from acclimate.preflight.cost import memory, seconds
+from acclimate.preflight.warnings import warnings
+from acclimate.run_folder import check_place
+from acclimate.types import PlanContext
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What :func:`validate` found."""
+
+    config: RunConfig
+    data: dict[str, Any]  # as data.json of a run
+    trained_parameters: int
+    total_parameters: int
+    memory_bytes: float
+    seconds: float
+    warnings: list[str]
+
+
+@located
+def validate(config: RunConfig) -> Preflight:
+    """Checks all that can be checked without training, down to each file and record.
+
+    Raises:
+        ConfigError, DataError, ModelError: what, where, and what would be accepted.
+    """
+    check_place(config)
+    build_plan(config, PlanContext(full_tuning=config.lora is None))
+    config = with_absolute_paths(config, keep_missing=True)  # as a run does, which then finds what is indexed here
+    config, device = resolve(config)
+    network = empty_network(config.model)
+    if config.lora is not None:
+        attach_lora(network, config.lora)
+    total = network.num_parameters()
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    tokenizer = load_tokenizer(config.model)
+    corpora = load_corpora(config, tokenizer)
+    check_vocabulary(corpora, tokenizer, network)
+    context = PlanContext(full_tuning=config.lora is None)
+    plan = build_plan(config, context)
+    for expert in experts(config, plan):
+        expert.check(config, tokenizer)
+    check_selection(plan, corpora)
+    check_stores(plan, config.model, network)
+    objective = build_objective(config, plan, corpora, {})
+    mixture = mix(config, corpora, objective)
+    plan = build_plan(config, replace(context, total_steps=mixture.total_steps))
+    build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
+    validation_sets(config, corpora)
+    copies = sum(name != "base" or config.lora is None for name in plan.required_references)
+    notes = warnings(config, corpora, mixture, tokenizer, plan)
+    if plan.selection is not None:
+        notes.append(
+            "which labels the method masks is known after a forward of the base; tokens, steps and times are counted "
+            "as if it masked none."
+        )
+    if (config.run_dir / "config.yaml").exists():
+        notes.append(f"the run '{config.run_dir}' exists; `acclimate train` wants --resume or another name.")
+    return Preflight(
+        config=config,
+        data=data_record(config, corpora, mixture),
+        trained_parameters=trained,
+        total_parameters=total,
+        memory_bytes=memory(config, network, trained, total, copies) + sum(s.size for s in plan.statistics),
+        seconds=seconds(config, device, network, mixture, total),
+        warnings=notes,
+    )
+
+
+def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[str, Any]:
+    """``data.json``: documents, tokens, dropped rows with reasons, share and epochs of each source, the part of
+    its labels that the method masks; overlap.
+
+    Of a streamed source, what only a whole pass would tell is null.
+    """
+    sources = {}
+    for name, corpus in corpora.sources.items():
+        sources[name] = {
+            "role": corpus.role,
+            "documents": None if corpus.stream else corpus.documents_read,
+            "streamed": corpus.stream is not None,
+            "train_documents": None if corpus.stream else len(corpus.train),
+            "heldout_documents": len(corpus.heldout),
+            "tokens": None if corpus.stream else corpus.train.tokens + corpus.heldout.tokens,
+            "trained_tokens": mixture.trained_tokens.get(name, 0),
+            "share": mixture.shares.get(name, 0.0),
+            "epochs": epochs(config, mixture, name) if name in mixture.shares else 0.0,
+            "dropped": corpus.dropped,
+            "masked": corpus.mask.part if corpus.mask else 0.0,
+        }
+    return {
+        "sources": sources,
+        "overlap": [vars(row) for row in corpora.overlap],
+        "steps": mixture.total_steps,
+    }
