@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from acclimate.data.chat import ChatTemplate, check_thinking, render, special_tokens, thinking_of
+from acclimate.data.chat import check_thinking, render, special_tokens, thinking_of
 from acclimate.data.records import Document, Part
 from acclimate.errors import ConfigError, DataError
 from acclimate.evaluate.generate import chat_prompt
@@ -84,7 +84,7 @@ def test_reasoning_of_the_last_turn_is_learned_and_of_earlier_turns_dropped() ->
     )  # fmt: skip
     for thinking in ("on", None):
         spans = found(document, THINKING_TEMPLATE, thinking=thinking)
-        assert spans[1] == "answer<|im_end|>"
+        assert 1 not in spans  # learning it would teach not to think
         assert spans[3] == "<think>\nsecond\n</think>\n\nother<|im_end|>"
         assert (spans[0], spans[2]) == ("q", "r")
 
@@ -143,7 +143,7 @@ def test_a_tool_answer_inside_the_turn_is_never_taken_for_the_model() -> None:
         "let me<call><result>2</result>two<|im_end|>" in render(document, pico_tokenizer(INLINE_TOOLS), wanted=[]).text
     )
     for wanted in ([1], [1, 3]):
-        with pytest.raises(DataError, match=r"^a\.jsonl:1: message 2 \(assistant\) is not found"):
+        with pytest.raises(DataError, match=r"^a\.jsonl:1: message 2 \(assistant\) has a tool call \('tool_calls'\)"):
             found(document, INLINE_TOOLS, wanted=wanted)
     assert found(document, INLINE_TOOLS, wanted=[2, 3]) == {2: "2", 3: "two<|im_end|>"}
 
@@ -153,7 +153,9 @@ def test_messages_that_cannot_be_told_apart_are_refused() -> None:
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | replace('~', '') }}{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% else %}<|im_end|>{% endif %}"
     )
-    assert found(chat(("user", "q"), ("assistant", "a~b")), template) == {0: "q", 1: "ab<|im_end|>"}
+    assert found(chat(("user", "q"), ("assistant", "ab")), template) == {0: "q", 1: "ab<|im_end|>"}
+    with pytest.raises(DataError, match=r"^a\.jsonl:1: message 2 \(assistant\) is not found"):
+        found(chat(("user", "q"), ("assistant", "a~b")), template)
     with pytest.raises(DataError, match=r"^a\.jsonl:1: message 2 \(assistant\) is not found"):
         found(chat(("user", "q"), ("assistant", "a~b"), ("assistant", "c~d")), template)
 
@@ -164,8 +166,11 @@ def test_a_template_that_prints_only_the_tool_call() -> None:
         "{% if m.tool_calls %}{{ m.tool_calls[0].function.name }}{% else %}{{ m.content }}{% endif %}<|im_end|>"
         "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
-    document = chat(("user", "1+1"), Part("assistant", "Hm", extra=CALLS), ("tool", "2"), ("assistant", "two"))
+    document = chat(("user", "1+1"), Part("assistant", "", extra=CALLS), ("tool", "2"), ("assistant", "two"))
     assert found(document, template, wanted=[1, 3]) == {1: "add<|im_end|>", 3: "two<|im_end|>"}
+    document = chat(("user", "1+1"), Part("assistant", "Hm", extra=CALLS), ("tool", "2"), ("assistant", "two"))
+    with pytest.raises(DataError, match=r"^a\.jsonl:1: message 2 \(assistant\) has a content .* does not print"):
+        found(document, template, wanted=[1, 3])
 
 
 # DeepSeek R1 distills open the think block in the generation prompt and print no reasoning at all.
@@ -178,7 +183,7 @@ FORGETFUL = (
 def test_reasoning_may_be_missing_from_earlier_turns_but_not_from_the_last() -> None:
     thought = ("assistant", "<think>\nwhy\n</think>\n\nanswer")
     document = chat(("user", "q"), thought, ("user", "r"), ("assistant", "other"))
-    assert found(document, FORGETFUL, wanted=[1, 3]) == {1: "answer<|im_end|>", 3: "other<|im_end|>"}
+    assert found(document, FORGETFUL, wanted=[1, 3]) == {3: "other<|im_end|>"}
     with pytest.raises(DataError, match=r"^a\.jsonl:1: message 2 \(assistant\) is not found"):
         found(chat(("user", "q"), thought), FORGETFUL)
 
@@ -193,10 +198,10 @@ def test_a_thinking_template_without_special_tokens() -> None:
         "{% for m in messages %}{{ m.role }}: {{ m.content.split('</think>')[-1] }}\n\n{% endfor %}"
         "{% if add_generation_prompt %}assistant: {% endif %}"
     )
-    document = chat(
-        ("user", "q"), ("assistant", "<think>x</think>a"), ("user", "r"), ("assistant", "<think>y</think>b")
-    )
-    assert found(document, template, wanted=[1, 3]) == {1: "a", 3: "b"}
+    document = chat(("user", "q"), ("assistant", "<think>x</think>a"), ("user", "r"), ("assistant", "b"))
+    assert found(document, template, wanted=[1, 3]) == {3: "b"}
+    with pytest.raises(DataError, match=r"^a\.jsonl:1: message 2 \(assistant\) is not found"):
+        found(chat(("user", "q"), ("assistant", "<think>x</think>a")), template)
 
 
 def test_a_template_that_swallows_the_answer_is_refused() -> None:
@@ -256,7 +261,6 @@ def test_mixed_thinking_is_about_half_and_always_the_same() -> None:
 
 def test_special_tokens() -> None:
     assert special_tokens(pico_tokenizer()) == {0: "<|endoftext|>", 1: "<|im_start|>", 2: "<|im_end|>"}
-    assert ChatTemplate(pico_tokenizer()).specials[0] == "<|endoftext|>"
 
 
 DATED = "{{ 'Today is ' + strftime_now('%d %b %Y') + '. ' }}" + CHAT_TEMPLATE

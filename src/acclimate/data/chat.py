@@ -1,34 +1,29 @@
 """A chat is rendered by the tokenizer's own template, and every message is found again in the result.
 
-Two ways; a chat that neither explains is refused, never guessed at:
-
-1. Render once with the contents and once with unique marks in their place; the literal pieces between
-   the marks, filled with the contents, must rebuild the rendering (one mark at a time if not all at once).
-2. For assistant messages that the template takes apart (``<think>`` blocks, tool calls): what was
-   generated starts where the rendering of the messages before it, with the generation prompt, ends,
-   and stops at the end-of-turn token, which must come before the next message.
+What is learned of an answer is its content, reasoning and tool calls, as the template prints them, and the end of its
+turn. What a row carries is either in the rendering, or the row is refused, or a note says so.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
 
 from jinja2 import TemplateError
 
 from acclimate.chat_template import apply_chat_template
+from acclimate.data.label_notes import Kind
 from acclimate.data.records import Document
+from acclimate.data.said import Message, calls, misprinted, with_arguments
+from acclimate.data.search import Search
+from acclimate.data.turns import Turns
 from acclimate.errors import ConfigError, DataError
 
 Thinking = Literal["on", "off"]
-Message = dict[str, Any]
 Tools = Sequence[Mapping[str, Any]]
-WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -42,8 +37,11 @@ class Span:
 
 @dataclass(frozen=True)
 class Rendered:
+    """A chat as text; ``notes`` are what of the row is not read or not learned."""
+
     text: str
     spans: tuple[Span, ...]
+    notes: tuple[tuple[Kind, str], ...] = ()
 
 
 def render(
@@ -57,6 +55,31 @@ def special_tokens(tokenizer: Any) -> dict[int, str]:
     """Id -> spelling of every special token (bos, eos, turn marks); ``<think>`` and the like are ordinary text."""
     added = {int(i): str(token) for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     return added | dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+
+
+@dataclass(frozen=True)
+class TurnEnd:
+    """How a template ends answers: the last one of a chat, and those before another message. Both are learned."""
+
+    last: str
+    earlier: str
+    ids: tuple[int, ...]  # at which generation must stop; see turn_end_ids
+
+
+def turn_end(template: ChatTemplate) -> TurnEnd:
+    """What ends the answers of a tokenizer that has a chat template."""
+    last, earlier = template.turns.ends
+    end = last or earlier
+    spelt = [(i, token) for i, token in template.added.items() if end.endswith(token)]
+    return TurnEnd(last, earlier, (max(spelt, key=lambda found: len(found[1]))[0],) if spelt else ())
+
+
+def turn_end_ids(tokenizer: Any) -> tuple[int, ...]:
+    """Token ids at which generation must stop after an answer: the last token of what ends the last turn of a chat.
+
+    Empty where the tokenizer has no chat template, the template ends no turn, or ordinary text ends it.
+    """
+    return () if tokenizer.chat_template is None else turn_end(ChatTemplate(tokenizer)).ids
 
 
 def check_thinking(tokenizer: Any, name: str) -> None:
@@ -81,8 +104,25 @@ class ChatTemplate:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        # Longest first, so that <|end|> does not hide <|end|>x.
-        self.specials = sorted(special_tokens(tokenizer).values(), key=len, reverse=True)
+        self.special = list(special_tokens(tokenizer).values())
+        self.added = {int(i): str(token) for i, token in tokenizer.added_tokens_decoder.items()}
+        self.added |= special_tokens(tokenizer)
+        self._modes: dict[Thinking | None, Turns] = {}
+
+    @property
+    def turns(self) -> Turns:
+        """What stands around answers in the template's own mode."""
+        return self.turns_of(None)
+
+    def turns_of(self, thinking: Thinking | None) -> Turns:
+        """What stands around answers."""
+        if thinking not in self._modes:
+
+            def probe(messages: list[dict[str, str]], generation_prompt: bool) -> str | None:
+                return self.attempt(messages, thinking, generation_prompt)
+
+            self._modes[thinking] = Turns(probe, self.special, list(self.added.values()))
+        return self._modes[thinking]
 
     def render(
         self, document: Document, thinking: Thinking | None = None, wanted: Iterable[int] | None = None
@@ -96,11 +136,13 @@ class ChatTemplate:
                 nobody learns from.
 
         Returns:
-            The text, and a span for each wanted part: its content and, for an assistant, the end-of-turn
-            token after it, so that the model learns to stop.
+            The text, and a span for each wanted part: its content and, for an assistant, the end of the turn
+            after it, so that the model learns to stop. Answers without text, and earlier answers whose reasoning
+            the template cuts, have none; notes count them.
 
         Raises:
-            DataError: no template, the template refuses the chat, or a wanted message cannot be found in the result.
+            DataError: no template, the template refuses the chat, a wanted message cannot be found in the result, or
+                it says something that the template does not print.
         """
         if self.tokenizer.chat_template is None:
             raise DataError(
@@ -112,20 +154,47 @@ class ChatTemplate:
                 f"{document.where}: this chat has 'tools', but the model's chat template never reads them; take a "
                 "model that calls tools, or leave the field out."
             )
-        messages = [
-            {"role": part.role, "content": part.text, **part.extra} if part.extra else _message(part.role, part.text)
-            for part in document.parts
-        ]
-        try:
-            text = self._text(messages, thinking, tools=document.tools)
-        except _FAILURES as error:
-            raise DataError(f"{document.where}: the model's chat template refuses this chat: {error}.") from None
-        search = _Search(self, document, messages, text, thinking)
-        spans = [Span(*search.message(i), i) for i in (range(len(messages)) if wanted is None else wanted)]
+        messages, text = self._rendered(document, thinking)
+
+        def attempt(changed: list[Message], generation_prompt: bool) -> str | None:
+            return self.attempt(changed, thinking, generation_prompt, document.tools)
+
+        search = Search(attempt, self.turns_of(thinking), document, messages, text)
+        indices = range(len(messages)) if wanted is None else list(wanted)
+        spans = [Span(*found, i) for i in indices if (found := search.message(i)) is not None]
         for one, two in pairwise(sorted(spans, key=lambda span: span.start)):
             if one.end > two.start:
                 raise search.not_found(one.part_index)
-        return Rendered(text, tuple(spans))
+        search.note_unread(indices)
+        return Rendered(text, tuple(spans), tuple(search.notes))
+
+    def _rendered(self, document: Document, thinking: Thinking | None) -> tuple[list[Message], str]:
+        """The messages as the template takes them, and their rendering.
+
+        Arguments of tool calls are given as an object, as published templates want them, else as JSON: what is printed
+        must be JSON, neither what Python writes nor a string with escapes.
+        """
+        given = [{"role": part.role, "content": part.text, **part.extra} for part in document.parts]
+        calling = any(calls(message) for message in given)
+        failures: list[Exception] = []
+        wrong: list[int] = []
+        for as_text in (False, True) if calling else (False,):
+            messages = with_arguments(given, as_text) if calling else given
+            try:
+                text = self._text(messages, thinking, tools=document.tools)
+            except FAILURES as error:
+                failures.append(error)
+                continue
+            if (at := misprinted(text, given) if calling else None) is None:
+                return messages, text
+            wrong.append(at)
+        if wrong:
+            raise DataError(
+                f"{document.where}: the arguments of the tool call in message {wrong[0] + 1} would be printed as "
+                "Python writes them, or as a string with escapes, not as JSON; give them as a JSON object that the "
+                "model's chat template prints, or leave the row out."
+            )
+        raise DataError(f"{document.where}: the model's chat template refuses this chat: {failures[0]}.") from None
 
     def _text(
         self, messages: list[Message], thinking: Thinking | None, generation_prompt: bool = False, tools: Tools = ()
@@ -145,132 +214,9 @@ class ChatTemplate:
         """None when the template refuses; a changed or shortened chat may break rules the whole one keeps."""
         try:
             return self._text(messages, thinking, generation_prompt, tools)
-        except _FAILURES:
+        except FAILURES:
             return None
 
-    @cached_property
-    def turn_end(self) -> str | None:
-        """The special token that the template puts after an assistant's content."""
-        probe = self.attempt([_message("user", "acclimate-question"), _message("assistant", "acclimate-answer")], None)
-        _, answer, rest = (probe or "").partition("acclimate-answer")
-        return rest[: self.after_turn(rest, 0)].lstrip(" ") or None if answer else None
 
-    def after_turn(self, text: str, end: int) -> int:
-        """Position after the special token at ``end``; some templates put one blank before it."""
-        start = end + 1 if text.startswith(" ", end) else end
-        return next((start + len(token) for token in self.specials if text.startswith(token, start)), end)
-
-
-class _Search:
-    """Finds the messages of one chat in its rendering."""
-
-    def __init__(
-        self, template: ChatTemplate, document: Document, messages: list[Message], text: str, thinking: Thinking | None
-    ) -> None:
-        self.template, self.document, self.messages, self.text = template, document, messages, text
-        self.thinking = thinking
-        self.marks = {i: f"acclimate-{document.fingerprint[:16]}-{i}-mark" for i in range(len(messages))}
-        self.last_answer = max((i for i, m in enumerate(messages) if m["role"] == "assistant"), default=-1)
-        self.together = self._contents(self.marks)
-
-    def message(self, i: int) -> tuple[int, int]:
-        """What the model would have to produce of message ``i``."""
-        found = self._content(i)
-        if self.messages[i]["role"] == "assistant":
-            if found is None or self._prints_more(i):
-                found = self._generated(i)
-            else:
-                found = (found[0], self.template.after_turn(self.text, found[1]))
-        if found is None:
-            raise self.not_found(i)
-        return found
-
-    def not_found(self, i: int) -> DataError:
-        role = self.messages[i]["role"]
-        return DataError(
-            f"{self.document.where}: message {i + 1} ({role}) is not found in what the model's chat "
-            "template makes of this chat, so it is unknown which tokens to learn. If it holds reasoning or tool calls, "
-            "another setting of thinking may fit; otherwise give the row as 'prompt' and 'completion' strings, "
-            "already rendered."
-        )
-
-    def _content(self, i: int) -> tuple[int, int] | None:
-        return self.together.get(i) or self._contents({i: self.marks[i]}).get(i)
-
-    def _contents(self, marks: Mapping[int, str]) -> dict[int, tuple[int, int]]:
-        """Characters of each marked message's content; empty when literal pieces and contents do not rebuild text."""
-        text = self.text
-        marked = self._attempt([m | {"content": marks[i]} if i in marks else m for i, m in enumerate(self.messages)])
-        if marked is None or any(marked.count(mark) > 1 for mark in marks.values()):
-            return {}
-        order = sorted((marked.index(mark), i) for i, mark in marks.items() if mark in marked)
-        if not order or not text.startswith(marked[: order[0][0]]):
-            return {}
-        spans: dict[int, tuple[int, int]] = {}
-        at = read = 0  # cursors in text and in marked
-        for (start, i), (following, _) in zip(order, [*order[1:], (len(marked), -1)], strict=True):
-            at += start - read
-            read = start + len(marks[i])
-            literal = marked[read:following]
-            fitting = [printed for printed in self._printed(i) if text.startswith(printed + literal, at)]
-            if not fitting:
-                return {}
-            spans[i] = (at, at + len(fitting[0]))
-            at = spans[i][1]
-        return spans if text[at:] == marked[read:] else {}
-
-    def _printed(self, i: int) -> tuple[str, ...]:
-        """Forms in which templates print a content: as it is, trimmed, and in earlier turns without its reasoning.
-
-        Reasoning missing from the last answer is not accepted: the model would unlearn to think.
-        """
-        content = self.messages[i]["content"]
-        forms = (content, content.strip(), content.lstrip(), content.rstrip())
-        answer = content.rpartition("</think>")[2]
-        return (*forms, answer, answer.strip(), answer.lstrip()) if i < self.last_answer else forms
-
-    def _prints_more(self, i: int) -> bool:
-        """Whether the template prints something of the message besides its content, such as tool calls."""
-        message = self.messages[i]
-        if message.keys() <= {"role", "content", "name"}:
-            return False
-        bare = [*self.messages[:i], _message(message["role"], message["content"]), *self.messages[i + 1 :]]
-        return self._attempt(bare) != self.text
-
-    def _generated(self, i: int) -> tuple[int, int] | None:
-        """From the end of the generation prompt to the end of the turn."""
-        before = self._attempt(self.messages[:i], generation_prompt=True)
-        if before is None or not self.text.startswith(before):
-            return None
-        start = len(before)
-        if self.template.turn_end is not None:
-            stop = self.text.find(self.template.turn_end, start)
-            end = stop + len(self.template.turn_end)
-        else:
-            whole = self._attempt(self.messages[: i + 1])
-            if whole is None or not self.text.startswith(whole):
-                return None
-            stop = end = len(whole.rstrip())
-        if stop < start or not self._ends_before_next(i, end):
-            return None
-        # The last word of a content must be there: a template that changes it is not understood.
-        last = (WORD.findall(self.messages[i]["content"]) or [""])[-1]
-        return (start, end) if last in self.text[start:stop] or self._prints_more(i) else None
-
-    def _attempt(self, messages: list[Message], generation_prompt: bool = False) -> str | None:
-        return self.template.attempt(messages, self.thinking, generation_prompt, self.document.tools)
-
-    def _ends_before_next(self, i: int, end: int) -> bool:
-        """Some templates print a tool's answer inside the turn that called it; that is not the model's."""
-        if i + 1 == len(self.messages):
-            return True
-        following = self._content(i + 1)
-        # A following assistant that is not found has its own start checked against this end.
-        return self.messages[i + 1]["role"] == "assistant" if following is None else end <= following[0]
-
-
-_FAILURES = (TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError)
-
-
-def _message(role: str, content: str) -> Message:
-    return {"role": role, "content": content}
+FAILURES = (TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError)
+"""What templates raise about a chat that they do not take."""

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from acclimate.config import RunConfig
 from acclimate.data.beginning import Beginning, Divided, divide, read_beginning
-from acclimate.data.chat import check_thinking
+from acclimate.data.chat import TurnEnd, check_thinking, turn_end
 from acclimate.data.documents import Document, Reader
 from acclimate.data.encoding import Encoder
 from acclimate.data.index import Index, read_index
+from acclimate.data.label_notes import LabelNote, joined
 from acclimate.data.overlap import OverlapRow, Texts, cached_overlap
 from acclimate.data.routes import check_roles, extend_table, message_routes, role_routes, route_table
 from acclimate.data.split import Fingerprints, held_out, subsample, without_duplicates
@@ -65,6 +66,8 @@ class Corpus:
     first_heldout_id: int
     stream: Stream | None = None
     mask: Mask | None = None  # of train
+    label_notes: tuple[LabelNote, ...] = ()  # what rows carry that is not read or not learned; of a stream's beginning
+    turn_end: TurnEnd | None = None  # of a source with chats
 
     def beginnings(self, document_ids: Iterable[int]) -> list[str]:
         """How held-out documents begin, read again; ids ascend."""
@@ -195,6 +198,8 @@ def _prepared(
         digest=contents,
         first_document_id=first,
         first_heldout_id=first + len(training),
+        label_notes=tokens.notes,
+        turn_end=turn_end(encoder.template) if found.index.templated[found.documents].any() else None,
     )
     return corpus, found.documents[training], found.documents[testing]
 
@@ -224,6 +229,8 @@ def _streamed(config: RunConfig, part: Divided, encoder: Encoder, apart: Heldout
         first_document_id=first + len(usable),
         first_heldout_id=first,
         stream=Stream(name, section, encoder, apart, first + len(usable)),
+        label_notes=joined(sample.notes, heldout.notes),
+        turn_end=turn_end(encoder.template) if any(document.templated for document in part.sample) else None,
     )
 
 

@@ -1,4 +1,9 @@
-"""Documents become tokens, each with the route it is learned under and the bytes of text it stands for."""
+"""Documents become tokens, each with the route it is learned under and the bytes of text it stands for.
+
+A token is learned as soon as one of its characters is: where a token straddles a prompt and its completion (``kid`` +
+``ney``), or a template and a content, the model has to produce the whole token. Its bytes are those of the whole token,
+so that nats and bytes of a label belong to the same text.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,7 @@ from numpy.typing import NDArray
 
 from acclimate.data.ahead import Ahead
 from acclimate.data.chat import ChatTemplate, special_tokens, thinking_of
+from acclimate.data.label_notes import Kind, LabelNotes
 from acclimate.data.ranges import concatenated
 from acclimate.data.records import Document, Part
 from acclimate.data.routes import NOT_LEARNED, role_routes
@@ -21,6 +27,12 @@ from acclimate.errors import ModelError
 from acclimate.source_schema import SourceSection
 from acclimate.types import Route
 
+TURN_ENDS = (
+    "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|return|>", "<end_of_turn>", "<turn|>", "<|eot|>",
+    "<|END_OF_TURN_TOKEN|>", "<|assistant_end|>", "<|end_of_text|>", "<|endoftext|>", "</s>", "<eos>", "[e~[",
+    "<｜end▁of▁sentence｜>", "<|endofturn|>", "<|end_of_turn|>",
+)  # fmt: skip
+"""Tokens that end a turn in published templates [ours]: a text that ends with one that is a token here ends itself."""
 BATCH_CHARACTERS = 1_000_000
 """Characters handed to the tokenizer in one call: enough to keep its threads busy, little enough for memory."""
 
@@ -43,6 +55,8 @@ class _Raw:
     text: str
     runs: list[tuple[int, int]]  # (characters, route), over the text and one place for what comes after it
     templated: bool
+    ended: bool = False  # whether a plain text spells its own end
+    notes: tuple[tuple[Kind, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,14 @@ class Encoder:
         self.template = ChatTemplate(tokenizer)
         self.specials = np.array(sorted(special_tokens(tokenizer)), dtype=np.int64)
         self.eos: int | None = tokenizer.eos_token_id if section.append_eos else None
+        self.ends = _spelt_ends(tokenizer, self.template)
+
+    @cached_property
+    def begin(self) -> NDArray[np.int64]:
+        """[k] tokens that the tokenizer puts before a text, most often a bos or nothing."""
+        text, around = (self.backend.encode("a", add_special_tokens=on).ids for on in (False, True))
+        starts = (i for i in range(len(around)) if around[i : i + len(text)] == text)
+        return np.array(around[: next(starts, 0)], dtype=np.int64)
 
     @cached_property
     def backend(self) -> Any:
@@ -83,13 +105,13 @@ class Encoder:
         backend.encode_special_tokens = self.tokenizer.split_special_tokens
         return backend
 
-    def encode(self, documents: Iterable[Document]) -> Generator[Encoded, None, None]:
-        """Yields batches of documents, in order.
+    def encode(self, documents: Iterable[Document], notes: LabelNotes | None = None) -> Generator[Encoded, None, None]:
+        """Yields batches of documents, in order; ``notes`` gets what of them is not read or not learned.
 
         Reading and the tokenizer run in a thread each, so that the tokenizer's own threads, which need no Python, are
         busy while this thread turns their last result into arrays.
         """
-        raws = Ahead(self._batches(documents))
+        raws = Ahead(self._batches(documents, notes or LabelNotes()))
         tokenised = Ahead(self._tokenise(raws))
         try:
             for batch in tokenised:
@@ -102,11 +124,12 @@ class Encoder:
         name = part.route or (None if part.context else self.roles.get(part.role))
         return NOT_LEARNED if name is None else self.routes.index(name)
 
-    def _batches(self, documents: Iterable[Document]) -> Generator[list[_Raw], None, None]:
+    def _batches(self, documents: Iterable[Document], notes: LabelNotes) -> Generator[list[_Raw], None, None]:
         batch: list[_Raw] = []
         characters = 0
-        for document in documents:
+        for number, document in enumerate(documents):
             raw = self._characters(document)
+            notes.add(number, raw.notes)
             batch.append(raw)
             characters += len(raw.text)
             if characters >= BATCH_CHARACTERS:
@@ -119,14 +142,21 @@ class Encoder:
         part_routes = [self.route_of(part) for part in document.parts]
         if not document.templated:
             runs = [(len(part.text), route) for part, route in zip(document.parts, part_routes, strict=True)]
-            return _Raw(document.text, [*runs, (1, part_routes[-1])], templated=False)
+            text = document.text
+            ended = bool(self.ends) and text.rstrip().endswith(self.ends)
+            if ended:  # blanks behind the end are never generated
+                size, route = runs.pop()
+                blanks = min(size, len(text) - len(text.rstrip()))
+                runs += [(size - blanks, route), (blanks, NOT_LEARNED)]
+            return _Raw(text, [*runs, (1, part_routes[-1])], templated=False, ended=ended)
         wanted = [i for i, route in enumerate(part_routes) if route != NOT_LEARNED]
         rendered = self.template.render(document, thinking_of(document, self.section.thinking), wanted)
         runs, at = [], 0
         for span in sorted(rendered.spans, key=lambda span: span.start):
             runs += [(span.start - at, NOT_LEARNED), (span.end - span.start, part_routes[span.part_index])]
             at = span.end
-        return _Raw(rendered.text, [*runs, (len(rendered.text) - at + 1, NOT_LEARNED)], templated=True)
+        runs.append((len(rendered.text) - at + 1, NOT_LEARNED))
+        return _Raw(rendered.text, runs, templated=True, notes=rendered.notes)
 
     def _tokenise(self, batches: Ahead[list[_Raw]]) -> Generator[_Tokenised, None, None]:
         try:
@@ -148,6 +178,10 @@ class Encoder:
         ids = np.fromiter(chain.from_iterable(e.ids for e in batch.encodings), dtype=np.int64, count=total)
         offsets = chain.from_iterable(chain.from_iterable(e.offsets for e in batch.encodings))
         spans = np.fromiter(offsets, dtype=np.int64, count=2 * total).reshape(-1, 2)
+        doubled = self._doubled(raws, ids, spans, lengths)
+        document = np.repeat(np.arange(len(lengths)), lengths)
+        lengths = lengths - np.bincount(document[doubled], minlength=len(lengths))
+        ids, spans = ids[~doubled], spans[~doubled]
         sizes = np.array([len(raw.text) for raw in raws], dtype=np.int64)
         runs = np.array([run for raw in raws for run in raw.runs], dtype=np.int64)
         slot_routes = np.repeat(runs[:, 1], runs[:, 0])
@@ -155,12 +189,14 @@ class Encoder:
         texts = Texts(np.cumsum(sizes + 1) - sizes - 1, sizes, np.cumsum(lengths) - lengths, lengths)
         starts, ends, outside = texts.place(spans)
         token_bytes = bytes_of_tokens(ends, np.isin(ids, self.specials), codepoints, texts)
-        # ' word' whose blank still belongs to the prompt or template: the model has to produce it as one token.
-        blank = (slot_routes[starts] == NOT_LEARNED) & (codepoints[starts] == ord(" ")) & (ends > starts + 1)
-        routes = np.where(outside, NOT_LEARNED, slot_routes[starts + blank])
+        learned = np.append(slot_routes != NOT_LEARNED, True)  # a place beyond the last slot
+        places = np.where(learned, np.arange(len(learned)), len(learned))
+        first_learned = np.minimum.accumulate(places[::-1])[::-1][starts]  # from the token's start on
+        straddles = first_learned < np.maximum(ends, starts + 1)
+        routes = np.where(straddles & ~outside, slot_routes[np.where(straddles, first_learned, starts)], NOT_LEARNED)
         if self.eos is not None:
             last = np.where(lengths > 0, ids[np.maximum(texts.first_token + lengths - 1, 0)] if total else -1, -1)
-            bare = np.flatnonzero(~np.array([raw.templated for raw in raws]) & (last != self.eos))
+            bare = np.flatnonzero(~np.array([raw.templated or raw.ended for raw in raws]) & (last != self.eos))
             at = (texts.first_token + lengths)[bare]
             ids, token_bytes = np.insert(ids, at, self.eos), np.insert(token_bytes, at, 0)
             routes = np.insert(routes, at, slot_routes[(texts.first_slot + sizes)[bare]])
@@ -169,6 +205,25 @@ class Encoder:
         first = np.cumsum(lengths) - lengths
         here = concatenated(first[batch.order], lengths[batch.order])
         return self._counted(ids[here], routes[here], token_bytes[here], lengths[batch.order])
+
+    def _doubled(
+        self, raws: list[_Raw], ids: NDArray[Any], spans: NDArray[Any], lengths: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """[n] tokens that the tokenizer puts around a plain text which spells its own: a second bos, an eos after the
+        end of a turn."""
+        doubled = np.zeros(len(ids), dtype=bool)
+        plain = np.array([not raw.templated for raw in raws])
+        firsts, width = np.cumsum(lengths) - lengths, len(self.begin)
+        twice = firsts[plain & (lengths >= 2 * width)] if width else firsts[:0]
+        for place, token in enumerate(self.begin.tolist()):
+            twice = twice[(ids[twice + place] == token) & (ids[twice + width + place] == token)]
+        for place in range(width):
+            doubled[twice + place] = True
+        for i in np.flatnonzero([raw.ended for raw in raws]).tolist():
+            here = slice(firsts[i], firsts[i] + lengths[i])
+            written = np.flatnonzero(spans[here, 0] < spans[here, 1])
+            doubled[firsts[i] + written[-1] + 1 : firsts[i] + lengths[i]] = True
+        return doubled
 
     def _counted(
         self, ids: NDArray[Any], routes: NDArray[Any], token_bytes: NDArray[Any], lengths: NDArray[np.int64]
@@ -185,6 +240,15 @@ class Encoder:
             lengths,
             labels.astype(np.int32),
         )
+
+
+def _spelt_ends(tokenizer: Any, template: ChatTemplate) -> tuple[str, ...]:
+    """Spellings of tokens that end a text or a turn."""
+    if tokenizer.split_special_tokens:
+        return ()  # no text spells a token then
+    known = set(template.added.values())
+    ends = [*template.turns.ends] if tokenizer.chat_template is not None else []
+    return tuple({end.lstrip() for end in ends if end} | {t for t in (*TURN_ENDS, tokenizer.eos_token) if t in known})
 
 
 @dataclass(frozen=True)

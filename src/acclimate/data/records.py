@@ -112,6 +112,8 @@ class RecordSchema:
         self.fields: dict[str, str] = {str(target): name for target, name in (section.fields or {}).items()}
         named = [kind for kind, targets in FIELDS.items() if set(targets) & set(self.fields)]
         self.format: str = named[0] if named else section.format
+        self.roles = frozenset(section.routes or ("assistant",))
+        """Of the messages that are learned."""
 
     def columns(self, names: Collection[str], where: str, what: str = "record") -> dict[str, str]:
         """The fields of the first format that ``names`` have, each with its name there: ``{"text": "body"}``.
@@ -159,6 +161,9 @@ class RecordSchema:
             parts, templated = _prompt_completion(record, columns["prompt"], columns["completion"], where)
         learnable = [part for part in parts if not part.context and part.role != "prompt"]
         if not any(part.text.strip() or part.extra for part in learnable):
+            return None
+        answers = [part for part in learnable if part.route or part.role in self.roles]
+        if templated and answers and not any(part.text.strip() or part.extra for part in answers):
             return None
         tools = _tools(record["tools"], where) if templated and "tools" in columns else ()
         return Document(self.source, where, tuple(parts), templated, tools)

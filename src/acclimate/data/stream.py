@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from acclimate.data.ahead import Ahead
 from acclimate.data.documents import Cursor, Reader
 from acclimate.data.encoding import Encoded, Encoder
+from acclimate.data.label_notes import LabelNotes, notes_of
 from acclimate.data.pack import PackedSource, Row, Rows
 from acclimate.data.passes import check_rows
 from acclimate.data.records import Document
@@ -131,9 +132,10 @@ class Stream:
 
 def encoded_now(documents: Sequence[Document], encoder: Encoder, where: Sequence[str]) -> TokenCorpus:
     """Tokenises into memory."""
-    batches = list(encoder.encode(documents))
+    notes = LabelNotes()
+    batches = list(encoder.encode(documents, notes))
     columns = {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in vars(batches[0])}
-    return corpus_of(Encoded(**columns), where, encoder)
+    return corpus_of(Encoded(**columns), where, encoder, notes_of(notes.facts, where))
 
 
 class StreamedRows:

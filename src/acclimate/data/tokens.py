@@ -11,9 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from acclimate.chat_template import DAY, asks_for_the_day
 from acclimate.data.encoding import Encoded, Encoder
+from acclimate.data.label_notes import LabelNote, LabelNotes, notes_of
 from acclimate.data.records import Document
 from acclimate.data.routes import NOT_LEARNED
 from acclimate.data.store import Strings, Writer, key_of, stored
+
+LABELS = 2
+"""Raised whenever the same rows become other tokens or labels, so that an older cache is not taken for the same."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class TokenCorpus:
     labels: NDArray[np.int32]  # [documents, routes of the source] tokens learned under each; a first one is no label
     where: Sequence[str]  # [documents] place each document was read from
     table: NDArray[np.int64]  # [routes of the source] index of each in the run's route table
+    notes: tuple[LabelNote, ...] = ()  # of all documents that were tokenised together
 
     def __len__(self) -> int:
         return len(self.bounds)
@@ -83,16 +88,19 @@ def tokenise(
     """
 
     def fill(writer: Writer) -> dict[str, Any]:
-        for encoded in encoder.encode(documents()):
+        notes = LabelNotes()
+        for encoded in encoder.encode(documents(), notes):
             for name, values in vars(encoded).items():
                 writer.append(name, values)
-        return {}
+        return {"notes": notes.facts}
 
-    arrays = stored(cache_dir, "tokens", _key(contents, encoder), fill).arrays
-    return corpus_of(Encoded(**arrays), where, encoder)
+    found = stored(cache_dir, "tokens", _key(contents, encoder), fill)
+    return corpus_of(Encoded(**found.arrays), where, encoder, notes_of(found.facts["notes"], where))
 
 
-def corpus_of(encoded: Encoded, where: Sequence[str], encoder: Encoder) -> TokenCorpus:
+def corpus_of(
+    encoded: Encoded, where: Sequence[str], encoder: Encoder, notes: tuple[LabelNote, ...] = ()
+) -> TokenCorpus:
     """Documents that were tokenised by ``encoder``."""
     ends = np.cumsum(encoded.lengths)
     return TokenCorpus(
@@ -103,6 +111,7 @@ def corpus_of(encoded: Encoded, where: Sequence[str], encoder: Encoder) -> Token
         labels=encoded.labels.reshape(len(ends), -1),
         where=where,
         table=encoder.table,
+        notes=notes,
     )
 
 
@@ -122,6 +131,7 @@ def _key(contents: str, encoder: Encoder) -> str:
             "specials": {str(name): str(token) for name, token in tokenizer.special_tokens_map.items()},
             "chat_template": tokenizer.chat_template,
             "eos": encoder.eos,
+            "labels": LABELS,
             "thinking": section.thinking,
             "roles": encoder.roles,
             "routes": encoder.routes,

@@ -102,5 +102,8 @@ def chat_prompt(
 
 def text_prompt(tokenizer: Any, text: str, whole: bool) -> tuple[str, list[int]]:
     """The beginning of a document, or all of ``text`` where it is a prompt."""
-    ids = tokenizer(text)["input_ids"][: None if whole else TEXT_PROMPT_TOKENS]
+    ids = tokenizer(text)["input_ids"]
+    if len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:  # the text spells its own, as in training
+        ids = ids[1:]
+    ids = ids[: None if whole else TEXT_PROMPT_TOKENS]
     return str(tokenizer.decode(ids, skip_special_tokens=True)), list(ids)

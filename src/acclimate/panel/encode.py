@@ -68,9 +68,14 @@ def encode_pairs(
     wholes = [context + text for context, texts in asked for text in texts]
     whole_ids = iter(tokenizer(wholes, add_special_tokens=False)["input_ids"])
     return [
-        ([*begin, *context] or [_first(tokenizer)], [next(whole_ids)[len(context) :] for _ in texts])
+        (_begun(context, begin) or [_first(tokenizer)], [next(whole_ids)[len(context) :] for _ in texts])
         for context, (_, texts) in zip(ids, asked, strict=True)
     ]
+
+
+def _begun(ids: list[int], begin: Sequence[int]) -> list[int]:
+    """``begin`` before a text that does not spell it itself, as in training."""
+    return ids if begin and ids[: len(begin)] == list(begin) else [*begin, *ids]
 
 
 def _turn(item: Item, tokenizer: Any, panel: PanelConfig) -> str:

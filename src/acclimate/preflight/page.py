@@ -33,8 +33,10 @@ def print_preflight(found: Preflight, console: Console) -> None:
         f"training about {_duration(found.seconds)} at this machine's rate of matrix products",
         highlight=False,
     )
+    for line in found.turn_ends:
+        console.print(line, highlight=False, markup=False)
     for warning in found.warnings:
-        console.print(f"Note: {warning}", style="yellow", highlight=False)
+        console.print(f"Note: {warning}", style="yellow", highlight=False, markup=False)
 
 
 def _duration(seconds: float) -> str:

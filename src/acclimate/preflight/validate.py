@@ -24,6 +24,7 @@ from acclimate.model.adapter import attach_lora
 from acclimate.model.load import empty_network, load_tokenizer
 from acclimate.plan import build_plan
 from acclimate.preflight.cost import memory, seconds
+from acclimate.preflight.labels import turn_ends
 from acclimate.preflight.warnings import warnings
 from acclimate.run_folder import check_place
 from acclimate.types import PlanContext
@@ -40,6 +41,7 @@ class Preflight:
     memory_bytes: float
     seconds: float
     warnings: list[str]
+    turn_ends: list[str]  # a line for each way in which answers end
 
 
 @located
@@ -89,6 +91,7 @@ def validate(config: RunConfig) -> Preflight:
         memory_bytes=memory(config, network, trained, total, copies) + sum(s.size for s in plan.statistics),
         seconds=seconds(config, device, network, mixture, total),
         warnings=notes,
+        turn_ends=turn_ends(corpora),
     )
 
 

@@ -9,6 +9,7 @@ from acclimate.assembly.mixture import epochs
 from acclimate.config import RunConfig
 from acclimate.data.corpus import Corpora
 from acclimate.evaluate.paired import MINIMUM_DOCUMENTS
+from acclimate.preflight.labels import label_notes
 from acclimate.types import Plan
 
 MAX_EPOCHS = 4
@@ -19,7 +20,7 @@ MAX_LEARNING_RATE = 0.01
 
 def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: Any, plan: Plan) -> list[str]:
     """What is allowed but probably not meant."""
-    found = [*plan.notes]
+    found = [*plan.notes, *label_notes(config, corpora, tokenizer)]
     for name in mixture.shares:
         if (passes := epochs(config, mixture, name) or 0.0) > MAX_EPOCHS:
             found.append(
