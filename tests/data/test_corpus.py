@@ -193,13 +193,13 @@ def test_the_digest_is_of_the_documents_in_use(tmp_path: Path) -> None:
 def test_files_that_change_while_they_are_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = Encoder.encode
 
-    def encode(self: Encoder, documents: Any) -> Any:
-        yield from original(self, documents)
+    def encode(self: Encoder, documents: Any, notes: Any) -> Any:
+        yield from original(self, documents, notes)
 
-    def append_then_encode(self: Encoder, documents: Any) -> Any:
+    def append_then_encode(self: Encoder, documents: Any, notes: Any) -> Any:
         with (tmp_path / "domain.jsonl").open("a") as file:
             file.write('{"text": "an afterthought"}\n')
-        return encode(self, documents)
+        return encode(self, documents, notes)
 
     monkeypatch.setattr(Encoder, "encode", append_then_encode)
     with refused(CHANGED):

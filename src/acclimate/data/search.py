@@ -12,6 +12,7 @@ Two ways; a chat that neither explains is refused, never guessed at:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -21,6 +22,9 @@ from acclimate.data.said import CALLS, REASONING, Message, calls, consumed, reas
 from acclimate.data.turns import Turns
 from acclimate.errors import DataError
 
+TAGS = re.compile(r"\s*((<[^<>]*>|\[[^\[\]]*\])\s*)*")
+"""What a generation prompt may open behind its header."""
+EMPTY_BLOCK = re.compile(r"\s*(<[\w:]*think>)?\s*</[\w:]*think>\s*")
 Render = Callable[[list[Message], bool], str | None]
 
 
@@ -62,7 +66,8 @@ class Search:
             self._check_opened(found)
             return found
         held = [*reasoning_keys(message), *(["<think>"] if thoughts(message)[0] else [])]
-        if i < self.last_answer and (missing == "reasoning" or (held and thoughts(message)[0] not in self.text)):
+        lacking = missing == "reasoning" or (held and thoughts(message)[0] not in self.text)
+        if i < self.last_answer and lacking and not self._never_reasons(i):
             self.notes.append(("cut", ""))
             return None
         named = {"reasoning": reasoning_keys(message), "tool call": calls(message), "content": calls(message)}
@@ -110,11 +115,16 @@ class Search:
                 return (content[0], end), None if plain else said_more
         return self._generated(i)
 
+    def _never_reasons(self, i: int) -> bool:
+        """Whether the template would not even print the message's key of reasoning if it were the last."""
+        whole = self.render(self.messages[: i + 1], False) or ""
+        return any(self.messages[i][key].strip() not in whole for key in reasoning_keys(self.messages[i]))
+
     def _unread(self, i: int, missing: str) -> DataError:
         keys = {"reasoning": reasoning_keys(self.messages[i]), "tool call": [k for k in CALLS if k in self.messages[i]]}
         held = " and ".join(f"'{key}'" for key in keys.get(missing, [])) or "'content'"
         remedy = {
-            "reasoning": "a model that thinks, another setting of thinking, or leave it out: the model would unlearn it",
+            "reasoning": "a model that thinks, or another setting of thinking: the model would unlearn to think",
             "tool call": "a model whose template prints tool calls, or leave such rows out",
         }.get(missing, "another model, or give the row as 'prompt' and 'completion' strings, already rendered")
         return DataError(
@@ -170,14 +180,9 @@ class Search:
 
     def _generated(self, i: int) -> tuple[tuple[int, int] | None, str | None]:
         """From the end of the generation prompt to the end of the turn, and what of the message is missing in it."""
-        before = self.render(self.messages[:i], True)
-        if before is None:
+        start = self._start(i)
+        if start is None:
             return None, None
-        if not self.text.startswith(before) and self.turns.opened:
-            before = before.removesuffix(self.turns.opened)  # answers are printed without what the prompt opens
-        if not self.text.startswith(before):
-            return None, None
-        start = len(before)
         following = self._content(i + 1) if i + 1 < len(self.messages) else (len(self.text), 0)
         boundary = len(self.text) if following is None or following[0] < start else following[0]
         said = start + consumed(self.text[start:boundary], self.messages[i])[1]
@@ -186,10 +191,36 @@ class Search:
                 return (start, end), consumed(self.text[start:stop], self.messages[i])[2]
         return None, None
 
+    def _start(self, i: int) -> int | None:
+        """Where the answer begins: behind the generation prompt, less an empty block of reasoning that the row lacks.
+
+        Templates that print earlier turns otherwise than last ones, or the answer without what the prompt opens,
+        print the prompt's header all the same, behind the message before.
+        """
+        before = self.render(self.messages[:i], True)
+        if before is None:
+            return None
+        start = len(before)
+        if not self.text.startswith(before):
+            previous = self._content(i - 1) if i else (0, 0)
+            if previous is None or (i and previous[0] == previous[1]):
+                return None
+            header = before.rpartition(self.text[slice(*previous)])[2] if i else before
+            printed = self.turns.common(header, self.text[previous[1] :])
+            if not printed or not TAGS.fullmatch(header[len(printed) :]):
+                return None
+            start = previous[1] + len(printed)
+        block = EMPTY_BLOCK.match(self.text, start)
+        reasons = reasoning_keys(self.messages[i]) or "</think>" in self.messages[i]["content"]
+        return start if block is None or reasons else block.end()
+
     def _stops(self, i: int, said: int) -> list[tuple[int, int]]:
         """Where the turn may stop that has said all at ``said``, each with the end of what ends it."""
         ends = [(self.text.find(end, said), len(end)) for end in self.turns.ends if end]
         found = [(at, at + length) for at, length in sorted(ends, key=lambda e: (e[0], -e[1])) if at >= 0][:1]
+        if not self.turns.ends[0]:  # GLM: the token that begins the next turn is what ends this one
+            special = [(at, at + len(s)) for s in self.turns.special if (at := self.text.find(s, said)) >= 0]
+            found += sorted(special, key=lambda place: (place[0], -place[1]))[:1]
         whole = self.render(self.messages[: i + 1], False)
         if whole is not None and self.text.startswith(whole.rstrip()):
             found.append((len(whole.rstrip()), len(whole.rstrip())))

@@ -60,6 +60,10 @@ class Turns:
         longest_first = sorted(self.special, key=len, reverse=True)  # <|end|> must not hide <|end|>x
         return next((start + len(token) for token in longest_first if text.startswith(token, start)), at)
 
+    def common(self, one: str, other: str) -> str:
+        """What both texts begin with, no token in halves."""
+        return _common(self._atoms(one), self._atoms(other[: len(one)]))
+
     @cached_property
     def opened(self) -> str:
         """What the generation prompt ends with and a plain answer is not printed after, such as ``<think>``."""
