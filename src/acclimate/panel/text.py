@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from acclimate.data.chat import special_tokens
 from acclimate.data.documents import Document, Part
-from acclimate.data.encoding import Encoded, Encoder
+from acclimate.data.encoding import Encoder
 from acclimate.data.pack import heldout_batches
 from acclimate.data.routes import route_table
-from acclimate.data.tokens import corpus_of
+from acclimate.data.tokens import encoded_now
 from acclimate.evaluate.measure import Scores, measure
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
@@ -33,9 +31,7 @@ def measure_text(
     table = route_table({name: section})
     documents = [Document(name, item.where, (Part("text", item.context),), templated=False) for item in items]
     encoder = Encoder(model.tokenizer, name, section, table)
-    parts = [vars(encoded) for encoded in encoder.encode(documents)]
-    encoded = Encoded(**{key: np.concatenate([part[key] for part in parts]) for key in parts[0]})
-    corpus = corpus_of(encoded, [item.where for item in items], encoder)
+    corpus = encoded_now(documents, encoder, [item.where for item in items])
     batches = heldout_batches(corpus, 0, table, sequence_length, ROWS)
     tuned, before = measure(model, base, batches, list(special_tokens(model.tokenizer)))
     assert before is not None
