@@ -111,7 +111,11 @@ class BudgetSection(Section):
     count: str = Field("domain", description="the source whose trained tokens are counted, or 'all'")
     tokens: int | None = Field(None, ge=1, le=2**53)
     steps: int | None = Field(None, ge=1, le=2**53)
-    epochs: float | None = Field(None, gt=0, description="passes over the counted source's training documents; the last step holds what is left of them")
+    epochs: float | None = Field(
+        None,
+        gt=0,
+        description="passes over the counted source's training documents, divided into even steps of at most batch_tokens",
+    )
     batch_tokens: int = Field(2048, ge=1, description="trained tokens of `count` per optimizer step")
 
     @model_validator(mode="after")

@@ -74,8 +74,9 @@ def heldout_prompts(
 ) -> list[tuple[str, str, list[int]]]:
     """Held-out documents of each set as prompts, ``evaluation.generations`` in all, sets taking turns.
 
-    They come in the order in which every cap takes documents. Like every report they are without the documents that choices look at; a prompt that leaves no room for an answer
-    in the model's positions, or is longer than ``LONGEST_PROMPT``, is passed over, as is one that its template refuses.
+    They come in the order in which every cap takes documents, without those that choices look at, like every report.
+    A prompt that leaves no room for an answer in the model's positions, or is longer than ``LONGEST_PROMPT``, is passed
+    over, as is one that its template refuses.
 
     Args:
         positions: that the model has.

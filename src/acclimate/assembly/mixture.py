@@ -53,8 +53,10 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
     trained = {
         name: None if corpora.sources[name].stream else int(by_route[name][objective.active].sum()) for name in used
     }
-    step_tokens = float(budget.batch_tokens) if budget.count == "all" else budget.batch_tokens / shares[budget.count]
-    counted = [trained[name] for name in (used if budget.count == "all" else [budget.count])]
+    counted = sum(trained[name] or 0 for name in (used if budget.count == "all" else [budget.count]))
+    steps = total_steps(budget, counted, config.data.sequence_length)
+    goal = epochs_goal(budget, counted)
+    step_tokens = (goal / steps if goal else budget.batch_tokens) / shares.get(budget.count, 1.0)
     expected: list[float | None] = []
     for select in objective.selects.numpy():
         share = sum(
@@ -68,9 +70,7 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
         for kind in (objective.compares > 0, objective.observes)
         if by_route[name][kind].any()
     )
-    per_epoch = sum(tokens or 0 for tokens in counted)
-    steps = total_steps(budget, per_epoch, config.data.sequence_length)
-    return Mixture(shares, trained, steps, expected, forwards, epochs_goal(budget, per_epoch))
+    return Mixture(shares, trained, steps, expected, forwards, goal)
 
 
 def all_tokens(config: RunConfig, mixture: Mixture) -> float:

@@ -71,7 +71,7 @@ def reread(config: RunConfig, corpora: Corpora, chosen: Chosen) -> dict[str, Rer
 def _read(packed: PackedSource, passes: float) -> NDArray[np.int64]:
     """Documents that were trained on: all, or those of the rows that the first pass came to."""
     if passes >= 1:
-        return np.unique(packed.pieces.document)
+        return np.unique(packed.document)
     rows = packed.rows(0)
     reached = int(np.sum(np.cumsum(rows.trained) <= passes * packed.trained_tokens))
     return np.unique([piece.document for k in range(max(reached, 1)) for piece in rows[k].pieces])

@@ -23,7 +23,7 @@ from acclimate.data.documents import Document, Reader
 from acclimate.data.encoding import Encoder
 from acclimate.data.index import Index, read_index
 from acclimate.data.overlap import OverlapRow, Texts, cached_overlap
-from acclimate.data.pieces import too_long
+from acclimate.data.pieces import cut, too_long
 from acclimate.data.routes import check_roles, extend_table, message_routes, role_routes, route_table
 from acclimate.data.split import Fingerprints, held_out, subsample, without_duplicates
 from acclimate.data.store import key_of
@@ -194,7 +194,7 @@ def _prepared(
     usable = _usable(tokens, dropped)
     training, testing = np.setdiff1d(np.flatnonzero(usable), apart), np.intersect1d(np.flatnonzero(usable), held)
     if section.too_long == "drop":
-        long = too_long(tokens, config.data.sequence_length)[training]
+        long = too_long(tokens, cut(tokens, config.data.sequence_length))[training]
         dropped["longer than a row"] += int(long.sum())
         training = training[~long]
     _require(training, name, "is left to train on", dropped)
@@ -222,7 +222,7 @@ def _streamed(config: RunConfig, part: Divided, encoder: Encoder, apart: Heldout
     name, section = part.name, part.section
     sample = encoded_now(part.sample, encoder, [document.where for document in part.sample])
     if section.too_long == "drop":
-        long = too_long(sample, config.data.sequence_length)
+        long = too_long(sample, cut(sample, config.data.sequence_length))
         fitting = np.flatnonzero(~long)
         _require(fitting, name, "at its beginning is left to train on", Counter({"longer than a row": int(long.sum())}))
         sample = sample.subset(fitting)

@@ -20,8 +20,8 @@ from acclimate.types import IGNORE, PAD_DOCUMENT, Batch
 def total_steps(budget: BudgetSection, counted_tokens_per_epoch: int, longest: int = 1) -> int:
     """Optimizer steps that spend the budget.
 
-    The last one is a whole step, but of a budget in epochs: there it holds what is left of the counted source, from one
-    row of ``longest`` trained tokens to ``batch_tokens + longest``.
+    Of ``tokens`` the last one is a whole step. ``epochs`` are divided evenly into steps of at most ``batch_tokens``, of
+    which none is smaller than a row of ``longest`` trained tokens.
     """
     if budget.steps is not None:
         return budget.steps
@@ -29,7 +29,7 @@ def total_steps(budget: BudgetSection, counted_tokens_per_epoch: int, longest: i
         return math.ceil(budget.tokens / budget.batch_tokens)
     goal = epochs_goal(budget, counted_tokens_per_epoch)
     assert goal is not None  # BudgetSection holds exactly one of the three
-    return max(1, (goal - longest) // budget.batch_tokens + 1)
+    return max(1, min(math.ceil(goal / budget.batch_tokens), goal // longest))
 
 
 def epochs_goal(budget: BudgetSection, counted_tokens_per_epoch: int) -> int | None:
@@ -41,8 +41,8 @@ class Loader:
     """Deals out optimizer steps.
 
     A step draws rows until the counted trained tokens reach ``step * batch_tokens`` *since the start*, so
-    over the whole run the budget is met within one row. With a ``goal`` the last step draws until that is reached, and
-    then each other source to its share: after a whole number of passes every row was drawn that often.
+    over the whole run the budget is met within one row. With a ``goal`` a step is its ``last_step``-th part, and the last
+    one then draws each other source to its share: after a whole number of passes every row was drawn that often.
 
     A micro-batch holds only rows that are compared with the same references. Student and reference
     must run on identical shapes: bf16 matrix products are not row-invariant (the same row in a batch of
@@ -108,11 +108,12 @@ class Loader:
         """This rank's micro-batches of the next optimizer step."""
         self.step += 1
         rows: list[Row] = []
-        last = self.goal is not None and self.step >= self.last_step
-        until = self.goal if self.goal is not None and last else self.step * self.batch_tokens
+        until: float = self.step * self.batch_tokens
+        if self.goal is not None:
+            until = self.goal * min(self.step, self.last_step) / self.last_step
         while self.counted < until:
             rows.append(self.mixer.next_row()[1])
-        if last and self.count != "all":
+        if self.goal is not None and self.step >= self.last_step and self.count != "all":
             rows += self.mixer.rows_beside(self.count)
         batches = []
         references = [int(np.bitwise_or.reduce(self.compares[list(row.routes)])) for row in rows]

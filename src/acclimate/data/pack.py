@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from acclimate.data.pieces import Pieces, cut, too_long
+from acclimate.data.pieces import cut, labels_of, too_long
 from acclimate.data.ranges import concatenated, sums
 from acclimate.data.tokens import TokenCorpus
 from acclimate.types import IGNORE, PAD_DOCUMENT, Batch, Route
@@ -120,15 +120,20 @@ class PackedSource:
         learned = active[corpus.table]
         self.routes = corpus.table[learned]
         """The active ones of the source's routes, as indices in the run's table."""
-        counts = _labels_of_pieces(corpus, pieces)[:, learned]  # [pieces, active routes]
+        counts = labels_of(corpus, pieces)[:, learned]  # [pieces, active routes]
         kept = counts.sum(1) > 0
         if drop_long:
-            kept &= ~too_long(corpus, sequence_length)[pieces.document]
+            kept &= ~too_long(corpus, pieces)[pieces.document]
         self.skipped_pieces = len(kept) - int(kept.sum())
         self.pieces = pieces.take(kept)
         self.trained, self.holds = counts[kept].sum(1), counts[kept] > 0  # [pieces], [pieces, active routes]
         documents = np.arange(len(corpus) + 1)
         self._first = np.searchsorted(self.pieces.document, documents)  # pieces before each document
+
+    @property
+    def document(self) -> NDArray[np.int64]:
+        """[pieces] the document of each."""
+        return self.pieces.document
 
     @property
     def trained_tokens(self) -> int:
@@ -167,26 +172,6 @@ class PackedSource:
         by_row = np.array(row_of, dtype=np.int64)
         starts = np.concatenate([[0], np.cumsum(np.bincount(by_row, minlength=rows))]).astype(np.int64)
         return Rows(self, pieces[np.argsort(by_row, kind="stable")], starts)
-
-
-def _labels_of_pieces(corpus: TokenCorpus, pieces: Pieces) -> NDArray[np.int64]:
-    """[pieces, routes of the source] labels of each route.
-
-    Tokens are looked at only where a document is cut and holds labels of several routes, or context.
-    """
-    counts = corpus.labels[pieces.document].astype(np.int64)
-    labels = (corpus.lengths - np.maximum(corpus.lead, 1))[pieces.document]
-    size = np.maximum(pieces.stop - pieces.own, 0)
-    whole = size == labels
-    one_route = counts.max(1, initial=0) == labels
-    part = one_route & ~whole
-    counts[part] = (counts[part] > 0) * size[part, None]
-    rest = np.flatnonzero(~(whole | one_route))
-    firsts, sizes = corpus.bounds[pieces.document[rest], 0] + pieces.own[rest], size[rest]
-    for piece, first, length in zip(rest.tolist(), firsts.tolist(), sizes.tolist(), strict=True):
-        routes = corpus.routes[first : first + length]
-        counts[piece] = np.bincount(routes[routes >= 0], minlength=counts.shape[1])
-    return counts
 
 
 def waste(rows: Sequence[Row]) -> float:

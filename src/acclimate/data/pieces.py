@@ -57,7 +57,7 @@ def cut(corpus: TokenCorpus, sequence_length: int, overlap: int = 0) -> Pieces:
         overlap: tokens before its first label that a later piece reads, as far as there is room; at least one.
     """
     labels, lead = np.maximum(corpus.lengths - 1, 0), np.minimum(corpus.lead, max(sequence_length - 2, 0))
-    answers = too_long(corpus, sequence_length)
+    answers = corpus.prompted & (labels > sequence_length)
     context = np.clip(overlap, 1, sequence_length - lead)
     fresh = sequence_length + 1 - lead - context  # labels of a later piece
     count = np.where(labels > 0, 1 + np.maximum(0, -(-(labels - sequence_length) // fresh)), 0)
@@ -74,17 +74,64 @@ def cut(corpus: TokenCorpus, sequence_length: int, overlap: int = 0) -> Pieces:
     if not answers.any():
         return plain
     rows = [
-        (i, *piece) for i, runs in _answers(corpus, answers) for piece in _answered(runs, int(lead[i]), sequence_length, overlap)
+        (i, *piece)
+        for i, runs in _answers(corpus, answers)
+        for piece in _answered(runs, int(lead[i]), sequence_length, overlap)
     ]
     columns = np.array(rows, dtype=np.int64).reshape(-1, len(fields(Pieces))).T
     joined = [np.concatenate([getattr(plain, f.name), c]) for f, c in zip(fields(Pieces), columns, strict=True)]
     return Pieces(*joined).take(np.argsort(joined[0], kind="stable"))
 
 
-def too_long(corpus: TokenCorpus, sequence_length: int) -> NDArray[np.bool_]:
-    """[documents] a chat or pair that no row holds."""
-    long: NDArray[np.bool_] = corpus.prompted & (corpus.lengths - 1 > sequence_length)
-    return long
+def too_long(corpus: TokenCorpus, pieces: Pieces) -> NDArray[np.bool_]:
+    """[documents] a chat or pair that is cut."""
+    long = np.zeros(len(corpus), dtype=np.bool_)
+    long[pieces.document[pieces.start > 0]] = True
+    return long & corpus.prompted
+
+
+def labels_of(corpus: TokenCorpus, pieces: Pieces) -> NDArray[np.int64]:
+    """[pieces, routes of the source] labels of each route in each piece.
+
+    Tokens are looked at only where a document is cut and holds labels of several routes, or context.
+    """
+    counts = corpus.labels[pieces.document].astype(np.int64)
+    labels = (corpus.lengths - np.maximum(corpus.lead, 1))[pieces.document]
+    size = np.maximum(pieces.stop - pieces.own, 0)
+    whole = size == labels
+    one_route = counts.max(1, initial=0) == labels
+    part = one_route & ~whole
+    counts[part] = (counts[part] > 0) * size[part, None]
+    rest = np.flatnonzero(~(whole | one_route))
+    firsts, sizes = corpus.bounds[pieces.document[rest], 0] + pieces.own[rest], size[rest]
+    for piece, first, length in zip(rest.tolist(), firsts.tolist(), sizes.tolist(), strict=True):
+        routes = corpus.routes[first : first + length]
+        counts[piece] = np.bincount(routes[routes >= 0], minlength=counts.shape[1])
+    return counts
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """What of a corpus no row holds whole."""
+
+    documents: int
+    chats: int  # of these, chats and pairs
+    labels: float  # part of all labels that a later piece learns, without some of the text before them
+    prompts: int  # chats and pairs of which some answer is learned after a part of what stands before it
+
+
+def cuts(corpus: TokenCorpus, sequence_length: int) -> Cuts:
+    """What :func:`cut` does to a corpus."""
+    pieces = cut(corpus, sequence_length)
+    labels = labels_of(corpus, pieces).sum(1)
+    lead = corpus.lead[pieces.document]
+    shortened = np.where(pieces.prompt > 0, pieces.prompt_start > lead, pieces.start > 0)
+    return Cuts(
+        documents=len(np.unique(pieces.document[pieces.start > 0])),
+        chats=int(too_long(corpus, pieces).sum()),
+        labels=float(labels[pieces.start > 0].sum() / max(labels.sum(), 1)),
+        prompts=len(np.unique(pieces.document[shortened & corpus.prompted[pieces.document]])),
+    )
 
 
 def _answers(corpus: TokenCorpus, chosen: NDArray[np.bool_]) -> Iterator[tuple[int, list[tuple[int, int]]]]:
@@ -98,9 +145,7 @@ def _answers(corpus: TokenCorpus, chosen: NDArray[np.bool_]) -> Iterator[tuple[i
         yield i, list(zip(np.maximum(starts[learned], 1).tolist(), ends[learned].tolist(), strict=True))
 
 
-def _answered(
-    runs: list[tuple[int, int]], lead: int, sequence_length: int, overlap: int
-) -> Iterator[tuple[int, ...]]:
+def _answered(runs: list[tuple[int, int]], lead: int, sequence_length: int, overlap: int) -> Iterator[tuple[int, ...]]:
     """Start, length, own, lead, prompt_start and prompt of the pieces of a chat or pair."""
     room = sequence_length - lead
     half = room // HISTORY

@@ -16,7 +16,6 @@ from acclimate.data.records import Document
 from acclimate.data.routes import NOT_LEARNED
 from acclimate.data.store import Strings, Writer, key_of, stored
 
-
 NONE: NDArray[Any] = np.empty(0)
 """A column that is not given."""
 
@@ -32,10 +31,18 @@ class TokenCorpus:
     labels: NDArray[np.int32]  # [documents, routes of the source] tokens learned under each; a first one is no label
     where: Sequence[str]  # [documents] place each document was read from
     table: NDArray[np.int64]  # [routes of the source] index of each in the run's route table
-    lead: NDArray[np.int32] = field(default_factory=lambda: NONE)  # [documents] first tokens that the tokenizer puts before every text; default 0
-    prompted: NDArray[np.bool_] = field(default_factory=lambda: NONE)  # [documents] a chat or pair: context, then what is learned; default false
-    control: NDArray[np.int32] = field(default_factory=lambda: NONE)  # [documents] bytes of text that spell special tokens; default 0
-    unmasked: NDArray[np.int16] = field(default_factory=lambda: NONE)  # [n] routes as they were before a method masked labels; default ``routes``
+    lead: NDArray[np.int32] = field(
+        default_factory=lambda: NONE
+    )  # [documents] first tokens that the tokenizer puts before every text; default 0
+    prompted: NDArray[np.bool_] = field(
+        default_factory=lambda: NONE
+    )  # [documents] a chat or pair: context, then what is learned; default false
+    control: NDArray[np.int32] = field(
+        default_factory=lambda: NONE
+    )  # [documents] bytes of text that spell special tokens; default 0
+    unmasked: NDArray[np.int16] = field(
+        default_factory=lambda: NONE
+    )  # [n] routes as they were before a method masked labels; default ``routes``
 
     def __post_init__(self) -> None:
         for name, dtype in (("lead", np.int32), ("prompted", np.bool_), ("control", np.int32)):

@@ -20,19 +20,20 @@ ROWS = 4
 
 
 def measure_text(
-    model: CausalModel, base: Reference, name: str, items: Sequence[Item], sequence_length: int
+    model: CausalModel, base: Reference, name: str, items: Sequence[Item], sequence_length: int, overlap: int = 0
 ) -> tuple[Scores, Scores]:
     """Scores of model and base, one row a document in the order of the items; each text ends with an eos token.
 
     Args:
         sequence_length: a longer document is measured in pieces of so many tokens.
+        overlap: tokens before its first label that a later piece reads again, at least one.
     """
     section = SourceSection(path=name)
     table = route_table({name: section})
     documents = [Document(name, item.where, (Part("text", item.context),), templated=False) for item in items]
     encoder = Encoder(model.tokenizer, name, section, table)
     corpus = encoded_now(documents, encoder, [item.where for item in items])
-    batches = heldout_batches(corpus, 0, table, sequence_length, ROWS)
+    batches = heldout_batches(corpus, 0, table, sequence_length, ROWS, overlap=overlap)
     tuned, before = measure(model, base, batches, list(special_tokens(model.tokenizer)))
     assert before is not None
     return tuned, before
