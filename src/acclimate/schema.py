@@ -114,7 +114,7 @@ class BudgetSection(Section):
     epochs: float | None = Field(
         None,
         gt=0,
-        description="passes over the counted source's training documents, divided into even steps of at most batch_tokens",
+        description="passes over the counted source's training documents, in even steps of at most batch_tokens",
     )
     batch_tokens: int = Field(2048, ge=1, description="trained tokens of `count` per optimizer step")
 

@@ -74,7 +74,7 @@ class SourceSection(Section):
     append_eos: bool = Field(True, description="end plain documents with the tokenizer's eos token")
     too_long: Literal["keep_prompt", "drop"] = Field(
         "keep_prompt",
-        description="chats and pairs that data.sequence_length cuts: learn every piece after its prompt, which is cut from "
+        description="chats and pairs longer than data.sequence_length: learn every piece after its prompt, cut from "
         "its left where it must be, or leave them out of training",
     )
     heldout: float | int = Field(0.05, ge=0, description="documents held out: a share below 1, or a count")

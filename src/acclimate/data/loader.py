@@ -41,8 +41,8 @@ class Loader:
     """Deals out optimizer steps.
 
     A step draws rows until the counted trained tokens reach ``step * batch_tokens`` *since the start*, so
-    over the whole run the budget is met within one row. With a ``goal`` a step is its ``last_step``-th part, and the last
-    one then draws each other source to its share: after a whole number of passes every row was drawn that often.
+    over the whole run the budget is met within one row. With a ``goal`` a step is its ``last_step``-th part, and the
+    last one then draws each other source to its share: after whole passes every counted row was drawn that often.
 
     A micro-batch holds only rows that are compared with the same references. Student and reference
     must run on identical shapes: bf16 matrix products are not row-invariant (the same row in a batch of
