@@ -21,6 +21,7 @@ from acclimate.errors import ConfigError
 from acclimate.evaluate.measure import measure
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_tokenizer
+from acclimate.model.reference import FrozenCopy
 from acclimate.preflight import validate
 from acclimate.types import IGNORE, Route
 from tests.data.samples import run_config, token_corpus, write_records
@@ -213,7 +214,9 @@ def test_measuring_with_an_overlap_is_a_sliding_window() -> None:
     scores = {}
     for width in (0, overlap):
         batches = heldout_batches(corpus, 0, (Route("law", "law"),), length, 2, overlap=width)
-        scores[width], _ = measure(model, None, batches, [])
+        scores[width], _ = measure(model, FrozenCopy.of(model), batches, [])
+        assert scores[width].positions is not None
+        assert scores[width].positions[0].tolist() == [[15, 44, 0, 0], [8, 0, 0, 0], [15, 1, 0, 0]]  # not of the pieces
         places = torch.cat([b.place[b.labels != IGNORE] for b, _ in batches if b.place is not None])
         assert sorted(places.tolist()) == sorted(t for n in (60, 9, 17) for t in range(1, n))
     assert scores[overlap].nats == pytest.approx([nats[d] for d in range(3)], rel=1e-5)

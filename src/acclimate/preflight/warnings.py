@@ -114,9 +114,10 @@ def _control(corpus: Corpus) -> Iterator[str]:
     if spelt:
         size = sum(int(part.control.sum()) for part in both)
         where = next(part.where[int(np.argmax(part.control > 0))] for part in both if part.control.any())
+        many = "1 document spells" if spelt == 1 else f"{spelt:,} documents spell"
         yield (
-            f"source '{corpus.name}': the text of {spelt:,} documents spells special tokens of the tokenizer (first: "
-            f"{where}). They are read as these tokens, so in a chat they may end a turn, and their {size:,} bytes are "
+            f"source '{corpus.name}': {many} special tokens of the tokenizer (first: {where}). They are read as these "
+            f"tokens, so in a chat they may end a turn, and their {size:,} bytes are "
             "left out of bits per byte. That is right for text that is rendered already; otherwise remove them, or set "
             "split_special_tokens: true in the model's tokenizer_config.json."
         )
