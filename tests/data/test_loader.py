@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from acclimate.data.loader import Loader, total_steps
+from acclimate.data.loader import Loader, epochs_goal, total_steps
 from acclimate.data.mix import Mixer
 from acclimate.data.pack import PackedSource
 from acclimate.data.passes import Passes
@@ -160,6 +162,54 @@ def test_a_step_must_hold_a_row() -> None:
         loader(batch_tokens=31)
 
 
+def small(domain: list[int], general: list[int], epochs: float, batch_tokens: int = 64, **ranks: int) -> Loader:
+    """A budget in epochs of sources whose documents have so many labels."""
+    sources = {
+        name: Passes(PackedSource(token_corpus([[-1, *[route] * n] for n in lengths]), name, 32, ALL, 0, 1000 * route))
+        for route, (name, lengths) in enumerate((("domain", domain), ("general", general)))
+    }
+    budget = BudgetSection(epochs=epochs, batch_tokens=batch_tokens)
+    steps, goal = total_steps(budget, sum(domain), 32), epochs_goal(budget, sum(domain))
+    mixer = Mixer(sources, {"domain": 0.5, "general": 0.5})
+    return Loader(mixer, "domain", batch_tokens, 2, COMPARES, last_step=steps, goal=goal, **ranks)
+
+
+def test_an_epoch_of_two_documents_is_one_pass() -> None:
+    data = small([20, 25], [9] * 80, epochs=1, batch_tokens=4224)
+    assert data.last_step == 1
+    batches = data.next_step()
+    assert data.mixer.epochs["domain"] == 1.0
+    assert trained(batches, (0,)) == 45
+    assert 45 <= trained(batches, (1,)) < 45 + 32  # general has its share, though domain was read first
+    ranks = [small([20, 25], [9] * 80, 1, 4224, rank=rank, world_size=7) for rank in range(7)]  # more than rows
+    parts = [rank.next_step() for rank in ranks]
+    assert len({len(part) for part in parts}) == 1
+    assert sum(trained(part) for part in parts) == trained(batches)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=30), st.sampled_from([1, 2, 3, 0.5]), st.integers(32, 200))
+def test_epochs_end_exactly_and_no_step_is_empty(domain: list[int], epochs: float, batch_tokens: int) -> None:
+    data = small(domain, [5, 30], epochs, batch_tokens)
+    seen: Counter[int] = Counter()
+    for step in range(1, data.last_step + 1):
+        batches = data.next_step()
+        assert trained(batches, (0,)) > 0
+        assert trained(batches, (0,)) < batch_tokens + 32
+        for batch in batches:
+            seen.update(batch.labels[(batch.labels != IGNORE) & (batch.route == 0)].tolist())
+        state = json.loads(json.dumps(data.state_dict()))
+        if step == data.last_step // 2:  # goes on alike
+            data = small(domain, [5, 30], epochs, batch_tokens)
+            data.load_state_dict(state)
+    if epochs >= 1:
+        assert set(seen.values()) == {epochs}
+        assert len(seen) == sum(domain)
+        assert data.mixer.epochs["domain"] == epochs
+    assert 0 <= sum(seen.values()) - epochs * sum(domain) < 32
+    assert data.mixer.trained["general"] >= data.mixer.trained["domain"]
+
+
 def test_total_steps() -> None:
     def steps(tokens_per_epoch: int = 1000, **unit: float) -> int:
         return total_steps(BudgetSection.model_validate({"batch_tokens": 100} | unit), tokens_per_epoch)
@@ -168,3 +218,4 @@ def test_total_steps() -> None:
     assert [steps(tokens=n) for n in (1, 100, 101, 1000)] == [1, 1, 2, 10]
     assert [steps(epochs=n) for n in (0.01, 0.25, 1, 1.5)] == [1, 3, 10, 15]
     assert steps(epochs=1, tokens_per_epoch=1001) == 11
+    assert total_steps(BudgetSection(epochs=1, batch_tokens=100), 101, longest=96) == 1  # not one of a single token

@@ -86,7 +86,7 @@ def test_a_choice_is_made_on_documents_that_no_report_uses(
     assert (written["alpha"], written["within"]) == (1.0, True)
     answers = json.loads((found.run_dir / "generations.json").read_text())
     loaded = load_corpora(settings, load_tokenizer(settings.model))
-    unseen = [document.parts[0].text for document in loaded.sources["domain"].read_heldout()]
+    unseen = [document.parts[0].text for document in loaded.sources["domain"].drawn()]
     first = settings.evaluation.validation_documents
     (shown,) = [answer["prompt"] for answer in answers if answer["set"] == "domain"][:1]
     assert unseen[first].startswith(shown)
@@ -112,7 +112,11 @@ def test_a_choice_is_made_on_documents_that_no_report_uses(
     })  # fmt: skip
     every = places(train(free).run_dir)
     reported = places(found.run_dir)
-    assert all(reported[name] == every[name][2:] and len(every[name]) == 4 for name in every)
+    for set_name, corpus in loaded.sources.items():
+        chosen = {loaded.document_name(corpus.first_heldout_id + int(place)) for place in corpus.heldout_order[:2]}
+        assert len(every[set_name]) == 4
+        assert reported[set_name] == [place for place in every[set_name] if place not in chosen]
+        assert len(reported[set_name]) == 2
     assert evaluate_run(found.run_dir).summary == found.summary
 
 

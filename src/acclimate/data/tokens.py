@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from acclimate.chat_template import DAY, asks_for_the_day
+from acclimate.data.control import Spelt, prefix_of
 from acclimate.data.encoding import Encoded, Encoder
 from acclimate.data.label_notes import LabelNote, LabelNotes, notes_of
 from acclimate.data.records import Document
@@ -18,6 +19,8 @@ from acclimate.data.store import Strings, Writer, key_of, stored
 
 LABELS = 2
 """Raised whenever the same rows become other tokens or labels, so that an older cache is not taken for the same."""
+NONE: NDArray[Any] = np.empty(0)
+"""A column that is not given."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,25 @@ class TokenCorpus:
     where: Sequence[str]  # [documents] place each document was read from
     table: NDArray[np.int64]  # [routes of the source] index of each in the run's route table
     notes: tuple[LabelNote, ...] = ()  # of all documents that were tokenised together
+    lead: NDArray[np.int32] = field(
+        default_factory=lambda: NONE
+    )  # [documents] first tokens that the tokenizer puts before every text; default 0
+    prompted: NDArray[np.bool_] = field(
+        default_factory=lambda: NONE
+    )  # [documents] a chat or pair: context, then what is learned; default false
+    control: NDArray[np.int32] = field(
+        default_factory=lambda: NONE
+    )  # [documents] bytes of text that spell special tokens; default 0
+    unmasked: NDArray[np.int16] = field(
+        default_factory=lambda: NONE
+    )  # [n] routes as they were before a method masked labels; default ``routes``
+
+    def __post_init__(self) -> None:
+        for name, dtype in (("lead", np.int32), ("prompted", np.bool_), ("control", np.int32)):
+            if getattr(self, name) is NONE:
+                object.__setattr__(self, name, np.zeros(len(self.bounds), dtype=dtype))
+        if self.unmasked is NONE:
+            object.__setattr__(self, "unmasked", self.routes)
 
     def __len__(self) -> int:
         return len(self.bounds)
@@ -63,7 +85,8 @@ class TokenCorpus:
         """The documents at ``indices``, in that order."""
         chosen = np.asarray(indices, dtype=np.int64)
         where = self.where.take(chosen) if isinstance(self.where, Strings) else [self.where[i] for i in chosen]
-        return replace(self, bounds=self.bounds[chosen], labels=self.labels[chosen], where=where)
+        names = ("bounds", "labels", "lead", "prompted", "control")
+        return replace(self, where=where, **{name: getattr(self, name)[chosen] for name in names})
 
 
 def tokenise(
@@ -88,20 +111,37 @@ def tokenise(
     """
 
     def fill(writer: Writer) -> dict[str, Any]:
-        notes = LabelNotes()
-        for encoded in encoder.encode(documents(), notes):
-            for name, values in vars(encoded).items():
+        notes, spelt = LabelNotes(), Spelt(encoder.tokenizer)
+        for encoded in encoder.encode(spelt.watch(documents()), notes):
+            for name, values in (vars(encoded) | beginnings(encoded, encoder)).items():
                 writer.append(name, values)
+        writer.append("control", spelt.column())
         return {"notes": notes.facts}
 
     found = stored(cache_dir, "tokens", _key(contents, encoder), fill)
-    return corpus_of(Encoded(**found.arrays), where, encoder, notes_of(found.facts["notes"], where))
+    arrays = dict(found.arrays)
+    apart = {name: arrays.pop(name) for name in ("lead", "prompted", "control")}
+    return corpus_of(Encoded(**arrays), where, encoder, apart, notes_of(found.facts["notes"], where))
+
+
+def encoded_now(documents: Iterable[Document], encoder: Encoder, where: Sequence[str]) -> TokenCorpus:
+    """Tokenises into memory."""
+    notes, spelt = LabelNotes(), Spelt(encoder.tokenizer)
+    encodings = encoder.encode(spelt.watch(documents), notes)
+    batches = [vars(encoded) | beginnings(encoded, encoder) for encoded in encodings]
+    columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    apart = {name: columns.pop(name) for name in ("lead", "prompted")} | {"control": spelt.column()}
+    return corpus_of(Encoded(**columns), where, encoder, apart, notes_of(notes.facts, where))
 
 
 def corpus_of(
-    encoded: Encoded, where: Sequence[str], encoder: Encoder, notes: tuple[LabelNote, ...] = ()
+    encoded: Encoded,
+    where: Sequence[str],
+    encoder: Encoder,
+    apart: Mapping[str, NDArray[Any]],
+    notes: tuple[LabelNote, ...] = (),
 ) -> TokenCorpus:
-    """Documents that were tokenised by ``encoder``."""
+    """Documents that were tokenised by ``encoder``; ``apart``: columns of the corpus that the encoder does not make."""
     ends = np.cumsum(encoded.lengths)
     return TokenCorpus(
         ids=encoded.ids,
@@ -112,7 +152,21 @@ def corpus_of(
         where=where,
         table=encoder.table,
         notes=notes,
+        **apart,
     )
+
+
+def beginnings(encoded: Encoded, encoder: Encoder) -> dict[str, NDArray[Any]]:
+    """``lead`` and ``prompted`` of each document."""
+    lengths, first = encoded.lengths, np.cumsum(encoded.lengths) - encoded.lengths
+    put = prefix_of(encoder)
+    lead = np.zeros(len(lengths), dtype=np.int32)
+    if put and len(lengths):
+        at = np.minimum(first[:, None] + np.arange(len(put)), len(encoded.ids) - 1)
+        lead[(encoded.ids[at] == put).all(1) & (lengths > len(put))] = len(put)
+    learned = np.concatenate([[0], np.cumsum(encoded.routes != NOT_LEARNED)])
+    context = lengths - (learned[first + lengths] - learned[first])
+    return {"lead": lead, "prompted": context > lead}
 
 
 def _key(contents: str, encoder: Encoder) -> str:
