@@ -55,6 +55,7 @@ from acclimate.run_folder import (
     check_digests,
     check_run_dir,
     has_model,
+    keeping_the_model,
     read_config,
     read_summary,
     say_what_changed,
@@ -167,7 +168,8 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         write_json(run_dir / "provenance.json", record | costs)  # before model/, by which a run is known as trained
     _save(training, config)
     started = time.perf_counter()
-    result = _measure(config, corpora, model, base, chosen, world)
+    with keeping_the_model(run_dir):
+        result = _measure(config, corpora, model, base, chosen, world)
     if world.is_main:
         write_json(run_dir / "provenance.json", finished(record | costs, time.perf_counter() - started))
     return result
@@ -177,7 +179,8 @@ def _measured_again(config: RunConfig) -> RunResult:
     """Of a run that was interrupted after its training."""
     started, run_dir = time.perf_counter(), config.run_dir
     save_config(as_chosen(config), run_dir / "config.yaml")
-    result = evaluate_run(run_dir)
+    with keeping_the_model(run_dir):
+        result = evaluate_run(run_dir)
     record = with_session(read_json(run_dir / "provenance.json"), read_json(run_dir / "data.json")["steps"], 1)
     write_json(run_dir / "provenance.json", finished(record, time.perf_counter() - started))
     return result

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from acclimate.apart import FREE_ON_RESUME, Apart, marks
 from acclimate.config import RunConfig, load_config
-from acclimate.errors import ConfigError, RunError, UsageError
+from acclimate.errors import ConfigError, DataError, RunError, UsageError
 from acclimate.evaluate.summary import Record
-from acclimate.files import unwritable
+from acclimate.files import leftovers, sweep, unwritable
 from acclimate.provenance import other_versions, read_json, with_session, write_json
 
 
@@ -204,6 +204,7 @@ def sole_writer(run_dir: Path) -> Iterator[None]:
             mine = False
         if not mine:  # or its holder has just ended and taken the empty folder away
             raise RunError(f"The run '{run_dir}' is being trained by another process; wait for it, or stop it.")
+        sweep([*leftovers(run_dir), *_left_by_a_trainer(run_dir)])
         try:
             yield
         finally:
@@ -211,6 +212,26 @@ def sole_writer(run_dir: Path) -> Iterator[None]:
                 run_dir.rmdir()  # nothing was begun in it; before the lock goes, so that nobody holds it by then
     finally:
         os.close(handle)
+
+
+@contextmanager
+def keeping_the_model(run_dir: Path) -> Iterator[None]:
+    """Around the measuring of a run that is trained: an error says that the model is kept, and what measures it."""
+    try:
+        yield
+    except (DataError, RunError) as error:
+        raise type(error)(
+            f"{error} The trained model is whole and kept in '{run_dir / 'model'}': export and chat work, and "
+            f"`acclimate eval {run_dir} --panel FILE` measures it on a panel. To measure it on its own held-out text, "
+            "make good what is said above, then run the same command with --resume; it trains nothing again."
+        ) from error
+
+
+def _left_by_a_trainer(run_dir: Path) -> list[Path]:
+    """Folders that were half written or already replaced when a trainer of this run was killed."""
+    stale = (run_dir / "checkpoints").glob(".*.stale")
+    replaced = [path for path in stale if path.with_name(path.name[1:].removesuffix(".stale")).is_dir()]
+    return [run_dir / ".model.partial", *(run_dir / "checkpoints").glob(".*.partial"), *replaced]
 
 
 def read_config(run_dir: Path) -> RunConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -117,6 +118,7 @@ def _key(contents: str, encoder: Encoder) -> str:
     return key_of(
         day
         | {
+            "versions": [importlib.metadata.version(name) for name in ("tokenizers", "transformers")],
             "tokenizer": backend,
             "split_special_tokens": tokenizer.split_special_tokens,
             "specials": {str(name): str(token) for name, token in tokenizer.special_tokens_map.items()},
