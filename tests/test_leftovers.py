@@ -168,28 +168,24 @@ def test_a_model_that_cannot_be_put_in_place_is_a_sentence(
     pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(pico_folder, corpora, tmp_path, training={"micro_batch_size": 2, "save_steps": 3})
-    for name in ("sync", "replace"):
+    original = run_module.save_model
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    for resume, place, name in ((False, export, "sync"), (True, export.os, "replace")):
+
+        def save(*arguments: Any, place: Any = place, name: str = name, **options: Any) -> None:
+            with monkeypatch.context() as patch:
+                patch.setattr(place, name, full)
+                original(*arguments, **options)
+
         with monkeypatch.context() as patch:
-
-            def full(path: Path, *_: Any) -> None:
-                raise OSError(28, "No space left on device")
-
-            patch.setattr(export if name == "sync" else export.os, name, full)
-            original = run_module.save_model
+            patch.setattr(run_module, "save_model", save)
             with pytest.raises(RunError, match=r"model' cannot be written \(No space left on device\); what was saved"):
-                if name == "sync":
-                    train(settings)
-                else:  # only around the model: other files are put in place in the same way
-                    patch.undo()
-                    patch.setattr(run_module, "save_model", lambda *a, **k: _with(patch, full, original, *a, **k))
-                    train(settings, resume=True)
+                train(settings, resume=resume)
         assert not (settings.run_dir / "model").exists()
     assert train(settings, resume=True).summary
-
-
-def _with(patch: pytest.MonkeyPatch, full: Any, save: Any, *arguments: Any, **options: Any) -> None:
-    patch.setattr(export.os, "replace", full)
-    save(*arguments, **options)
 
 
 def test_metrics_reach_the_disk_before_a_checkpoint(
@@ -206,7 +202,7 @@ def test_metrics_reach_the_disk_before_a_checkpoint(
     train(config(pico_folder, corpora, tmp_path, training={"micro_batch_size": 2, "save_steps": 3}))
     states = [i for i, name in enumerate(order) if name == "state.json"]
     assert len(states) == 2
-    for before, state in zip([0, *states], states):
+    for before, state in zip([0, states[0]], states, strict=True):
         assert "metrics.jsonl" in order[before:state]
 
 
