@@ -6,20 +6,23 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import re
 import resource
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
 
 import acclimate
 from acclimate.config import RunConfig, dump_config
-from acclimate.errors import RunError
+from acclimate.errors import RunError, without_credentials
 from acclimate.files import write_text
 
+PATH = re.compile(r"~?(?:/[^/\s=,'\"\]}]+)*/([^/\s=,'\"\]}]+)")
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "datasets", "pyarrow")
 
 
@@ -47,6 +50,49 @@ def provenance(
         "config_digest": "sha256:" + hashlib.sha256(dump_config(config).encode()).hexdigest(),
         "started": _now(),
     }
+
+
+def with_session(record: Mapping[str, Any], step: int, processes: int) -> dict[str, Any]:
+    """The record with the session that now goes on after ``step``, less those whose steps are all done again by it."""
+    now = {
+        "step": step,
+        "started": _now(),
+        "acclimate": acclimate.__version__,
+        "versions": versions(),
+        "device": record["platform"]["device"],
+        "processes": processes,
+        "command": command(sys.argv),
+    }
+    return {**record, "sessions": [*(s for s in sessions(record) if s["step"] < step), now]}
+
+
+def command(argv: Sequence[str]) -> str | None:
+    """What the user wrote, of paths the last part, or None where another program called.
+
+    >>> command(["/usr/bin/acclimate", "train", "/home/ada/c.yaml", "--set=output_dir=/data/ada/runs"])
+    'acclimate train c.yaml --set=output_dir=runs'
+    """
+    if PurePath(argv[0]).name not in ("acclimate", "__main__.py"):
+        return None
+    return " ".join(["acclimate", *(PATH.sub(r"\1", without_credentials(word)) for word in argv[1:])])
+
+
+def sessions(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of a record from before there were any, what it says of its last one."""
+    first = {name: record.get(name) for name in ("started", "acclimate", "versions", "processes")}
+    return list(record.get("sessions", [{"step": 0, **first}]))
+
+
+def other_versions(record: Mapping[str, Any]) -> list[str]:
+    """A sentence where the last session of a run ran other versions than these."""
+    last = sessions(record)[-1]
+    was = {"acclimate": last["acclimate"], **(last["versions"] or {})}
+    here = {"acclimate": acclimate.__version__, **versions()}
+    changed = [name for name in here if name in was and was[name] != here[name]]
+    if not changed:
+        return []
+    then, now = (", ".join(f"{name} {found[name]}" for name in changed) for found in (was, here))
+    return [f"The run was trained so far with {then}; it goes on with {now}. Its provenance.json keeps both."]
 
 
 def versions() -> dict[str, str]:

@@ -47,19 +47,24 @@ from acclimate.parallel.shard import is_sharded, shard, whole_state
 from acclimate.parallel.world import SOLO, World, join
 from acclimate.plan import build_plan, method_names, with_absolute_stores
 from acclimate.preflight import data_record, warnings
-from acclimate.provenance import finished, peak_memory_mib, provenance, read_json, write_json
+from acclimate.provenance import finished, peak_memory_mib, provenance, read_json, sessions, with_session, write_json
 from acclimate.report import model_card
 from acclimate.run_folder import (
+    as_chosen,
+    begin_session,
     check_digests,
     check_run_dir,
     has_model,
+    keeping_the_model,
     read_config,
     read_summary,
+    say_what_changed,
     sole_writer,
     with_saved_dtype,
+    without_effect,
 )
 from acclimate.schema import ParallelSection
-from acclimate.train.checkpoint import checkpoint_weights, checkpoints, load_best
+from acclimate.train.checkpoint import checkpoint_weights, load_best
 from acclimate.train.loop import run_loop
 from acclimate.train.training import Training
 from acclimate.train.tuned import Tuned
@@ -108,24 +113,21 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     run_dir = config.run_dir
     trained = resume and has_model(run_dir)  # it is written whole, after the last step
     if trained and (run_dir / "summary.json").is_file() and "finished" in read_json(run_dir / "provenance.json"):
-        console.print(f"{config.name}: finished before, nothing to do.")
+        console.print(f"{config.name}: finished before, nothing to do.{without_effect(config)}", highlight=False)
         summary = read_summary(run_dir)
         if world.is_main and summary and not (run_dir / "model" / "README.md").exists():  # the disk was full then
             write_text(run_dir / "model" / "README.md", model_card(run_dir))
         return RunResult(run_dir, summary)
     with world.all_or_none():
-        if resume and not trained and (run_dir / "summary.json").is_file() and not checkpoints(run_dir):
-            raise RunError(
-                f"The run '{run_dir}' is finished, but its model/ is gone and it kept no checkpoint to make it from; "
-                "start a new run under another name."
-            )
         build_plan(config, PlanContext(full_tuning=config.lora is None))  # configuration errors before slow work
         config, device = resolve(with_saved_dtype(config) if resume else config, world.local_rank)
     config = config.model_copy(update={"model": world.agree(config.model)})  # of a dtype chosen by its speed
+    if world.is_main and (run_dir / "config.yaml").exists():
+        say_what_changed(config, console)
     if trained:
         console.print(f"{config.name}: trained before; measuring it.")
         with world.all_or_none():
-            result = _measured_again(run_dir) if world.is_main else RunResult(run_dir, [])
+            result = _measured_again(config) if world.is_main else RunResult(run_dir, [])
         return result
     corpora = world.main_first(lambda: load_corpora(config, load_tokenizer(config.model)))
     with world.all_or_none():
@@ -141,6 +143,8 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         if world.is_main:
             record = _begin(training, plan, config, learned, mixture, chosen, device)
     start(training, plan, run_dir, resume, console)
+    if world.is_main:
+        record = begin_session(run_dir, record, training.step, world.size)
     apart = training.counted_forwards()  # of choosing labels, where that is not in the cache
     with training.stop.listening(console):
         run_loop(training)
@@ -164,17 +168,20 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         write_json(run_dir / "provenance.json", record | costs)  # before model/, by which a run is known as trained
     _save(training, config)
     started = time.perf_counter()
-    result = _measure(config, corpora, model, base, chosen, world)
+    with keeping_the_model(run_dir):
+        result = _measure(config, corpora, model, base, chosen, world)
     if world.is_main:
         write_json(run_dir / "provenance.json", finished(record | costs, time.perf_counter() - started))
     return result
 
 
-def _measured_again(run_dir: Path) -> RunResult:
+def _measured_again(config: RunConfig) -> RunResult:
     """Of a run that was interrupted after its training."""
-    started = time.perf_counter()
-    result = evaluate_run(run_dir)
-    record = read_json(run_dir / "provenance.json")
+    started, run_dir = time.perf_counter(), config.run_dir
+    save_config(as_chosen(config), run_dir / "config.yaml")
+    with keeping_the_model(run_dir):
+        result = evaluate_run(run_dir)
+    record = with_session(read_json(run_dir / "provenance.json"), read_json(run_dir / "data.json")["steps"], 1)
     write_json(run_dir / "provenance.json", finished(record, time.perf_counter() - started))
     return result
 
@@ -213,7 +220,7 @@ def _begin(
             "restore it, or start a new run under another name."
         )
     record |= {"statistics": stores} if stores else {}
-    record |= {"started": began["started"]} if began else {}
+    record |= {"started": began["started"], "sessions": sessions(began)} if began else {}
     save_config(config, run_dir / "config.yaml")
     trained = sum(p.numel() for p in training.model.trainable().values())
     parameters = {"trained": trained, "total": network.num_parameters()}

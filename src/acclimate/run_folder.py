@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
+from acclimate.apart import FREE_ON_RESUME, Apart, marks
 from acclimate.config import RunConfig, load_config
-from acclimate.errors import ConfigError, RunError, UsageError
+from acclimate.errors import ConfigError, DataError, RunError, UsageError
 from acclimate.evaluate.summary import Record
-from acclimate.files import unwritable
-from acclimate.provenance import read_json
+from acclimate.files import leftovers, sweep, unwritable
+from acclimate.provenance import other_versions, read_json, with_session, write_json
 
 
 def check_place(config: RunConfig) -> None:
@@ -53,12 +56,74 @@ def check_run_dir(config: RunConfig, resume: bool) -> None:
             f"The run '{config.run_dir}' began with another configuration; it differs at {'; '.join(differences)}. "
             "Use the configuration it began with, or another name."
         )
+    finished = (config.run_dir / "summary.json").is_file()
+    if finished and not has_model(config.run_dir) and not _has_checkpoints(config.run_dir):
+        raise RunError(
+            f"The run '{config.run_dir}' is finished, but its model/ is gone and it kept no checkpoint to make it "
+            "from; start a new run under another name."
+        )
 
 
 def differences_from(config: RunConfig) -> list[str]:
     """What the run of this name, which has begun, was configured otherwise, as ``path: this then, that now``."""
+    return _differing(config, [None, *(mark for mark in Apart if mark not in FREE_ON_RESUME)])
+
+
+def say_what_changed(config: RunConfig, console: Console) -> None:
+    """Notes on what differs, and may, from how the run of this name began: settings, and versions."""
+    others = [mark for mark in FREE_ON_RESUME if mark not in (Apart.PLACE, Apart.WORK)]
+    told = []
+    if work := _differing(config, [Apart.WORK]):
+        told.append(
+            f"{'; '.join(work)}. What is learned is the same up to the order of sums; what is drawn at random while "
+            "training, as by lora.dropout, is drawn otherwise."
+        )
+    if other := _differing(config, others):
+        told.append(f"{'; '.join(other)}. What is learned is the same.")
+    path = config.run_dir / "provenance.json"
+    for note in told + (other_versions(read_json(path)) if path.is_file() else []):
+        console.print(f"Note: {note}", style="yellow", highlight=False)
+
+
+def without_effect(config: RunConfig) -> str:
+    """What differs, and may, from how a run is configured that is finished, as the end of a sentence; or nothing."""
+    changed = _differing(config, [mark for mark in FREE_ON_RESUME if mark is not Apart.PLACE])
+    return f" What differs has no effect any more: {'; '.join(changed)}." if changed else ""
+
+
+def begin_session(run_dir: Path, record: Mapping[str, Any], step: int, processes: int) -> dict[str, Any]:
+    """Writes provenance.json with the session that goes on after ``step``, and returns it."""
+    record = with_session(record, step, processes)
+    write_json(run_dir / "provenance.json", record)
+    return record
+
+
+def as_chosen(config: RunConfig) -> RunConfig:
+    """Of a run that is trained and not measured: what was chosen when it began stays."""
+    began = load_config(config.run_dir / "config.yaml").evaluation
+    kept = {"overlap_ngram": began.overlap_ngram}
+    if config.evaluation.memorisation_documents:  # 0 still measures none
+        kept["memorisation_documents"] = began.memorisation_documents
+    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update=kept)})
+
+
+def _differing(config: RunConfig, kinds: Collection[Apart | None]) -> list[str]:
+    """``path: this then, that now`` of the settings with one of these marks; None is no mark."""
     began, now = load_config(config.run_dir / "config.yaml"), with_saved_dtype(config)
-    return _differences(began.model_dump(mode="json"), now.model_dump(mode="json"))
+    found, marked = [], marks(RunConfig)
+    for path, then, today in _differences(began.model_dump(mode="json"), now.model_dump(mode="json")):
+        mark = next((marked[way] for way in _patterns(path) if way in marked), None)
+        if mark in kinds:
+            found.append(f"{path}: {then!r} then, {today!r} now")
+    return found
+
+
+def _patterns(path: str) -> Iterator[str]:
+    """The path and the sections above it, as marks have them."""
+    parts = path.split(".")
+    if parts[0] == "sources":  # of a source, whose name may hold dots
+        parts = ["sources", "*", parts[-1]]
+    return (".".join(parts[:length]) for length in range(len(parts), 0, -1))
 
 
 def has_model(run_dir: Path) -> bool:
@@ -66,11 +131,18 @@ def has_model(run_dir: Path) -> bool:
     return any((run_dir / "model" / name).is_file() for name in ("config.json", "adapter_config.json"))
 
 
+def _has_checkpoints(run_dir: Path) -> bool:
+    return any((run_dir / "checkpoints").glob("step-*"))
+
+
 def what_resume_does(run_dir: Path) -> str:
     if has_model(run_dir):
         return "measures the trained model"
-    begun = any((run_dir / "checkpoints").glob("step-*"))
-    return "continues from the last checkpoint" if begun else "begins at step 0, for there is no checkpoint yet"
+    return (
+        "continues from the last checkpoint"
+        if _has_checkpoints(run_dir)
+        else "begins at step 0, for there is no checkpoint yet"
+    )
 
 
 def with_saved_dtype(config: RunConfig) -> RunConfig:
@@ -82,17 +154,11 @@ def with_saved_dtype(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"model": config.model.model_copy(update={"dtype": saved})})
 
 
-FREE = ("name", "output_dir", "report_to", "data.cache_dir")
-"""What may differ when a run goes on: where it is, and what changes none of its numbers."""
-
-
-def _differences(began: Any, now: Any, path: str = "") -> list[str]:
+def _differences(began: Any, now: Any, path: str = "") -> list[tuple[str, Any, Any]]:
     if isinstance(began, dict) and isinstance(now, dict):
         keys = dict.fromkeys([*began, *now])
         return [d for key in keys for d in _differences(began.get(key), now.get(key), f"{path}.{key}".lstrip("."))]
-    if began == now or path.startswith("parallel.") or path in FREE:
-        return []
-    return [f"{path}: {began!r} then, {now!r} now"]
+    return [] if began == now else [(path, began, now)]
 
 
 def check_digests(
@@ -138,6 +204,7 @@ def sole_writer(run_dir: Path) -> Iterator[None]:
             mine = False
         if not mine:  # or its holder has just ended and taken the empty folder away
             raise RunError(f"The run '{run_dir}' is being trained by another process; wait for it, or stop it.")
+        sweep([*leftovers(run_dir), *_left_by_a_trainer(run_dir)])
         try:
             yield
         finally:
@@ -145,6 +212,26 @@ def sole_writer(run_dir: Path) -> Iterator[None]:
                 run_dir.rmdir()  # nothing was begun in it; before the lock goes, so that nobody holds it by then
     finally:
         os.close(handle)
+
+
+@contextmanager
+def keeping_the_model(run_dir: Path) -> Iterator[None]:
+    """Around the measuring of a run that is trained: an error says that the model is kept, and what measures it."""
+    try:
+        yield
+    except (DataError, RunError) as error:
+        raise type(error)(
+            f"{error} The trained model is whole and kept in '{run_dir / 'model'}': export and chat work, and "
+            f"`acclimate eval {run_dir} --panel FILE` measures it on a panel. To measure it on its own held-out text, "
+            "make good what is said above, then run the same command with --resume; it trains nothing again."
+        ) from error
+
+
+def _left_by_a_trainer(run_dir: Path) -> list[Path]:
+    """Folders that were half written or already replaced when a trainer of this run was killed."""
+    stale = (run_dir / "checkpoints").glob(".*.stale")
+    replaced = [path for path in stale if path.with_name(path.name[1:].removesuffix(".stale")).is_dir()]
+    return [run_dir / ".model.partial", *(run_dir / "checkpoints").glob(".*.partial"), *replaced]
 
 
 def read_config(run_dir: Path) -> RunConfig:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from acclimate.apart import Apart
 from acclimate.errors import listed, nearest
 from acclimate.explain import Places
 from acclimate.source_schema import Section, SourceSection
@@ -21,7 +22,7 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 class ModelSection(Section):
     """Where the base model comes from."""
 
-    path: str = Field(min_length=1, description="hub id, local folder, or a .gguf file")
+    path: Annotated[str, Apart.INPUT] = Field(min_length=1, description="hub id, local folder, or a .gguf file")
     revision: str | None = Field(None, description="hub revision")
     trust_remote_code: bool = Field(False, description="run code that ships with the model")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
@@ -31,7 +32,7 @@ class ModelSection(Section):
         None, description="nf4, with lora: keep the frozen base in 4 bits (QLoRA); extra `qlora`"
     )
     attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = Field("sdpa")
-    device: str = Field("auto", description="auto (a GPU where there is one), cpu, cuda, cuda:1")
+    device: Annotated[str, Apart.WORK] = Field("auto", description="auto (a GPU where there is one), cpu, cuda, cuda:1")
 
 
 class LoraSection(Section):
@@ -58,7 +59,7 @@ class ObjectiveSection(Section):
     logits_dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="bfloat16 rounds logits: a KL gradient that is wrong near the base (docs/performance.md)"
     )
-    chunk_tokens: int = Field(
+    chunk_tokens: Annotated[int, Apart.WORK] = Field(
         256, ge=1, description="tokens whose logits exist at one time, in memory: 4 bytes x tokens x vocabulary"
     )
 
@@ -138,7 +139,7 @@ class DataSection(Section):
         description="validation: hold out as many documents again, measure these, and use those of test for nothing: "
         "for choosing settings",
     )
-    cache_dir: str = Field(
+    cache_dir: Annotated[str, Apart.PLACE] = Field(
         "~/.cache/acclimate", min_length=1, description="prepared corpora, keyed by content and settings"
     )
 
@@ -146,17 +147,17 @@ class DataSection(Section):
 class TrainingSection(Section):
     """The loop."""
 
-    micro_batch_size: int = Field(4, ge=1, description="packed rows in one forward")
-    gradient_checkpointing: bool = Field(
+    micro_batch_size: Annotated[int, Apart.WORK] = Field(4, ge=1, description="packed rows in one forward")
+    gradient_checkpointing: Annotated[bool, Apart.WORK] = Field(
         False, description="compute activations again in the backward: less memory, about a third more time"
     )
     eval_steps: int | None = Field(None, ge=1, description="measure held-out text every so many steps")
-    save_steps: int | None = Field(
+    save_steps: Annotated[int | None, Apart.KEPT] = Field(
         None,
         ge=1,
         description="checkpoint every so many steps and at the last; null keeps no checkpoint to resume from",
     )
-    keep_last: int = Field(2, ge=1, description="checkpoints kept besides the best")
+    keep_last: Annotated[int, Apart.KEPT] = Field(2, ge=1, description="checkpoints kept besides the best")
     final: Literal["last", "best"] = Field("last", description="which weights become the run's model/")
 
     @model_validator(mode="after")
@@ -190,7 +191,7 @@ class ParallelSection(Section):
 class EvaluationSection(Section):
     """What is measured on held-out documents."""
 
-    documents: int | None = Field(
+    documents: Annotated[int | None, Apart.MEASURED] = Field(
         None, ge=1, description="at most this many held-out documents per source, drawn by a hash of their contents"
     )
     validation_documents: int = Field(
@@ -216,23 +217,29 @@ class EvaluationSection(Section):
         description="without validation documents: how many held-out documents are measured during training (every "
         "eval_steps)",
     )
-    generations: int = Field(4, ge=0, description="greedy answers shown side by side")
-    max_new_tokens: int = Field(64, ge=1, description="of each of these answers")
-    memorisation_documents: int = Field(
+    generations: Annotated[int, Apart.MEASURED] = Field(4, ge=0, description="greedy answers shown side by side")
+    max_new_tokens: Annotated[int, Apart.MEASURED] = Field(64, ge=1, description="of each of these answers")
+    memorisation_documents: Annotated[int, Apart.MEASURED] = Field(
         64,
         ge=0,
         description="after training, measure so many documents of each domain source that were trained on, against the "
         "base; 0 measures none",
     )
-    overlap_ngram: int = Field(13, ge=1, description="words in an n-gram of the train/held-out overlap count")
+    overlap_ngram: Annotated[int, Apart.MEASURED] = Field(
+        13, ge=1, description="words in an n-gram of the train/held-out overlap count"
+    )
 
 
 class RunConfig(Section):
     """One run."""
 
     version: Literal[1] = 1
-    name: str = Field("run", pattern=f"^{NAME}$", description="letters, digits, '.', '_' and '-'")
-    output_dir: str = Field("runs", min_length=1, description="the run folder is output_dir/name")
+    name: Annotated[str, Apart.PLACE] = Field(
+        "run", pattern=f"^{NAME}$", description="letters, digits, '.', '_' and '-'"
+    )
+    output_dir: Annotated[str, Apart.PLACE] = Field(
+        "runs", min_length=1, description="the run folder is output_dir/name"
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="order of documents, LoRA initialisation, dropout")
     model: ModelSection
     lora: LoraSection | None = None
@@ -246,9 +253,9 @@ class RunConfig(Section):
     budget: BudgetSection
     data: DataSection = DataSection()
     training: TrainingSection = TrainingSection()
-    parallel: ParallelSection = ParallelSection()
+    parallel: Annotated[ParallelSection, Apart.WORK] = ParallelSection()
     evaluation: EvaluationSection = EvaluationSection()
-    report_to: list[Literal["tensorboard"]] = Field(
+    report_to: Annotated[list[Literal["tensorboard"]], Apart.PLACE] = Field(
         default_factory=list, description="also write RUN/tensorboard/; extra `tensorboard`"
     )
 

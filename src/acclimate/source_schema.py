@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from acclimate.apart import Apart
 
 CREDENTIAL = re.compile(r"(?<=://)(?:[^/\s]*@|[^@\s]*:[^@\s]*@)|(?<=[?&#])[^?&#=/*\s]+=[^&#\s'\"]*")
 """What may be a secret in a URL: ``user@`` or ``key:secret@`` before the host, and what a query says."""
@@ -39,7 +41,7 @@ class Section(BaseModel):
 class SourceSection(Section):
     """One corpus."""
 
-    path: str | list[str] = Field(
+    path: Annotated[str | list[str], Apart.INPUT] = Field(
         min_length=1,
         description="file, folder, glob or URL of .txt, .md, .jsonl, .csv, .tsv, .parquet; a folder written by "
         "save_to_disk; a hub id; or a list of them",

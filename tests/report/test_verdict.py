@@ -212,3 +212,17 @@ def test_doing_little_does_not_win(tmp_path: Path) -> None:
     assert headline.startswith("mol learned the domain")
     assert "73 % less from the base on chat than sft" in headline
     assert "lwf moved less on chat (KL 0.050), and learned less (−9.5 %)." in notes
+
+
+def test_a_second_half_on_other_versions_is_said(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "mol", "mol", domain=0.80)
+    path = folder / "provenance.json"
+    plain = json.loads(path.read_text())
+    same = {"acclimate": "0.1.0", "device": "cpu", "processes": 1}
+    versions = ({"torch": "2.12.0", "numpy": "2.4"}, {"torch": "2.13.0", "numpy": "2.4"})
+    sessions = [{"step": 20 * i, "versions": one, **same} for i, one in enumerate(versions)]
+    path.write_text(json.dumps(plain | {"sessions": sessions}))
+    told = "ran in 2 sessions that differ: after step 0 torch 2.12.0; after step 20 torch 2.13.0."
+    assert told in judged(folder)[1]
+    path.write_text(json.dumps(plain | {"sessions": [sessions[0], sessions[0]]}))
+    assert "sessions" not in judged(folder)[1]

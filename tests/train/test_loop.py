@@ -20,6 +20,7 @@ from acclimate.data.corpus import load_corpora
 from acclimate.errors import NonFiniteError
 from acclimate.model.load import load_tokenizer
 from acclimate.model.projection import Projection
+from acclimate.preflight import validate
 from acclimate.run import train
 from acclimate.schema import ScheduleSection
 from acclimate.train.loop import run_loop
@@ -257,3 +258,32 @@ def test_tensorboard(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     written = {tag: [event.value for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
     for line in lines(result.run_dir):
         assert written["loss"][int(line["step"]) - 1] == pytest.approx(line["loss"])
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "constant", "wsd"])
+@pytest.mark.parametrize("total", [10, 97])
+@pytest.mark.parametrize("warmup", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("decay", [0.05, 0.5, 1.0])
+def test_a_schedule_never_jumps(kind: str, total: int, warmup: float, decay: float) -> None:
+    """Where warmup and decay overlap, too: the one begins where the other has ended."""
+    part = {"decay_ratio": decay} if kind == "wsd" else {}
+    section = ScheduleSection(type=kind, warmup_ratio=warmup, **part)  # type: ignore[arg-type]
+    curve = [factor(step, total, section) for step in range(total)]
+    first = round(warmup * total)
+    left = total - first
+    if kind == "wsd":
+        left = min(left, round(decay * total))
+    assert curve[first] == 1.0  # the peak is reached
+    steepest = {"constant": 0.0, "cosine": math.pi / 2}.get(kind, 1.0) / max(1, left)
+    for step in range(1, total):
+        risen = 1 / (first + 1)
+        assert -steepest - 1e-9 <= curve[step] - curve[step - 1] <= risen + 1e-9
+
+
+def test_a_schedule_whose_parts_overlap_is_said(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    schedule = {"type": "wsd", "warmup_ratio": 0.5, "decay_ratio": 0.8}
+    wanted = "warmup_ratio (the first 3 steps) and decay_ratio (the last 5) overlap in a run of 6 steps"
+    assert any(wanted in note for note in validate(config(pico_folder, corpora, tmp_path, schedule=schedule)).warnings)
+    schedule["decay_ratio"] = 0.5
+    notes = validate(config(pico_folder, corpora, tmp_path, schedule=schedule)).warnings
+    assert not any("overlap in a run" in note for note in notes)

@@ -95,7 +95,13 @@ def build_training(
         callbacks.append(Evaluate(config.training.eval_steps, sets, list(special_tokens(model.tokenizer))))
     callbacks += [
         *(_watchers(config, console, total) if world.is_main else ()),
-        Save(run_dir, config.training.save_steps, config.training.keep_last, watched_metric(corpora)),
+        Save(
+            run_dir,
+            config.training.save_steps,
+            config.training.keep_last,
+            watched_metric(corpora),
+            lambda note: console.print(f"Note: {note}", style="yellow", highlight=False),
+        ),
     ]
     training = Training(
         model=model,

@@ -87,8 +87,9 @@ def main() -> None:
 
 
 LESS_MEMORY = (
-    "Less is needed with a lower training.micro_batch_size or data.sequence_length, with lora, model.dtype: bfloat16 "
-    "or training.gradient_checkpointing: true; a run that has checkpoints goes on with --resume."
+    "Less is needed with a lower training.micro_batch_size or objective.chunk_tokens, or with "
+    "training.gradient_checkpointing: true; so a run that has checkpoints goes on with --resume. Less is also needed, "
+    "but only in a new run, with a lower data.sequence_length, with lora, or with model.dtype: bfloat16."
 )
 
 

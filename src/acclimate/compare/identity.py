@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from acclimate.apart import SAME_WORK, without
 from acclimate.config import RunConfig
-
-ELSEWHERE = ("name", "output_dir", "report_to", "parallel")
-ELSEWHERE_IN = {
-    "model": ("path", "device"),
-    "data": ("cache_dir",),
-    "training": ("save_steps", "keep_last", "micro_batch_size", "gradient_checkpointing"),
-}
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
@@ -19,11 +13,9 @@ def identity(config: RunConfig) -> dict[str, Any]:
 
     Only what differs from the defaults counts, so that a new setting does not make an old table worthless.
     """
-    plain = config.model_dump(mode="json", exclude_defaults=True)
-    for name in ELSEWHERE:
-        plain.pop(name, None)
-    for section, names in ELSEWHERE_IN.items():
-        plain[section] = {key: value for key, value in plain.get(section, {}).items() if key not in names}
-    for source in plain["sources"].values():
-        source.pop("path")
-    return plain
+    return without(_with_all_sections(config.model_dump(mode="json", exclude_defaults=True)), RunConfig, SAME_WORK)
+
+
+def _with_all_sections(plain: dict[str, Any]) -> dict[str, Any]:
+    """These three were always in the keys of tables, empty or not."""
+    return plain | {name: plain.get(name, {}) for name in ("model", "data", "training")}

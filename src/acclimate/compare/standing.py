@@ -6,6 +6,7 @@ training of both is added by Student's t (:class:`acclimate.evaluate.crossed.Luc
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from acclimate.compare.table import ItemScores, Row, TextScores
 from acclimate.evaluate.crossed import Luck
 from acclimate.evaluate.flips import Flips
 from acclimate.evaluate.paired import FEWEST_DOCUMENTS, RESAMPLES
+from acclimate.evaluate.ranges import ANY, Range, change_range, cut, range_of
 
 DETECTABLE = 2.8 / (2 * 1.96)
 """Widths of a 95 % interval that a change must have for another sample to show it with 80 % power: 1.96 + 0.84 standard
@@ -33,6 +35,7 @@ class Measured:
     drawn: Array  # [R] for documents drawn anew
     seeds: tuple[tuple[int, float], ...]  # (seed, its own value)
     documents: int  # of the smallest of its sets; too few give no interval
+    possible: Range = ANY  # of its values
 
     @property
     def low(self) -> float | None:
@@ -49,7 +52,8 @@ class Measured:
     def _quantile(self, part: float) -> float | None:
         if self.documents < FEWEST_DOCUMENTS:
             return None
-        return float(np.quantile(self.drawn + self.luck.draws(), part))
+        bound = float(np.quantile(self.drawn + self.luck.draws(), part))
+        return cut(bound, bound, self.possible)[0]
 
     def differs(self, other: Measured) -> bool:
         """The 95 % interval of the difference excludes 0."""
@@ -151,9 +155,8 @@ def _accuracy_change(name: str, found: Sequence[ItemScores]) -> AccuracyChange:
     low, high = np.quantile(drawn, [0.025, 0.975])
     p = min(1.0, 2 * (min((drawn <= 0).sum(), (drawn >= 0).sum()) + 1) / (RESAMPLES + 1))
     detectable = max(DETECTABLE * float(high - low), 3 / n)
-    return AccuracyChange(
-        n, base, float(changes.mean()), float(low) - unseen, float(high) + unseen, float(p), detectable
-    )
+    low, high = cut(float(low) - unseen, float(high) + unseen, change_range("accuracy", base))
+    return AccuracyChange(n, base, float(changes.mean()), low, high, float(p), detectable)
 
 
 def mean_gain(texts: Mapping[str, TextScores]) -> float | None:
@@ -180,9 +183,9 @@ def _standing(
         method,
         runs,
         tuple(shared),
-        made.mean_over(domain, _gain),
-        made.mean_over(others, _drift),
-        made.mean_over(others, lambda scores, times: -_gain(scores, times)),
+        made.mean_over(domain, _gain, (-math.inf, 1.0)),
+        made.mean_over(others, _drift, range_of("kl_base_tuned")),
+        made.mean_over(others, lambda scores, times: -_gain(scores, times), (-1.0, math.inf)),
     )
 
 
@@ -194,7 +197,7 @@ Metric = Callable[[TextScores, Array | None], Array]
 class _Draws:
     texts: Mapping[int, Mapping[str, TextScores]]  # seed -> set -> scores
 
-    def mean_over(self, names: Sequence[str], metric: Metric) -> Measured | None:
+    def mean_over(self, names: Sequence[str], metric: Metric, possible: Range) -> Measured | None:
         """The mean over sets, each of the same weight."""
         if not names:
             return None
@@ -206,7 +209,7 @@ class _Draws:
             )
         documents = min(len(scores[name].nats) for scores in self.texts.values() for name in names)
         return Measured(
-            float(np.mean(own)), np.mean(drawn, axis=0), tuple(zip(self.texts, own, strict=True)), documents
+            float(np.mean(own)), np.mean(drawn, axis=0), tuple(zip(self.texts, own, strict=True)), documents, possible
         )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,9 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.errors import ConfigError
+from acclimate.files import hold, sweep
 
 FORMAT_VERSION = 4
 FACTS = "facts.json"
+LEFT = re.compile(r"\.[0-9a-f]{64}\.[0-9a-f]{32}(?P<locked>\.partial)?(\.broken)?")
+DAY = 24 * 60 * 60.0
 
 
 def key_of(settings: Any) -> str:
@@ -85,17 +90,31 @@ def stored(cache_dir: str | Path, kind: str, key: str, fill: Callable[[Writer], 
 
 def _write(folder: Path, fill: Callable[[Writer], Mapping[str, Any]]) -> None:
     """Fills a sibling folder and renames it, so that nobody ever sees half of it."""
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    sweep(_left(folder.parent))
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
     with _writing(temporary):
         temporary.mkdir(parents=True)
+        handle = os.open(temporary, os.O_RDONLY)
     writer = Writer(temporary)
     try:
+        if not hold(handle):  # another process's sweep was between the two calls
+            _write(folder, fill)
+            return
         writer.close(fill(writer))
         with _writing(temporary):
             _publish(temporary, folder)
     finally:
         writer.abandon()
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(handle)
+
+
+def _left(kind: Path) -> Iterator[Path]:
+    """What a killed process left of arrays; of versions that held no lock only what is a day old."""
+    for path in kind.glob(".*"):
+        with suppress(FileNotFoundError):  # its writer is done with it
+            if (found := LEFT.fullmatch(path.name)) and (found["locked"] or time.time() - path.stat().st_mtime > DAY):
+                yield path
 
 
 def _publish(temporary: Path, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -180,6 +181,7 @@ def _key(contents: str, encoder: Encoder) -> str:
     return key_of(
         day
         | {
+            "versions": [importlib.metadata.version(name) for name in ("tokenizers", "transformers")],
             "tokenizer": backend,
             "split_special_tokens": tokenizer.split_special_tokens,
             "specials": {str(name): str(token) for name, token in tokenizer.special_tokens_map.items()},

@@ -11,6 +11,7 @@ import numpy as np
 
 from acclimate.errors import RunError
 from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, ratio_change
+from acclimate.evaluate.ranges import change_range
 from acclimate.evaluate.score_file import read_places, read_scores
 
 
@@ -40,10 +41,13 @@ def compare_runs(run: Path, other: Path, set_name: str, level: float = 0.95) -> 
     compared = {}
     if np.sum(text := a["bytes"] > 0) >= FEWEST_DOCUMENTS:
         bits, other_bits = (scores["nats"][text] / math.log(2) for scores in (a, b))
-        compared["bits_per_byte"] = ratio_change(bits, other_bits, a["bytes"][text], level)
+        size = a["bytes"][text]
+        possible = change_range("bits_per_byte", float(other_bits.sum() / size.sum()))
+        compared["bits_per_byte"] = ratio_change(bits, other_bits, size, level).within(possible)
     if len(pairs) >= FEWEST_DOCUMENTS and _base(run) == _base(other) and np.array_equal(a["tokens"], b["tokens"]):
         for metric, column in (("kl_base_tuned", "kl_base_tuned"), ("top1_agreement", "agree")):
-            compared[metric] = ratio_change(a[column], b[column], a["tokens"], level)
+            possible = change_range(metric, float(b[column].sum() / b["tokens"].sum()))
+            compared[metric] = ratio_change(a[column], b[column], a["tokens"], level).within(possible)
     return compared
 
 

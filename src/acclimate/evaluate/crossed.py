@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.evaluate.paired import RESAMPLES
+from acclimate.evaluate.ranges import ANY, Range, cut
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class CrossedEstimate:
 
 
 def crossed_ratio(
-    numerators: np.ndarray, denominator: np.ndarray, level: float = 0.95, seed: int = 0
+    numerators: np.ndarray, denominator: np.ndarray, level: float = 0.95, seed: int = 0, possible: Range = ANY
 ) -> CrossedEstimate:
     """The mean over seeds of ``sum(numerator) / sum(denominator)``, with an interval over items and seeds.
 
@@ -62,6 +63,7 @@ def crossed_ratio(
     Args:
         numerators: [S, M], for example bits tuned minus base of each run, by item.
         denominator: [M], the same for every seed.
+        possible: values that the quantity can have, which Student's t knows nothing of.
     """
     random = np.random.default_rng(seed)
     items = numerators.shape[1]
@@ -70,5 +72,6 @@ def crossed_ratio(
         times = np.bincount(random.integers(0, items, items), minlength=items)  # [M]
         drawn[index] = (numerators @ times).mean() / (denominator @ times)
     own = numerators.sum(1) / denominator.sum()
-    low, high = np.quantile(drawn + Luck.of(own).draws(), [(1 - level) / 2, (1 + level) / 2])
-    return CrossedEstimate(float(own.mean()), float(low), float(high), tuple(own.tolist()), items)
+    bounds = np.quantile(drawn + Luck.of(own).draws(), [(1 - level) / 2, (1 + level) / 2])
+    low, high = cut(float(bounds[0]), float(bounds[1]), possible)
+    return CrossedEstimate(float(own.mean()), low, high, tuple(own.tolist()), items)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from acclimate.evaluate.paired import RESAMPLES, Estimate, ratio
+from acclimate.evaluate.ranges import change_range
 
 FEWEST_DOCUMENTS = 3
 
@@ -69,7 +70,7 @@ def memorisation(
     table = np.array(found)
     low, high = np.quantile(table[1:], [0.025, 0.975], axis=0)
     gap, own, chance = (Interval(*map(float, bounds)) for bounds in zip(table[0], low, high, strict=True))
-    before, after = (ratio(-kind[0], kind[1]) for kind in (seen, unseen))
+    before, after = (_change(kind, columns) for kind, columns in ((seen, training), (unseen, heldout)))
     return Memorisation(seen.shape[1], trained_on, parameters, before, after, gap, own, chance)
 
 
@@ -87,6 +88,12 @@ def _gains(columns: Mapping[str, np.ndarray]) -> np.ndarray:
     """[2, M] bits gained and bytes, of the documents that have text."""
     text = columns["bytes"] > 0
     return np.stack([(columns["base_nats"] - columns["nats"])[text] / math.log(2), columns["bytes"][text]])
+
+
+def _change(gains: np.ndarray, columns: Mapping[str, np.ndarray]) -> Estimate:
+    text = columns["bytes"] > 0
+    base = columns["base_nats"][text].sum() / math.log(2) / columns["bytes"][text].sum()
+    return ratio(-gains[0], gains[1]).within(change_range("bits_per_byte", float(base)))
 
 
 def _sums(seen: np.ndarray, unseen: np.ndarray, scale: float) -> tuple[float, float, float]:

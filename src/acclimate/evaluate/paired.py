@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from acclimate.evaluate.ranges import Range, cut
 
 RESAMPLES = 2000
 DRAWN_AT_ONCE = 1 << 20  # numbers in memory: all resamples of many items at once would be too many
@@ -47,6 +49,11 @@ class Estimate:
         on average (docs/log.md, 2026-11-22).
         """
         return self.caution * max(self.below, self.above)
+
+    def within(self, possible: Range) -> Estimate:
+        """With an interval that holds no value the quantity cannot have."""
+        low, high = cut(self.low, self.high, possible)
+        return replace(self, low=low, high=high)
 
     def items_to_tell_from(self, limit: float) -> float:
         """How many items in all would tell the value from ``limit`` with 80 % power, were it the true one.

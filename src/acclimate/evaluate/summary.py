@@ -11,6 +11,7 @@ from acclimate.evaluate.bootstrap import Interval, ratio_interval
 from acclimate.evaluate.flips import Flips
 from acclimate.evaluate.measure import DRIFT, POSITIONS, Scores
 from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, ratio_change
+from acclimate.evaluate.ranges import change_range
 
 Record = dict[str, Any]
 """{run, seed, set, role, metric, unit, value, low, high, n}; of a change also p and mde, of drift also positions"""
@@ -89,7 +90,7 @@ def change_records(tuned: Scores, base: Scores, *, run: str, seed: int, set_name
     if n < FEWEST_DOCUMENTS:
         return [record | {"value": bits_per_byte(tuned) - bits_per_byte(base), "n": n} | NO_INTERVAL]
     found = ratio_change(tuned.nats[text] / math.log(2), base.nats[text] / math.log(2), tuned.bytes[text])
-    return [record | fields(found)]
+    return [record | fields(found.within(change_range("bits_per_byte", bits_per_byte(base))))]
 
 
 NO_INTERVAL: Record = {"low": None, "high": None, "p": None, "mde": None}

@@ -11,6 +11,7 @@ import numpy as np
 
 from acclimate.evaluate.flips import Flips, score_change
 from acclimate.evaluate.paired import Estimate, mean_change, ratio, ratio_change
+from acclimate.evaluate.ranges import NOT_NEGATIVE, Range
 from acclimate.gate.policy import Margin
 
 Outcome = Literal["pass", "fail", "inconclusive"]
@@ -86,17 +87,25 @@ def estimate(kind: str, metric: str, unit: str, scores: Mapping[str, np.ndarray]
     """
     columns = [scores[name] for name in COLUMNS[metric]]
     if metric == "kl_base_tuned":
-        return ratio(columns[0], columns[1], level)
+        return ratio(columns[0], columns[1], level).within(NOT_NEGATIVE)
     if metric == "top1_agreement":
-        return ratio(100 * (columns[1] - columns[0]), columns[1], level)
+        return ratio(100 * (columns[1] - columns[0]), columns[1], level).within((0.0, 100.0))
     tuned, base = columns[:2]
     if metric.startswith("accuracy"):
         better, worse = (base, tuned) if kind == "max_drop" else (tuned, base)
         return score_change(better, worse, level, unit=100)
     first, second = (tuned, base) if kind == "max_drop" else (base, tuned)
+    sign = 1.0 if kind == "max_drop" else -1.0
     if metric == "word_nats":
-        return mean_change(first, second, level)
+        return mean_change(first, second, level).within(_possible(float(base.mean()), sign))
     text = columns[2] > 0
     if unit == "%":
-        return ratio(100 * (first - second)[text], base[text], level)
-    return ratio_change(first[text] / math.log(2), second[text] / math.log(2), columns[2][text], level)
+        return ratio(100 * (first - second)[text], base[text], level).within(_possible(100.0, sign))
+    bits, size = base[text].sum() / math.log(2), columns[2][text]
+    found = ratio_change(first[text] / math.log(2), second[text] / math.log(2), size, level)
+    return found.within(_possible(float(bits / size.sum()), sign))
+
+
+def _possible(base: float, sign: float) -> Range:
+    """Of a rise (sign 1) or fall (-1) of what is not negative: it falls by all that the base has at most."""
+    return (-base, math.inf) if sign > 0 else (-math.inf, base)

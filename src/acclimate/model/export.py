@@ -42,15 +42,15 @@ def save_model(
     try:
         partial.mkdir(parents=True)
         _write(model, partial, base_path, card, merge, weights)
+        for path in (*partial.rglob("*"), partial):  # a power cut must not leave a folder that looks whole
+            sync(path)
+        if folder.exists():
+            folder.rmdir()
+        os.replace(partial, folder)
+        sync(folder.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise unwritable(folder, error) from error
-    for path in (*partial.rglob("*"), partial):  # a power cut must not leave a folder that looks whole
-        sync(path)
-    if folder.exists():
-        folder.rmdir()
-    os.replace(partial, folder)
-    sync(folder.parent)
 
 
 def check_empty(folder: Path) -> None:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from acclimate.evaluate.bootstrap import Interval, mean_interval, ratio_interval
 from acclimate.evaluate.flips import score_change
 from acclimate.evaluate.measure import Scores
-from acclimate.evaluate.paired import FEWEST_DOCUMENTS, mean_ratio
+from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, mean_ratio
+from acclimate.evaluate.ranges import change_range
 from acclimate.evaluate.significance import holm
 from acclimate.evaluate.summary import (
     DRIFT_METRICS,
@@ -95,7 +96,7 @@ def averages(texts: Sequence[tuple[str, Scores, Scores]]) -> dict[str, dict[str,
         written = [(bits[size > 0], size[size > 0]) for bits, size in sums]
         change = {"value": means[0] - means[1], "n": sum(len(size) for _, size in written)} | NO_INTERVAL
         if min(len(size) for _, size in written) >= FEWEST_DOCUMENTS:
-            change = fields(mean_ratio(written))
+            change = fields(mean_ratio(written).within(change_range("bits_per_byte", means[1])))
         found[role] = dict(zip(SIDES, means, strict=True)) | {"change": change}
     return found
 
@@ -109,7 +110,10 @@ def _compared(name: str, section: SetSection, metric: str, *columns: NDArray[Any
     ]
     change = {"value": float(np.mean(columns[0] - columns[1])), "n": n} | NO_INTERVAL
     if n >= FEWEST_DOCUMENTS:
-        change = fields(score_change(columns[0], columns[1]))
+        measured = score_change(columns[0], columns[1])
+        if isinstance(measured, Estimate):  # of flips it is possible as it is
+            measured = measured.within(change_range(metric, float(np.mean(columns[1]))))
+        change = fields(measured)
     return [*found, _identity(name, section, metric, "model", "_change") | change]
 
 

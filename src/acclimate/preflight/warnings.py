@@ -14,6 +14,7 @@ from acclimate.data.corpus import Corpora, Corpus
 from acclimate.data.pieces import cuts
 from acclimate.evaluate.paired import MINIMUM_DOCUMENTS
 from acclimate.preflight.labels import label_notes
+from acclimate.schema import ScheduleSection
 from acclimate.types import Plan
 
 MAX_EPOCHS = 4
@@ -68,6 +69,7 @@ def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: A
             f"schedule.warmup_steps is {warmup}, but the run has {mixture.total_steps} steps: it ends before its "
             "learning rate is reached."
         )
+    found += _overlapping_schedule(config.schedule, mixture.total_steps)
     if (rate := config.optimizer.learning_rate) > MAX_LEARNING_RATE:
         found.append(
             f"optimizer.learning_rate is {rate:g}, at which AdamW destroys a trained model; 2e-4 suits LoRA, 1e-5 to "
@@ -122,3 +124,16 @@ def _control(corpus: Corpus) -> Iterator[str]:
             "left out of bits per byte. That is right for text that is rendered already; otherwise remove them, or set "
             "split_special_tokens: true in the model's tokenizer_config.json."
         )
+
+
+def _overlapping_schedule(section: ScheduleSection, total: int) -> list[str]:
+    """wsd: warmup and decay ask for more steps than there are."""
+    warmup = section.warmup_steps if section.warmup_steps is not None else round(section.warmup_ratio * total)
+    decay = round(section.decay_ratio * total)
+    if section.type != "wsd" or not total - decay < warmup < total:
+        return []
+    key = "warmup_steps" if section.warmup_steps is not None else "warmup_ratio"
+    return [
+        f"schedule: {key} (the first {warmup} steps) and decay_ratio (the last {decay}) overlap in a run of {total} "
+        f"steps; the decay begins after the warmup and takes {total - warmup}. Lower one of them to have both whole."
+    ]

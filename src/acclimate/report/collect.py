@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from acclimate.apart import SAME_RUN, without
+from acclimate.config import RunConfig
 from acclimate.errors import RunError
 from acclimate.evaluate.transfer import Transfer, improvement, transfer
 from acclimate.report.folder import Measure, RunFolder, TextSet, read_folder
 from acclimate.report.seeds import together
 
-# What may differ between two seeds of one method.
-IDENTITY = ("name", "seed", "output_dir", "report_to")
 # The same weights on the same documents; what is left is the arithmetic of another machine or batch size.
 BASE_TOLERANCE = 1e-3
 
@@ -152,7 +152,7 @@ def model_name(config: Mapping[str, Any]) -> str:
 def _group(folders: Sequence[RunFolder]) -> tuple[Run, ...]:
     groups: dict[tuple[str, str], list[RunFolder]] = {}
     for folder in folders:
-        settings = {key: value for key, value in folder.config.items() if key not in IDENTITY}
+        settings = without({**folder.config, "seed": None}, RunConfig, SAME_RUN)
         key = (folder.method, json.dumps(settings, sort_keys=True, default=str))
         groups.setdefault(key, []).append(folder)
     methods = [method for method, _ in groups]

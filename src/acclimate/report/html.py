@@ -21,6 +21,7 @@ from acclimate.report.palette import BASE, slots
 from acclimate.report.panel_table import panel_tables
 from acclimate.report.panels import read_panels
 from acclimate.report.scoreboard import measures, scoreboard
+from acclimate.report.sessions import with_short_sessions
 from acclimate.report.verdict import verdict
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -122,4 +123,6 @@ def _answers(data: ReportData) -> dict[tuple[str, str], dict[str, str]]:
 
 
 def _origin(data: ReportData) -> Origin:
-    return origin({str(folder.path.name or folder.path): folder.provenance for folder in data.folders})
+    return origin(
+        {str(folder.path.name or folder.path): with_short_sessions(folder.provenance) for folder in data.folders}
+    )

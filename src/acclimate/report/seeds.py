@@ -10,6 +10,7 @@ import numpy as np
 
 from acclimate.errors import RunError
 from acclimate.evaluate.crossed import crossed_ratio
+from acclimate.evaluate.ranges import ANY, Range, change_range, range_of
 from acclimate.evaluate.score_file import read_scores
 from acclimate.report.folder import Measure, RunFolder
 
@@ -37,11 +38,13 @@ def together(seeds: Sequence[RunFolder]) -> tuple[dict[tuple[str, str], Measure]
         return dict(first.measures), dict(first.changes)
     scores = {item.name: _same_documents(seeds, item.name) for item in first.sets}
     measures = {
-        (name, metric): _mean([seed.measures[name, metric] for seed in seeds], _ratio(scores[name], metric))
+        (name, metric): _mean(
+            [seed.measures[name, metric] for seed in seeds], _ratio(scores[name], metric), range_of(metric)
+        )
         for name, metric in first.measures
     }
     changes = {
-        name: _mean([seed.changes[name] for seed in seeds], _change(scores[name]))
+        name: _mean([seed.changes[name] for seed in seeds], _change(scores[name]), _possible_change(scores[name]))
         for name in first.changes
         if all(name in seed.changes for seed in seeds)
     }
@@ -51,11 +54,11 @@ def together(seeds: Sequence[RunFolder]) -> tuple[dict[tuple[str, str], Measure]
 Ratio = tuple[np.ndarray, np.ndarray]  # [S, M] and [M]
 
 
-def _mean(found: Sequence[Measure], ratio: Ratio | None) -> Measure:
+def _mean(found: Sequence[Measure], ratio: Ratio | None, possible: Range) -> Measure:
     value, n = statistics.fmean(measure.value for measure in found), min(measure.n for measure in found)
     if ratio is None or any(measure.low is None for measure in found):
         return Measure(value, None, None, n)
-    crossed = crossed_ratio(*ratio)
+    crossed = crossed_ratio(*ratio, possible=possible)
     return Measure(value, crossed.low, crossed.high, n)
 
 
@@ -71,6 +74,12 @@ def _change(scores: Sequence[Scores] | None) -> Ratio | None:
     if scores is None:
         return None
     return np.stack([(one["nats"] - one["base_nats"]) / math.log(2) for one in scores]), scores[0]["bytes"]
+
+
+def _possible_change(scores: Sequence[Scores] | None) -> Range:
+    if scores is None:
+        return ANY
+    return change_range("bits_per_byte", scores[0]["base_nats"].sum() / math.log(2) / scores[0]["bytes"].sum())
 
 
 def _same_documents(seeds: Sequence[RunFolder], name: str) -> list[Scores] | None:

@@ -10,6 +10,7 @@ from acclimate.report.collect import ReportData, Run
 from acclimate.report.folder import TextSet
 from acclimate.report.names import joined, named, phrase
 from acclimate.report.outcome import each, fell, outcome, why
+from acclimate.report.sessions import sessions
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ def verdict(data: ReportData) -> Verdict:
     domain = data.domain
     if domain is None or domain.name not in data.base:
         headline = "No held-out domain text was measured, so nothing can be said about what was gained."
-        return Verdict(headline, (*notes.losses(data), *notes.seeds(data)))
+        return Verdict(headline, (*notes.losses(data), *notes.seeds(data), *sessions(data)))
     sentences: list[str]
     beside: list[str]
     learned = [run for run in data.runs if outcome(data, run, domain) == "learned"]
@@ -36,7 +37,8 @@ def verdict(data: ReportData) -> Verdict:
     else:
         sentences, beside = _several(data, learned, domain)
         beside = [*beside, *notes.did_not_learn(data, learned, domain)]
-    beside += [*notes.other_domains(data, domain), *notes.losses(data), *notes.transfers(data), *notes.seeds(data)]
+    beside += [*notes.other_domains(data, domain), *notes.losses(data), *notes.transfers(data)]
+    beside += [*notes.seeds(data), *sessions(data)]
     return Verdict(" ".join(sentences), tuple(beside))
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from acclimate.digest import sha256_of
 from acclimate.errors import AcclimateError, DamagedError, RunError
-from acclimate.files import sync
+from acclimate.files import discard, sync
 from acclimate.parallel.shard import is_spread, local, spread_like
 from acclimate.parallel.world import SOLO, World
 from acclimate.tensorfiles import SavedTensors
@@ -162,9 +162,11 @@ def _finish(partial: Path, folder: Path, document: dict[str, Any]) -> None:
     if folder.exists():  # the same step again, or a new best: the old one stays until the new one is whole
         stale = folder.with_name(f".{folder.name}.stale")
         shutil.rmtree(stale, ignore_errors=True)
+        if stale.is_dir():  # it could not be removed, here or before
+            discard(stale)
         folder.rename(stale)
         partial.rename(folder)
-        shutil.rmtree(stale)
+        discard(stale)
     else:
         partial.rename(folder)
     sync(folder.parent)

@@ -12,7 +12,7 @@ def factor(step: int, total: int, section: ScheduleSection) -> float:
 
     Warmup is linear and its first step is not zero. With x the part of the remaining steps that is done:
     cosine ``(1 + cos(pi x)) / 2``, linear ``1 - x``, constant 1, wsd 1 and then linear over the last
-    ``decay_ratio`` of all steps; each reaches ``min_ratio`` at the end.
+    ``decay_ratio`` of all steps, or over what warmup leaves of them; each reaches ``min_ratio`` at the end.
     """
     warmup = section.warmup_steps if section.warmup_steps is not None else round(section.warmup_ratio * total)
     if step < warmup:
@@ -25,6 +25,6 @@ def factor(step: int, total: int, section: ScheduleSection) -> float:
     elif section.type == "constant":
         return 1.0
     else:
-        decay = max(1, round(section.decay_ratio * total))
+        decay = max(1, min(round(section.decay_ratio * total), total - warmup))
         shape = min(1.0, (total - step) / decay)
     return section.min_ratio + (1 - section.min_ratio) * shape

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from acclimate.errors import DamagedError
+from acclimate.files import discard, sync, unwritable
 from acclimate.train.checkpoint import checkpoints, recover, save_checkpoint, verify, write_folder
 from acclimate.train.training import Training
 from acclimate.types import Callback, Metrics
@@ -21,10 +22,18 @@ class Save(Callback):
     ``checkpoints/best``.
     """
 
-    def __init__(self, run_dir: Path, every: int | None, keep_last: int, watch: str | None) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        every: int | None,
+        keep_last: int,
+        watch: str | None,
+        say: Callable[[str], None] = lambda note: None,
+    ) -> None:
         self.folder, self.every, self.keep_last, self.watch = run_dir / "checkpoints", every, keep_last, watch
-        self.run_dir = run_dir
+        self.run_dir, self.say = run_dir, say
         self.best: float | None = None
+        self._told: set[Path] = set()
 
     def on_step_end(self, state: Training, metrics: Metrics) -> None:
         value = metrics.get(self.watch) if self.watch else None
@@ -41,11 +50,28 @@ class Save(Callback):
             self._save(state)
 
     def _save(self, state: Training) -> None:
+        with state.world.all_or_none():
+            if state.world.is_main:
+                self._sync_metrics()
         save_checkpoint(state, self.folder / f"step-{state.step:08d}")
         if not state.world.is_main:
             return
         for old in checkpoints(self.run_dir)[: -self.keep_last]:
-            shutil.rmtree(old)
+            if (error := discard(old)) and old not in self._told:
+                self._told.add(old)
+                self.say(
+                    f"the checkpoint '{old}' could not be removed ({error.strerror or error}); training goes on. What "
+                    "is left of it is removed with the next one, or at the next start."
+                )
+
+    def _sync_metrics(self) -> None:
+        """The lines of the steps before a checkpoint are on the disk before it is."""
+        path = self.run_dir / "metrics.jsonl"
+        try:
+            for written in (path, self.run_dir) if path.is_file() else ():
+                sync(written)
+        except OSError as error:
+            raise unwritable(path, error) from error
 
     def forget_lost_best(self) -> str | None:
         """When ``checkpoints/best`` is gone or damaged, the next measured weights are the best again; says so."""

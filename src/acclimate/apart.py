@@ -1,0 +1,67 @@
+"""What a setting changes beside the learned weights: a mark on its field, and every list that is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from enum import Enum
+from typing import Any
+
+from pydantic import BaseModel
+
+from acclimate.explain import section_paths
+
+
+class Apart(Enum):
+    """Why two runs that differ here learn the same. A field without a mark decides what is learned, or who chooses.
+
+    >>> from acclimate.schema import RunConfig
+    >>> marks(RunConfig)["training.keep_last"]
+    <Apart.KEPT: 'what is kept'>
+    """
+
+    PLACE = "where things are"
+    WORK = "how the work is done, which orders sums otherwise"
+    KEPT = "what is kept"
+    MEASURED = "what is measured after the last step"
+    INPUT = "where an input is, whose contents a digest compares"
+
+
+FREE_ON_RESUME = (Apart.PLACE, Apart.WORK, Apart.KEPT, Apart.MEASURED)
+"""What may differ when a run goes on. Of an input the place counts, too: documents are named by it."""
+SAME_RUN = (Apart.PLACE, Apart.WORK, Apart.KEPT, Apart.MEASURED)
+"""What seeds of one run in a report may differ in."""
+SAME_WORK = (Apart.PLACE, Apart.WORK, Apart.KEPT, Apart.INPUT)
+"""What is no part of a comparison's cell: it is equal on any machine, and so are its measurements."""
+
+
+def marks(root: type[BaseModel]) -> dict[str, Apart]:
+    """Dotted path -> mark of every setting that has one; a mapping's keys appear as ``*``."""
+    return {
+        f"{path}.{name}".lstrip("."): mark
+        for path, section in section_paths(root).items()
+        for name, info in section.model_fields.items()
+        for mark in info.metadata
+        if isinstance(mark, Apart)
+    }
+
+
+def without(plain: dict[str, Any], root: type[BaseModel], kinds: Collection[Apart]) -> dict[str, Any]:
+    """A configuration as plain data, less the settings of these kinds.
+
+    >>> from acclimate.schema import RunConfig
+    >>> without({"name": "a", "model": {"path": "m", "device": "cpu"}}, RunConfig, [Apart.PLACE, Apart.WORK])
+    {'model': {'path': 'm'}}
+    """
+    for path, mark in marks(root).items():
+        if mark in kinds:
+            plain = _less(plain, path.split("."))
+    return plain
+
+
+def _less(plain: Any, path: list[str]) -> Any:
+    if not isinstance(plain, dict):
+        return plain
+    first, *rest = path
+    if not rest:
+        return {key: value for key, value in plain.items() if key != first}
+    return {key: _less(value, rest) if first in (key, "*") else value for key, value in plain.items()}
