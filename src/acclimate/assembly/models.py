@@ -22,6 +22,7 @@ from acclimate.model.load import (
     resolve_device,
     resolve_dtype,
 )
+from acclimate.model.reach import reach_of
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference, base_reference
 from acclimate.types import Plan
 
@@ -36,11 +37,9 @@ def resolve(config: RunConfig, local_rank: int = 0) -> tuple[RunConfig, torch.de
             "parallel.cpu_offload: has no effect on a CPU, whose memory the weights are in; leave it out."
         )
     shape = load_config_of(config.model).get_text_config()
-    positions = getattr(shape, "max_position_embeddings", None)
-    if positions is not None and config.data.sequence_length > positions:
+    if config.data.sequence_length > (reach := reach_of(shape)).positions:
         raise ConfigError(
-            f"data.sequence_length: {config.data.sequence_length} is more than the {positions} positions this model "
-            "was made for; lower it."
+            f"data.sequence_length: {config.data.sequence_length} is more than the {reach}; lower it."
         )
     if config.objective.logits_dtype == "bfloat16" and config.model.dtype == "float32":
         raise ConfigError(
