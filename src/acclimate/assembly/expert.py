@@ -13,6 +13,7 @@ from acclimate.errors import ModelError, RunError
 from acclimate.model.adapter import load_adapter
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_config_of, load_network, load_tokenizer, model_digest, model_identity
+from acclimate.model.reach import reach_of
 from acclimate.run_folder import check_digests
 from acclimate.schema import ModelSection
 from acclimate.types import Plan
@@ -53,7 +54,7 @@ class Expert:
             ModelError: its vocabulary or number of logits differs.
         """
         try:
-            logits = load_config_of(self.model).get_text_config().vocab_size
+            shape = load_config_of(self.model).get_text_config()
             theirs = load_tokenizer(self.model).get_vocab()
         except ModelError as error:
             raise self._renamed(error) from None
@@ -62,7 +63,12 @@ class Expert:
                 f"method.{self.name}: '{self.path}' has another vocabulary than '{config.model.path}' (first at "
                 f"{differing[0][0]!r}), so its distributions are over other tokens; give one with the same tokenizer."
             )
-        if logits != (own := load_config_of(config.model).get_text_config().vocab_size):
+        if config.data.sequence_length > (reach := reach_of(shape)).positions:
+            raise ModelError(
+                f"data.sequence_length: {config.data.sequence_length} is more than the {reach} "
+                f"(method.{self.name}: '{self.path}'); lower it."
+            )
+        if (logits := shape.vocab_size) != (own := load_config_of(config.model).get_text_config().vocab_size):
             raise ModelError(
                 f"method.{self.name}: '{self.path}' has {logits} logits, the model {own}; a divergence needs the same "
                 "vocabulary."

@@ -22,6 +22,7 @@ from acclimate.model.load import (
     resolve_device,
     resolve_dtype,
 )
+from acclimate.model.reach import reach_of
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference, base_reference
 from acclimate.types import Plan
 
@@ -36,13 +37,10 @@ def resolve(config: RunConfig, local_rank: int = 0) -> tuple[RunConfig, torch.de
             "parallel.cpu_offload: has no effect on a CPU, whose memory the weights are in; leave it out."
         )
     shape = load_config_of(config.model).get_text_config()
-    positions = getattr(shape, "max_position_embeddings", None)
+    reach = reach_of(shape)
     for section, length in (("data", config.data.sequence_length), ("evaluation", config.heldout_length)):
-        if positions is not None and length > positions:
-            raise ConfigError(
-                f"{section}.sequence_length: {length} is more than the {positions} positions this model was made for; "
-                "lower it."
-            )
+        if length > reach.positions:
+            raise ConfigError(f"{section}.sequence_length: {length} is more than the {reach}; lower it.")
     if config.objective.logits_dtype == "bfloat16" and config.model.dtype == "float32":
         raise ConfigError(
             "objective.logits_dtype: bfloat16 has no effect on a float32 model, whose logits are float32; leave it out."

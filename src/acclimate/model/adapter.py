@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from acclimate.errors import ModelError, RunError, listed, nearest
+from acclimate.errors import ModelError, RunError, listed, nearest, reason
 from acclimate.schema import LoraSection
 
 
@@ -41,7 +42,7 @@ def attach_lora(network: Any, section: LoraSection) -> Any:
     except ValueError as error:
         raise ModelError(
             f"lora.target_modules: {section.target_modules!r} fits no part of this model that LoRA can adapt; its "
-            f"linear layers are called {listed(layers)}. (PEFT: {str(error).splitlines()[0]})"
+            f"linear layers are called {listed(layers)}. (PEFT: {reason(error)})"
         ) from None
     if any("lora_embedding" in name for name, _ in network.named_parameters()):
         raise ModelError("lora.target_modules adapts the embeddings, which acclimate keeps frozen; leave them out.")
@@ -59,18 +60,30 @@ def load_adapter(network: Any, folder: Path) -> Any:
     """Wraps ``network`` with the adapter that a run wrote.
 
     Raises:
-        RunError: it is missing or damaged.
+        RunError: it is missing or damaged, of a kind that is not used here, or of another base.
     """
     from peft import PeftModel
 
+    from acclimate.model.foreign import check_head, check_kind, check_vocabulary
     from acclimate.model.lora_linear import fuse
 
     if not (folder / "adapter_model.safetensors").is_file():  # PEFT would go on to pickles, and to the Hub
         raise RunError(f"The adapter in '{folder}' could not be read: there is no adapter_model.safetensors.")
     try:
-        peft = PeftModel.from_pretrained(network, str(folder), is_trainable=True, autocast_adapter_dtype=False)
+        check_kind(folder)
+        check_vocabulary(network, folder)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            peft = PeftModel.from_pretrained(network, str(folder), is_trainable=True, autocast_adapter_dtype=False)
+    except RunError:
+        raise
     except Exception as error:  # PEFT raises many types; each becomes one sentence with its first line
-        raise RunError(f"The adapter in '{folder}' could not be read: {str(error).splitlines()[0]}") from None
+        raise RunError(f"The adapter in '{folder}' could not be read: {reason(error)}") from None
+    for warning in told:
+        if "missing adapter keys" in str(warning.message):  # PEFT makes them up
+            raise RunError(f"The adapter in '{folder}' does not fit this base, or is not whole: {reason(warning.message)}")
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    check_head(network, folder)
     fuse(network)
     return peft
 

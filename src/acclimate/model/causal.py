@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from acclimate.errors import ModelError
 from acclimate.model.attention import PACKED_SDPA, with_packing
 from acclimate.model.head import Head, check_head, head_of
+from acclimate.model.packing import check_packing
+from acclimate.model.reach import Reach, reach_of
 from acclimate.types import Batch
 
 
@@ -30,29 +32,14 @@ class CausalModel(nn.Module):
         self.forwards = 0.0
         """Work so far in tokens through one forward: a backward counts as two more, or as one where the network is
         frozen and only an adapter learns."""
+        self.reach: Reach = reach_of(network.config)
         self.device: torch.device = next(network.parameters()).device  # FSDP may keep the weights themselves elsewhere
         with self.inference():
-            self._check_packing()
+            check_packing(self)
             probe = torch.arange(1, 9, device=self.device).remainder(self.head.weight.shape[0])[None]
             inputs = self._inputs(probe, torch.arange(8, device=self.device)[None])
-            check_head(network, self.head, network.get_decoder()(**inputs).last_hidden_state, network(**inputs).logits)
-
-    def _check_packing(self) -> None:
-        """Refuses a network in which packed documents see each other.
-
-        Two rows of two documents; other tokens in the first document must leave the second one's hidden states
-        bitwise as they are, since shapes and kernels are the same.
-        """
-        ids = torch.arange(1, 33, device=self.device).remainder(self.head.weight.shape[0]).view(2, 16)
-        positions = torch.arange(8, device=self.device).repeat(2).expand(2, 16)
-        other = ids.clone()
-        other[:, :8] = other[:, :8].flip(1)
-        if not torch.equal(self._hidden(ids, positions)[:, 8:], self._hidden(other, positions)[:, 8:]):
-            raise ModelError(
-                f"{type(self.network).__name__} with attention '{self.network.config._attn_implementation}' lets "
-                "documents that are packed in one row see each other, so acclimate cannot train or measure it; use "
-                "model.attention: sdpa or eager, and a model with plain causal attention (Llama, Qwen, Gemma ...)."
-            )
+            hidden = network.get_decoder()(**inputs).last_hidden_state
+            check_head(network, self.head, hidden, (peft or network)(**inputs).logits)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -61,7 +48,7 @@ class CausalModel(nn.Module):
     @property
     def positions(self) -> int:
         """Longest input; a network without such a limit gets what any text fits in."""
-        return int(getattr(self.network.config.get_text_config(), "max_position_embeddings", None) or 2**20)
+        return self.reach.positions
 
     @property
     def head(self) -> Head:
@@ -80,10 +67,16 @@ class CausalModel(nn.Module):
         return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
 
     def forward(self, batch: Batch) -> Tensor:
-        """[B, T] packed rows to hidden states [B, T, D] after the final norm."""
+        """[B, T] packed rows to hidden states [B, T, D] after the final norm.
+
+        Raises:
+            ModelError: rows are longer than those in which a document is computed as by itself.
+        """
+        if batch.input_ids.shape[1] > self.positions:
+            raise ModelError(f"Rows of {batch.input_ids.shape[1]} tokens are more than the {self.reach}; shorten them.")
         backward = (2 if self.peft is None else 1) if torch.is_grad_enabled() else 0
         self.forwards += batch.input_ids.numel() * (1 + backward)
-        return self._hidden(batch.input_ids, batch.position_ids)
+        return self.packed(batch.input_ids, batch.position_ids)
 
     def rows(self, input_ids: Tensor, position_ids: Tensor, mask: Tensor | None) -> Tensor:
         """[B, T] rows of one document each to hidden states [B, T, D].
@@ -106,7 +99,8 @@ class CausalModel(nn.Module):
         lists = [module for module in self.network.modules() if isinstance(module, nn.ModuleList)]
         return max(lists, key=lambda found: sum(p.numel() for p in found.parameters()))
 
-    def _hidden(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
+    def packed(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
+        """[B, T] ids, and positions that restart at each document, to hidden states [B, T, D]."""
         hidden: Tensor = self.network.get_decoder()(**self._inputs(input_ids, position_ids)).last_hidden_state
         return hidden
 

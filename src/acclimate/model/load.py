@@ -14,7 +14,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from acclimate.digest import sha256_of
-from acclimate.errors import ModelError
+from acclimate.errors import ModelError, reason
 from acclimate.model.attention import PACKED_SDPA
 from acclimate.model.folder import check_weights, explain_folder
 from acclimate.model.quantised import keep_one_kernel, quantization_config
@@ -123,7 +123,7 @@ def empty_network(section: ModelSection) -> Any:
             )
     except ImportError as error:
         raise ModelError(
-            f"model.attention: '{section.attention}' is not usable here: {str(error).splitlines()[0]}"
+            f"model.attention: '{section.attention}' is not usable here: {reason(error)}"
         ) from None
     except ValueError as error:
         _check_attention(section, error)
@@ -141,7 +141,7 @@ def resolve_device(section: ModelSection, local_rank: int = 0) -> torch.device:
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError) as error:
             raise ModelError(
-                f"model.device: '{section.device}' is not usable here ({str(error).splitlines()[0]}); accepted: "
+                f"model.device: '{section.device}' is not usable here ({reason(error)}); accepted: "
                 f"auto, cpu{', cuda' if torch.cuda.is_available() else ''}."
             ) from None
         return device
@@ -255,12 +255,12 @@ def _from_pretrained(factory: Any, section: ModelSection, **options: Any) -> Any
             ) from None
         if "gguf_file" in options and "GGUF" not in text:  # the reader's own errors are of its bytes
             raise ModelError(
-                f"model.path: '{section.path}' is no whole GGUF file ({_reason(error)}); download or copy it again."
+                f"model.path: '{section.path}' is no whole GGUF file ({reason(error)}); download or copy it again."
             ) from None
         place = f"there is no folder '{section.path}' in {os.getcwd()}, and as a hub id it"
         if local:
             place = f"'{section.path}'"
-        raise ModelError(f"model.path: {place} could not be loaded: {_reason(error)}") from None
+        raise ModelError(f"model.path: {place} could not be loaded: {reason(error)}") from None
 
 
 def _check_attention(section: ModelSection, error: Exception) -> None:
@@ -270,11 +270,3 @@ def _check_attention(section: ModelSection, error: Exception) -> None:
             f"model.attention: transformers has no '{section.attention}' for this family of models; set "
             "model.attention: eager."
         ) from None
-
-
-def _reason(error: Exception) -> str:
-    """The first line of a library's message, and what follows a colon at its end."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    while len(lines) > 1 and lines[0].endswith(":"):
-        lines[:2] = [f"{lines[0]} {lines[1]}"]
-    return lines[0]

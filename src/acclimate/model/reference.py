@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -22,6 +22,11 @@ class Reference(Protocol):
 
     @property
     def model(self) -> CausalModel: ...
+
+    @property
+    def tokenizer(self) -> Any:
+        """The frozen model's own."""
+        ...
 
     def hidden(self, batch: Batch) -> Tensor:
         """[B, T, D], without gradient."""
@@ -48,6 +53,10 @@ class FrozenCopy:
     def head(self) -> Head:
         return self.model.head
 
+    @property
+    def tokenizer(self) -> Any:
+        return self.model.tokenizer
+
     def hidden(self, batch: Batch) -> Tensor:
         with self.model.inference():
             hidden: Tensor = self.model(batch)
@@ -58,14 +67,23 @@ class FrozenCopy:
 
 
 class AdapterOff:
-    """The student itself without its adapter: no second model in memory."""
+    """The student itself without its adapter: no second model in memory.
 
-    def __init__(self, model: CausalModel) -> None:
+    Only for an adapter that leaves the base alone: a fresh one of ours, or one that
+    :class:`~acclimate.model.untouched.Untouched` has looked at.
+
+    Args:
+        tokenizer: the base's, where the adapter brought its own.
+    """
+
+    def __init__(self, model: CausalModel, tokenizer: Any = None) -> None:
         self.model = model
+        self.tokenizer = model.tokenizer if tokenizer is None else tokenizer
 
     @property
     def head(self) -> Head:
-        return self.model.head
+        with self.model.adapter_off():  # an adapter may stand in front of it
+            return self.model.head
 
     def hidden(self, batch: Batch) -> Tensor:
         with self.model.inference(), self.model.adapter_off():
