@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,13 @@ from torch import Tensor
 class TokenWeighting(Protocol):
     """Maps nats per token [N] to weights [N] of the tokens in their term, whose count stays one of tokens.
 
-    ``means`` [S], if needed, are the mean nats per token of every sequence (a document's piece in its row) of the
-    optimizer step on all ranks; for them the step begins with a pass without gradient.
+    ``means`` [S], if needed, are the mean nats per token of every sequence (a document's piece in its row): ``batch``,
+    of the token's micro-batch, for one more product with the head; ``step``, of the optimizer step on all ranks, for
+    which the step begins with a pass without gradient.
     """
 
     @property
-    def needs_means(self) -> bool: ...
+    def means_of(self) -> Literal["batch", "step"] | None: ...
 
     def __call__(self, nats: Tensor, means: Tensor | None) -> Tensor: ...
 

@@ -9,14 +9,12 @@ import numpy as np
 
 from acclimate.config import RunConfig
 from acclimate.data.corpus import Corpora
+from acclimate.data.dealt import Dealt
 from acclimate.data.loader import epochs_goal, total_steps
 from acclimate.data.mix import resolve_shares
 from acclimate.errors import ConfigError, listed
 from acclimate.objective.objective import Objective
 from acclimate.plan import method_names, source_route
-
-SMALL_SHARE = 0.1
-"""A term whose sources have less than this share divides by its expected count."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,10 @@ class Mixture:
     shares: dict[str, float]
     trained_tokens: dict[str, int | None]  # of one epoch; None of a stream
     total_steps: int
-    expected: list[float | None]  # per term of the objective, trained tokens of one step
+    expected: list[float | None]  # per term of the objective, its denominator where that is no count of the step
     forwards: float  # without gradient, for each trained token: of references, and of a first pass
+    row_lengths: dict[str, int]  # per source, up to which its documents share a row
+    absent: list[float]  # per term of the objective, part of the steps that hold none of it
     goal: int | None = None  # counted trained tokens with which a budget in epochs ends
 
 
@@ -57,20 +57,31 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
     steps = total_steps(budget, counted, config.data.sequence_length)
     goal = epochs_goal(budget, counted)
     step_tokens = (goal / steps if goal else budget.batch_tokens) / shares.get(budget.count, 1.0)
-    expected: list[float | None] = []
-    for select in objective.selects.numpy():
-        share = sum(
-            shares[name] * by_route[name][select].sum() / by_route[name][objective.active].sum() for name in used
-        )
-        small = 0 < share < SMALL_SHARE and config.objective.average == "token"  # counts are of tokens only then
-        expected.append(float(share * step_tokens) if small else None)
+    dealt = Dealt(
+        {name: corpora.sources[name].train for name in used},
+        {name: shares[name] * step_tokens for name in used},
+        tuple(used) if budget.count == "all" else (budget.count,),
+        objective.selects.numpy(),
+        [route.name for route in corpora.routes],
+        config.data.sequence_length,
+    )
     forwards = sum(
         shares[name]
         for name in used
         for kind in (objective.compares > 0, objective.observes)
         if by_route[name][kind].any()
     )
-    return Mixture(shares, trained, steps, expected, forwards, goal)
+    row_lengths = dealt.row_lengths()
+    return Mixture(
+        shares=shares,
+        trained_tokens=trained,
+        total_steps=steps,
+        expected=dealt.denominators(config.objective.average),
+        forwards=forwards,
+        row_lengths=row_lengths,
+        absent=dealt.absent(row_lengths, steps, config.seed),
+        goal=goal,
+    )
 
 
 def all_tokens(config: RunConfig, mixture: Mixture) -> float:

@@ -45,7 +45,8 @@ def choose_reread(config: RunConfig, corpora: Corpora, active: NDArray[np.bool_]
         if passes is None:
             chosen[name] = None
             continue
-        packed = PackedSource(corpus.train, name, config.data.sequence_length, active, config.seed)
+        length = config.data.sequence_length
+        packed = PackedSource(corpus.train, name, length, active, config.seed, row_length=mixture.row_lengths[name])
         read = _read(packed, passes)
         random = np.random.default_rng([config.data.split_seed, zlib.crc32(name.encode())])
         size = min(len(read), config.evaluation.memorisation_documents)

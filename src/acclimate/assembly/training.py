@@ -146,7 +146,10 @@ def build_loader(
 ) -> Loader:
     """This rank's stream of micro-batches, at its beginning."""
     return Loader(
-        Mixer({n: _rows(config, corpora.sources[n], objective.active) for n in mixture.shares}, mixture.shares),
+        Mixer(
+            {n: _rows(config, corpora.sources[n], objective.active, mixture.row_lengths[n]) for n in mixture.shares},
+            mixture.shares,
+        ),
         config.budget.count,
         config.budget.batch_tokens,
         config.training.micro_batch_size,
@@ -159,11 +162,13 @@ def build_loader(
     )
 
 
-def _rows(config: RunConfig, corpus: Corpus, active: NDArray[np.bool_]) -> RowSource:
+def _rows(config: RunConfig, corpus: Corpus, active: NDArray[np.bool_], row_length: int) -> RowSource:
     length, seed = config.data.sequence_length, config.seed
     if corpus.stream is not None:
-        return StreamedRows(corpus.stream, length, active, seed)
-    return Passes(PackedSource(corpus.train, corpus.name, length, active, seed, corpus.first_document_id))
+        return StreamedRows(corpus.stream, length, active, seed, row_length)
+    return Passes(
+        PackedSource(corpus.train, corpus.name, length, active, seed, corpus.first_document_id, row_length=row_length)
+    )
 
 
 def _watchers(config: RunConfig, console: Console, total_steps: int) -> list[Callback]:

@@ -72,6 +72,12 @@ class Rows(Sequence[Row]):
         """[rows] labels under the active routes."""
         return sums(self.source.trained[self._pieces], self._starts[:-1], self._starts[1:])
 
+    @property
+    def holds(self) -> NDArray[np.bool_]:
+        """[rows, active routes of the source] the row has a label under the route."""
+        held: NDArray[np.bool_] = np.logical_or.reduceat(self.source.holds[self._pieces], self._starts[:-1])
+        return held
+
     def permuted(self, order: NDArray[np.int64]) -> Rows:
         lengths = np.diff(self._starts)[order]
         pieces = self._pieces[concatenated(self._starts[order], lengths)]
@@ -101,6 +107,8 @@ class PackedSource:
         first_document_id: id of the corpus' first document in the run.
         overlap: tokens before its first label that a later piece of a document reads; at least one.
         drop_long: leave out chats and pairs that are longer than a row.
+        row_length: pieces fill rows up to it; a longer piece has a row to itself, and none is cut for it. By default
+            ``sequence_length``.
     """
 
     def __init__(
@@ -113,8 +121,10 @@ class PackedSource:
         first_document_id: int = 0,
         overlap: int = 0,
         drop_long: bool = False,
+        row_length: int | None = None,
     ) -> None:
         self.corpus, self.name, self.sequence_length = corpus, name, sequence_length
+        self.row_length = row_length or sequence_length
         self.active, self.seed, self.first_document_id = active, seed, first_document_id
         pieces = cut(corpus, sequence_length, overlap)
         learned = active[corpus.table]
@@ -162,7 +172,7 @@ class PackedSource:
             if at < len(free):
                 space, row = divmod(free.pop(at), 1 << 40)
             else:
-                space, row = self.sequence_length, rows
+                space, row = max(self.row_length, length), rows
                 rows += 1
             row_of.append(row)
             if space > length:

@@ -137,10 +137,19 @@ class StreamedRows:
         sequence_length: positions in a row [tokens].
         active: [routes] routes that some loss term learns from.
         seed: the run's seed; with source, epoch and window it decides the order of rows.
+        row_length: as of :class:`~acclimate.data.pack.PackedSource`.
     """
 
-    def __init__(self, stream: Stream, sequence_length: int, active: NDArray[np.bool_], seed: int) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        sequence_length: int,
+        active: NDArray[np.bool_],
+        seed: int,
+        row_length: int | None = None,
+    ) -> None:
         self.stream, self.sequence_length, self.active, self.seed = stream, sequence_length, active, seed
+        self.row_length = row_length
         self.longest = sequence_length  # nothing is read before it is needed
         self._at, self._position = Place(), 0
         self._rows: Rows | None = None
@@ -189,17 +198,22 @@ class StreamedRows:
 
     def _take(self, position: int) -> Rows:
         if self._ahead is None:
-            self._ahead = Ahead(_packed(self.stream, self._at, self.sequence_length, self.active, self.seed))
+            self._ahead = Ahead(self._packed(self._at))
         self._at, rows = next(self._ahead)
         self._rows, self._position = rows, position
         return rows
 
-
-def _packed(
-    stream: Stream, at: Place, sequence_length: int, active: NDArray[np.bool_], seed: int
-) -> Generator[tuple[Place, Rows], None, None]:
-    for window in stream.windows(at):
-        first = stream.first_id + window.at.kept
-        drop = stream.section.too_long == "drop"
-        packed = PackedSource(window.corpus, stream.name, sequence_length, active, seed, first, drop_long=drop)
-        yield window.at, packed.rows(window.at.epoch, window.at.window)
+    def _packed(self, at: Place) -> Generator[tuple[Place, Rows], None, None]:
+        stream = self.stream
+        for window in stream.windows(at):
+            packed = PackedSource(
+                window.corpus,
+                stream.name,
+                self.sequence_length,
+                self.active,
+                self.seed,
+                stream.first_id + window.at.kept,
+                drop_long=stream.section.too_long == "drop",
+                row_length=self.row_length,
+            )
+            yield window.at, packed.rows(window.at.epoch, window.at.window)

@@ -20,20 +20,25 @@ class Asft:
 
     ``L = mean over domain tokens of -sg[p(x_i | x_<i)] log p(x_i | x_<i) + kl_weight * KL[p_base || p](. | x_<i)``
 
-    The KL is on all trained tokens, here those of the domain, so no general corpus is needed; weights of 0.005 to 0.05
-    are published [second-hand]. The default within that range [ours].
+    The KL is on all trained tokens, here those of the domain, so no general corpus is needed; one mean over them for
+    both [from code]. The code's kl_weight is 0.1 by default and in its script, 0.05 in its README [from code]; our
+    default is the README's. A port to NeMo-RL calls 0.005 to 0.01 best [second-hand]. The code's ``sft+kl`` is ``sft``
+    with a source's own ``terms: {cross_entropy: 1, forward_kl: 0.1}`` [from code]. Its authors warn that low-precision
+    DeepSpeed arithmetic can break variants of dft [from code].
 
     Stores: one frozen copy of the model under full tuning, nothing under LoRA (the adapter is switched off).
     Costs per step: one forward of the base, and one product with the head, on domain rows.
     Needs: the base as reference.
 
-    Reference: "Anchored Supervised Fine-Tuning" (ASFT), 2025, arXiv 2509.23753 [unverified]; its DFT part
-    arXiv 2508.05629.
+    Reference: "Anchored Supervised Fine-Tuning" (ASFT), 2025, arXiv 2509.23753, and its code,
+    github.com/zhuchichi56/ASFT; its DFT part arXiv 2508.05629.
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = ({"kl_weight": 0.0}, "dft")
 
-    kl_weight: float = Field(0.05, ge=0, description="weight of KL(base || model); published 0.005 to 0.05; 0 is dft")
+    kl_weight: float = Field(
+        0.05, ge=0, description="weight of KL(base || model); published 0.05 to 0.1 [from code]; 0 is dft"
+    )
 
     def plan(self, context: PlanContext) -> Plan:
         terms = [RoutedTerm("cross_entropy", CrossEntropy(), ("domain",))]

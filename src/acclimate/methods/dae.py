@@ -20,10 +20,18 @@ class Dae:
     ``L = (1 - lambda) CE + lambda T^2 mean over labelled tokens of KL[q_T || p_T](. | x_<i)``, q the expert's or the
     base's distribution, both at temperature T
 
-    lambda is ``distillation_weight``; shipped are lambda 1, T 1, and one mean over all labelled tokens of the mixed
-    batch, which is ``objective.normalise: all`` [from code]. It is not forced: by default each route has its own mean
-    [ours]. About 10 % of domain data are claimed to suffice [second-hand]. With a forgetful run as the expert this
-    gives its behaviour back (recipes/repair.yaml) [ours].
+    lambda is ``distillation_weight``; shipped are lambda 1 and T 1 [from code]. Where the code and this differ:
+
+    - Its mean is over a micro-batch of 8 rows, then over 64 of them [from code]. ``objective.normalise: all``, one mean
+      over the step's mixed batch, is nearest; by default each route has its own mean [ours].
+    - Its mask is unshifted, so it misses an answer's first token and adds one position after the end [from code]. Ours
+      is shifted [ours].
+    - Its ``warmup_ratio`` is never read and an import is missing, so the script does not run as shipped [from code].
+    - It holds three models [from code]. Here the reference is the student's start, so another one cannot be given
+      [ours].
+
+    About 10 % of domain data are claimed to suffice [second-hand]. With a forgetful run as the expert this gives its
+    behaviour back (recipes/repair.yaml) [ours].
 
     Stores: the expert, and one frozen copy of the base under full tuning. Costs per step: one forward of a teacher and
     one head product on every row. Needs: an expert and the base as references; a general source.

@@ -23,7 +23,7 @@ class Dba:
 
     ``g_t = gamma_t g_G + (1 - gamma_t) g_D,t`` with ``gamma_t = clip(k0 (1 - t/T), 0, 1)``, ``k0 = 200/T``
     [second-hand; the clip is ours]. g_G is the mean gradient of general text at the base (`acclimate stats
-    mean-gradient`), taken once at learning rate 0 [second-hand + paper]; a rank-512 SVD of every matrix [second-hand],
+    mean-gradient`), taken once at learning rate 0 [second-hand]; a rank-512 SVD of every matrix [second-hand],
     here of any rank, dense by default. The domain gradient is scaled too, so g_G = 0 is not plain tuning; k0 = 0 is.
     Under T = 200 steps gamma would be clipped to 1 for most of the run: ``k_max`` limits k0 [ours].
 

@@ -17,13 +17,16 @@ class Dft:
 
     ``L = mean over domain tokens of -sg[p(x_i | x_<i)] log p(x_i | x_<i)``, sg without gradient
 
-    The weight is the detached token probability [second-hand]. The mean is over all trained tokens: weights are not
-    renormalised [ours], so the pull shrinks where the model is unsure. In a list it weighs the tokens of the other
+    The weight is the detached token probability; the mean is over all trained tokens and weights are not renormalised
+    [from code], so the pull shrinks where the model is unsure. The code divides by the tokens of a micro-batch [from
+    code], here it is those of the step [ours]. Only maths and code were tested, and its README does not claim that dft
+    replaces sft: it failed on literary and financial tasks [from code]. In a list it weighs the tokens of the other
     method's cross-entropy [ours].
 
     Stores: nothing. Costs per step: nothing to speak of. Needs: nothing.
 
-    Reference: Wu et al., "On the Generalization of SFT" (dynamic fine-tuning), 2025, arXiv 2508.05629 [unverified].
+    Reference: Wu et al., "On the Generalization of SFT" (dynamic fine-tuning), 2025, arXiv 2508.05629, and
+    its code, github.com/yongliang-wu/DFT.
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = None

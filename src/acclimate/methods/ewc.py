@@ -21,15 +21,17 @@ class Ewc:
     the gradient is ``2 weight F (theta - theta_0)``. F is the mean over sequences of general text of the squared
     gradient of *one* sequence (a squared batch mean is another quantity and changes what a weight means), by labels
     of the text (``true``) or drawn from the model (``sampled``): ``acclimate stats fisher``. Under LoRA F is of the
-    adapted dense matrices and dW = s B A stands in place of the difference (EWC-LoRA [second-hand]); there weights of
-    0.5 to 2 with a Fisher over all weights [second-hand]. Mean over a sequence's tokens, not their sum [ours].
+    adapted dense matrices and dW = s B A stands in place of the difference (EWC-LoRA [from code]); there
+    lambda is 1 by default, 0.5 and 2 in scripts, with a Fisher over all weights [from code], so ``weight: 1`` is the
+    source's. l_s is the mean over a sequence's tokens, not their sum, there as here [from code]. Under full tuning the
+    source has no weight: about 1e4 held a little and 1e6 learned nothing [ours, measured].
 
     Stores: the Fisher in float32 (of the adapted matrices under LoRA), one copy of the trained parameters under full
     tuning. Costs per step: one pass over the trained parameters; under LoRA three products of rank r with each
     adapted matrix. Needs: a store of ``acclimate stats fisher``.
 
-    Reference: Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", 2017,
-    arXiv 1612.00796 [unverified].
+    Reference: Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", 2017, arXiv 1612.00796;
+    EWC-LoRA, 2023, arXiv 2305.10626, and its code, github.com/szxiangjn/world-model-for-language-model.
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = ({"weight": 0.0}, "sft")

@@ -20,10 +20,14 @@ class MoL:
     ``L = mean over domain tokens of -log p(x_i | x_<i)
     + kl_weight * mean over general tokens of KL[p || p_base](. | x_<i)``
 
-    The corpus of a token picks its loss, CE against KL with weights 1 and 1, and the ratio 1:1 [paper]. Direction
-    ``KL(p || p_base)``, "reverse", is the authors' restatement in arXiv 2509.06650 [paper]; forward and
-    Jensen-Shannon are options [ours]. The full vocabulary [ours]. Each mean is over the term's own trained tokens
-    of the optimizer step [ours; ``objective.average: sequence`` is nearer the restatement].
+    The corpus of a sample picks its loss; no weight, temperature or clipping appears, and a ratio of 1:1 is called best
+    [paper]. Direction ``KL(p || p_base)``, "reverse", is the authors' restatement in arXiv 2509.06650 [paper]; forward
+    and Jensen-Shannon are options [ours]. The full vocabulary [ours].
+
+    Each mean is over the term's own trained tokens of the optimizer step, so CE to KL stays 1 : ``kl_weight`` at any
+    ratio of the corpora [ours]. MoL as restated by its authors means over each sequence, then over the sequences of a
+    mixed batch, so that the corpus ratio *is* the weight: ``objective: {normalise: all, average: sequence}`` [paper for
+    the sequence means; ours for the batch mean, which follows from the form].
 
     Stores: one frozen copy of the model under full tuning, nothing under LoRA (the adapter is switched off).
     Costs per step: one forward of the base, and one product with the head, on general rows.

@@ -17,12 +17,12 @@ class Replay:
 
     ``L = mean over all trained tokens of -log p(x_i | x_<i)``
 
-    One term over both routes, hence one denominator: the share of a source is its weight, as in ordinary mixing.
+    One term over both routes, hence one denominator: the share of a source is its weight [paper].
 
     Stores: nothing. Costs per step: the forward and backward of the general rows. Needs: a general source.
 
     Reference: the common baseline; Ibrahim et al., "Simple and Scalable Strategies to Continually Pre-train Large
-    Language Models", 2024, arXiv 2403.08763 [unverified].
+    Language Models", 2024, arXiv 2403.08763.
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = None

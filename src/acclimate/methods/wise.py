@@ -21,7 +21,8 @@ class Wise:
 
     ``theta = (1 - alpha) theta_base + alpha theta_tuned``; under LoRA ``dW = alpha s B A``
 
-    Interpolation after training, alpha swept [second-hand]. With a list, alpha is chosen on ``evaluation.
+    Interpolation after training over all weights, for a list of alphas; the code has no rule to choose one [from code].
+    With a list, alpha is chosen on ``evaluation.
     validation_documents``, which no report uses: least bits per byte on the domain among the alphas where no other set
     rises by more than ``max_general_rise`` over the base [ours]. Every alpha's numbers are kept in
     ``interpolation.json``. With ``training.final: best`` the best weights are interpolated [ours].
@@ -29,7 +30,8 @@ class Wise:
     Stores: after training, the trained parameters twice. Costs per step: nothing; after training, one pass over the
     validation documents for each alpha of a list. Needs: for a list, validation documents.
 
-    Reference: Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models" (WiSE-FT), 2021, arXiv 2109.01903 [unverified].
+    Reference: Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models" (WiSE-FT), 2021, arXiv 2109.01903, and
+    its code, github.com/mlfoundations/wise-ft.
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = ({"alpha": 1.0}, "sft")

@@ -1,8 +1,9 @@
 """Routes every token to its loss terms and divides each term by its own count of trained tokens.
 
 The one denominator rule: a term is divided by the number of tokens *it* trains, summed over the micro-batches
-of the optimizer step. The mean of micro-batch means, or one count for all terms, would change a term's pull with
-the batch layout or the mixture ratio.
+and ranks of the optimizer step, or, where a step may hold none of it, by the number that a step is expected to hold.
+The mean of micro-batch means, or one count for all terms, would change a term's pull with the batch layout or the
+mixture ratio; a sparse term's own count would lose the pull of every step that it is absent from.
 """
 
 from __future__ import annotations
@@ -53,14 +54,15 @@ class Objective:
     own count of the whole step (``normalise="term"``), or the count of all trained tokens (``"all"``); ``v_k`` is the
     term's weighting, 1 without one, and changes no count. With
     ``average="sequence"`` u_i is one over the trained tokens of the token's document piece in its row, and n_k counts
-    such pieces [ours; the MoL restatement averages per token, then over the sequence].
+    such pieces. ``"all"`` with ``"sequence"`` is the mean over the step's sequences of their means: MoL as its authors
+    restate it.
 
     Args:
         terms: what the plan routes where.
         routes: the run's route table, R entries.
         references: by name, those that ``terms`` ask for.
-        expected: [K] expected trained tokens per step of terms whose sources have a share under 10 %, None for the
-            others: such a term divides by it, so that a step that happens to hold one of its rows is not blown up.
+        expected: [K] of a sparse term what a step is expected to hold of it, in the unit of ``average``; None of the
+            others. A sparse term divides by it under ``normalise="term"``, so that its pull over steps is its weight.
     """
 
     def __init__(
@@ -107,7 +109,7 @@ class Objective:
     @property
     def observes(self) -> np.ndarray:
         """[R] bool: some term needs the first pass over this route."""
-        asking = [routed.weighting is not None and routed.weighting.needs_means for routed in self.terms]
+        asking = [routed.weighting is not None and routed.weighting.means_of == "step" for routed in self.terms]
         return self.selects[torch.tensor(asking)].any(0).numpy()
 
     def count(self, batches: Sequence[Batch]) -> Tensor:
@@ -166,7 +168,7 @@ class Objective:
         Args:
             batches: this rank's micro-batches of the step, which :meth:`count` has seen.
         """
-        asking = [k for k, t in enumerate(self.terms) if t.weighting is not None and t.weighting.needs_means]
+        asking = [k for k, t in enumerate(self.terms) if t.weighting is not None and t.weighting.means_of == "step"]
         found: dict[int, list[Tensor]] = {k: [] for k in asking}
         for b, batch in enumerate(batches):
             if not self._present[b, asking].any():
@@ -175,17 +177,22 @@ class Objective:
                 hidden = model(batch).flatten(0, 1)
                 head = self._projection(model.head, torch.promote_types(hidden.dtype, self.logits_dtype))
                 for k in asking:
-                    chosen = (batch.labels != IGNORE) & self.selects[k].to(hidden.device)[batch.route]
-                    nats = torch.zeros(chosen.shape, dtype=torch.float64, device=hidden.device)
-                    for positions in torch.split(chosen.flatten().nonzero().squeeze(1), self.chunk_tokens):
-                        labels, document = batch.labels.flatten()[positions], batch.document.flatten()[positions]
-                        chunk = Chunk(head.logits(hidden[positions]), labels, document)
-                        nats.view(-1)[positions] = self.terms[k].term(chunk).double()
-                    sizes = _by_piece(batch, chosen.double())
-                    found[k].append((_by_piece(batch, nats) / sizes)[sizes > 0].cpu())
+                    found[k].append(self._sequence_means(batch, k, hidden, head).cpu())
         for k in asking:
             if every := [means for rank in self.world.gather(found[k]) for means in rank]:  # none in a step without
                 self._means[k] = torch.cat(every)
+
+    @torch.no_grad()
+    def _sequence_means(self, batch: Batch, k: int, hidden: Tensor, head: Projection) -> Tensor:
+        """[S] mean nats per token of term k of every sequence that holds some. ``hidden`` is [P, D]."""
+        chosen = (batch.labels != IGNORE) & self.selects[k].to(hidden.device)[batch.route]
+        nats = torch.zeros(chosen.shape, dtype=torch.float64, device=hidden.device)
+        for positions in torch.split(chosen.flatten().nonzero().squeeze(1), self.chunk_tokens):
+            labels, document = batch.labels.flatten()[positions], batch.document.flatten()[positions]
+            chunk = Chunk(head.logits(hidden[positions]), labels, document)
+            nats.view(-1)[positions] = self.terms[k].term(chunk).double()
+        sizes = _by_piece(batch, chosen.double())
+        return (_by_piece(batch, nats) / sizes)[sizes > 0]
 
     def __call__(self, model: CausalModel, batch: Batch, counts: Tensor) -> tuple[Tensor, Sums]:
         """This micro-batch's part of the step's loss.
@@ -217,6 +224,11 @@ class Objective:
         pull = torch.tensor([routed.weight for routed in self.terms], dtype=torch.float64) / counts
         factors = (units * pull.to(units.device)[:, None]).to(dtype)  # [K, P]
         nats, weights = torch.zeros_like(factors), torch.zeros_like(factors)  # [K, P]
+        means = self._means | {
+            k: self._sequence_means(batch, k, hidden.flatten(0, 1), self._projection(head, dtype))
+            for k, t in enumerate(self.terms)
+            if t.weighting is not None and t.weighting.means_of == "batch" and chosen[k].any()
+        }
 
         def loss_of(members: Sequence[int]) -> BlockLoss:
             def loss(positions: Tensor, logits: Tensor, references: Mapping[str, Tensor]) -> Tensor:
@@ -227,7 +239,7 @@ class Objective:
                     per_token = routed.term(Chunk(logits, labels[positions], document[positions], other))  # [m]
                     nats[k, positions] = per_token.detach()
                     if routed.weighting is not None:
-                        weights[k, positions] = routed.weighting(per_token.detach(), self._means.get(k))
+                        weights[k, positions] = routed.weighting(per_token.detach(), means.get(k))
                         per_token = per_token * weights[k, positions]
                     total = total + (per_token * factors[k, positions]).sum()
                 return total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,20 +16,28 @@ class Confidence:
     With tau 1 and floor 0 the weight is the probability of the label.
 
     Args:
-        tau: in nats; None is the median over the optimizer step's sequences of their mean nats per token.
+        tau: in nats, or a median over sequences of their mean nats per token: ``batch``, the lower one over the
+            micro-batch; ``median`` and ``lower_median`` over the optimizer step. Of an even number of sequences the
+            lower median is one of the two in the middle, the median is between them.
         floor: in [0, 1].
     """
 
-    tau: float | None = 1.0
+    tau: float | Literal["batch", "median", "lower_median"] = 1.0
     floor: float = 0.0
 
     @property
-    def needs_means(self) -> bool:
-        return self.tau is None
+    def means_of(self) -> Literal["batch", "step"] | None:
+        if isinstance(self.tau, str):
+            return "batch" if self.tau == "batch" else "step"
+        return None
 
     def __call__(self, nats: Tensor, means: Tensor | None) -> Tensor:
-        tau: float | Tensor | None = self.tau
-        if tau is None:
+        tau: float | Tensor
+        if isinstance(self.tau, str):
             assert means is not None
-            tau = means.to(nats).quantile(0.5).clamp_min(torch.finfo(nats.dtype).tiny)  # 0 where all is known by heart
+            middle: Literal["linear", "lower"] = "linear" if self.tau == "median" else "lower"
+            tau = means.to(nats).quantile(0.5, interpolation=middle)
+            tau = tau.clamp_min(torch.finfo(nats.dtype).tiny)  # 0 where all is known by heart
+        else:
+            tau = self.tau
         return (-nats.detach() / tau).exp().clamp_min(self.floor)

@@ -22,10 +22,13 @@ MAX_EPOCHS = 4
 MAX_LEARNING_RATE = 0.01
 """An AdamW step is about as long as the rate: above this a typical weight (0.02) moves by half of itself [ours]."""
 
+MAX_ABSENT = 0.05
+"""A loss term that more than this part of steps holds nothing of is named."""
+
 
 def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: Any, plan: Plan) -> list[str]:
     """What is allowed but probably not meant."""
-    found = [*plan.notes, *label_notes(config, corpora, tokenizer)]
+    found = [*plan.notes, *label_notes(config, corpora, tokenizer), *_absent(config, mixture, plan)]
     for name in mixture.shares:
         if (passes := epochs(config, mixture, name) or 0.0) > MAX_EPOCHS:
             found.append(
@@ -136,4 +139,15 @@ def _overlapping_schedule(section: ScheduleSection, total: int) -> list[str]:
     return [
         f"schedule: {key} (the first {warmup} steps) and decay_ratio (the last {decay}) overlap in a run of {total} "
         f"steps; the decay begins after the warmup and takes {total - warmup}. Lower one of them to have both whole."
+    ]
+
+
+def _absent(config: RunConfig, mixture: Mixture, plan: Plan) -> list[str]:
+    """Terms that many steps have no token of."""
+    return [
+        f"{routed.name} on {' and '.join(routed.routes)} is absent from about {part:.0%} of steps, since a step of "
+        f"budget.batch_tokens {config.budget.batch_tokens} expects few of its tokens; raise budget.batch_tokens or the "
+        "share of its sources."
+        for routed, part in zip(plan.terms, mixture.absent, strict=True)
+        if part > MAX_ABSENT
     ]

@@ -11,6 +11,7 @@ from acclimate.report.folder import TextSet
 from acclimate.report.names import joined, named, phrase
 from acclimate.report.outcome import each, fell, outcome, why
 from acclimate.report.sessions import sessions
+from acclimate.report.steps import step_notes
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ def verdict(data: ReportData) -> Verdict:
     domain = data.domain
     if domain is None or domain.name not in data.base:
         headline = "No held-out domain text was measured, so nothing can be said about what was gained."
-        return Verdict(headline, (*notes.losses(data), *notes.seeds(data), *sessions(data)))
+        said = (*notes.losses(data), *notes.seeds(data), *step_notes(data), *sessions(data))
+        return Verdict(headline, said)
     sentences: list[str]
     beside: list[str]
     learned = [run for run in data.runs if outcome(data, run, domain) == "learned"]
@@ -38,7 +40,7 @@ def verdict(data: ReportData) -> Verdict:
         sentences, beside = _several(data, learned, domain)
         beside = [*beside, *notes.did_not_learn(data, learned, domain)]
     beside += [*notes.other_domains(data, domain), *notes.losses(data), *notes.transfers(data)]
-    beside += [*notes.seeds(data), *sessions(data)]
+    beside += [*notes.seeds(data), *step_notes(data), *sessions(data)]
     return Verdict(" ".join(sentences), tuple(beside))
 
 

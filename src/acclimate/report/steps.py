@@ -1,0 +1,55 @@
+"""What the log of steps says beside the results: how many were clipped, and which loss term was absent from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from acclimate.report import number
+from acclimate.report.collect import ReportData
+from acclimate.report.folder import RunFolder
+from acclimate.report.names import named
+
+NEARLY_ALL = 0.95
+"""From this part of clipped steps on, a note says what clipping hides."""
+SELDOM = 0.05
+"""A term that is absent from more than this part of steps is named."""
+
+
+def clipped(run: RunFolder) -> float | None:
+    """Part of the steps whose gradient was longer than ``optimizer.max_grad_norm``; None where nothing is clipped."""
+    limit = (run.config.get("optimizer") or {}).get("max_grad_norm", 1.0)
+    norms = [norm for _, norm in run.series("gradient_norm")]
+    return sum(norm > limit for norm in norms) / len(norms) if norms and limit is not None else None
+
+
+def absent(run: RunFolder) -> dict[str, float]:
+    """Term -> part of the steps without any token of it."""
+    terms = [{key.rsplit("/", 1)[1] for key in line if key.startswith("loss/")} for line in run.steps if "loss" in line]
+    names = dict.fromkeys(name for found in terms for name in sorted(found))
+    return {name: sum(name not in found for found in terms) / len(terms) for name in names}
+
+
+def step_notes(data: ReportData) -> list[str]:
+    """One sentence each on clipping and on absent terms, over the seeds of a run."""
+    notes = []
+    for run in data.runs:
+        parts = [part for seed in run.seeds if (part := clipped(seed)) is not None]
+        if parts and (part := sum(parts) / len(parts)) > 0:
+            hides = (
+                ", so max_grad_norm set the gradient's length and the weights of terms only its direction"
+                if part >= NEARLY_ALL
+                else ""
+            )
+            notes.append(f"{named(run.label)}: the gradient was clipped in {number.share(part)} of steps{hides}.")
+        for term, part in _mean([absent(seed) for seed in run.seeds]).items():
+            if part > SELDOM:
+                notes.append(
+                    f"{named(run.label)}: {named(term)} was absent from {number.share(part)} of steps; a larger "
+                    "batch_tokens or share brings it to more of them."
+                )
+    return notes
+
+
+def _mean(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for part in found for name in part)
+    return {name: sum(part.get(name, 1.0) for part in found) / len(found) for name in names}
