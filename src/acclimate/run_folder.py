@@ -11,6 +11,7 @@ from typing import Any
 
 from acclimate.config import RunConfig, load_config
 from acclimate.errors import ConfigError, RunError, UsageError
+from acclimate.evaluate.measured import check_weights
 from acclimate.evaluate.summary import Record
 from acclimate.files import unwritable
 from acclimate.provenance import read_json
@@ -123,6 +124,16 @@ def check_digests(
             "count); restore them, or start a new run under another name."
         )
     return began
+
+
+def check_trained(run_dir: Path) -> None:
+    """That model/ is what the run's training wrote, where its provenance says what that was.
+
+    Raises:
+        RunError: it is another model.
+    """
+    if (run_dir / "provenance.json").is_file():
+        check_weights(run_dir, read_json(run_dir / "provenance.json"))
 
 
 @contextmanager

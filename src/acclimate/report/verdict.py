@@ -25,7 +25,7 @@ def verdict(data: ReportData) -> Verdict:
     domain = data.domain
     if domain is None or domain.name not in data.base:
         headline = "No held-out domain text was measured, so nothing can be said about what was gained."
-        return Verdict(headline, (*notes.losses(data), *notes.seeds(data)))
+        return Verdict(headline, (*notes.losses(data), *notes.seeds(data), *notes.unchecked(data)))
     sentences: list[str]
     beside: list[str]
     learned = [run for run in data.runs if outcome(data, run, domain) == "learned"]
@@ -37,6 +37,7 @@ def verdict(data: ReportData) -> Verdict:
         sentences, beside = _several(data, learned, domain)
         beside = [*beside, *notes.did_not_learn(data, learned, domain)]
     beside += [*notes.other_domains(data, domain), *notes.losses(data), *notes.transfers(data), *notes.seeds(data)]
+    beside += notes.unchecked(data)
     return Verdict(" ".join(sentences), tuple(beside))
 
 
