@@ -27,7 +27,7 @@ from acclimate.statistics.store import write_store
 from tests.fixtures.panels import RUN_BASE, answers, texts, write_panel
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import settings
-from tests.gate.runs import scored_run
+from tests.gate.runs import scored_run, sign
 from tests.report.runs import add_memorisation, add_panel
 
 Edit = Callable[[dict[str, Any], Path], None]
@@ -796,6 +796,17 @@ def panel(base: str = RUN_BASE, cut: tuple[str, Callable[[str], str]] | None = N
     return edit
 
 
+def signed(*edits: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Edits by somebody who writes the digests anew."""
+
+    def edit(run: Path) -> None:
+        for one in edits:
+            one(run)
+        sign(run)
+
+    return edit
+
+
 GATES: dict[str, tuple[str | None, Callable[[Path], None], str, int]] = {
     "gate without a policy": (
         None, untouched, "There is no policy file '{P}'. docs/gate.md has one to start from. Did you mean 'gates.yaml'?", 3,
@@ -849,32 +860,34 @@ GATES: dict[str, tuple[str | None, Callable[[Path], None], str, int]] = {
     ),
     "a role that no set has": (
         "roles:\n  chat: {max_drop: {bits_per_byte: 2 %}}\n",
-        edit_file("summary.json", lambda text: text.replace('"role": "chat"', '"role": "general"')),
+        signed(*(edit_file(name, lambda text: text.replace('"role": "chat"', '"role": "general"'))
+                 for name in ("summary.json", "data.json"))),
         "{P}:2: roles.chat: no set of the run '{R}' has the role 'chat'; it measured domain (domain), general (general) or "
         "chat (general).", 3,
     ),
     "a gate on a run without scores": (
         "default: {max_drop: {bits_per_byte: 2 %}}\n", edit_file("eval/domain.jsonl", lambda text: None),
-        "The run '{R}' has no scores by document of 'domain' (eval/domain.jsonl). Run `acclimate eval {R}`.", 1,
+        "'{R}/eval/domain.jsonl' is missing, though it was written when the run was measured. Restore it, or run "
+        "`acclimate eval {R}`.", 1,
     ),
     "a gate on a run that was not evaluated": (
         "default: {max_drop: {bits_per_byte: 2 %}}\n", edit_file("summary.json", lambda text: None),
-        "The run in '{R}' has not been evaluated: it has no summary.json. It is not finished; use acclimate train --resume.", 1,
+        "The run in '{R}' has not been evaluated: it has no summary.json. Run `acclimate eval {R}`.", 1,
     ),
     "a gate on damaged scores": (
-        "default: {max_drop: {bits_per_byte: 2 %}}\n", edit_file("eval/domain.jsonl", lambda text: text + "{}\n"),
-        "{R}/eval/domain.jsonl:61: this is not the scores of a document (KeyError: 'nats'); expected nats, base_nats, bytes, tokens, kl_base_tuned, agree. "
+        "default: {max_drop: {bits_per_byte: 2 %}}\n", signed(edit_file("eval/domain.jsonl", lambda text: "{}\n" + text.split("\n", 1)[1])),
+        "{R}/eval/domain.jsonl:1: this is not the scores of a document (KeyError: 'nats'); expected nats, base_nats, bytes, tokens, kl_base_tuned, agree. "
         "Run `acclimate eval {R}` again.", 1,
     ),
     "a gate on scores that are not finite": (
         "default: {max_drop: {bits_per_byte: 2 %}}\n",
-        edit_file("eval/domain.jsonl", lambda text: re.sub('"nats": [0-9.]+', '"nats": NaN', text, count=1)),
+        signed(edit_file("eval/domain.jsonl", lambda text: re.sub('"nats": [0-9.]+', '"nats": NaN', text, count=1))),
         "{R}/eval/domain.jsonl:1: this is not the scores of a document (a number is not finite); expected nats, base_nats, "
         "bytes, tokens, kl_base_tuned, agree. Run `acclimate eval {R}` again.", 1,
     ),
     "a gate on a handful of documents": (
         "roles:\n  chat: {max_drop: {bits_per_byte: 2 %}}\n",
-        edit_file("eval/chat.jsonl", lambda text: "".join(text.splitlines(keepends=True)[:12])),
+        signed(edit_file("eval/chat.jsonl", lambda text: "".join(text.splitlines(keepends=True)[:12]))),
         "{P}:2: roles.chat: 'chat' was measured on 12 documents, and an interval over fewer than 20 does not keep what it "
         "says; hold out more (sources.chat.heldout, evaluation.documents), or leave the set out of the policy.", 3,
     ),
@@ -914,18 +927,18 @@ GATES: dict[str, tuple[str | None, Callable[[Path], None], str, int]] = {
     "a panel on another base": (
         "panels:\n  exams:\n    boolq: {max_drop: {accuracy: 2 points}}\n", panel(base="sha256:other"),
         "'{R}/panels/exams' was measured against another base than the run began with. Measure it again with "
-        "`acclimate eval --panel`.", 1,
+        "`acclimate eval {R} --panel FILE`, or remove the folder.", 1,
     ),
     "a panel's set that lost items": (
         "panels:\n  exams:\n    boolq: {max_drop: {accuracy: 2 points}}\n",
         panel(cut=("boolq.jsonl", lambda text: "".join(text.splitlines(keepends=True)[:-1]))),
-        "'{R}/panels/exams/boolq.jsonl' has 29 items, and panel.json beside it speaks of 30. Measure it again with "
-        "`acclimate eval --panel`.", 1,
+        "'{R}/panels/exams/boolq.jsonl' is not the file that was written when the run was measured. Measure it again with "
+        "`acclimate eval {R} --panel FILE`, or remove the folder.", 1,
     ),
     "a panel's set that is damaged": (
         "panels:\n  exams:\n    boolq: {max_drop: {accuracy: 2 points}}\n", panel(cut=("boolq.jsonl", lambda text: "{}\n" + text)),
-        "{R}/panels/exams/boolq.jsonl:1: this is not the scores of an item (KeyError: 'model_correct'); expected right, "
-        "base_right, right_norm, base_right_norm, kl_base_tuned, tokens, agree. Measure it again with `acclimate eval --panel`.", 1,
+        "'{R}/panels/exams/boolq.jsonl' is not the file that was written when the run was measured. Measure it again with "
+        "`acclimate eval {R} --panel FILE`, or remove the folder.", 1,
     ),
     "a panel.json that is damaged": (
         "panels:\n  exams:\n    boolq: {max_drop: {accuracy: 2 points}}\n", panel(cut=("panel.json", lambda text: "{}")),
@@ -955,7 +968,7 @@ REPORTS: dict[str, tuple[Callable[[Path], None], str, int]] = {
         untouched, "There is no policy file '{P}'. docs/gate.md has one to start from.", 3,
     ),
     "a damaged line of scores": (
-        edit_file("eval/chat.jsonl", lambda text: text.replace('"bytes"', '"byte"', 1)),
+        signed(edit_file("eval/chat.jsonl", lambda text: text.replace('"bytes"', '"byte"', 1))),
         "{R}/eval/chat.jsonl:1: this is not the scores of a document (KeyError: 'bytes'). Run `acclimate eval {R}` again.", 1,
     ),
     "a damaged panel": (

@@ -32,9 +32,11 @@ from acclimate.assembly import (
 from acclimate.config import RunConfig, located, save_config, with_absolute_paths
 from acclimate.data.chat import special_tokens
 from acclimate.data.corpus import Corpora, load_corpora
+from acclimate.digest import tuned_identity
 from acclimate.errors import RunError, UsageError, listed
 from acclimate.evaluate.generate import side_by_side
 from acclimate.evaluate.measure import Scores, measure
+from acclimate.evaluate.measured import write_measured
 from acclimate.evaluate.memorisation import document, memorisation
 from acclimate.evaluate.score_file import write_scores
 from acclimate.evaluate.summary import Record, change_records, records
@@ -54,6 +56,7 @@ from acclimate.run_folder import (
     begin_session,
     check_digests,
     check_run_dir,
+    check_trained,
     has_model,
     keeping_the_model,
     read_config,
@@ -167,12 +170,21 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     if world.is_main:
         write_json(run_dir / "provenance.json", record | costs)  # before model/, by which a run is known as trained
     _save(training, config)
+    if world.is_main:
+        record = _with_weights(run_dir, record | costs)
     started = time.perf_counter()
     with keeping_the_model(run_dir):
         result = _measure(config, corpora, model, base, chosen, world)
     if world.is_main:
-        write_json(run_dir / "provenance.json", finished(record | costs, time.perf_counter() - started))
+        write_json(run_dir / "provenance.json", finished(record, time.perf_counter() - started))
     return result
+
+
+def _with_weights(run_dir: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Provenance with the digest of model/, which is what its numbers must be of from now on."""
+    record = record | {"tuned": tuned_identity(run_dir / "model")}
+    write_json(run_dir / "provenance.json", record)
+    return record
 
 
 def _measured_again(config: RunConfig) -> RunResult:
@@ -234,13 +246,16 @@ def evaluate_run(run_dir: Path) -> RunResult:
     """Measures a trained run's ``model/`` against its base again and rewrites ``summary.json``.
 
     Raises:
-        RunError: the run is not trained yet, or its base or data have changed since.
+        RunError: the run is not trained yet, or its model, base or data have changed since.
     """
     config, device = resolve(read_config(run_dir).model_copy(update={"parallel": ParallelSection()}))
     corpora = load_corpora(config, load_tokenizer(config.model))
+    check_trained(run_dir)
     model = load_tuned(config, run_dir / "model", device)
     base = load_base(config, model, device)
-    check_digests(run_dir, model_identity(config.model), {n: c.digest for n, c in corpora.sources.items()})
+    record = check_digests(run_dir, model_identity(config.model), {n: c.digest for n, c in corpora.sources.items()})
+    if record and "tuned" not in record:  # killed before, or trained by 0.1.0
+        _with_weights(run_dir, record)
     chosen = read_json(run_dir / "data.json").get("memorisation", {})
     return _measure(config, corpora, model, base, chosen)
 
@@ -251,12 +266,13 @@ def _measure(
     """Scores every held-out set against the base and writes eval/, summary.json, generations.json and the card."""
     run_dir, name, summary = config.run_dir, "+".join(method_names(config)), []
     gains: dict[str, tuple[Scores, Scores]] = {}
+    documents: dict[str, int] = {}
     for folder in (run_dir / "eval", run_dir / "model", run_dir / "memorisation"):
         if folder.resolve().parent != run_dir.resolve():
             raise RunError(f"'{folder}' is a link that leads out of the run folder; nothing is written through it.")
     for set_name, batches in heldout_sets(config, corpora, config.evaluation.documents).items():
         tuned, before = measure(model, base, batches, list(special_tokens(model.tokenizer)), world)
-        role = corpora.sources[set_name].role
+        role, documents[set_name] = corpora.sources[set_name].role, len(tuned.document)
         for run, scores in (("base", before), (name, tuned)):
             if scores is not None:
                 summary += records(scores, run=run, seed=config.seed, set_name=set_name, role=role)
@@ -274,6 +290,8 @@ def _measure(
         return RunResult(run_dir, summary)
     write_json(run_dir / "generations.json", answers)
     write_json(run_dir / "summary.json", summary)  # marks the run as finished
+    record = read_json(run_dir / "provenance.json")
+    write_measured(run_dir, record["model"]["digest"], record["data"], documents)
     if summary:
         write_text(run_dir / "model" / "README.md", model_card(run_dir))
     return RunResult(run_dir, summary)
@@ -314,6 +332,7 @@ def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | N
     """
     check_empty(output)
     config, model, _ = load_run(run_dir, checkpoint, quantised=not merge)
+    check_trained(run_dir)
     measured = (run_dir / "summary.json").is_file() and read_summary(run_dir)
     card = model_card(run_dir, merge, checkpoint) if measured else None
     save_model(model, output, config.model.path, card, merge)

@@ -14,6 +14,7 @@ from rich.console import Console
 from acclimate.apart import FREE_ON_RESUME, Apart, marks
 from acclimate.config import RunConfig, load_config
 from acclimate.errors import ConfigError, DataError, RunError, UsageError
+from acclimate.evaluate.measured import check_weights
 from acclimate.evaluate.summary import Record
 from acclimate.files import leftovers, sweep, unwritable
 from acclimate.provenance import other_versions, read_json, with_session, write_json
@@ -189,6 +190,16 @@ def check_digests(
             "count); restore them, or start a new run under another name."
         )
     return began
+
+
+def check_trained(run_dir: Path) -> None:
+    """That model/ is what the run's training wrote, where its provenance says what that was.
+
+    Raises:
+        RunError: it is another model.
+    """
+    if (run_dir / "provenance.json").is_file():
+        check_weights(run_dir, read_json(run_dir / "provenance.json"))
 
 
 @contextmanager

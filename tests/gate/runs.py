@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from acclimate.digest import tuned_identity
+from acclimate.evaluate.measured import write_measured
 from acclimate.evaluate.score_file import write_scores
+from tests.fixtures.panels import RUN_WEIGHTS
 from tests.report.runs import write_run
 
 Scores = dict[str, np.ndarray]
@@ -40,4 +45,35 @@ def scored_run(folder: Path, sets: dict[str, Scores] | None = None, **options: A
     for name, scores in sets.items():
         (run / "eval").mkdir(exist_ok=True)
         write_scores(run / "eval" / f"{name}.jsonl", [f"{name}:{i}" for i in range(len(scores["bytes"]))], scores)
+    keep_sets(run, {name: len(scores["bytes"]) for name, scores in sets.items()})
+    (run / "model").mkdir()
+    (run / "model" / "model.safetensors").write_bytes(RUN_WEIGHTS)
+    (run / "model" / "config.json").write_text("{}")
+    sign(run)
     return run
+
+
+def keep_sets(run: Path, documents: dict[str, int]) -> None:
+    """Other sets, and other numbers of documents, than write_run wrote."""
+    edit(run / "summary.json", lambda records: [record for record in records if record["set"] in documents])
+
+    def held(data: dict[str, Any]) -> dict[str, Any]:
+        sources = {
+            name: row | {"heldout_documents": n} for name, n in documents.items() for row in [data["sources"][name]]
+        }
+        return data | {"sources": sources}
+
+    edit(run / "data.json", held)
+
+
+def sign(run: Path) -> None:
+    """The digests of training and of measuring, as they are written after each."""
+    edit(run / "provenance.json", lambda record: record | {"tuned": tuned_identity(run / "model")})
+    record = json.loads((run / "provenance.json").read_text())
+    documents = {path.stem: len(path.read_text().splitlines()) for path in sorted((run / "eval").glob("*.jsonl"))}
+    write_measured(run, record["model"]["digest"], record["data"], documents)
+
+
+def edit(path: Path, change: Callable[[Any], Any]) -> None:
+    """A JSON file."""
+    path.write_text(json.dumps(change(json.loads(path.read_text())), indent=1))

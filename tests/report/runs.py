@@ -208,7 +208,7 @@ def _scores(
         before = base[role] * math.log(2) * size * hard * (size.sum() / (size * hard).sum())
         change = (tuned[role] - base[role]) * math.log(2) * size * gain * (size.sum() / (size * gain).sum())
         kl = drift[role] * tokens * moved * (tokens.sum() / (tokens * moved).sum())
-        agree = tokens * math.exp(-drift[role] * 0.7)
+        agree = np.round(tokens * math.exp(-drift[role] * 0.7))
         columns = {"nats": before + change, "base_nats": before, "bytes": size, "tokens": tokens}
         places = [f"source '{role}', /home/ada/data/{role}.jsonl:{i + 1}" for i in range(documents)]
         texts = [f"Document {i + 1} of {role}, as it begins." for i in range(documents)]

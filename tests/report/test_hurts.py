@@ -82,7 +82,7 @@ def test_flipped_items_with_their_text(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     add_panel(run)
     data = collect([run])
-    panels = [(data.runs[0], read_panels(run))]
+    panels = [(data.runs[0], read_panels(run, data.folders[0].provenance))]
     (found,) = flips(panels)
     assert found.counts == (("exam", "anatomy", 1, 2), ("exam", "history", 1, 0), ("exam", "last", 0, 1))
     assert [(item.where, item.nats) for item in found.lost] == [("anatomy.jsonl:1", -3.0), ("history.jsonl:1", -3.0)]
@@ -105,7 +105,7 @@ def test_items_of_older_folders_have_no_text(tmp_path: Path) -> None:
     path.write_text(
         "".join(json.dumps({k: v for k, v in line.items() if k not in ("context", "choices")}) + "\n" for line in lines)
     )
-    panels = [(collect([run]).runs[0], read_panels(run))]
+    panels = [(collect([run]).runs[0], read_panels(run, {}))]
     assert flip_numbers(panels).rows[0][4:7] == ("choice 1", "choice 2", "choice 1")
     assert "anatomy.jsonl:1" in write_report([run], tmp_path / "r.html").read_text()
 

@@ -21,6 +21,7 @@ from acclimate.compare.preparation import Preparation
 from acclimate.compare.table import ItemScores, Row, TextScores, rounded
 from acclimate.config import RunConfig, save_config, with_absolute_paths
 from acclimate.errors import RunError, Stopped
+from acclimate.evaluate.measured import check_measured, check_panel
 from acclimate.evaluate.score_file import read_scores
 from acclimate.files import alone
 from acclimate.panel import load_panel, panel_digest
@@ -32,7 +33,7 @@ from acclimate.run_folder import differences_from
 DIVERGED = 4
 SIGNALS = {128 + number: number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 WEIGHTS = ("model", "checkpoints")
-MADE = ("acclimate", "commit", "versions", "platform", "started", "finished", "processes")
+MADE = ("acclimate", "commit", "versions", "platform", "started", "finished", "processes", "tuned")
 COSTS = ("train_seconds", "forward_tokens", "train_peak_memory_mib", "apart_forward_tokens")
 
 
@@ -84,7 +85,9 @@ def measure_panel(cell: Cell, panel: Path) -> Row:
             "to train it again."
         )
     _acclimate(["eval", str(run_dir), "--panel", str(panel)], cell.name)
-    return panel_row(cell, run_dir / "panels" / load_panel(panel).name, panel_digest(panel))
+    folder = run_dir / "panels" / load_panel(panel).name
+    check_panel(run_dir, read_json(run_dir / "provenance.json"), folder)
+    return panel_row(cell, folder, panel_digest(panel))
 
 
 def panel_row(cell: Cell, folder: Path, digest: str | None) -> Row:
@@ -142,6 +145,7 @@ def forget_model(run_dir: Path) -> None:
 
 def _measured(row: Row, run_dir: Path, record: Mapping[str, Any], preparations: Sequence[Preparation]) -> Row:
     """With what the run's folder says of scores and costs."""
+    check_measured(run_dir, record)
     roles = {entry["set"]: entry["role"] for entry in read_json(run_dir / "summary.json")}
     texts = {name: _texts(role, read_scores(run_dir / "eval" / f"{name}.jsonl")) for name, role in roles.items()}
     last = json.loads((run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -14,6 +15,12 @@ from acclimate.errors import RunError
 from acclimate.files import write_text
 
 COLUMNS = ("nats", "base_nats", "bytes", "tokens", "kl_base_tuned", "agree")
+COUNTS = ("bytes", "tokens", "agree")
+LEAST = {"tokens": 1}
+NEVER_NEGATIVE = ("nats", "base_nats", "word_nats", "base_word_nats", "kl_base_tuned")
+SHARES = ("right", "base_right", "right_norm", "base_right_norm")
+ROUNDING = 1e-4
+"""Nats per token by which rounding may miss 0."""
 
 
 def write_scores(
@@ -36,7 +43,7 @@ def read_scores(path: Path) -> dict[str, np.ndarray]:
     """The columns that paired statistics need, [M] float64 each.
 
     Raises:
-        RunError: a line is no document's scores, or holds a number that is not finite.
+        RunError: a line is no document's scores, holds an impossible number, or a document stands there twice.
     """
     columns: dict[str, Column] = {name: itemgetter(name) for name in COLUMNS}
     return read_columns(path, columns, "a document", f"Run `acclimate eval {path.parent.parent}` again.")
@@ -53,18 +60,22 @@ def read_columns(path: Path, columns: Mapping[str, Column], what: str, remedy: s
         what, remedy: parts of the sentence about a damaged file.
 
     Raises:
-        RunError: it cannot be read, a line lacks a number, or holds one that is not finite.
+        RunError: it cannot be read, a line lacks a number or holds an impossible one, or repeats an item.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"'{path}' cannot be read: {error}.") from None
     table = np.empty((len(lines), len(columns)))
+    seen: dict[tuple[Any, ...], int] = {}
     for row, line in enumerate(lines):
         try:
             record = json.loads(line)
             table[row] = [find(record) for find in columns.values()]
-            wrong = "a number is not finite" if not np.isfinite(table[row]).all() else ""
+            wrong = _impossible(dict(zip(columns, table[row].tolist(), strict=True)))
+            for key in _same(record) if not wrong else ():
+                if (first := seen.setdefault(key, row)) != row:
+                    wrong = f"it is the same one as in line {first + 1}"
         except (ValueError, TypeError, LookupError) as error:
             wrong = f"{type(error).__name__}: {error}"
         if wrong:
@@ -72,6 +83,32 @@ def read_columns(path: Path, columns: Mapping[str, Column], what: str, remedy: s
                 f"{path}:{row + 1}: this is not the scores of {what} ({wrong}); expected {', '.join(columns)}. {remedy}"
             )
     return {name: table[:, column] for column, name in enumerate(columns)}
+
+
+def _impossible(line: Mapping[str, float]) -> str:
+    """What cannot be true of any model, or nothing."""
+    if not all(map(math.isfinite, line.values())):
+        return "a number is not finite"
+    for name, value in line.items():
+        if name in COUNTS and (value < LEAST.get(name, 0) or value != int(value)):
+            return f"{name} is {value:g}, which is no count of at least {LEAST.get(name, 0)}"
+        if name in NEVER_NEGATIVE and value < -ROUNDING * line.get("tokens", 1.0):
+            return f"{name} is {value:g}, and it is never below 0"
+        if name in SHARES and not 0 <= value <= 1:
+            return f"{name} is {value:g}, and it lies between 0 and 1"
+    if line.get("agree", 0.0) > line.get("tokens", math.inf):
+        return f"agree is {line['agree']:g} of {line['tokens']:g} tokens"
+    return ""
+
+
+def _same(record: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """What only one line of a file can be: a place, and a text with what the base makes of it."""
+    found: list[tuple[Any, ...]] = []
+    if "where" in record:
+        found.append(("where", str(record["where"]), record.get("item")))
+    if record.get("text") and record.get("bytes") and "base_nats" in record:
+        found.append(("text", record["text"], record["bytes"], record["tokens"], round(float(record["base_nats"]), 4)))
+    return found
 
 
 def read_places(path: Path) -> list[str]:

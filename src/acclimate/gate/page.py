@@ -81,8 +81,10 @@ def _notes(verdict: Verdict) -> list[str]:
     ]
     if verdict.ungated:
         notes.append(f"No rule is about {', '.join(map(named, verdict.ungated))}.")
+    notes += [f"Panel {named(name)}: {digest}." for name, digest in verdict.panels.items()]
     return [
         *notes,
+        *verdict.notes,
         f"Intervals: paired over n documents or items, {100 * verdict.confidence:g} % each. A limit must lie outside; "
         "MDE is the distance from a limit at which that happens in 80 % of cases.",
     ]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator, model_validator
 
-from acclimate.errors import ConfigError, listed
+from acclimate.errors import ConfigError, listed, nearest
 from acclimate.explain import Places, explain, shown
 from acclimate.source_schema import Section
 from acclimate.yamlfile import read_mapping
@@ -126,6 +126,10 @@ class Policy(Section):
         default_factory=dict, description="rules by set of each panel, which is in RUN/panels/NAME"
     )
 
+    panel_digests: dict[str, str] = Field(
+        default_factory=dict, description="digest of a panel, as the gate prints it: refuses another panel of that name"
+    )
+
     _places: Places = PrivateAttr(default_factory=lambda: Places("policy"))
 
     def rule(self, name: str, role: str) -> tuple[str, Rule] | None:
@@ -164,4 +168,10 @@ def parse_policy(data: Mapping[str, Any], places: Places | None = None) -> Polic
         raise ConfigError(
             f"{places.origin}: holds no rule; write one at default, roles.ROLE, sets.NAME or panels.NAME.SET."
         )
+    for name in policy.panel_digests:
+        if name not in policy.panels:
+            raise ConfigError(
+                f"{places.at(f'panel_digests.{name}')}: no rule is about a panel '{name}'; write one at panels.{name}, "
+                f"or leave the digest out.{nearest(name, policy.panels)}"
+            )
     return policy

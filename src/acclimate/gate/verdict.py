@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from acclimate.errors import ConfigError, RunError, listed, nearest
+from acclimate.evaluate.measured import Origin, check_measured, check_panel
 from acclimate.evaluate.paired import MINIMUM_DOCUMENTS
 from acclimate.evaluate.panel_folder import AGAIN, PanelFolder, read_panel
 from acclimate.evaluate.score_file import read_scores
@@ -27,6 +28,9 @@ class Verdict:
     ungated: tuple[str, ...]  # sets that no rule is about
     confidence: float
     allow_inconclusive: bool
+    weights: str = ""  # digest of what was measured
+    panels: Mapping[str, str] = field(default_factory=dict)  # digest of what each was made of
+    notes: tuple[str, ...] = ()  # what could not be checked
 
     @property
     def outcome(self) -> Outcome:
@@ -53,7 +57,8 @@ class Verdict:
         return {
             "run": self.run, "outcome": self.outcome, "passed": self.passed, "confidence": self.confidence,
             "allow_inconclusive": self.allow_inconclusive, "checks": [check.as_json() for check in self.checks],
-            "ungated": list(self.ungated),
+            "ungated": list(self.ungated), "weights": self.weights, "panels": dict(self.panels),
+            "notes": list(self.notes),
         }  # fmt: skip
 
 
@@ -70,13 +75,17 @@ def gate(run_dir: str | Path, policy: str | Path | Policy) -> Verdict:
 
     Raises:
         ConfigError: the policy is wrong, or says something of a set or role that the run has not.
-        RunError: the run or a panel is not measured, or scores are damaged.
+        RunError: the run or a panel is not measured, scores are damaged, edited, or not of the run's own weights, base
+            and documents.
     """
     policy = policy if isinstance(policy, Policy) else load_policy(policy)
     folder = read_folder(Path(run_dir))
+    origin = check_measured(folder.path, folder.provenance)
+    notes = _promised(folder, origin)
     _check_everything_applies(folder, policy)
     checks: list[Check] = []
-    ungated = []
+    ungated: list[str] = []
+    panels: dict[str, str] = {}
     for item in folder.sets:
         found = policy.rule(item.name, item.role)
         if found is None:
@@ -87,6 +96,7 @@ def gate(run_dir: str | Path, policy: str | Path | Policy) -> Verdict:
         checks += _checks(Judged(item.name, item.role, "documents", scores), rule, policy, place)
     for name, rules in policy.panels.items():
         panel = _panel(folder, name, policy)
+        panels[name] = panel.digest
         for set_name, rule in rules.items():
             place, role = f"panels.{name}.{set_name}", str(panel.sets[set_name]["role"])
             scores = panel.scores(set_name)
@@ -97,7 +107,46 @@ def gate(run_dir: str | Path, policy: str | Path | Policy) -> Verdict:
                 )
             checks += _checks(Judged(f"{name}/{set_name}", role, "items", scores), rule, policy, place)
         ungated += [f"{name}/{set_name}" for set_name in panel.sets if set_name not in rules]
-    return Verdict(folder.name, tuple(checks), tuple(ungated), policy.confidence, policy.allow_inconclusive)
+    return Verdict(
+        folder.name, tuple(checks), tuple(ungated), policy.confidence, policy.allow_inconclusive,
+        str(origin.weights), panels, (*notes, *([origin.note] if origin.note else [])),
+    )  # fmt: skip
+
+
+def _promised(folder: RunFolder, origin: Origin) -> list[str]:
+    """That every set which the run holds out was measured, whole; a note for one with documents that have no score.
+
+    Raises:
+        RunError: a set is missing, has another role, or more documents than are held out.
+    """
+    if origin.weights is None:
+        raise RunError(
+            f"The run '{folder.path}' was measured before acclimate kept digests, so nothing shows which weights its "
+            f"numbers are of, and it cannot be gated. `acclimate eval {folder.path}` measures it again."
+        )
+    again = f"Run `acclimate eval {folder.path}` again."
+    measured, notes = {item.name: item.role for item in folder.sets}, []
+    for name, source in (folder.data.get("sources") or {}).items():
+        held = int(source.get("heldout_documents") or 0)
+        if not held:
+            continue
+        if name not in measured or not origin.documents.get(name):
+            raise RunError(f"The run '{folder.path}' holds documents of '{name}' out, but has no scores of it. {again}")
+        if measured[name] != source.get("role", measured[name]):
+            raise RunError(
+                f"'{folder.path}': '{name}' is {measured[name]} in summary.json and {source['role']} in data.json. "
+                f"{again}"
+            )
+        section = folder.config.get("evaluation") or {}
+        held -= int(section.get("validation_documents") or 0)
+        most = min(held, int(section.get("documents") or held))
+        if (n := origin.documents[name]) > most:
+            raise RunError(f"'{folder.path}' has scores of {n} documents of '{name}', but {most} to report. {again}")
+        if n < most:
+            notes.append(f"{name}: {n} of {most} documents have a token to be scored by.")
+    if extra := sorted(measured.keys() - origin.documents.keys()):
+        raise RunError(f"'{folder.path}': summary.json has {listed(extra)}, which eval/ has no scores of. {again}")
+    return notes
 
 
 @dataclass(frozen=True)
@@ -134,9 +183,13 @@ def _panel(folder: RunFolder, name: str, policy: Policy) -> PanelFolder:
             f"`acclimate eval {folder.path} --panel FILE` measures one."
         )
     panel = read_panel(path)
-    began = (folder.provenance.get("model") or {}).get("digest")
-    if panel.base != began:
-        raise RunError(f"'{path}' was measured against another base than the run began with. {AGAIN}")
+    if not check_panel(folder.path, folder.provenance, path):
+        raise RunError(f"The panel '{path}' was measured before acclimate kept digests of its files. {AGAIN}")
+    if (asked := policy.panel_digests.get(name)) not in (None, panel.digest):
+        raise ConfigError(
+            f"{policy.places.at(f'panel_digests.{name}')}: the run '{folder.path}' was measured on another panel "
+            f"'{name}' ({panel.digest}): other items, template or length. Measure it on the one that is meant."
+        )
     for set_name in policy.panels[name]:
         if set_name not in panel.sets:
             raise ConfigError(

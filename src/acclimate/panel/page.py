@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from acclimate.digest import sha256_of
 from acclimate.errors import UsageError
 from acclimate.evaluate.measure import POSITIONS
 from acclimate.evaluate.summary import DRIFT_METRICS, Record
@@ -47,7 +48,8 @@ def write_panel(folder: Path, pair: Pair, result: PanelResult) -> None:
     check_output(folder)
     for name, found in result.sets.items():
         write_text(folder / f"{name}.jsonl", "".join(json.dumps(line) + "\n" for line in found.items))
-    write_json(folder / "panel.json", document(pair, result))
+    files = {f"{name}.jsonl": sha256_of([folder / f"{name}.jsonl"]) for name in result.sets}
+    write_json(folder / "panel.json", document(pair, result) | {"files": files})
 
 
 def document(pair: Pair, result: PanelResult) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from acclimate.assembly import load_base
+from acclimate.digest import tuned_identity
 from acclimate.errors import ModelError, RunError, UsageError
 from acclimate.model.adapter import load_adapter
 from acclimate.model.causal import CausalModel
@@ -25,7 +26,7 @@ from acclimate.model.load import (
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference
 from acclimate.provenance import read_json
 from acclimate.run import load_run
-from acclimate.run_folder import check_digests
+from acclimate.run_folder import check_digests, check_trained
 from acclimate.schema import ModelSection
 
 
@@ -58,13 +59,15 @@ def run_pair(run_dir: Path) -> Pair:
     """The model that a run wrote, and the base it began with.
 
     Raises:
-        RunError: the run is not trained yet, or its base has changed since.
+        RunError: the run is not trained yet, or its model or base have changed since.
     """
+    check_trained(run_dir)
     config, model, device = load_run(run_dir)
     base, identity = load_base(config, model, device), model_identity(config.model)
     check_digests(run_dir, identity, {})
     name, path = run_dir.resolve().name, str(run_dir / "model")
-    return Pair(model, base, _identity(name, path, config.model, identity["digest"], model))
+    about = _identity(name, path, config.model, identity["digest"], model)
+    return Pair(model, base, about | {"tuned": tuned_identity(run_dir / "model")})
 
 
 def model_pair(path: str, base_path: str) -> Pair:

@@ -12,6 +12,7 @@ from typing import Any
 from acclimate.apart import SAME_RUN, without
 from acclimate.config import RunConfig
 from acclimate.errors import RunError
+from acclimate.evaluate.measured import check_measured
 from acclimate.evaluate.transfer import Transfer, improvement, transfer
 from acclimate.report.folder import Measure, RunFolder, TextSet, read_folder
 from acclimate.report.seeds import together
@@ -127,12 +128,15 @@ def collect(run_dirs: Sequence[Path]) -> ReportData:
         run_dirs: finished run folders; seeds of one method and configuration become one run.
 
     Raises:
-        RunError: a folder is not a finished run, or the runs do not share one base and held-out text.
+        RunError: a folder is not a finished run, its numbers are not of its own weights, or the runs do not share one
+            base and held-out text.
     """
     paths = list(dict.fromkeys(Path(path) for path in run_dirs))
     if not paths:
         raise RunError("A report needs at least one run folder, for example `acclimate report runs/mol runs/sft`.")
     folders = [read_folder(path) for path in paths]
+    for folder in folders:
+        check_measured(folder.path, folder.provenance)
     for other in folders[1:]:
         _check_comparable(folders[0], other)
     base: dict[str, Measure] = {}

@@ -70,7 +70,12 @@ def render(data: ReportData, title: str | None = None, gates: Sequence[Mapping[s
     )
     environment.filters["share"] = lambda value: number.share(value) if isinstance(value, int | float) else str(value)
     domain = data.domain
-    read = [(run, seed.seed, panel) for run in data.runs for seed in run.seeds for panel in read_panels(seed.path)]
+    read = [
+        (run, seed.seed, panel)
+        for run in data.runs
+        for seed in run.seeds
+        for panel in read_panels(seed.path, seed.provenance)
+    ]
     first = [(run, [panel for other, seed, panel in read if (other, seed) == (run, run.seeds[0].seed)])
              for run in data.runs]  # fmt: skip
     return environment.get_template("report.html.j2").render(

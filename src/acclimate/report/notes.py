@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from acclimate.evaluate.measured import check_measured
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.folder import Measure, TextSet
@@ -103,6 +104,15 @@ def transfers(data: ReportData) -> list[str]:
     opening = "Target improvement, backward transfer and harmonic S"
     hides = "averages over sets, which hide where text was lost; S of the base is 1"
     return [f"{opening}: {'; '.join(words)} ({hides})."] if words else []
+
+
+def unchecked(data: ReportData) -> list[str]:
+    """Of which runs nothing shows that the numbers are of the weights beside them."""
+    notes: dict[str, None] = {}
+    for folder in data.folders:
+        if note := check_measured(folder.path, folder.provenance).note:
+            notes[f"{named(folder.name)}: {note}" if len(data.folders) > 1 else note] = None
+    return list(notes)
 
 
 def seeds(data: ReportData) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from acclimate.errors import RunError
+from acclimate.evaluate.measured import check_panel
 from acclimate.report.folder import Measure
 
 HEADLINES = ("accuracy", "accuracy_norm", "word_nats", "bits_per_byte")
@@ -63,13 +64,17 @@ class PanelFolder:
     flips: tuple[Flip, ...]
 
 
-def read_panels(run_dir: Path) -> tuple[PanelFolder, ...]:
+def read_panels(run_dir: Path, provenance: Mapping[str, Any]) -> tuple[PanelFolder, ...]:
     """Every panel of a run, by name.
 
     Raises:
-        RunError: a file is damaged.
+        RunError: a file is damaged or edited, or a panel was measured on another model than the run's.
     """
-    return tuple(_panel(path.parent) for path in sorted((run_dir / "panels").glob("*/panel.json")))
+    found = []
+    for path in sorted((run_dir / "panels").glob("*/panel.json")):
+        found.append(_panel(path.parent))
+        check_panel(run_dir, provenance, path.parent)
+    return tuple(found)
 
 
 def _panel(folder: Path) -> PanelFolder:

@@ -1,0 +1,174 @@
+"""``eval/measured.json``: which weights, which base and which data the numbers of a run folder are of.
+
+It catches mix-ups and edits of some files. Who can write all files can write all digests (docs/gate.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from acclimate.digest import has_files, sha256_of, tuned_identity
+from acclimate.errors import RunError
+from acclimate.files import write_text
+
+COVERED = ("summary.json", "data.json")
+"""Files whose digests are kept beside those of eval/."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is known of whose numbers a run folder holds.
+
+    ``weights`` is None where they were measured before digests were kept; ``here``: model/ is there, and is these.
+    """
+
+    path: Path
+    weights: str | None
+    here: bool
+    documents: Mapping[str, int]  # set -> how many were scored
+
+    @property
+    def note(self) -> str | None:
+        """What could not be checked."""
+        if self.weights is None:
+            return (
+                "Measured before acclimate kept digests, so nothing shows which weights these numbers are of; "
+                f"`acclimate eval {self.path}` measures again and keeps them."
+            )
+        if not self.here:
+            return (
+                f"The weights are not in the folder ('{self.path / 'model'}'), so only their digest tells which the "
+                f"numbers are of: {self.weights}. Compare it with what is released."
+            )
+        return None
+
+
+def write_measured(run_dir: Path, base: str, data: Mapping[str, str], documents: Mapping[str, int]) -> None:
+    """After everything that it covers.
+
+    Args:
+        base, data: digests as ``provenance.json`` has them.
+        documents: set -> how many were scored.
+    """
+    files = [*COVERED, *(f"eval/{name}.jsonl" for name in documents)]
+    record = {
+        "format": 1,
+        "weights": tuned_identity(run_dir / "model"),
+        "base": base,
+        "data": dict(data),
+        "documents": dict(documents),
+        "files": {name: sha256_of([run_dir / name]) for name in files},
+    }
+    write_text(run_dir / "eval" / "measured.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def check_measured(run_dir: Path, provenance: Mapping[str, Any]) -> Origin:
+    """That the numbers of a run folder are of its own weights, base and data, and were not edited since.
+
+    Raises:
+        RunError: they are not; the sentence says what is another one.
+    """
+    path, tuned = run_dir / "eval" / "measured.json", provenance.get("tuned")
+    if not path.is_file() and tuned is None:
+        return Origin(run_dir, None, False, {})
+    again = f"Restore it, or run `acclimate eval {run_dir}`."
+    if not path.is_file() or tuned is None:
+        missing = "provenance.json holds no digest of its weights" if tuned is None else "eval/measured.json is missing"
+        raise RunError(f"Nothing shows which weights the numbers of '{run_dir}' are of: {missing}. {again}")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        weights, base, data, files = (found[key] for key in ("weights", "base", "data", "files"))
+        documents = {str(name): int(count) for name, count in found["documents"].items()}
+        covered = {str(name): str(digest) for name, digest in files.items()}
+        began, digests = (provenance.get("model") or {}).get("digest"), provenance.get("data") or {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunError(f"'{path}' is damaged ({type(error).__name__}: {error}). {again}") from None
+    check_weights(run_dir, provenance)
+    if weights != tuned:
+        raise RunError(
+            f"The numbers in '{run_dir / 'eval'}' are of other weights than this run's training wrote "
+            f"({_short(weights)}, not {_short(tuned)}). {again}"
+        )
+    if base != began:
+        raise RunError(
+            f"The numbers in '{run_dir / 'eval'}' were measured against another base than the run's. {again}"
+        )
+    if other := sorted(name for name in {*data, *digests} if data.get(name) != digests.get(name)):
+        raise RunError(f"The numbers in '{run_dir / 'eval'}' are of other data of {', '.join(other)}. {again}")
+    for name in (*COVERED, *(f"eval/{name}.jsonl" for name in documents)):
+        check_file(run_dir / name, covered.get(name), again)
+    return Origin(run_dir, str(tuned["digest"]), has_files(run_dir / "model"), documents)
+
+
+def check_weights(run_dir: Path, provenance: Mapping[str, Any]) -> None:
+    """That model/, where it is there, is what the run's training wrote; of a run without digests nothing is known.
+
+    Raises:
+        RunError: it is another model.
+    """
+    tuned, folder = provenance.get("tuned"), run_dir / "model"
+    if tuned is None or not has_files(folder):
+        return
+    here = tuned_identity(folder)
+    if here == tuned:
+        return
+    what = "other weights" if here["digest"] != tuned.get("digest") else "another configuration or tokenizer"
+    raise RunError(
+        f"'{folder}' holds {what} than this run's training wrote ({_short(here)}, not {_short(tuned)}), so the run's "
+        "numbers are not of them. Restore it, or measure it as a model of its own: `acclimate eval --model MODEL "
+        "--base BASE --panel PANEL`."
+    )
+
+
+def check_panel(run_dir: Path, provenance: Mapping[str, Any], folder: Path) -> bool:
+    """That a panel in the run's folder was measured on the run's weights and base, and was not edited since.
+
+    Returns:
+        Whether digests show it; False of a panel or a run of before they were kept.
+
+    Raises:
+        RunError: it was measured on something else, or edited.
+    """
+    again = f"Measure it again with `acclimate eval {run_dir} --panel FILE`, or remove the folder."
+    try:
+        document = json.loads((folder / "panel.json").read_text(encoding="utf-8"))
+        model, base, asked = ({**(document.get(key) or {})} for key in ("model", "base", "panel"))
+        files, sets = document.get("files"), list(document["sets"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunError(f"'{folder / 'panel.json'}' is damaged ({type(error).__name__}: {error}). {again}") from None
+    tuned, began = provenance.get("tuned"), (provenance.get("model") or {}).get("digest")
+    if tuned is not None and "digest" in model and (document.get("tuned") or model)["digest"] != tuned.get("digest"):
+        raise RunError(
+            f"The panel '{folder}' was measured on other weights than this run's training wrote "
+            f"({_short(model)}, not {_short(tuned)}). {again}"
+        )
+    if tuned is not None and document.get("tuned", tuned) != tuned:
+        raise RunError(f"The panel '{folder}' was measured with another configuration or tokenizer. {again}")
+    if "digest" in base and base["digest"] != began:
+        raise RunError(f"'{folder}' was measured against another base than the run began with. {again}")
+    if files is None:
+        return False
+    if asked.get("name") != folder.name:
+        raise RunError(f"'{folder}' holds the panel '{asked.get('name')}', not '{folder.name}'. {again}")
+    for name in sets:
+        check_file(folder / f"{name}.jsonl", files.get(f"{name}.jsonl"), again)
+    return tuned is not None and "digest" in model
+
+
+def check_file(path: Path, digest: str | None, again: str) -> None:
+    """
+    Raises:
+        RunError: the file is missing, or is not the one that was written.
+    """
+    if not path.is_file():
+        raise RunError(f"'{path}' is missing, though it was written when the run was measured. {again}")
+    if sha256_of([path]) != digest:
+        raise RunError(f"'{path}' is not the file that was written when the run was measured. {again}")
+
+
+def _short(identity: Mapping[str, Any]) -> str:
+    return str(identity.get("digest"))[:19]
