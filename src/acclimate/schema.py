@@ -111,7 +111,11 @@ class BudgetSection(Section):
     count: str = Field("domain", description="the source whose trained tokens are counted, or 'all'")
     tokens: int | None = Field(None, ge=1, le=2**53)
     steps: int | None = Field(None, ge=1, le=2**53)
-    epochs: float | None = Field(None, gt=0, description="passes over the counted source's training documents")
+    epochs: float | None = Field(
+        None,
+        gt=0,
+        description="passes over the counted source's training documents, in even steps of at most batch_tokens",
+    )
     batch_tokens: int = Field(2048, ge=1, description="trained tokens of `count` per optimizer step")
 
     @model_validator(mode="after")
@@ -186,12 +190,25 @@ class ParallelSection(Section):
 class EvaluationSection(Section):
     """What is measured on held-out documents."""
 
-    documents: int | None = Field(None, ge=1, description="at most this many held-out documents per source")
+    documents: int | None = Field(
+        None, ge=1, description="at most this many held-out documents per source, drawn by a hash of their contents"
+    )
     validation_documents: int = Field(
         0,
         ge=0,
-        description="the first held-out documents of each source, kept out of all reports: what is measured during "
-        "training, and what choices look at (training.final: best, wise)",
+        description="so many held-out documents of each source, drawn by a hash of their contents and kept out of all "
+        "reports: what is measured during training, and what choices look at (training.final: best, wise)",
+    )
+    sequence_length: int | None = Field(
+        None,
+        ge=2,
+        description="longest piece of a held-out document, in tokens; default: data.sequence_length",
+    )
+    overlap: int = Field(
+        0,
+        ge=0,
+        description="of a held-out document that is cut: so many tokens before its first label are read again by a "
+        "later piece (0: the token before); more context for its labels, more forwards",
     )
     training_documents: int = Field(
         32,
@@ -291,6 +308,15 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _overlap_leaves_room(self) -> RunConfig:
+        if self.evaluation.overlap >= (length := self.heldout_length):
+            raise ValueError(
+                f"evaluation.overlap: {self.evaluation.overlap} tokens of context leave no room for a label in pieces "
+                f"of {length}; accepted: 0 to {length - 1}, or more with a larger evaluation.sequence_length"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _streams_have_one_split(self) -> RunConfig:
         streamed = [name for name, section in self.sources.items() if section.streaming and section.heldout]
         if self.data.split == "validation" and streamed:
@@ -308,6 +334,11 @@ class RunConfig(Section):
 
     def written_at(self, places: Places) -> None:
         self._places = places
+
+    @property
+    def heldout_length(self) -> int:
+        """Positions in a row of held-out text."""
+        return self.evaluation.sequence_length or self.data.sequence_length
 
     @property
     def run_dir(self) -> Path:

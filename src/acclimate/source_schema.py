@@ -72,6 +72,11 @@ class SourceSection(Section):
     )
     thinking: Literal["on", "off", "mixed"] | None = Field(None, description="mode of a hybrid model's chat template")
     append_eos: bool = Field(True, description="end plain documents with the tokenizer's eos token")
+    too_long: Literal["keep_prompt", "drop"] = Field(
+        "keep_prompt",
+        description="chats and pairs longer than data.sequence_length: learn every piece after its prompt, cut from "
+        "its left where it must be, or leave them out of training",
+    )
     heldout: float | int = Field(0.05, ge=0, description="documents held out: a share below 1, or a count")
     max_documents: int | None = Field(
         None, ge=1, description="use a seeded subsample of this many documents; of a stream, the first so many"

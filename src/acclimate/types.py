@@ -51,6 +51,7 @@ class Batch:
     document: Tensor  # [B, T] int64, id within the run, PAD_DOCUMENT for padding
     route: Tensor  # [B, T] int64, index into the run's route table
     weights: Tensor | None = None  # [B, T] float, per-token loss weights; None means 1
+    place: Tensor | None = None  # [B, T] int64, number of each *label* in its document, from 0; None: position + 1
 
     def to(self, device: torch.device | str) -> Batch:
         moved = {

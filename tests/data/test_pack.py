@@ -171,7 +171,7 @@ def test_heldout_batches_cover_every_learned_label_in_order() -> None:
         assert torch.equal(token_bytes, torch.where(batch.labels == IGNORE, 0, batch.labels * 7))
     again = heldout_batches(corpus, 10, table, sequence_length=6, rows_per_batch=2)
     assert all(torch.equal(a.labels, b.labels) for (a, _), (b, _) in zip(batches, again, strict=True))
-    few = heldout_batches(corpus, 10, table, sequence_length=6, rows_per_batch=2, max_documents=2)
+    few = heldout_batches(corpus, 10, table, sequence_length=6, rows_per_batch=2, documents=np.arange(2))
     assert {d for batch, _ in few for d in batch.document.flatten().tolist()} == {PAD_DOCUMENT, 10, 11}
     assert list(heldout_batches(corpus.subset([]), 10, table, 6, 2)) == []
 

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from acclimate.assembly import load_model, resolve, select_labels
 from acclimate.config import RunConfig
 from acclimate.data.corpus import Corpora, load_corpora
+from acclimate.data.pack import PackedSource
 from acclimate.data.routes import NOT_LEARNED
 from acclimate.errors import DataError, RunError
 from acclimate.methods.stm import Stm
@@ -41,15 +42,19 @@ def selected(settings: RunConfig) -> tuple[Corpora, Corpora]:
 def naive(settings: RunConfig, corpora: Corpora, source: str) -> list[list[tuple[float, bool]]]:
     """(base nats, first of its answer) of every label of each training document, each piece alone, by transformers."""
     network = AutoModelForCausalLM.from_pretrained(settings.model.path)
+    everything = np.ones(len(corpora.routes), dtype=bool)
     corpus, length, found = corpora.sources[source].train, settings.data.sequence_length, []
     for i in range(len(corpus)):
         ids, routes, _ = corpus.document(i)
-        nats = [0.0]
-        for start in range(0, len(ids) - 1, length):
-            piece = torch.tensor(ids[start : start + length + 1].tolist())
-            with torch.no_grad():
-                logits = network(piece[None, :-1]).logits[0]
-            nats += torch.nn.functional.cross_entropy(logits, piece[1:], reduction="none").tolist()
+        nats: dict[int, float] = {}
+        for row in PackedSource(corpus.subset([i]), source, length, everything, 0).rows_in_order():
+            for piece in row.pieces:
+                prompt = ids[piece.prompt_start : piece.prompt_start + piece.prompt]
+                read = torch.tensor([*ids[: piece.lead], *prompt, *ids[piece.start : piece.stop]], dtype=torch.int64)
+                with torch.no_grad():
+                    logits = network(read[None, :-1]).logits[0]
+                own = torch.nn.functional.cross_entropy(logits, read[1:], reduction="none").tolist()
+                nats.update(zip(range(piece.own, piece.stop), own[piece.own - piece.stop :], strict=True))
         found.append(
             [(nats[t], t == 1 or routes[t - 1] == NOT_LEARNED) for t in range(1, len(ids)) if routes[t] != NOT_LEARNED]
         )

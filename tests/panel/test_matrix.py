@@ -78,7 +78,7 @@ def test_from_the_command_line(
 @pytest.mark.parametrize(
     ("changes", "how"),
     [
-        ({"panel": {"digest": "sha256:q"}}, "template or sequence_length differ"),
+        ({"panel": {"digest": "sha256:q"}}, "template, sequence_length or overlap differ"),
         ({"panel": {"digest": "sha256:q"}, "sets": {}}, "the items of exam and quiz and news differ"),
     ],
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import islice, repeat, zip_longest
+from itertools import repeat, zip_longest
 from typing import Any
 
+import numpy as np
 from jinja2 import TemplateError
 
 from acclimate.config import RunConfig
@@ -46,35 +47,46 @@ def validation_sets(config: RunConfig, corpora: Corpora) -> HeldoutSets:
 
 
 def _sets(config: RunConfig, corpora: Corpora, first: int, documents: int | None) -> HeldoutSets:
+    last = None if documents is None else first + documents
     return {
         name: heldout_batches(
-            corpus.heldout.subset(range(first, len(corpus.heldout))),
-            corpus.first_heldout_id + first,
+            corpus.heldout,
+            corpus.first_heldout_id,
             corpora.routes,
-            config.data.sequence_length,
-            config.training.micro_batch_size,
-            max_documents=documents,
+            config.heldout_length,
+            heldout_rows(config),
+            np.sort(corpus.heldout_order[first:last]),
+            config.evaluation.overlap,
         )
         for name, corpus in corpora.sources.items()
         if len(corpus.heldout) > 0
     }
 
 
+def heldout_rows(config: RunConfig) -> int:
+    """Rows of held-out text in one forward, which needs no more memory than a micro-batch."""
+    positions = config.training.micro_batch_size * config.data.sequence_length
+    return min(config.training.micro_batch_size, max(1, positions // config.heldout_length))
+
+
 def heldout_prompts(
     config: RunConfig, corpora: Corpora, tokenizer: Any, positions: int
 ) -> list[tuple[str, str, list[int]]]:
-    """The first held-out documents of each set as prompts, ``evaluation.generations`` in all, sets taking turns.
+    """Held-out documents of each set as prompts, ``evaluation.generations`` in all, sets taking turns.
 
-    Like every report they are without the documents that choices look at; a prompt that leaves no room for an answer
-    in the model's positions, or is longer than ``LONGEST_PROMPT``, is passed over, as is one that its template refuses.
+    They come in the order in which every cap takes documents, without those that choices look at, like every report.
+    A prompt that leaves no room for an answer in the model's positions, or is longer than ``LONGEST_PROMPT``, is passed
+    over, as is one that its template refuses.
 
     Args:
         positions: that the model has.
     """
+    if not config.evaluation.generations:
+        return []
     longest = min(LONGEST_PROMPT, positions - config.evaluation.max_new_tokens)
     prompts: list[tuple[str, str, list[int]]] = []
     first = config.evaluation.validation_documents
-    documents = {name: islice(corpus.read_heldout(), first, None) for name, corpus in corpora.sources.items()}
+    documents = {name: corpus.drawn(first) for name, corpus in corpora.sources.items()}
     turns = zip_longest(*(zip(repeat(name), found, strict=False) for name, found in documents.items()))
     for name, document in (entry for turn in turns for entry in turn if entry is not None):
         if len(prompts) == config.evaluation.generations:

@@ -9,7 +9,7 @@ import numpy as np
 
 from acclimate.config import RunConfig
 from acclimate.data.corpus import Corpora
-from acclimate.data.loader import total_steps
+from acclimate.data.loader import epochs_goal, total_steps
 from acclimate.data.mix import resolve_shares
 from acclimate.errors import ConfigError, listed
 from acclimate.objective.objective import Objective
@@ -28,6 +28,7 @@ class Mixture:
     total_steps: int
     expected: list[float | None]  # per term of the objective, trained tokens of one step
     forwards: float  # without gradient, for each trained token: of references, and of a first pass
+    goal: int | None = None  # counted trained tokens with which a budget in epochs ends
 
 
 def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
@@ -52,8 +53,10 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
     trained = {
         name: None if corpora.sources[name].stream else int(by_route[name][objective.active].sum()) for name in used
     }
-    step_tokens = float(budget.batch_tokens) if budget.count == "all" else budget.batch_tokens / shares[budget.count]
-    counted = [trained[name] for name in (used if budget.count == "all" else [budget.count])]
+    counted = sum(trained[name] or 0 for name in (used if budget.count == "all" else [budget.count]))
+    steps = total_steps(budget, counted, config.data.sequence_length)
+    goal = epochs_goal(budget, counted)
+    step_tokens = (goal / steps if goal else budget.batch_tokens) / shares.get(budget.count, 1.0)
     expected: list[float | None] = []
     for select in objective.selects.numpy():
         share = sum(
@@ -67,20 +70,20 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
         for kind in (objective.compares > 0, objective.observes)
         if by_route[name][kind].any()
     )
-    return Mixture(shares, trained, total_steps(budget, sum(tokens or 0 for tokens in counted)), expected, forwards)
+    return Mixture(shares, trained, steps, expected, forwards, goal)
 
 
-def step_tokens(config: RunConfig, mixture: Mixture) -> float:
-    """Trained tokens of one optimizer step over all sources."""
+def all_tokens(config: RunConfig, mixture: Mixture) -> float:
+    """Trained tokens of the run over all sources."""
     share = 1.0 if config.budget.count == "all" else mixture.shares[config.budget.count]
-    return config.budget.batch_tokens / share
+    return (mixture.goal or mixture.total_steps * config.budget.batch_tokens) / share
 
 
 def epochs(config: RunConfig, mixture: Mixture, name: str) -> float | None:
     """Passes over a source that the budget buys; None for a stream."""
     if (tokens := mixture.trained_tokens[name]) is None:
         return None
-    return mixture.total_steps * step_tokens(config, mixture) * mixture.shares[name] / tokens
+    return all_tokens(config, mixture) * mixture.shares[name] / tokens
 
 
 def _check_reached(config: RunConfig, objective: Objective, corpora: Corpora, tokens: Any) -> None:

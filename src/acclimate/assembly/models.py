@@ -37,11 +37,12 @@ def resolve(config: RunConfig, local_rank: int = 0) -> tuple[RunConfig, torch.de
         )
     shape = load_config_of(config.model).get_text_config()
     positions = getattr(shape, "max_position_embeddings", None)
-    if positions is not None and config.data.sequence_length > positions:
-        raise ConfigError(
-            f"data.sequence_length: {config.data.sequence_length} is more than the {positions} positions this model "
-            "was made for; lower it."
-        )
+    for section, length in (("data", config.data.sequence_length), ("evaluation", config.heldout_length)):
+        if positions is not None and length > positions:
+            raise ConfigError(
+                f"{section}.sequence_length: {length} is more than the {positions} positions this model was made for; "
+                "lower it."
+            )
     if config.objective.logits_dtype == "bfloat16" and config.model.dtype == "float32":
         raise ConfigError(
             "objective.logits_dtype: bfloat16 has no effect on a float32 model, whose logits are float32; leave it out."

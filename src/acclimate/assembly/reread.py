@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from acclimate.assembly.heldout import heldout_rows
 from acclimate.assembly.mixture import Mixture, epochs
 from acclimate.config import RunConfig
 from acclimate.data.corpus import Corpora
@@ -56,13 +57,13 @@ def choose_reread(config: RunConfig, corpora: Corpora, active: NDArray[np.bool_]
 def reread(config: RunConfig, corpora: Corpora, chosen: Chosen) -> dict[str, Reread | None]:
     """The chosen documents, with all of their labels, like held-out ones."""
     samples: dict[str, Reread | None] = {}
-    rows = config.data.sequence_length, config.training.micro_batch_size
+    rows = config.heldout_length, heldout_rows(config)
     for name, choice in chosen.items() if config.evaluation.memorisation_documents else ():
         if choice is None:
             samples[name] = None
             continue
         sample = corpora.sources[name].train.subset(np.array(choice["documents"], dtype=np.int64))
-        batches = heldout_batches(sample, 0, corpora.routes, *rows)
+        batches = heldout_batches(sample, 0, corpora.routes, *rows, overlap=config.evaluation.overlap)
         samples[name] = Reread(batches, tuple(sample.where), choice["trained_on"])
     return samples
 

@@ -142,8 +142,8 @@ def _score(
     for b, row in enumerate(rows):
         at = 0
         for piece in row.pieces:
-            first = offsets[piece.document] + piece.start + 1
-            places[b, at : at + piece.length] = np.arange(first, first + piece.length)
+            last = offsets[piece.document] + piece.stop  # what stands before its own labels is IGNORE
+            places[b, at : at + piece.length] = np.arange(last - piece.length, last)
             at += piece.length
     with model.inference():
         hidden = model(batch).flatten(0, 1)

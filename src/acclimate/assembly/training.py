@@ -148,6 +148,8 @@ def build_loader(
         pad_id if pad_id is not None else 0,
         world.rank,
         world.size,
+        mixture.total_steps,
+        mixture.goal,
     )
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -22,11 +23,12 @@ from acclimate.data.documents import Document, Reader
 from acclimate.data.encoding import Encoder
 from acclimate.data.index import Index, read_index
 from acclimate.data.overlap import OverlapRow, Texts, cached_overlap
+from acclimate.data.pieces import cut, too_long
 from acclimate.data.routes import check_roles, extend_table, message_routes, role_routes, route_table
 from acclimate.data.split import Fingerprints, held_out, subsample, without_duplicates
 from acclimate.data.store import key_of
-from acclimate.data.stream import Heldout, Stream, encoded_now
-from acclimate.data.tokens import TokenCorpus, tokenise
+from acclimate.data.stream import Heldout, Stream
+from acclimate.data.tokens import TokenCorpus, encoded_now, tokenise
 from acclimate.errors import ConfigError, DataError
 from acclimate.source_schema import SourceSection
 from acclimate.types import Route
@@ -36,6 +38,8 @@ __all__ = ["Corpora", "Corpus", "Role", "load_corpora", "route_table"]
 Role = Literal["domain", "general", "chat"]
 BEGINNING = 240
 """Characters by which a person knows a document again."""
+DRAWN = 64
+"""Held-out documents that are read at a time where they are not read in their order."""
 STREAM_IDS = 2**40
 """Document ids of the k-th streamed source begin at k times this."""
 
@@ -63,6 +67,7 @@ class Corpus:
     digest: str  # sha256 of the contents of the documents in use; of a stream, of its files' names, sizes and times
     first_document_id: int  # of training documents; ids are unique in the run
     first_heldout_id: int
+    heldout_order: NDArray[np.int64]  # places in heldout in the order in which caps take them, by a hash of contents
     stream: Stream | None = None
     mask: Mask | None = None  # of train
 
@@ -76,6 +81,14 @@ class Corpus:
             if len(found) == len(wanted):
                 break
         return found
+
+    def drawn(self, first: int = 0) -> Iterator[Document]:
+        """Held-out documents in ``heldout_order`` from the ``first`` on, read a block at a time."""
+        for start in range(first, len(self.heldout_order), DRAWN):
+            block = self.heldout_order[start : start + DRAWN].tolist()
+            read = enumerate(islice(self.read_heldout(), max(block) + 1))
+            found = {number: document for number, document in read if number in set(block)}
+            yield from (found[number] for number in block)
 
     def where(self, document_id: int) -> str | None:
         """Place of a document by its id in the run; None if it is not of this source."""
@@ -180,6 +193,10 @@ def _prepared(
     tokens = tokenise(lambda: index.read(found.documents), contents, where, encoder, cache_dir)
     usable = _usable(tokens, dropped)
     training, testing = np.setdiff1d(np.flatnonzero(usable), apart), np.intersect1d(np.flatnonzero(usable), held)
+    if section.too_long == "drop":
+        long = too_long(tokens, cut(tokens, config.data.sequence_length))[training]
+        dropped["longer than a row"] += int(long.sum())
+        training = training[~long]
     _require(training, name, "is left to train on", dropped)
     if len(held):
         _require(testing, name, "is left to hold out", dropped)
@@ -195,6 +212,7 @@ def _prepared(
         digest=contents,
         first_document_id=first,
         first_heldout_id=first + len(training),
+        heldout_order=found.fingerprints.take(testing).order(f"heldout:{config.data.split_seed}"),
     )
     return corpus, found.documents[training], found.documents[testing]
 
@@ -203,14 +221,20 @@ def _streamed(config: RunConfig, part: Divided, encoder: Encoder, apart: Heldout
     """The held-out documents of the beginning, a sample of the others, and the stream."""
     name, section = part.name, part.section
     sample = encoded_now(part.sample, encoder, [document.where for document in part.sample])
-    heldout = sample.subset([])
+    if section.too_long == "drop":
+        long = too_long(sample, cut(sample, config.data.sequence_length))
+        fitting = np.flatnonzero(~long)
+        _require(fitting, name, "at its beginning is left to train on", Counter({"longer than a row": int(long.sum())}))
+        sample = sample.subset(fitting)
+    heldout, order = sample.subset([]), np.empty(0, dtype=np.int64)
     usable = np.empty(0, dtype=np.int64)
     if part.heldout:
-        contents, where = Fingerprints.of(part.heldout).digest, [document.where for document in part.heldout]
-        heldout = tokenise(lambda: part.heldout, contents, where, encoder, config.data.cache_dir)
+        contents, where = Fingerprints.of(part.heldout), [document.where for document in part.heldout]
+        heldout = tokenise(lambda: part.heldout, contents.digest, where, encoder, config.data.cache_dir)
         dropped: Counter[str] = Counter()
         usable = np.flatnonzero(_usable(heldout, dropped))
         _require(usable, name, "is left to hold out", dropped)
+        order = contents.take(usable).order(f"heldout:{config.data.split_seed}")
     return Corpus(
         name=name,
         section=section,
@@ -223,6 +247,7 @@ def _streamed(config: RunConfig, part: Divided, encoder: Encoder, apart: Heldout
         digest=key_of(Reader(name, section).identity()),
         first_document_id=first + len(usable),
         first_heldout_id=first,
+        heldout_order=order,
         stream=Stream(name, section, encoder, apart, first + len(usable)),
     )
 
@@ -230,6 +255,11 @@ def _streamed(config: RunConfig, part: Divided, encoder: Encoder, apart: Heldout
 def _check(name: str, section: SourceSection, roles: Iterable[str], chats: bool, tokenizer: Any, among: str) -> None:
     """Refuses settings that no document of the source can use."""
     check_roles(name, section, roles, among)
+    if section.too_long == "drop" and not chats and "completion" not in roles:
+        raise ConfigError(
+            f"sources.{name}.too_long is 'drop', but the source has no chats and no pairs of prompt and completion, so "
+            "it would have no effect; plain text is always cut. Leave it out."
+        )
     if section.thinking is None:
         return
     if not chats:

@@ -17,20 +17,32 @@ from acclimate.schema import BudgetSection
 from acclimate.types import IGNORE, PAD_DOCUMENT, Batch
 
 
-def total_steps(budget: BudgetSection, counted_tokens_per_epoch: int) -> int:
-    """Optimizer steps that spend the budget; the last one is a whole step."""
+def total_steps(budget: BudgetSection, counted_tokens_per_epoch: int, longest: int = 1) -> int:
+    """Optimizer steps that spend the budget.
+
+    Of ``tokens`` the last one is a whole step. ``epochs`` are divided evenly into steps of at most ``batch_tokens``, of
+    which none is smaller than a row of ``longest`` trained tokens.
+    """
     if budget.steps is not None:
         return budget.steps
-    tokens = budget.tokens if budget.epochs is None else budget.epochs * counted_tokens_per_epoch
-    assert tokens is not None  # BudgetSection holds exactly one of the three
-    return max(1, math.ceil(tokens / budget.batch_tokens - 1e-9))
+    if budget.tokens is not None:
+        return math.ceil(budget.tokens / budget.batch_tokens)
+    goal = epochs_goal(budget, counted_tokens_per_epoch)
+    assert goal is not None  # BudgetSection holds exactly one of the three
+    return max(1, min(math.ceil(goal / budget.batch_tokens), goal // longest))
+
+
+def epochs_goal(budget: BudgetSection, counted_tokens_per_epoch: int) -> int | None:
+    """Counted trained tokens with which a budget in epochs ends; None of another budget."""
+    return None if budget.epochs is None else math.ceil(budget.epochs * counted_tokens_per_epoch - 1e-9)
 
 
 class Loader:
     """Deals out optimizer steps.
 
     A step draws rows until the counted trained tokens reach ``step * batch_tokens`` *since the start*, so
-    over the whole run the budget is met within one row.
+    over the whole run the budget is met within one row. With a ``goal`` a step is its ``last_step``-th part, and the
+    last one then draws each other source to its share: after whole passes every counted row was drawn that often.
 
     A micro-batch holds only rows that are compared with the same references. Student and reference
     must run on identical shapes: bf16 matrix products are not row-invariant (the same row in a batch of
@@ -44,6 +56,7 @@ class Loader:
         micro_batch_size: most rows in a micro-batch.
         compares: [routes] the references that a route's terms compare with, one bit each.
         pad_id: input at padding.
+        last_step, goal: the number of the last step, and the counted tokens with which it ends.
         rank, world_size: every rank draws the same rows and keeps its part; all have equally many micro-batches.
 
     Raises:
@@ -60,6 +73,8 @@ class Loader:
         pad_id: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        last_step: int = 0,
+        goal: int | None = None,
     ) -> None:
         if count != "all" and count not in mixer.sources:
             raise ConfigError(
@@ -75,6 +90,7 @@ class Loader:
         self.mixer, self.count, self.batch_tokens = mixer, count, batch_tokens
         self.micro_batch_size, self.compares, self.pad_id = micro_batch_size, compares, pad_id
         self.rank, self.world_size = rank, world_size
+        self.last_step, self.goal = last_step, goal
         self.step = 0
 
     @property
@@ -92,8 +108,13 @@ class Loader:
         """This rank's micro-batches of the next optimizer step."""
         self.step += 1
         rows: list[Row] = []
-        while self.counted < self.step * self.batch_tokens:
+        until: float = self.step * self.batch_tokens
+        if self.goal is not None:
+            until = self.goal * min(self.step, self.last_step) / self.last_step
+        while self.counted < until:
             rows.append(self.mixer.next_row()[1])
+        if self.goal is not None and self.step >= self.last_step and self.count != "all":
+            rows += self.mixer.rows_beside(self.count)
         batches = []
         references = [int(np.bitwise_or.reduce(self.compares[list(row.routes)])) for row in rows]
         for wanted in sorted(set(references)):

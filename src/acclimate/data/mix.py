@@ -68,9 +68,21 @@ class Mixer:
             if self.trained[name] <= share * total * (1 + 1e-12)  # rounding must not make everyone ahead
         }
         name = min(deadlines, key=lambda name: deadlines[name])
+        return name, self._take(name)
+
+    def rows_beside(self, name: str) -> list[Row]:
+        """Rows of the other sources until none is below its share of what belongs to the trained tokens of ``name``."""
+        rows = []
+        total = self.trained[name] / self.shares[name] * (1 - 1e-12)
+        for other, share in self.shares.items():
+            while other != name and self.trained[other] < share * total:
+                rows.append(self._take(other))
+        return rows
+
+    def _take(self, name: str) -> Row:
         row = self.sources[name].next_row()
         self.trained[name] += row.trained
-        return name, row
+        return row
 
     @property
     def epochs(self) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """Documents of one corpus become rows of at most ``sequence_length`` positions, and rows become batches.
 
-A document of n tokens is n - 1 (input, label) pairs. A long document is cut into pieces; a later piece
-begins with the token before its first label, so every label is learned exactly once per epoch. Positions
-restart at each piece, and attention is to be kept within a piece.
+A document of n tokens is n - 1 (input, label) pairs. A long document is cut into pieces, each with some context before
+its first label (:mod:`acclimate.data.pieces`), so every label is learned exactly once per epoch. Positions restart at
+each piece, and attention is to be kept within a piece.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import zlib
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from acclimate.data.pieces import cut, labels_of, too_long
 from acclimate.data.ranges import concatenated, sums
 from acclimate.data.tokens import TokenCorpus
 from acclimate.types import IGNORE, PAD_DOCUMENT, Batch, Route
@@ -28,11 +29,20 @@ OPEN_ROWS = 64
 
 
 class Piece(NamedTuple):
-    """Pairs ``[start, start + length)`` of a document of the corpus."""
+    """Part of a document of the corpus; see :class:`~acclimate.data.pieces.Pieces`."""
 
     document: int
     start: int
-    length: int
+    length: int  # positions
+    own: int
+    lead: int = 0
+    prompt_start: int = 0
+    prompt: int = 0
+
+    @property
+    def stop(self) -> int:
+        """The token after the last."""
+        return self.start + self.length + 1 - self.lead - self.prompt
 
 
 @dataclass(frozen=True)
@@ -70,10 +80,9 @@ class Rows(Sequence[Row]):
     def __getitem__(self, i: int) -> Row:  # type: ignore[override]
         at = range(len(self))[i]
         source, pieces = self.source, self._pieces[self._starts[at] : self._starts[at + 1]]
-        columns = (source.document[pieces], source.start[pieces], source.length[pieces])
         return Row(
-            pieces=tuple(map(Piece, *(column.tolist() for column in columns))),
-            length=int(source.length[pieces].sum()),
+            pieces=tuple(map(Piece, *(column.tolist() for column in vars(source.pieces.take(pieces)).values()))),
+            length=int(source.pieces.length[pieces].sum()),
             trained=int(source.trained[pieces].sum()),
             routes=tuple(source.routes[source.holds[pieces].any(0)].tolist()),
             source=source,
@@ -90,6 +99,8 @@ class PackedSource:
         active: [routes] routes that some loss term learns from; labels of others are ignored.
         seed: the run's seed.
         first_document_id: id of the corpus' first document in the run.
+        overlap: tokens before its first label that a later piece of a document reads; at least one.
+        drop_long: leave out chats and pairs that are longer than a row.
     """
 
     def __init__(
@@ -100,23 +111,29 @@ class PackedSource:
         active: NDArray[np.bool_],
         seed: int,
         first_document_id: int = 0,
+        overlap: int = 0,
+        drop_long: bool = False,
     ) -> None:
         self.corpus, self.name, self.sequence_length = corpus, name, sequence_length
         self.active, self.seed, self.first_document_id = active, seed, first_document_id
-        labels = np.maximum(corpus.lengths - 1, 0)  # [documents]
-        count = -(-labels // sequence_length)
-        document = np.repeat(np.arange(len(corpus)), count)
-        start = (concatenated(np.zeros_like(count), count)) * sequence_length
-        length = np.minimum(labels[document] - start, sequence_length)
+        pieces = cut(corpus, sequence_length, overlap)
         learned = active[corpus.table]
         self.routes = corpus.table[learned]
         """The active ones of the source's routes, as indices in the run's table."""
-        counts = _labels_of_pieces(corpus, document, start, length)[:, learned]  # [pieces, active routes]
+        counts = labels_of(corpus, pieces)[:, learned]  # [pieces, active routes]
         kept = counts.sum(1) > 0
+        if drop_long:
+            kept &= ~too_long(corpus, pieces)[pieces.document]
         self.skipped_pieces = len(kept) - int(kept.sum())
-        self.document, self.start, self.length = document[kept], start[kept], length[kept]  # [pieces]
+        self.pieces = pieces.take(kept)
         self.trained, self.holds = counts[kept].sum(1), counts[kept] > 0  # [pieces], [pieces, active routes]
-        self._first = np.searchsorted(self.document, np.arange(len(corpus) + 1))  # pieces before each document
+        documents = np.arange(len(corpus) + 1)
+        self._first = np.searchsorted(self.pieces.document, documents)  # pieces before each document
+
+    @property
+    def document(self) -> NDArray[np.int64]:
+        """[pieces] the document of each."""
+        return self.pieces.document
 
     @property
     def trained_tokens(self) -> int:
@@ -130,9 +147,9 @@ class PackedSource:
         # Rows that stayed open until the end are the emptier ones; spread them over the epoch.
         return rows.permuted(random.permutation(len(rows)))
 
-    def rows_in_order(self, documents: int | None = None) -> Rows:
-        """The rows of the first ``documents`` documents, without shuffling."""
-        return self._pack(np.arange(len(self.corpus) if documents is None else min(documents, len(self.corpus))))
+    def rows_in_order(self, documents: NDArray[np.int64] | None = None) -> Rows:
+        """The rows of all ``documents``, in their order, without shuffling."""
+        return self._pack(np.arange(len(self.corpus)) if documents is None else documents)
 
     def _pack(self, order: NDArray[np.int64]) -> Rows:
         """Best fit: each piece goes into the fullest open row that can take it."""
@@ -140,7 +157,7 @@ class PackedSource:
         row_of = []
         free: list[int] = []  # free positions of an open row * 2**40 + row, ascending
         rows = 0
-        for length in self.length[pieces].tolist():
+        for length in self.pieces.length[pieces].tolist():
             at = bisect_left(free, length << 40)
             if at < len(free):
                 space, row = divmod(free.pop(at), 1 << 40)
@@ -155,25 +172,6 @@ class PackedSource:
         by_row = np.array(row_of, dtype=np.int64)
         starts = np.concatenate([[0], np.cumsum(np.bincount(by_row, minlength=rows))]).astype(np.int64)
         return Rows(self, pieces[np.argsort(by_row, kind="stable")], starts)
-
-
-def _labels_of_pieces(
-    corpus: TokenCorpus, document: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """[pieces, routes of the source] labels of each route.
-
-    Tokens are looked at only where a document is cut and holds labels of several routes, or context.
-    """
-    counts = corpus.labels[document].astype(np.int64)
-    whole = length == corpus.lengths[document] - 1
-    one_route = counts.max(1, initial=0) == corpus.lengths[document] - 1
-    cut = one_route & ~whole
-    counts[cut] = (counts[cut] > 0) * length[cut, None]
-    for piece in np.flatnonzero(~(whole | one_route)).tolist():
-        first = int(corpus.bounds[document[piece], 0] + start[piece]) + 1
-        routes = corpus.routes[first : first + int(length[piece])]
-        counts[piece] = np.bincount(routes[routes >= 0], minlength=counts.shape[1])
-    return counts
 
 
 def waste(rows: Sequence[Row]) -> float:
@@ -213,6 +211,14 @@ def label_bytes(rows: Sequence[Row]) -> Tensor:
     return torch.from_numpy(result)
 
 
+def label_places(rows: Sequence[Row]) -> Tensor:
+    """[B, T] int64 number of each learned label of :func:`build_batch` among the tokens of its document, from 0."""
+    result = np.zeros((len(rows), max(row.length for row in rows)), dtype=np.int64)
+    for b, here, _, piece in _placed(rows):
+        result[b, here] = np.arange(piece.stop - piece.length, piece.stop)
+    return torch.from_numpy(result)
+
+
 def _placed(rows: Sequence[Row]) -> Iterator[tuple[int, slice, PackedSource, Piece]]:
     """Row of the batch and positions in it, for every piece."""
     for b, row in enumerate(rows):
@@ -226,8 +232,15 @@ def _pairs(
     source: PackedSource, piece: Piece
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.int64], NDArray[np.int32]]:
     """Of a piece: ids [length + 1]; of its labels [length]: whether learned, route, bytes."""
-    ids, routes, token_bytes = source.corpus.document(piece.document, piece.start, piece.start + piece.length + 1)
+    read = [(piece.start, piece.stop)]
+    if piece.prompt:
+        read.insert(0, (piece.prompt_start, piece.prompt_start + piece.prompt))
+    if piece.lead:
+        read.insert(0, (0, piece.lead))
+    parts = [source.corpus.document(piece.document, *part) for part in read]
+    ids, routes, token_bytes = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
     learned = (routes[1:] >= 0) & source.active[routes[1:]]
+    learned[: piece.length - (piece.stop - piece.own)] = False
     return ids, learned, routes[1:], token_bytes[1:]
 
 
@@ -237,7 +250,8 @@ def heldout_batches(
     routes: Sequence[Route],
     sequence_length: int,
     rows_per_batch: int,
-    max_documents: int | None = None,
+    documents: NDArray[np.int64] | None = None,
+    overlap: int = 0,
     pad_id: int = 0,
 ) -> HeldoutBatches:
     """Batches of held-out documents in their order, every learned route active.
@@ -248,11 +262,12 @@ def heldout_batches(
         routes: the run's route table.
         sequence_length: positions in a row.
         rows_per_batch: rows in a batch.
-        max_documents: use only the first so many documents.
+        documents: use only these, by their place in ``corpus``.
+        overlap: tokens of context that a later piece of a document reads again, at least one.
     """
     everything = np.ones(len(routes), dtype=bool)
-    source = PackedSource(corpus, "heldout", sequence_length, everything, 0, first_document_id)
-    return HeldoutBatches(source.rows_in_order(max_documents), rows_per_batch, pad_id)
+    source = PackedSource(corpus, "heldout", sequence_length, everything, 0, first_document_id, overlap)
+    return HeldoutBatches(source.rows_in_order(documents), rows_per_batch, pad_id)
 
 
 @dataclass(frozen=True)
@@ -269,4 +284,4 @@ class HeldoutBatches(Sequence[tuple[Batch, Tensor]]):
     def __getitem__(self, i: int) -> tuple[Batch, Tensor]:  # type: ignore[override]
         first = range(len(self))[i] * self.rows_per_batch
         chunk = [self.rows[k] for k in range(first, min(first + self.rows_per_batch, len(self.rows)))]
-        return build_batch(chunk, self.pad_id), label_bytes(chunk)
+        return replace(build_batch(chunk, self.pad_id), place=label_places(chunk)), label_bytes(chunk)

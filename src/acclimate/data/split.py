@@ -83,13 +83,16 @@ class Fingerprints:
             digest.update(self.rows[start : start + BLOCK].tobytes().hex().encode())
         return digest.hexdigest()
 
+    def order(self, purpose: str) -> Chosen:
+        """The documents by rank, lowest first."""
+        ranks = b"".join(rank(row.tobytes().hex(), purpose) for row in self.rows)
+        return np.argsort(np.frombuffer(ranks, dtype="S32"), kind="stable")
+
     def lowest(self, purpose: str, count: int, cache_dir: str) -> Chosen:
         """The ``count`` documents of lowest rank, ascending; cached, because a rank is a hash made in Python."""
 
         def fill(writer: Writer) -> dict[str, Any]:
-            ranks = b"".join(rank(row.tobytes().hex(), purpose) for row in self.rows)
-            order = np.argsort(np.frombuffer(ranks, dtype="S32"), kind="stable")
-            writer.append("chosen", np.sort(order[:count]))
+            writer.append("chosen", np.sort(self.order(purpose)[:count]))
             return {}
 
         if not count:

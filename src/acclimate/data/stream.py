@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from acclimate.data.ahead import Ahead
 from acclimate.data.documents import Cursor, Reader
-from acclimate.data.encoding import Encoded, Encoder
+from acclimate.data.encoding import Encoder
 from acclimate.data.pack import PackedSource, Row, Rows
 from acclimate.data.passes import check_rows
 from acclimate.data.records import Document
 from acclimate.data.split import normalised, rank
-from acclimate.data.tokens import TokenCorpus, corpus_of
+from acclimate.data.tokens import TokenCorpus, encoded_now
 from acclimate.errors import DataError
 from acclimate.source_schema import SourceSection
 
@@ -129,13 +129,6 @@ class Stream:
         return Window(at, encoded_now(documents, self.encoder, where))
 
 
-def encoded_now(documents: Sequence[Document], encoder: Encoder, where: Sequence[str]) -> TokenCorpus:
-    """Tokenises into memory."""
-    batches = list(encoder.encode(documents))
-    columns = {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in vars(batches[0])}
-    return corpus_of(Encoded(**columns), where, encoder)
-
-
 class StreamedRows:
     """Endless rows of a stream; the next window is made in a thread while rows of this one are used.
 
@@ -207,5 +200,6 @@ def _packed(
 ) -> Generator[tuple[Place, Rows], None, None]:
     for window in stream.windows(at):
         first = stream.first_id + window.at.kept
-        packed = PackedSource(window.corpus, stream.name, sequence_length, active, seed, first)
+        drop = stream.section.too_long == "drop"
+        packed = PackedSource(window.corpus, stream.name, sequence_length, active, seed, first, drop_long=drop)
         yield window.at, packed.rows(window.at.epoch, window.at.window)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from acclimate.chat_template import DAY, asks_for_the_day
+from acclimate.data.control import Spelt, prefix_of
 from acclimate.data.encoding import Encoded, Encoder
 from acclimate.data.records import Document
 from acclimate.data.routes import NOT_LEARNED
 from acclimate.data.store import Strings, Writer, key_of, stored
+
+NONE: NDArray[Any] = np.empty(0)
+"""A column that is not given."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,25 @@ class TokenCorpus:
     labels: NDArray[np.int32]  # [documents, routes of the source] tokens learned under each; a first one is no label
     where: Sequence[str]  # [documents] place each document was read from
     table: NDArray[np.int64]  # [routes of the source] index of each in the run's route table
+    lead: NDArray[np.int32] = field(
+        default_factory=lambda: NONE
+    )  # [documents] first tokens that the tokenizer puts before every text; default 0
+    prompted: NDArray[np.bool_] = field(
+        default_factory=lambda: NONE
+    )  # [documents] a chat or pair: context, then what is learned; default false
+    control: NDArray[np.int32] = field(
+        default_factory=lambda: NONE
+    )  # [documents] bytes of text that spell special tokens; default 0
+    unmasked: NDArray[np.int16] = field(
+        default_factory=lambda: NONE
+    )  # [n] routes as they were before a method masked labels; default ``routes``
+
+    def __post_init__(self) -> None:
+        for name, dtype in (("lead", np.int32), ("prompted", np.bool_), ("control", np.int32)):
+            if getattr(self, name) is NONE:
+                object.__setattr__(self, name, np.zeros(len(self.bounds), dtype=dtype))
+        if self.unmasked is NONE:
+            object.__setattr__(self, "unmasked", self.routes)
 
     def __len__(self) -> int:
         return len(self.bounds)
@@ -58,7 +81,8 @@ class TokenCorpus:
         """The documents at ``indices``, in that order."""
         chosen = np.asarray(indices, dtype=np.int64)
         where = self.where.take(chosen) if isinstance(self.where, Strings) else [self.where[i] for i in chosen]
-        return replace(self, bounds=self.bounds[chosen], labels=self.labels[chosen], where=where)
+        names = ("bounds", "labels", "lead", "prompted", "control")
+        return replace(self, where=where, **{name: getattr(self, name)[chosen] for name in names})
 
 
 def tokenise(
@@ -83,17 +107,31 @@ def tokenise(
     """
 
     def fill(writer: Writer) -> dict[str, Any]:
-        for encoded in encoder.encode(documents()):
-            for name, values in vars(encoded).items():
+        spelt = Spelt(encoder.tokenizer)
+        for encoded in encoder.encode(spelt.watch(documents())):
+            for name, values in (vars(encoded) | beginnings(encoded, encoder)).items():
                 writer.append(name, values)
+        writer.append("control", spelt.column())
         return {}
 
-    arrays = stored(cache_dir, "tokens", _key(contents, encoder), fill).arrays
-    return corpus_of(Encoded(**arrays), where, encoder)
+    arrays = dict(stored(cache_dir, "tokens", _key(contents, encoder), fill).arrays)
+    apart = {name: arrays.pop(name) for name in ("lead", "prompted", "control")}
+    return corpus_of(Encoded(**arrays), where, encoder, apart)
 
 
-def corpus_of(encoded: Encoded, where: Sequence[str], encoder: Encoder) -> TokenCorpus:
-    """Documents that were tokenised by ``encoder``."""
+def encoded_now(documents: Iterable[Document], encoder: Encoder, where: Sequence[str]) -> TokenCorpus:
+    """Tokenises into memory."""
+    spelt = Spelt(encoder.tokenizer)
+    batches = [vars(encoded) | beginnings(encoded, encoder) for encoded in encoder.encode(spelt.watch(documents))]
+    columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    apart = {name: columns.pop(name) for name in ("lead", "prompted")} | {"control": spelt.column()}
+    return corpus_of(Encoded(**columns), where, encoder, apart)
+
+
+def corpus_of(
+    encoded: Encoded, where: Sequence[str], encoder: Encoder, apart: Mapping[str, NDArray[Any]]
+) -> TokenCorpus:
+    """Documents that were tokenised by ``encoder``; ``apart``: columns of the corpus that the encoder does not make."""
     ends = np.cumsum(encoded.lengths)
     return TokenCorpus(
         ids=encoded.ids,
@@ -103,7 +141,21 @@ def corpus_of(encoded: Encoded, where: Sequence[str], encoder: Encoder) -> Token
         labels=encoded.labels.reshape(len(ends), -1),
         where=where,
         table=encoder.table,
+        **apart,
     )
+
+
+def beginnings(encoded: Encoded, encoder: Encoder) -> dict[str, NDArray[Any]]:
+    """``lead`` and ``prompted`` of each document."""
+    lengths, first = encoded.lengths, np.cumsum(encoded.lengths) - encoded.lengths
+    put = prefix_of(encoder)
+    lead = np.zeros(len(lengths), dtype=np.int32)
+    if put and len(lengths):
+        at = np.minimum(first[:, None] + np.arange(len(put)), len(encoded.ids) - 1)
+        lead[(encoded.ids[at] == put).all(1) & (lengths > len(put))] = len(put)
+    learned = np.concatenate([[0], np.cumsum(encoded.routes != NOT_LEARNED)])
+    context = lengths - (learned[first + lengths] - learned[first])
+    return {"lead": lead, "prompted": context > lead}
 
 
 def _key(contents: str, encoder: Encoder) -> str:

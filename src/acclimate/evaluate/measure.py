@@ -20,7 +20,7 @@ from acclimate.types import IGNORE, Batch
 
 CHUNK_TOKENS = 512
 POSITIONS = (0, 16, 64, 256)
-"""First position of each bucket of drift: a token's place in its document, or in the piece of it that a row holds."""
+"""First position of each bucket of drift: a token's place in its document, wherever that is cut."""
 DRIFT = ("tokens", "kl_base_tuned", "kl_tuned_base", "agree", "entropy_change")
 
 
@@ -105,7 +105,7 @@ def measure(
                 per_token[6, part] = found[4] * text[part]
                 per_token[7, part] = found[5]
             columns.index_add_(1, rows, per_token)
-            place = batch.position_ids.flatten()[positions] + 1  # of the label, which follows what is read
+            place = (batch.position_ids + 1 if batch.place is None else batch.place).flatten()[positions]
             bucket = torch.bucketize(place, torch.tensor(POSITIONS[1:]), right=True)
             by_position.index_add_(1, rows * len(POSITIONS) + bucket, per_token[[2, 3, 4, 5, 7]])
         for used in (model, *([base.model] if base is not None else [])):

@@ -78,7 +78,7 @@ def _evaluate(model: CausalModel, base: Reference, panel: PanelConfig) -> PanelR
             continue
         items, dropped = read[name].items, dict(read[name].dropped)
         if section.kind == "text":
-            tuned, before = measure_text(model, base, name, items, length)
+            tuned, before = measure_text(model, base, name, items, length, panel.overlap)
             lines, found, truncated = _text_lines(items, tuned, before), text_records(name, section, tuned, before), 0
             texts.append((section.role, tuned, before))
         else:
@@ -89,7 +89,8 @@ def _evaluate(model: CausalModel, base: Reference, panel: PanelConfig) -> PanelR
         sets[name] = SetResult(section, _digest([item.digest for item in items]), lines, found, dropped, truncated)
     adjust([record for found in sets.values() for record in found.records])
     identity = {name: [found.section.kind, found.digest] for name, found in sets.items()}
-    digest = _digest([panel.template, panel.thinking, length, identity])
+    overlap = [panel.overlap] if panel.overlap else []  # panels without one keep the digest they had
+    digest = _digest([panel.template, panel.thinking, length, *overlap, identity])
     return PanelResult(panel, digest, sets, averages(texts))
 
 

@@ -76,7 +76,7 @@ def _check_asked_the_same(one: PanelFolder, other: PanelFolder) -> None:
         return
     names = dict.fromkeys([*one.sets, *other.sets])
     differ = [n for n in names if one.sets.get(n, {}).get("digest") != other.sets.get(n, {}).get("digest")]
-    how = f"the items of {' and '.join(differ)} differ" if differ else "template or sequence_length differ"
+    how = f"the items of {' and '.join(differ)} differ" if differ else "template, sequence_length or overlap differ"
     raise RunError(f"'{one.path}' and '{other.path}' were not asked the same: {how}. Measure both on one panel file.")
 
 

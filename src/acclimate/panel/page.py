@@ -67,7 +67,7 @@ def document(pair: Pair, result: PanelResult) -> dict[str, Any]:
     panel = result.panel
     settings = {"name": panel.name, "digest": result.digest, "template": panel.template, "thinking": panel.thinking}
     return {
-        "panel": settings | {"seed": panel.seed, "sequence_length": panel.sequence_length},
+        "panel": settings | {"seed": panel.seed, "sequence_length": panel.sequence_length, "overlap": panel.overlap},
         **pair.identity,
         "versions": versions(),
         "sets": sets,

@@ -130,6 +130,7 @@ class PanelConfig(Section):
     thinking: Literal["on", "off"] | None = Field(None, description="mode of a hybrid model's chat template")
     seed: int = Field(0, ge=0, description="of subsamples")
     sequence_length: int = Field(1024, ge=2, description="text sets: longest piece of a document, in tokens")
+    overlap: int = Field(0, ge=0, description="text sets: tokens before its first label that a later piece reads again")
     sets: dict[str, SetSection] = Field(min_length=1)
 
     _places: Places = PrivateAttr(default_factory=Places)
@@ -141,6 +142,16 @@ class PanelConfig(Section):
 
     def written_at(self, places: Places) -> None:
         self._places = places
+
+    @model_validator(mode="after")
+    def _overlap_leaves_room(self) -> PanelConfig:
+        if self.overlap >= self.sequence_length:
+            raise ValueError(
+                f"overlap: {self.overlap} tokens of context leave no room for a label in pieces of "
+                f"{self.sequence_length}; accepted: 0 to {self.sequence_length - 1}, or more with a larger "
+                "sequence_length"
+            )
+        return self
 
     @field_validator("thinking", mode="before")
     @classmethod

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from acclimate.data.chat import special_tokens
 from acclimate.data.documents import Document, Part
-from acclimate.data.encoding import Encoded, Encoder
+from acclimate.data.encoding import Encoder
 from acclimate.data.pack import heldout_batches
 from acclimate.data.routes import route_table
-from acclimate.data.tokens import corpus_of
+from acclimate.data.tokens import encoded_now
 from acclimate.evaluate.measure import Scores, measure
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
@@ -22,21 +20,20 @@ ROWS = 4
 
 
 def measure_text(
-    model: CausalModel, base: Reference, name: str, items: Sequence[Item], sequence_length: int
+    model: CausalModel, base: Reference, name: str, items: Sequence[Item], sequence_length: int, overlap: int = 0
 ) -> tuple[Scores, Scores]:
     """Scores of model and base, one row a document in the order of the items; each text ends with an eos token.
 
     Args:
         sequence_length: a longer document is measured in pieces of so many tokens.
+        overlap: tokens before its first label that a later piece reads again, at least one.
     """
     section = SourceSection(path=name)
     table = route_table({name: section})
     documents = [Document(name, item.where, (Part("text", item.context),), templated=False) for item in items]
     encoder = Encoder(model.tokenizer, name, section, table)
-    parts = [vars(encoded) for encoded in encoder.encode(documents)]
-    encoded = Encoded(**{key: np.concatenate([part[key] for part in parts]) for key in parts[0]})
-    corpus = corpus_of(encoded, [item.where for item in items], encoder)
-    batches = heldout_batches(corpus, 0, table, sequence_length, ROWS)
+    corpus = encoded_now(documents, encoder, [item.where for item in items])
+    batches = heldout_batches(corpus, 0, table, sequence_length, ROWS, overlap=overlap)
     tuned, before = measure(model, base, batches, list(special_tokens(model.tokenizer)))
     assert before is not None
     return tuned, before

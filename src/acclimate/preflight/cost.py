@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from acclimate.assembly import Mixture
-from acclimate.assembly.mixture import step_tokens
+from acclimate.assembly.mixture import all_tokens
 from acclimate.config import RunConfig
 from acclimate.model.load import DTYPES
 from acclimate.model.quantised import BYTES
@@ -55,7 +55,7 @@ def seconds(config: RunConfig, device: torch.device, network: Any, mixture: Mixt
     rate = _flops(DTYPES[config.model.dtype], device, shape.hidden_size)
     efficiency = EFFICIENCY[config.model.dtype] if device.type == "cpu" else GPU_EFFICIENCY
     per_token = factor * (total - embeddings) / (rate * efficiency)
-    return float(mixture.total_steps * step_tokens(config, mixture) * per_token)
+    return float(all_tokens(config, mixture) * per_token)
 
 
 def _flops(dtype: torch.dtype, device: torch.device, hidden_size: int) -> float:

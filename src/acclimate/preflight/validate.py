@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from acclimate.assembly import (
     Mixture,
     build_loader,
@@ -19,7 +21,8 @@ from acclimate.assembly import (
 )
 from acclimate.assembly.mixture import epochs
 from acclimate.config import RunConfig, located, with_absolute_paths
-from acclimate.data.corpus import Corpora, load_corpora
+from acclimate.data.corpus import Corpora, Corpus, load_corpora
+from acclimate.data.pieces import cuts
 from acclimate.model.adapter import attach_lora
 from acclimate.model.load import empty_network, load_tokenizer
 from acclimate.plan import build_plan
@@ -92,9 +95,22 @@ def validate(config: RunConfig) -> Preflight:
     )
 
 
+def _shape(corpus: Corpus, sequence_length: int) -> dict[str, Any]:
+    if corpus.stream:
+        return dict.fromkeys(("cut_documents", "cut_labels", "cut_prompts", "control_documents", "control_bytes"))
+    found, control = cuts(corpus.train, sequence_length), np.concatenate([corpus.train.control, corpus.heldout.control])
+    return {
+        "cut_documents": found.documents,
+        "cut_labels": found.labels,
+        "cut_prompts": found.prompts,
+        "control_documents": int((control > 0).sum()),
+        "control_bytes": int(control.sum()),
+    }
+
+
 def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[str, Any]:
     """``data.json``: documents, tokens, dropped rows with reasons, share and epochs of each source, the part of
-    its labels that the method masks; overlap.
+    its labels that the method masks; what rows cut, and control tokens in the text; overlap.
 
     Of a streamed source, what only a whole pass would tell is null.
     """
@@ -112,6 +128,7 @@ def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[s
             "epochs": epochs(config, mixture, name) if name in mixture.shares else 0.0,
             "dropped": corpus.dropped,
             "masked": corpus.mask.part if corpus.mask else 0.0,
+            **_shape(corpus, config.data.sequence_length),
         }
     return {
         "sources": sources,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from acclimate.assembly import Mixture
 from acclimate.assembly.mixture import epochs
 from acclimate.config import RunConfig
-from acclimate.data.corpus import Corpora
+from acclimate.data.corpus import Corpora, Corpus
+from acclimate.data.pieces import cuts
 from acclimate.evaluate.paired import MINIMUM_DOCUMENTS
 from acclimate.types import Plan
 
@@ -33,6 +37,9 @@ def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: A
                 f"{config.evaluation.overlap_ngram}-word sequence with training text of '{row.train_source}' "
                 f"({row.ngrams_hit} of {row.ngrams} sequences)."
             )
+    for name, corpus in corpora.sources.items():
+        found += [*_cut(config, corpus)] if name in mixture.shares else []
+        found += [*_control(corpus)]
     found += [
         f"source '{name}' holds no document out, so nothing is measured on it."
         for name, corpus in corpora.sources.items()
@@ -77,3 +84,39 @@ def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: A
     if mixture.total_steps < 2:
         found.append("the budget buys a single optimizer step; lower budget.batch_tokens.")
     return found
+
+
+def _cut(config: RunConfig, corpus: Corpus) -> Iterator[str]:
+    """What no row holds whole."""
+    length, name = config.data.sequence_length, corpus.name
+    found = cuts(corpus.train, length)
+    if not found.documents:
+        return
+    among = f"the first {len(corpus.train):,}" if corpus.stream else f"{len(corpus.train):,}"
+    note = (
+        f"source '{name}': {found.documents:,} of {among} training documents are longer than a row "
+        f"(data.sequence_length: {length}) and cut; {found.labels:.1%} of the labels are learned without some of the "
+        "text before them."
+    )
+    if found.chats:
+        note += (
+            f" {found.chats:,} of them are chats or pairs, whose pieces all begin with the prompt; "
+            + (f"in {found.prompts:,} it is cut from its left" if found.prompts else "it is whole in all")
+            + f". sources.{name}.too_long: drop leaves them out."
+        )
+    yield note
+
+
+def _control(corpus: Corpus) -> Iterator[str]:
+    """Text that spells special tokens."""
+    both = (corpus.train, corpus.heldout)
+    spelt = sum(int((part.control > 0).sum()) for part in both)
+    if spelt:
+        size = sum(int(part.control.sum()) for part in both)
+        where = next(part.where[int(np.argmax(part.control > 0))] for part in both if part.control.any())
+        yield (
+            f"source '{corpus.name}': the text of {spelt:,} documents spells special tokens of the tokenizer (first: "
+            f"{where}). They are read as these tokens, so in a chat they may end a turn, and their {size:,} bytes are "
+            "left out of bits per byte. That is right for text that is rendered already; otherwise remove them, or set "
+            "split_special_tokens: true in the model's tokenizer_config.json."
+        )
