@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 from acclimate.data.records import Document
 
-NEAR = 0.5
+NEAR = 0.4
 """Jaccard similarity from which on two documents are near duplicates [ours] (benchmarks/2026-11-29-gate-error.md)."""
 RUN = 2
 """Words in a run."""
@@ -27,7 +27,7 @@ SKETCHED = 50_000
 WIDTH = 32
 """Hashes in a sketch: 128 bytes a document; the estimate errs by 0.09 at the worst, by nothing for short documents."""
 KEYS = 8
-"""Of these, the smallest are looked up: two documents at the threshold share one in 99.6 % of cases."""
+"""Of these, the smallest are looked up: two documents at the threshold share one in 98 % of cases."""
 COMPARED = 4
 """Documents of one key that are compared with each: that many before it, in the order of their sketches."""
 AT_ONCE = 65_536
@@ -71,29 +71,22 @@ def similarity(one: Sketches, other: Sketches) -> NDArray[np.float64]:
 def near_duplicates(sketches: Sketches) -> NDArray[np.int64]:
     """[documents] the number of each one's cluster: what is linked by pairs of a similarity of ``NEAR`` or more.
 
-    Memory is some 100 bytes a document. Pairs are looked for among documents that share one of their smallest hashes.
+    Memory is some 300 bytes a document. Pairs are looked for among documents that share one of their smallest hashes.
     """
     documents = len(sketches)
-    links: list[NDArray[np.int64]] = [np.empty((0, 2), dtype=np.int64)]
     long = np.flatnonzero(sketches[:, 0] != NONE) if documents else np.empty(0, dtype=np.int64)
-    for key in range(KEYS):
-        # Documents that have the hash among their smallest, each at one of its KEYS places: compare across places.
-        mine = sketches[long, key]
-        order = np.lexsort((sketches[long, 1], sketches[long, 0], mine))
-        links += _linked(sketches, long[order], mine[order])
     hashes = sketches[long, :KEYS].ravel()
     owner = np.repeat(long, KEYS)
     owner, hashes = owner[hashes != NONE], hashes[hashes != NONE]
     order = np.lexsort((sketches[owner, 0], hashes))
-    links += _linked(sketches, owner[order], hashes[order])
-    pairs = np.concatenate(links)
+    pairs = _linked(sketches, owner[order], hashes[order])
     graph = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(documents, documents))
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
-def _linked(sketches: Sketches, documents: NDArray[np.int64], keys: NDArray[np.uint32]) -> list[NDArray[np.int64]]:
-    """Near pairs among documents that follow each other and have the same key."""
-    links = []
+def _linked(sketches: Sketches, documents: NDArray[np.int64], keys: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """[pairs, 2] near ones among documents that follow each other and have the same key."""
+    links = [np.empty((0, 2), dtype=np.int64)]
     for apart in range(1, COMPARED + 1):
         same = np.flatnonzero(keys[apart:] == keys[:-apart])
         for start in range(0, len(same), AT_ONCE):
@@ -101,4 +94,4 @@ def _linked(sketches: Sketches, documents: NDArray[np.int64], keys: NDArray[np.u
             one, other = documents[at], documents[at + apart]
             near = similarity(sketches[one], sketches[other]) >= NEAR
             links.append(np.stack([one[near], other[near]], axis=1))
-    return links
+    return np.concatenate(links)
