@@ -139,6 +139,11 @@ class DataSection(Section):
         description="validation: hold out as many documents again, measure these, and use those of test for nothing: "
         "for choosing settings",
     )
+    overlap: Literal["warn", "drop"] = Field(
+        "warn",
+        description="held-out documents that share evaluation.overlap_ngram words in a row with training text: counted "
+        "and measured apart, or left out of the measured set",
+    )
     cache_dir: Annotated[str, Apart.PLACE] = Field(
         "~/.cache/acclimate", min_length=1, description="prepared corpora, keyed by content and settings"
     )

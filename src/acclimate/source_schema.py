@@ -23,6 +23,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 }
 """Format -> the fields a record of that format has. ``auto`` takes the first format whose fields are all there."""
 
+GROUPINGS = ("auto", "file", "folder", "none")
+"""What ``group`` may be beside the name of a field."""
 HUB_ID = r"\w[\w.-]*/[\w.-]+"
 
 
@@ -89,6 +91,12 @@ class SourceSection(Section):
     shuffle_buffer: int | None = Field(
         None, ge=1, description="streaming: documents that are shuffled among each other (default: 4,096)"
     )
+    group: str = Field(
+        "auto",
+        min_length=1,
+        description="documents that belong together are held out together, and drawn together for an interval: auto "
+        "(near duplicates, and files of several documents), file, folder, none, or the name of a field of the records",
+    )
     role: Literal["domain", "general", "chat"] | None = Field(
         None, description="how reports read this source; default: by route and format"
     )
@@ -140,6 +148,11 @@ class SourceSection(Section):
         if value is not None and (not value or any(weight <= 0 for weight in value.values())):
             raise ValueError("needs at least one loss term, each with a weight above 0")
         return value
+
+    @property
+    def group_field(self) -> str | None:
+        """The field of the records that names each one's group."""
+        return None if self.group in GROUPINGS else self.group
 
     @property
     def paths(self) -> list[str]:

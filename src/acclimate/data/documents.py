@@ -77,6 +77,7 @@ class Reader:
             DataError: a file that is gone.
         """
         settings = self.section.model_dump(include={"format", "fields", "on_bad_row", "max_bad_rows"})
+        settings |= {"group": field} if (field := self.section.group_field) is not None else {}
         return [settings, *(file.identity() for file in self.files)]
 
     def _drop(self, bad: BadRow, where: str, place: Cursor) -> None:

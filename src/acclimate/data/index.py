@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.data.documents import Reader, read_documents
+from acclimate.data.groups import key as group_key
+from acclimate.data.near import WIDTH, Sketches, sketch
 from acclimate.data.records import Document
 from acclimate.data.routes import message_routes
 from acclimate.data.split import Fingerprints, normalised
@@ -24,7 +26,7 @@ BATCH_DOCUMENTS = 4096
 
 @dataclass(frozen=True)
 class Index:
-    """The documents of a source in the order they are read, some 120 bytes of disk for each."""
+    """The documents of a source in the order they are read, some 250 bytes of disk for each."""
 
     name: str
     section: SourceSection
@@ -32,6 +34,8 @@ class Index:
     fingerprints: Fingerprints
     texts: NDArray[np.uint64]  # [documents] hash of the normalised text
     templated: NDArray[np.bool_]  # [documents]
+    groups: NDArray[np.uint64]  # [documents] hash of what names the group, 0 for none
+    sketches: Sketches | None  # [documents, WIDTH] of ``group: auto``
     where: Strings  # [documents]
     roles: list[str]
     message_routes: dict[str, tuple[str, int]]
@@ -76,7 +80,7 @@ def read_index(name: str, section: SourceSection, cache_dir: str) -> Index:
     """
     reader = Reader(name, section)
     key = key_of(reader.identity())
-    found = stored(cache_dir, "index", key, lambda writer: _fill(writer, reader))
+    found = stored(cache_dir, "index", key_of([key, section.group]), lambda writer: _fill(writer, reader))
     arrays, facts = found.arrays, found.facts
     return Index(
         name=name,
@@ -85,6 +89,8 @@ def read_index(name: str, section: SourceSection, cache_dir: str) -> Index:
         fingerprints=Fingerprints(arrays["fingerprints"].reshape(-1, 32)),
         texts=arrays["texts"],
         templated=arrays["templated"],
+        groups=arrays["groups"],
+        sketches=arrays["sketches"].reshape(-1, WIDTH) if section.group == "auto" else None,
         where=Strings(arrays["where"], arrays["where_ends"]),
         roles=facts["roles"],
         message_routes={route: (where, number) for route, where, number in facts["message_routes"]},
@@ -96,14 +102,18 @@ def _fill(writer: Writer, reader: Reader) -> Mapping[str, Any]:
     roles: set[str] = set()
     routes: dict[str, tuple[str, int]] = {}
     end = 0
-    facts = (_facts(document, roles, routes) for document, _ in reader.read())  # no text is kept
+    section = reader.section
+    facts = (_facts(document, section, roles, routes) for document, _ in reader.read())  # no text is kept
     while batch := list(islice(facts, BATCH_DOCUMENTS)):
-        places, fingerprints, texts, templated = zip(*batch, strict=True)
+        places, fingerprints, texts, templated, groups, sketches = zip(*batch, strict=True)
         ends = end + np.cumsum([len(place) for place in places])
         end = int(ends[-1])
         writer.append("fingerprints", np.frombuffer(b"".join(fingerprints), dtype=np.uint8))
         writer.append("texts", np.array(texts, dtype=np.uint64))
         writer.append("templated", np.array(templated))
+        writer.append("groups", np.array(groups, dtype=np.uint64))
+        if section.group == "auto":
+            writer.append("sketches", np.concatenate(sketches))
         writer.append("where", np.frombuffer(b"".join(places), dtype=np.uint8))
         writer.append("where_ends", ends)
     if not end:
@@ -115,9 +125,13 @@ def _fill(writer: Writer, reader: Reader) -> Mapping[str, Any]:
     }
 
 
-def _facts(document: Document, roles: set[str], routes: dict[str, tuple[str, int]]) -> tuple[bytes, bytes, int, bool]:
-    """Place, fingerprint, hash of the text, and whether it is a chat; extends ``roles`` and ``routes``."""
+def _facts(
+    document: Document, section: SourceSection, roles: set[str], routes: dict[str, tuple[str, int]]
+) -> tuple[bytes, bytes, int, bool, int, Sketches | None]:
+    """Place, fingerprint, hash of the text, whether it is a chat, group and sketch; extends ``roles`` and ``routes``."""
     roles.update(part.role for part in document.parts)
     for route, place in message_routes([document]).items():
         routes.setdefault(route, place)
-    return document.where.encode(), bytes.fromhex(document.fingerprint), normalised(document), document.templated
+    fingerprint, text = bytes.fromhex(document.fingerprint), normalised(document)
+    alike = sketch(document) if section.group == "auto" else None
+    return document.where.encode(), fingerprint, text, document.templated, group_key(document, section), alike

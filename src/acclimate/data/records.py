@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from acclimate.errors import DataError, listed
-from acclimate.source_schema import FIELDS, SourceSection
+from acclimate.errors import DataError, listed, nearest
+from acclimate.source_schema import FIELDS, GROUPINGS, SourceSection
 
 ACCEPTED = "accepted: 'text', 'messages', or 'prompt' and 'completion'"
 OTHER_NAMES = {
@@ -60,6 +60,8 @@ class Document:
     parts: tuple[Part, ...]
     templated: bool
     tools: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
+    group: str | None = field(default=None, compare=False)
+    """What the field that ``sources.NAME.group`` names says; no part of the contents."""
 
     @property
     def text(self) -> str:
@@ -114,11 +116,12 @@ class RecordSchema:
         self.format: str = named[0] if named else section.format
         self.roles = frozenset(section.routes or ("assistant",))
         """Of the messages that are learned."""
+        self.group = section.group_field
 
     def columns(self, names: Collection[str], where: str, what: str = "record") -> dict[str, str]:
         """The fields of the first format that ``names`` have, each with its name there: ``{"text": "body"}``.
 
-        Beside messages there may be ``tools``.
+        Beside messages there may be ``tools``, and beside all of them the field that names the group.
 
         Raises:
             BadRow: none is complete.
@@ -126,7 +129,8 @@ class RecordSchema:
         for kind, targets in FIELDS.items():
             columns = {target: self.fields.get(target, target) for target in targets}
             if self.format in ("auto", kind) and all(name in names for name in columns.values()):
-                return columns | ({"tools": "tools"} if kind != "text" and "tools" in names else {})
+                tools = {"tools": "tools"} if kind != "text" and "tools" in names else {}
+                return columns | tools | self._grouping(names, where, what)
         found = f"it has {_shown(names)}" if names else "it is empty"
         at = f"{where}: sources.{self.source}"
         if self.fields:
@@ -140,6 +144,18 @@ class RecordSchema:
             f"{where}: this {what} has no field to learn from: {found}; {ACCEPTED}; other names go into "
             f"sources.{self.source}.fields, like {_likely_fields(names)}.{_hint(names)}",
         )
+
+    def _grouping(self, names: Collection[str], where: str, what: str) -> dict[str, str]:
+        if self.group is None:
+            return {}
+        if self.group not in names:
+            raise BadRow(
+                "missing field",
+                f"{where}: sources.{self.source}.group is '{self.group}', which this {what} does not have: it has "
+                f"{_shown(names)}; accepted: {', '.join(GROUPINGS)}, or a field of every record (null: a group of its "
+                f"own).{nearest(self.group, [*GROUPINGS, *names])}",
+            )
+        return {"group": self.group}
 
     def _wanted(self) -> list[str]:
         return [self.fields.get(target, target) for target in FIELDS[self.format]]
@@ -166,7 +182,18 @@ class RecordSchema:
         if templated and answers and not any(part.text.strip() or part.extra for part in answers):
             return None
         tools = _tools(record["tools"], where) if templated and "tools" in columns else ()
-        return Document(self.source, where, tuple(parts), templated, tools)
+        group = _group(record[columns["group"]], columns["group"], where) if "group" in columns else None
+        return Document(self.source, where, tuple(parts), templated, tools, group)
+
+
+def _group(value: Any, name: str, where: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str | int | float):
+        raise BadRow(
+            "wrong type", f"{where}: '{name}', which names the group, must be a text or a number, not {_kind(value)}."
+        )
+    return str(value)
 
 
 def _shown(names: Collection[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -107,14 +107,20 @@ def subsample(fingerprints: Fingerprints, count: int | None, seed: int, cache_di
     return fingerprints.lowest(f"subsample:{seed}", count, cache_dir)
 
 
-def held_out(fingerprints: Fingerprints, name: str, section: SourceSection, data: DataSection) -> tuple[Chosen, Chosen]:
+def held_out(
+    fingerprints: Fingerprints, name: str, section: SourceSection, data: DataSection, groups: Chosen | None = None
+) -> tuple[Chosen, Chosen]:
     """The documents that are measured, and all that are not trained on, ascending.
 
-    The test documents are those of lowest rank; the validation documents, as many, come next.
+    The test documents are those of lowest rank; the validation documents, as many, come next. Of documents in groups
+    whole groups are taken, by the rank of the first of each by fingerprint, as near to the count as they come.
+
+    Args:
+        groups: [documents] number of each one's group, from 0 on without a gap; None: each is its own.
 
     Raises:
         ConfigError: ``heldout`` is neither a share nor a whole count.
-        DataError: no document would be left to train on.
+        DataError: no document, or no group, would be left to train on.
     """
     check_heldout(name, section)
     heldout, total = section.heldout, len(fingerprints)
@@ -126,8 +132,64 @@ def held_out(fingerprints: Fingerprints, name: str, section: SourceSection, data
             f"sources.{name}.heldout: {heldout} holds out {parts * count} of {documents_text}, which leaves none to "
             "train on; lower it, or set heldout: 0 and give more or shorter documents."
         )
+    if groups is not None and count:
+        return _whole_groups(fingerprints, groups, name, section, data, count)
     test, apart = (fingerprints.lowest(f"heldout:{data.split_seed}", n, data.cache_dir) for n in (count, parts * count))
     return (test if data.split == "test" else np.setdiff1d(apart, test)), apart
+
+
+def _whole_groups(
+    fingerprints: Fingerprints, groups: Chosen, name: str, section: SourceSection, data: DataSection, count: int
+) -> tuple[Chosen, Chosen]:
+    first = representatives(groups, fingerprints)
+    sizes, parts = np.bincount(groups), 1 if data.split == "test" else 2
+    if len(sizes) <= parts:
+        raise DataError(
+            f"sources.{name}.group: '{section.group}' makes {len(sizes)} group{'s' * (len(sizes) > 1)} of all "
+            f"{len(groups):,} documents, and {parts} {'are' if parts > 1 else 'is'} held out whole, which leaves none "
+            f"to train on; set heldout: 0, another group, or none to split documents one by one."
+        )
+    left = fingerprints.take(first).order(f"heldout:{data.split_seed}").tolist()
+    taken: list[list[int]] = []
+    for part in range(parts):
+        most = len(left) - (parts - part)  # a group for each later part, and one to train on, stay
+        chosen = _near(count, [int(sizes[group]) for group in left], most)
+        taken.append([left[place] for place in chosen])
+        left = [group for place, group in enumerate(left) if place not in set(chosen)]
+    measured = np.flatnonzero(np.isin(groups, taken[-1]))
+    return measured, np.flatnonzero(np.isin(groups, [group for part in taken for group in part]))
+
+
+def _near(count: int, sizes: Sequence[int], most: int) -> list[int]:
+    """Places of at most ``most`` sizes, from the first on, that add up to about ``count``; those that lead further from
+    it are passed over. One at least: the smallest."""
+    chosen: list[int] = []
+    total = 0
+    for place, size in enumerate(sizes):
+        if len(chosen) == max(most, 1) or total >= count:
+            break
+        if abs(total + size - count) < count - total:
+            chosen.append(place)
+            total += size
+    return chosen or [int(np.argmin(sizes))]
+
+
+def representatives(groups: Chosen, fingerprints: Fingerprints) -> Chosen:
+    """[groups] the document of lowest fingerprint of each."""
+    begins = np.ascontiguousarray(fingerprints.rows[:, :8]).view(">u8").ravel()
+    order = np.argsort(begins, kind="stable")
+    return order[np.unique(groups[order], return_index=True)[1]]
+
+
+def drawing_order(fingerprints: Fingerprints, groups: Chosen | None, purpose: str) -> Chosen:
+    """Documents by rank; those of a group after each other, at the rank of the first of it by fingerprint."""
+    order = fingerprints.order(purpose)
+    if groups is None:
+        return order
+    first = fingerprints.take(representatives(groups, fingerprints)).order(purpose)
+    place = np.empty(len(first), dtype=np.int64)
+    place[first] = np.arange(len(first))
+    return order[np.argsort(place[groups[order]], kind="stable")]
 
 
 def check_heldout(name: str, section: SourceSection) -> None:

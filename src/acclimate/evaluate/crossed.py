@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from acclimate.evaluate.grouped import Groups, sums, widening
 from acclimate.evaluate.paired import RESAMPLES
 from acclimate.evaluate.ranges import ANY, Range, cut
 
@@ -52,7 +53,12 @@ class CrossedEstimate:
 
 
 def crossed_ratio(
-    numerators: np.ndarray, denominator: np.ndarray, level: float = 0.95, seed: int = 0, possible: Range = ANY
+    numerators: np.ndarray,
+    denominator: np.ndarray,
+    level: float = 0.95,
+    seed: int = 0,
+    possible: Range = ANY,
+    groups: Groups | None = None,
 ) -> CrossedEstimate:
     """The mean over seeds of ``sum(numerator) / sum(denominator)``, with an interval over items and seeds.
 
@@ -64,14 +70,22 @@ def crossed_ratio(
         numerators: [S, M], for example bits tuned minus base of each run, by item.
         denominator: [M], the same for every seed.
         possible: values that the quantity can have, which Student's t knows nothing of.
+        groups: [M] the group of each item, drawn together; None: each is its own.
     """
     random = np.random.default_rng(seed)
+    n = numerators.shape[1]
+    numerators, denominator = sums(groups, numerators), sums(groups, denominator)
     items = numerators.shape[1]
+    if items < 2:
+        own = numerators.sum(1) / denominator.sum()
+        return CrossedEstimate(float(own.mean()), -math.inf, math.inf, tuple(own.tolist()), n)
     drawn = np.empty(RESAMPLES)
     for index in range(RESAMPLES):  # one draw at a time: all at once would be RESAMPLES x M numbers
         times = np.bincount(random.integers(0, items, items), minlength=items)  # [M]
         drawn[index] = (numerators @ times).mean() / (denominator @ times)
     own = numerators.sum(1) / denominator.sum()
+    if groups is not None:
+        drawn = own.mean() + widening(groups, level) * (drawn - own.mean())
     bounds = np.quantile(drawn + Luck.of(own).draws(), [(1 - level) / 2, (1 + level) / 2])
     low, high = cut(float(bounds[0]), float(bounds[1]), possible)
-    return CrossedEstimate(float(own.mean()), low, high, tuple(own.tolist()), items)
+    return CrossedEstimate(float(own.mean()), low, high, tuple(own.tolist()), n)

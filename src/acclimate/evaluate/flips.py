@@ -9,7 +9,9 @@ from functools import cached_property
 from statistics import NormalDist
 
 import numpy as np
+from scipy import stats
 
+from acclimate.evaluate.grouped import Groups, count, quantile, sums
 from acclimate.evaluate.paired import POWER, Estimate, mean_change
 from acclimate.evaluate.significance import mcnemar
 
@@ -22,6 +24,8 @@ class Flips:
 
     Args:
         unit: of all numbers, as parts of an item: 1 for shares, 100 for points.
+        effect: how many items of this sample tell as much as one of independent ones (see :func:`design_effect`).
+        groups: that the items belong to; None: each is its own.
     """
 
     won: int
@@ -29,6 +33,13 @@ class Flips:
     n: int
     level: float = 0.95
     unit: float = 1.0
+    effect: float = 1.0
+    groups: int | None = None
+
+    @property
+    def independent(self) -> int:
+        """Groups, or items where each is its own."""
+        return self.n if self.groups is None else self.groups
 
     @property
     def value(self) -> float:
@@ -58,8 +69,10 @@ class Flips:
 
     @property
     def p(self) -> float:
-        """Two-sided, of no difference: McNemar's exact test."""
-        return mcnemar(self.lost, self.won)
+        """Two-sided, of no difference: McNemar's exact test; of items in groups, the score test of the interval."""
+        if self.groups is None:
+            return mcnemar(self.lost, self.won)
+        return min(1.0, 2 * NormalDist().cdf(-abs(self._score(0.0)))) if self.won + self.lost else 1.0
 
     @property
     def mde(self) -> float | None:
@@ -88,6 +101,7 @@ class Flips:
         this sample, two may in the next.
         """
         flipped = max((self.won + self.lost + 1) / (self.n + 1), change)
+        n /= self.effect
         spread = self._quantile * math.sqrt(n * flipped) + _POWER * math.sqrt(n * max(flipped - change**2, 0.0))
         return n * change >= 1 + spread
 
@@ -103,33 +117,76 @@ class Flips:
         lost = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)  # likeliest part of items that are lost
         variance = self.n * (2 * lost + change * (1 - change))
         apart = self.won - self.lost - self.n * change
+        variance *= self.effect
         return apart / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, apart)
 
 
 _POWER = NormalDist().inv_cdf(POWER)
 
 
-def flips(right: np.ndarray, base_right: np.ndarray, level: float = 0.95, unit: float = 1.0) -> Flips:
+def design_effect(changes: np.ndarray, groups: Groups, level: float) -> float:
+    """By how much the variance of a mean over items in groups is larger than over as many independent ones.
+
+    ``G / (G - 1) sum_g (sum_i d_i - m n_g)^2 / sum_i (d_i - m)^2``, at least 1, times ``(t / z)^2`` for few groups
+    (Rao and Scott, *A simple method for the analysis of clustered binary data*, Biometrics 48, 1992) [second-hand]. Where fewer
+    groups than ``FEWEST_FLIPPED`` hold a flip they cannot show how alike they are, and it is at least the mean size of an
+    item's group, as if all of a group flipped together [ours].
+
+    Args:
+        changes: [M] of -1, 0 and 1.
+        groups: [M].
+    """
+    number = count(groups, len(changes))
+    if number < 2:
+        return math.inf
+    sizes = sums(groups, np.ones(len(changes)))
+    rest = changes - changes.mean()
+    spread = float(np.sum(rest**2))
+    found = number / (number - 1) * float(np.sum(sums(groups, rest) ** 2)) / spread if spread > 0 else 1.0
+    if np.count_nonzero(sums(groups, np.abs(changes))) < FEWEST_FLIPPED:
+        found = max(found, float(np.sum(sizes**2)) / len(changes))
+    few = quantile(level, number) / float(stats.norm.ppf((1 + level) / 2))
+    return max(found, 1.0) * few**2
+
+
+FEWEST_FLIPPED = 10
+
+
+def flips(
+    right: np.ndarray,
+    base_right: np.ndarray,
+    level: float = 0.95,
+    unit: float = 1.0,
+    groups: Groups | None = None,
+) -> Flips:
     """
     Args:
         right, base_right: [M] bool, whether model and base answered each item rightly.
+        groups: [M] the group of each item; None: each is its own.
 
     >>> found = flips(np.array([True] * 5), np.array([True] * 4 + [False]))
     >>> found.won, found.lost, found.n, found.value
     (1, 0, 5, 0.2)
     """
-    won, lost = np.sum(right & ~base_right), np.sum(base_right & ~right)
-    return Flips(int(won), int(lost), len(right), level, unit)
+    won, lost, n = int(np.sum(right & ~base_right)), int(np.sum(base_right & ~right)), len(right)
+    if groups is None:
+        return Flips(won, lost, n, level, unit)
+    effect = design_effect(right.astype(float) - base_right, groups, level)
+    return Flips(won, lost, n, level, unit, effect, count(groups, n))
 
 
 def score_change(
-    scores: np.ndarray, base_scores: np.ndarray, level: float = 0.95, unit: float = 1.0
+    scores: np.ndarray,
+    base_scores: np.ndarray,
+    level: float = 0.95,
+    unit: float = 1.0,
+    groups: Groups | None = None,
 ) -> Flips | Estimate:
     """The mean change of scores by item: of right and wrong ones their flips, of others a studentised interval."""
     both = np.concatenate([scores, base_scores])
     if np.isin(both, (0, 1)).all():
-        return flips(scores > 0, base_scores > 0, level, unit)
-    return mean_change(unit * scores, unit * base_scores, level)
+        return flips(scores > 0, base_scores > 0, level, unit, groups)
+    return mean_change(unit * scores, unit * base_scores, level, groups)
 
 
 def _root(holds: Callable[[float], bool], low: float, high: float) -> float:

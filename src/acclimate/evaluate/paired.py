@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import stats
+
+from acclimate.evaluate.grouped import Groups, count, quantile, sums, tail
 
 from acclimate.evaluate.ranges import Range, cut
 
@@ -40,6 +43,12 @@ class Estimate:
     caution: float
     p: float
     n: int
+    groups: int | None = None  # that the items belong to; None: each is its own
+
+    @property
+    def independent(self) -> int:
+        """Groups, or items where each is its own: what the sample has drawn apart from each other."""
+        return self.n if self.groups is None else self.groups
 
     @property
     def mde(self) -> float:
@@ -58,14 +67,21 @@ class Estimate:
     def items_to_tell_from(self, limit: float) -> float:
         """How many items in all would tell the value from ``limit`` with 80 % power, were it the true one.
 
-        The error falls with the square root of the number of items; infinite when the value is the limit itself.
+        The error falls with the square root of the number of items, in groups as large as these; infinite when the
+        value is the limit itself.
         """
         gap = abs(limit - self.value)
         reach = self.below if self.value < limit else self.above
         return self.n * (reach / gap) ** 2 if gap else math.inf
 
 
-def ratio(numerator: np.ndarray, denominator: np.ndarray, level: float = 0.95, seed: int = 0) -> Estimate:
+def ratio(
+    numerator: np.ndarray,
+    denominator: np.ndarray,
+    level: float = 0.95,
+    seed: int = 0,
+    groups: Groups | None = None,
+) -> Estimate:
     """``sum(numerator) / sum(denominator)`` over items, with a studentised bootstrap interval.
 
     Each resample's deviation is divided by its own standard error (Efron and Tibshirani, *An Introduction to the
@@ -73,38 +89,64 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray, level: float = 0.95, s
     quantiles scale the sample's jackknife error. Percentile and BCa intervals end too early for few items and skewed
     sums, which would let a gate pass up to twice as often as it says (docs/log.md, 2026-11-22).
 
+    Items of one group are drawn together: the sums of groups take the place of items. The interval is then at least as
+    wide as Student's t with G - 1 degrees of freedom says, so that few groups are wide rather than wrong [ours]
+    (benchmarks/2026-11-29-gate-error.md). One group, or groups of which one holds all of the denominator, tell nothing: the interval is
+    infinite.
+
     Args:
         numerator, denominator: [M], one entry an item, M >= 2; denominators sum to more than 0.
         level: of the interval, equal-tailed.
+        groups: [M] the group of each item; None: each is its own.
 
     >>> ratio(np.array([2.0, 2.0]), np.array([1.0, 1.0])).high
     2.0
     """
-    return mean_ratio([(numerator, denominator)], level, seed)
+    return mean_ratio([(numerator, denominator)], level, seed, [groups])
 
 
-def mean_ratio(sets: Sequence[tuple[np.ndarray, np.ndarray]], level: float = 0.95, seed: int = 0) -> Estimate:
+def mean_ratio(
+    sets: Sequence[tuple[np.ndarray, np.ndarray]],
+    level: float = 0.95,
+    seed: int = 0,
+    groups: Sequence[Groups | None] | None = None,
+) -> Estimate:
     """The mean over sets of each one's :func:`ratio`, whatever their sizes: a macro average.
 
     The items of each set are drawn anew within it; sets are the ones there are, not drawn from others.
 
     Args:
         sets: (numerator [M], denominator [M]) of each.
+        groups: of each set's items.
     """
     random = np.random.default_rng(seed)
-    drawn = [_resampled(*one, random) for one in sets]
+    grouped = list(groups or [None] * len(sets))
     n = sum(len(numerator) for numerator, _ in sets)
+    fewest = min(count(own, len(one[0])) for own, one in zip(grouped, sets, strict=True))
+    number = None
+    if any(own is not None for own in grouped):
+        number = sum(count(own, len(one[0])) for own, one in zip(grouped, sets, strict=True))
+        sets = [(sums(own, one[0]), sums(own, one[1])) for own, one in zip(grouped, sets, strict=True)]
+        if any(np.count_nonzero(denominator) < 2 for _, denominator in sets):
+            value = float(np.mean([numerator.sum() / denominator.sum() for numerator, denominator in sets]))
+            return Estimate(value, -math.inf, math.inf, math.inf, math.inf, math.inf, 1.0, 1.0, n, number)
+    drawn = [_resampled(*one, random) for one in sets]
     value = float(np.mean([one.value for one in drawn]))
     error = math.sqrt(sum(one.error**2 for one in drawn)) / len(drawn)
     if error <= 1e-12 * abs(value):  # every item says the same: rounding is no spread
-        return Estimate(value, value, value, 0.0, 0.0, 0.0, 1.0, 1.0 if value == 0 else 1 / (RESAMPLES + 1), n)
+        return Estimate(value, value, value, 0.0, 0.0, 0.0, 1.0, 1.0 if value == 0 else 1 / (RESAMPLES + 1), n, number)
     deviations = np.mean([one.deviations for one in drawn], axis=0)
     errors = np.sqrt(np.sum([one.errors**2 for one in drawn], axis=0)) / len(drawn)
-    # A resample that by chance has no spread (sparse differences, few items) takes the sample's own error.
-    studentised = deviations / np.where(errors > 1e-9 * error, errors, error)
-    upper, lower = np.quantile(studentised, [(1 + level) / 2, (1 - level) / 2])
-    beyond = min(np.sum(studentised >= value / error), np.sum(studentised <= value / error))
-    p = min(1.0, 2 * (float(beyond) + 1) / (RESAMPLES + 1))
+    # A resample that but for rounding has no spread (sparse differences, few items) takes the sample's own error.
+    studentised = deviations / np.where(errors > 1e-6 * error, errors, error)
+    beyond = (1 - level) / 2 if number is None else tail(level, fewest)
+    upper, lower = np.quantile(studentised, [1 - beyond, beyond])
+    further = min(np.sum(studentised >= value / error), np.sum(studentised <= value / error))
+    p = min(1.0, 2 * (float(further) + 1) / (RESAMPLES + 1))
+    if number is not None:
+        least = quantile(level, fewest)
+        upper, lower = max(upper, least), min(lower, -least)
+        p = max(p, 2 * float(stats.t.sf(abs(value) / error, fewest - 1)))
     influence = np.concatenate([one.influence for one in drawn])
     skewness = float(np.sum(influence**3) / np.sum(influence**2) ** 1.5)  # of the estimate: falls with the root of n
     return Estimate(
@@ -117,6 +159,7 @@ def mean_ratio(sets: Sequence[tuple[np.ndarray, np.ndarray]], level: float = 0.9
         caution=(1 + SPREAD_CAUTION * float(np.var(errors)) / error**2) * (1 + abs(skewness)),
         p=p,
         n=n,
+        groups=number,
     )
 
 
@@ -157,17 +200,22 @@ def _ratio_and_error(sums: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     return value, np.sqrt(squares * n / (n - 1)) / b
 
 
-def ratio_change(tuned: np.ndarray, base: np.ndarray, size: np.ndarray, level: float = 0.95) -> Estimate:
+def ratio_change(
+    tuned: np.ndarray, base: np.ndarray, size: np.ndarray, level: float = 0.95, groups: Groups | None = None
+) -> Estimate:
     """``sum(tuned) / sum(size) - sum(base) / sum(size)``, for example bits per byte tuned minus base.
 
     Both models have the same denominators, so the difference is itself one ratio, of ``tuned - base`` to ``size``.
 
     Args:
         tuned, base, size: [M], the same items in the same order.
+        groups: [M] see :func:`ratio`.
     """
-    return ratio(tuned - base, size, level)
+    return ratio(tuned - base, size, level, groups=groups)
 
 
-def mean_change(tuned: np.ndarray, base: np.ndarray, level: float = 0.95) -> Estimate:
+def mean_change(
+    tuned: np.ndarray, base: np.ndarray, level: float = 0.95, groups: Groups | None = None
+) -> Estimate:
     """``mean(tuned) - mean(base)`` of scores by item; of right and wrong answers see :mod:`.flips`."""
-    return ratio(tuned - base, np.ones(len(tuned)), level)
+    return ratio(tuned - base, np.ones(len(tuned)), level, groups=groups)
