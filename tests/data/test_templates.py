@@ -95,8 +95,8 @@ def test_arguments_are_learned_as_json_however_they_are_given(given: Any) -> Non
 
 
 def test_no_arguments_are_an_empty_object() -> None:
-    for given in ("", "{}", {}):
-        assert '"arguments": {}}' in learned("qwen 2.5", [ASKED, call(given)])[0]
+    for nothing in ("", "{}", {}):
+        assert '"arguments": {}}' in learned("qwen 2.5", [ASKED, call(nothing)])[0]
 
 
 def test_arguments_that_are_never_json_are_refused() -> None:
@@ -191,14 +191,13 @@ def rows(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[Any] | None]:
     number = iter(range(100))
 
     def text(kind: str, empty: bool = False) -> str:
-        if empty and draw(st.integers(0, 5)) == 0:
+        if empty and draw(st.integers(0, 7)) == 0:
             return str(draw(BLANKS))
         own = f"{kind}{next(number)}x"
         return str(draw(BLANKS)) + " ".join([own, *draw(PIECES), own + "z"]) + str(draw(BLANKS))
 
     def answer(calling: bool) -> dict[str, Any]:
         message = {"role": "assistant", "content": text("a", empty=True)}
-        way = draw(st.sampled_from(["", "", "inline", "reasoning_content", "thinking"]))
         if way == "inline":
             message["content"] = f"<think>\n{text('r').strip()}\n</think>\n\n{text('a').strip()}"
         elif way:
@@ -215,7 +214,8 @@ def rows(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[Any] | None]:
             message["content"] = draw(st.sampled_from(["", message["content"]]))
         return message
 
-    messages = [{"role": "system", "content": text("s")}] if draw(st.booleans()) else []
+    way = draw(st.sampled_from(["", "", "", "inline", "inline", "reasoning_content", "thinking"]))
+    messages = [{"role": "system", "content": text("s")}] if draw(st.integers(0, 2)) == 0 else []
     tools = draw(st.booleans()) and draw(st.booleans())
     for _ in range(draw(st.integers(1, 2))):
         messages.append(
@@ -247,7 +247,7 @@ def own(message: dict[str, Any]) -> set[str]:
 def test_nothing_is_learned_that_is_not_in_the_row_and_nothing_is_lost_in_silence() -> None:
     outcomes: Counter[str] = Counter()
 
-    @settings(max_examples=500, deadline=None, derandomize=True)
+    @settings(max_examples=400, deadline=None, derandomize=True)
     @given(st.sampled_from(sorted(SHAPES)), rows(), st.sampled_from(["on", "off", None]))
     def check(name: str, row: tuple[list[dict[str, Any]], list[Any] | None], thinking: Any) -> None:
         messages, tools = row
@@ -256,8 +256,7 @@ def test_nothing_is_learned_that_is_not_in_the_row_and_nothing_is_lost_in_silenc
             return
         try:
             found = rendered(name, messages, thinking, tools)
-        except DataError as error:
-            assert str(error).startswith("a.jsonl:1: ")
+        except DataError:
             outcomes["refused"] += 1
             return
         outcomes["rendered"] += 1
@@ -277,7 +276,8 @@ def test_nothing_is_learned_that_is_not_in_the_row_and_nothing_is_lost_in_silenc
                 ends = (last, earlier, *(["<|call|>"] if name == "gpt-oss" else []))
                 assert spans[i].endswith(ends), spans[i]
             else:
-                assert kinds & {"empty", "cut"}
+                outcomes["context"] += 1
+                assert "empty" in kinds if not message["content"].strip() else "cut" in kinds
         section = SourceSection(path="a", thinking=thinking)
         row_of = document(messages, tools)
         assert row_of is not None
@@ -287,6 +287,7 @@ def test_nothing_is_learned_that_is_not_in_the_row_and_nothing_is_lost_in_silenc
 
     check()
     assert outcomes["rendered"] > 150
-    assert outcomes["learned"] > 150
+    assert outcomes["learned"] > 200
     assert outcomes["calls"] > 10
+    assert outcomes["context"] > 10
     assert sum(outcomes[name] > 0 for name in SHAPES) >= 30
