@@ -216,7 +216,7 @@ def rows(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[Any] | None]:
 
     way = draw(st.sampled_from(["", "", "", "inline", "inline", "reasoning_content", "thinking"]))
     messages = [{"role": "system", "content": text("s")}] if draw(st.integers(0, 2)) == 0 else []
-    tools = draw(st.booleans()) and draw(st.booleans())
+    tools = draw(st.integers(0, 2)) == 0
     for _ in range(draw(st.integers(1, 2))):
         messages.append(
             {"role": "user", "content": text("u")} | ({"name": "n"} if draw(st.integers(0, 5)) == 0 else {})
@@ -247,10 +247,15 @@ def own(message: dict[str, Any]) -> set[str]:
 def test_nothing_is_learned_that_is_not_in_the_row_and_nothing_is_lost_in_silence() -> None:
     outcomes: Counter[str] = Counter()
 
-    @settings(max_examples=400, deadline=None, derandomize=True)
-    @given(st.sampled_from(sorted(SHAPES)), rows(), st.sampled_from(["on", "off", None]))
-    def check(name: str, row: tuple[list[dict[str, Any]], list[Any] | None], thinking: Any) -> None:
-        messages, tools = row
+    names = sorted(SHAPES)
+
+    @settings(max_examples=90, deadline=None, derandomize=True)
+    @given(rows(), st.integers(0, len(names) - 1), st.sampled_from(["on", "off", None]))
+    def check(row: tuple[list[dict[str, Any]], list[Any] | None], first: int, thinking: Any) -> None:
+        for step in range(3):
+            check_one(names[(first + 13 * step) % len(names)], *row, thinking)
+
+    def check_one(name: str, messages: list[dict[str, Any]], tools: list[Any] | None, thinking: Any) -> None:
         if document(messages, tools) is None:
             outcomes["empty"] += 1
             return
@@ -286,8 +291,8 @@ def test_nothing_is_learned_that_is_not_in_the_row_and_nothing_is_lost_in_silenc
         assert shaped(name).decode(labels) == "".join(text for _, text in sorted(spans.items()))
 
     check()
-    assert outcomes["rendered"] > 150
-    assert outcomes["learned"] > 200
-    assert outcomes["calls"] > 10
-    assert outcomes["context"] > 10
-    assert sum(outcomes[name] > 0 for name in SHAPES) >= 30
+    assert outcomes["rendered"] > 80
+    assert outcomes["learned"] > 80
+    assert outcomes["calls"] > 5
+    assert outcomes["context"] > 5
+    assert sum(outcomes[name] > 0 for name in SHAPES) >= 25
