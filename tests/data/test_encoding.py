@@ -116,7 +116,7 @@ def test_a_token_that_straddles_a_prompt_and_its_completion_is_learned_whole() -
     assert encoded.token_bytes[3:].tolist() == [2, 1, 0]  # all of the token's bytes, as for ' word'
     both = section(routes={"prompt": "general", "completion": "domain"})
     split = encode(pair("[a", "b]"), tokenizer, both)
-    assert (learned(split, GENERAL, tokenizer), learned(split, tokenizer=tokenizer)) == ("[ab", "]</s>")
+    assert (learned(split, GENERAL, tokenizer), learned(split, tokenizer=tokenizer)) == (" [ab", "]</s>")
     tokenizer.chat_template = "{% for m in messages %}[a{{ m.content }}]{% endfor %}"
     assert learned(encode(chat(("assistant", "bcd")), tokenizer), tokenizer=tokenizer) == "abcd]"
     tokenizer.chat_template = "{% for m in messages %}[{{ m.role[0] }}{{ m.content }}</s>{% endfor %}"

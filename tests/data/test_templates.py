@@ -170,6 +170,8 @@ def test_keys_and_contents_that_are_not_read_are_noted() -> None:
     assert set(rendered("chatml", messages).notes) == {
         ("unread", "'id' of user messages"), ("unread", "'name' of assistant messages"),
     }  # fmt: skip
+    assert rendered("mistral v3", turns("q", "a"), tools=TOOLS).notes == (("unread", "'tools'"),)
+    assert rendered("qwen 2.5", turns("q", "a"), tools=TOOLS).notes == ()
     silent = [{"role": "system", "content": "Be brief."}, *turns("q", "a")]
     assert rendered("chatml", silent).notes == ()
     shaped_without_system = SHAPES["minicpm"].template.replace("{% else %}", "{% elif m.role == 'assistant' %}")
@@ -282,7 +284,8 @@ def test_nothing_is_learned_that_is_not_in_the_row_and_nothing_is_lost_in_silenc
                 assert spans[i].endswith(ends), spans[i]
             else:
                 outcomes["context"] += 1
-                assert "empty" in kinds if not message["content"].strip() else "cut" in kinds
+                silent = not message["content"].strip() and "tool_calls" not in message
+                assert ("empty" if silent else "cut") in kinds
         section = SourceSection(path="a", thinking=thinking)
         row_of = document(messages, tools)
         assert row_of is not None
