@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from acclimate.source_schema import SourceSection
 from acclimate.types import Route
 from tests.data.samples import THINKING_TEMPLATE, chat, section, text
 from tests.fixtures.pico import pico_tokenizer
+from tests.fixtures.templates import shaped
 
 TABLE = (Route("other", "other"), Route("domain", "domain"), Route("domain", "general"))
 DOMAIN, GENERAL = 0, 1  # of the source's own routes
@@ -104,6 +106,51 @@ def test_a_word_whose_blank_belongs_to_the_prompt_is_learned() -> None:
     tokens = tokenizer.convert_ids_to_tokens(encoded.ids.tolist())
     assert tokens[-2:] == ["▁ab", "</s>"]  # one token across the border
     assert encoded.routes.tolist() == [-1] * (len(tokens) - 2) + [DOMAIN, DOMAIN]
+
+
+def test_a_token_that_straddles_a_prompt_and_its_completion_is_learned_whole() -> None:
+    tokenizer = llama_like()
+    encoded = encode(pair("[a", "b]"), tokenizer)
+    assert tokenizer.convert_ids_to_tokens(encoded.ids.tolist()) == ["<s>", "▁", "[", "ab", "]", "</s>"]
+    assert learned(encoded, tokenizer=tokenizer) == "ab]</s>"
+    assert encoded.token_bytes[3:].tolist() == [2, 1, 0]  # all of the token's bytes, as for ' word'
+    both = section(routes={"prompt": "general", "completion": "domain"})
+    split = encode(pair("[a", "b]"), tokenizer, both)
+    assert (learned(split, GENERAL, tokenizer), learned(split, tokenizer=tokenizer)) == (" [ab", "]</s>")
+    tokenizer.chat_template = "{% for m in messages %}[a{{ m.content }}]{% endfor %}"
+    assert learned(encode(chat(("assistant", "bcd")), tokenizer), tokenizer=tokenizer) == "abcd]"
+    tokenizer.chat_template = "{% for m in messages %}[{{ m.role[0] }}{{ m.content }}</s>{% endfor %}"
+    document = chat(("user", "q"), ("assistant", "b"))
+    assert learned(encode(document, tokenizer), tokenizer=tokenizer) == "ab</s>"
+
+
+def bos_and_turns() -> PreTrainedTokenizerFast:
+    """Llama 3's: a bos is put before a text, a turn ends with another token than a text."""
+    tokenizer: PreTrainedTokenizerFast = deepcopy(shaped("llama 3"))
+    tokenizer.eos_token = "<|end_of_text|>"
+    bos = tokenizer.bos_token
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, tokenizer.bos_token_id)]
+    )
+    return tokenizer
+
+
+def test_rendered_text_gets_no_second_bos_and_no_eos_after_the_end_of_its_turn() -> None:
+    tokenizer = bos_and_turns()
+    prompt = "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|>"
+    for document in (pair(prompt, "hello<|eot_id|>"), text(prompt + "hello<|eot_id|>")):
+        assert tokenizer.decode(encode(document, tokenizer).ids) == prompt + "hello<|eot_id|>"
+    trailing = encode(pair(prompt, "hello<|eot_id|>\n"), tokenizer)
+    assert tokenizer.decode(trailing.ids) == prompt + "hello<|eot_id|>\n"
+    assert learned(trailing, tokenizer=tokenizer) == "hello<|eot_id|>"
+    plain = "<|begin_of_text|>hi<|end_of_text|>"
+    assert tokenizer.decode(encode(text("hi"), tokenizer).ids) == plain
+    assert tokenizer.decode(encode(text(plain), tokenizer).ids) == plain
+    for eos in (True, False):  # an eos that the tokenizer adds by itself is no second end either
+        assert encode(text("<s>ab</s>"), llama_like(eos)).ids.tolist().count(2) == 1
+        assert encode(text("<s>ab</s>"), llama_like(eos)).ids.tolist().count(1) == 1
+    tokenizer.chat_template = None  # a base model that has the tokens of its sibling
+    assert tokenizer.decode(encode(pair(prompt, "hello<|eot_id|>"), tokenizer).ids) == prompt + "hello<|eot_id|>"
 
 
 def test_a_chat_learns_its_assistant_and_no_eos_is_added() -> None:

@@ -95,8 +95,8 @@ def test_arguments_are_learned_as_json_however_they_are_given(given: Any) -> Non
 
 
 def test_no_arguments_are_an_empty_object() -> None:
-    for given in ("", "{}", {}):
-        assert '"arguments": {}}' in learned("qwen 2.5", [ASKED, call(given)])[0]
+    for nothing in ("", "{}", {}):
+        assert '"arguments": {}}' in learned("qwen 2.5", [ASKED, call(nothing)])[0]
 
 
 def test_arguments_that_are_never_json_are_refused() -> None:
@@ -170,6 +170,8 @@ def test_keys_and_contents_that_are_not_read_are_noted() -> None:
     assert set(rendered("chatml", messages).notes) == {
         ("unread", "'id' of user messages"), ("unread", "'name' of assistant messages"),
     }  # fmt: skip
+    assert rendered("mistral v3", turns("q", "a"), tools=TOOLS).notes == (("unread", "'tools'"),)
+    assert rendered("qwen 2.5", turns("q", "a"), tools=TOOLS).notes == ()
     silent = [{"role": "system", "content": "Be brief."}, *turns("q", "a")]
     assert rendered("chatml", silent).notes == ()
     shaped_without_system = SHAPES["minicpm"].template.replace("{% else %}", "{% elif m.role == 'assistant' %}")
@@ -191,14 +193,13 @@ def rows(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[Any] | None]:
     number = iter(range(100))
 
     def text(kind: str, empty: bool = False) -> str:
-        if empty and draw(st.integers(0, 5)) == 0:
+        if empty and draw(st.integers(0, 7)) == 0:
             return str(draw(BLANKS))
         own = f"{kind}{next(number)}x"
         return str(draw(BLANKS)) + " ".join([own, *draw(PIECES), own + "z"]) + str(draw(BLANKS))
 
     def answer(calling: bool) -> dict[str, Any]:
         message = {"role": "assistant", "content": text("a", empty=True)}
-        way = draw(st.sampled_from(["", "", "inline", "reasoning_content", "thinking"]))
         if way == "inline":
             message["content"] = f"<think>\n{text('r').strip()}\n</think>\n\n{text('a').strip()}"
         elif way:
@@ -215,8 +216,9 @@ def rows(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[Any] | None]:
             message["content"] = draw(st.sampled_from(["", message["content"]]))
         return message
 
-    messages = [{"role": "system", "content": text("s")}] if draw(st.booleans()) else []
-    tools = draw(st.booleans()) and draw(st.booleans())
+    way = draw(st.sampled_from(["", "", "", "inline", "inline", "reasoning_content", "thinking"]))
+    messages = [{"role": "system", "content": text("s")}] if draw(st.integers(0, 2)) == 0 else []
+    tools = draw(st.integers(0, 2)) == 0
     for _ in range(draw(st.integers(1, 2))):
         messages.append(
             {"role": "user", "content": text("u")} | ({"name": "n"} if draw(st.integers(0, 5)) == 0 else {})
@@ -247,17 +249,21 @@ def own(message: dict[str, Any]) -> set[str]:
 def test_nothing_is_learned_that_is_not_in_the_row_and_nothing_is_lost_in_silence() -> None:
     outcomes: Counter[str] = Counter()
 
-    @settings(max_examples=500, deadline=None, derandomize=True)
-    @given(st.sampled_from(sorted(SHAPES)), rows(), st.sampled_from(["on", "off", None]))
-    def check(name: str, row: tuple[list[dict[str, Any]], list[Any] | None], thinking: Any) -> None:
-        messages, tools = row
+    names = sorted(SHAPES)
+
+    @settings(max_examples=90, deadline=None, derandomize=True)
+    @given(rows(), st.integers(0, len(names) - 1), st.sampled_from(["on", "off", None]))
+    def check(row: tuple[list[dict[str, Any]], list[Any] | None], first: int, thinking: Any) -> None:
+        for step in range(3):
+            check_one(names[(first + 13 * step) % len(names)], *row, thinking)
+
+    def check_one(name: str, messages: list[dict[str, Any]], tools: list[Any] | None, thinking: Any) -> None:
         if document(messages, tools) is None:
             outcomes["empty"] += 1
             return
         try:
             found = rendered(name, messages, thinking, tools)
-        except DataError as error:
-            assert str(error).startswith("a.jsonl:1: ")
+        except DataError:
             outcomes["refused"] += 1
             return
         outcomes["rendered"] += 1
@@ -277,7 +283,9 @@ def test_nothing_is_learned_that_is_not_in_the_row_and_nothing_is_lost_in_silenc
                 ends = (last, earlier, *(["<|call|>"] if name == "gpt-oss" else []))
                 assert spans[i].endswith(ends), spans[i]
             else:
-                assert kinds & {"empty", "cut"}
+                outcomes["context"] += 1
+                silent = not message["content"].strip() and "tool_calls" not in message
+                assert ("empty" if silent else "cut") in kinds
         section = SourceSection(path="a", thinking=thinking)
         row_of = document(messages, tools)
         assert row_of is not None
@@ -286,7 +294,8 @@ def test_nothing_is_learned_that_is_not_in_the_row_and_nothing_is_lost_in_silenc
         assert shaped(name).decode(labels) == "".join(text for _, text in sorted(spans.items()))
 
     check()
-    assert outcomes["rendered"] > 150
-    assert outcomes["learned"] > 150
-    assert outcomes["calls"] > 10
-    assert sum(outcomes[name] > 0 for name in SHAPES) >= 30
+    assert outcomes["rendered"] > 80
+    assert outcomes["learned"] > 80
+    assert outcomes["calls"] > 5
+    assert outcomes["context"] > 5
+    assert sum(outcomes[name] > 0 for name in SHAPES) >= 25

@@ -166,6 +166,8 @@ class ChatTemplate:
             if one.end > two.start:
                 raise search.not_found(one.part_index)
         search.note_unread(indices)
+        if document.tools and self.attempt(messages, thinking) == text:
+            search.notes.append(("unread", "'tools'"))
         return Rendered(text, tuple(spans), tuple(search.notes))
 
     def _rendered(self, document: Document, thinking: Thinking | None) -> tuple[list[Message], str]:

@@ -254,7 +254,7 @@ def _streamed(config: RunConfig, part: Divided, encoder: Encoder, apart: Heldout
         first_heldout_id=first,
         heldout_order=order,
         stream=Stream(name, section, encoder, apart, first + len(usable)),
-        label_notes=joined(sample.notes, heldout.notes),
+        label_notes=joined(sample.notes, heldout.notes if part.heldout else ()),
         turn_end=turn_end(encoder.template) if any(document.templated for document in part.sample) else None,
     )
 
