@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from acclimate.errors import ConfigError
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 FACTS = "facts.json"
 
 

@@ -19,7 +19,7 @@ MAX_LEARNING_RATE = 0.01
 
 def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: Any, plan: Plan) -> list[str]:
     """What is allowed but probably not meant."""
-    found = [*plan.notes]
+    found = [*plan.notes, *(note for corpus in corpora.sources.values() for note in corpus.unread)]
     for name in mixture.shares:
         if (passes := epochs(config, mixture, name) or 0.0) > MAX_EPOCHS:
             found.append(
