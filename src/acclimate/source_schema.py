@@ -25,6 +25,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 
 GROUPINGS = ("auto", "file", "folder", "none")
 """What ``group`` may be beside the name of a field."""
+LEARNED_ROLES = ("text", "completion", "assistant")
+"""Roles that are learned where ``routes`` does not say which."""
 HUB_ID = r"\w[\w.-]*/[\w.-]+"
 
 
@@ -62,8 +64,11 @@ class SourceSection(Section):
         None, description="loss terms and weights of this source's tokens, in place of the method's"
     )
     format: TextFormat = "auto"
-    fields: dict[Literal["text", "messages", "prompt", "completion"], str] | None = Field(
-        None, min_length=1, description="names that these fields have in the source's records: {text: body}"
+    fields: dict[Literal["text", "messages", "prompt", "completion"], str | list[str]] | None = Field(
+        None,
+        min_length=1,
+        description="names that these fields have in the source's records: {text: body}; the columns of a list, for "
+        "prompt alone, are joined by line breaks: {prompt: [instruction, input], completion: output}",
     )
     on_bad_row: Literal["fail", "skip"] = Field(
         "fail", description="skip leaves out rows that are no document, and counts them by reason"
@@ -123,6 +128,12 @@ class SourceSection(Section):
     def _fields_of_one_format(self) -> SourceSection:
         if self.fields is not None:
             formats = [kind for kind, names in FIELDS.items() if set(names) & set(self.fields)]
+            for field, names in self.fields.items():
+                if isinstance(names, list) and (field != "prompt" or not names or len(set(names)) < len(names)):
+                    raise ValueError(
+                        f"fields.{field} is {names}; one name is accepted"
+                        + (", or a list of different names" if field == "prompt" else "; only prompt joins several")
+                    )
             if len(formats) > 1:
                 raise ValueError(f"fields names fields of {' and '.join(formats)}; a source has records of one format")
             if self.format not in ("auto", formats[0]):
@@ -153,6 +164,11 @@ class SourceSection(Section):
     def group_field(self) -> str | None:
         """The field of the records that names each one's group."""
         return None if self.group in GROUPINGS else self.group
+
+    @property
+    def learned_roles(self) -> tuple[str, ...]:
+        """Roles that have a route."""
+        return LEARNED_ROLES if self.routes is None else tuple(self.routes)
 
     @property
     def paths(self) -> list[str]:

@@ -50,7 +50,7 @@ def test_other_keys_of_a_message_are_kept_for_the_template() -> None:
     [
         (
             {"instruction": "i", "input": "x", "output": "o"},
-            " 'input' is not read then: join it to the instruction first.",
+            " 'input' is not read then; {prompt: [instruction, input], completion: output} joins it to the instruction.",
         ),
         ({"text;id": "a;1"}, " Columns are separated by commas in .csv and by tabs in .tsv."),
     ],
@@ -169,7 +169,8 @@ def test_records_without_text_are_none(record: dict[str, Any]) -> None:
         ),
         (
             {"messages": [{"role": "user", "content": [{}]}]},
-            "'content' in message 1 of 'messages' must be a string, not a list.",
+            "part 1 of 'content' in message 1 of 'messages' is an object; of a content in parts only "
+            "{type: text, text: ...} is read.",
         ),
         (
             {"messages": [{"role": "user", "content": "x", "route": True}]},
@@ -242,7 +243,7 @@ def test_sharegpt_messages_are_read_as_ours() -> None:
     document = parse({"conversations": talk}, fields={"messages": "conversations"})
     assert document is not None
     assert document.templated
-    assert document.parts == (Part("user", "q"), Part("assistant", "a", extra={"weight": 1}), Part("tool", "t"))
+    assert document.parts == (Part("user", "q"), Part("assistant", "a"), Part("tool", "t"))
     mixed = parse({"messages": [{"role": "human", "content": "q"}]})
     assert mixed is not None
     assert mixed.parts == (Part("human", "q"),)  # only ShareGPT's own spelling has ShareGPT's roles

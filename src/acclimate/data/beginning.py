@@ -12,6 +12,7 @@ from acclimate.data.documents import Reader, read_documents
 from acclimate.data.records import Document
 from acclimate.data.split import check_heldout, normalised
 from acclimate.data.stream import Heldout
+from acclimate.data.unread import Unread
 from acclimate.errors import DataError
 from acclimate.source_schema import SourceSection
 
@@ -31,6 +32,7 @@ class Beginning:
     section: SourceSection
     documents: list[Document]
     texts: list[int]  # hash of each document's normalised text
+    unread: Unread  # of these
 
     @property
     def described(self) -> str:
@@ -47,6 +49,7 @@ class Divided:
     measured: frozenset[int]  # hashes of the held-out texts
     sample: list[Document]  # the first documents to train on
     documents_read: int
+    unread: Unread
 
 
 def read_beginning(name: str, section: SourceSection) -> Beginning:
@@ -60,7 +63,8 @@ def read_beginning(name: str, section: SourceSection) -> Beginning:
     counted = int(section.heldout) if section.heldout >= 1 else 0
     documents: list[Document] = []
     characters = 0
-    for document, _ in Reader(name, section).read():
+    reader = Reader(name, section)
+    for document, _ in reader.read():
         documents.append(document)
         if len(documents) > counted:
             characters += len(document.text)
@@ -70,7 +74,7 @@ def read_beginning(name: str, section: SourceSection) -> Beginning:
             break
     if not documents:
         read_documents(name, section)  # raises: there is no document
-    return Beginning(name, section, documents, [normalised(document) for document in documents])
+    return Beginning(name, section, documents, [normalised(document) for document in documents], reader.unread)
 
 
 def divide(beginning: Beginning, rule: Heldout, others: Iterable[NDArray[np.uint64]]) -> Divided:
@@ -111,4 +115,4 @@ def divide(beginning: Beginning, rule: Heldout, others: Iterable[NDArray[np.uint
         )
     before = np.cumsum([0, *(len(document.text) for document in left[: SAMPLE_DOCUMENTS - 1])])
     sample = left[: int((before < SAMPLE_CHARACTERS).sum())]
-    return Divided(name, beginning.section, list(chosen.values()), frozenset(chosen), sample, len(texts))
+    return Divided(name, beginning.section, list(chosen.values()), frozenset(chosen), sample, len(texts), beginning.unread)

@@ -65,6 +65,7 @@ class Corpus:
     read_heldout: Callable[[], Iterable[Document]]  # aligned with heldout, read again
     documents_read: int  # all, or the beginning of a stream
     dropped: dict[str, int] | None  # reason -> documents; None of a stream, where nobody counts them
+    unread: tuple[str, ...]  # sentences about what its rows carry that nobody reads; of a stream, its beginning's
     digest: str  # sha256 of the contents of the documents in use; of a stream, of its files' names, sizes and times
     first_document_id: int  # of training documents; ids are unique in the run
     first_heldout_id: int
@@ -212,6 +213,7 @@ def _prepared(
         read_heldout=lambda: index.read(found.documents[testing]),
         documents_read=len(index) + dropped["empty"],
         dropped=dict(+dropped),
+        unread=index.unread.sentences(name),
         digest=contents,
         first_document_id=first,
         first_heldout_id=first + len(training),
@@ -249,6 +251,7 @@ def _streamed(config: RunConfig, part: Divided, encoder: Encoder, apart: Heldout
         read_heldout=lambda: [part.heldout[i] for i in usable.tolist()],
         documents_read=part.documents_read,
         dropped=None,
+        unread=part.unread.sentences(name),
         digest=key_of(Reader(name, section).identity()),
         first_document_id=first + len(usable),
         first_heldout_id=first,

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from acclimate.data.digests import Digests
 from acclimate.data.files import Table, find_tables, shown_paths
 from acclimate.data.records import BadRow, Document, Part, RecordSchema
+from acclimate.data.unread import Unread
 from acclimate.errors import DataError
 from acclimate.source_schema import SourceSection
 
@@ -45,6 +47,8 @@ class Reader:
         """Records or files dropped so far, by reason."""
         self.files: list[Table] = find_tables(name, section, self.dropped)
         self._schema = RecordSchema(name, section)
+        self.unread: Unread = self._schema.unread
+        """What the documents read so far carry that nobody reads; a row that is read twice counts twice."""
         self._bad: dict[Cursor, BadRow] = {}
         self._counted_as: dict[str, str] = {}  # reason -> its key in dropped, which names the first place
 
@@ -56,11 +60,11 @@ class Reader:
         """
         for index in range(start.file, len(self.files)):
             first = start.record if index == start.file else 0
-            for number, where, value in self.files[index].rows(self._schema, first):
+            for number, where, value, aside in self.files[index].rows(self._schema, first):
                 try:
                     if isinstance(value, BadRow):
                         raise value
-                    document = self._schema.document(value, where)
+                    document = self._schema.document(value, where, aside)
                 except BadRow as bad:
                     self._drop(bad, where, Cursor(index, number))
                     continue
@@ -69,16 +73,22 @@ class Reader:
                 else:
                     yield document, Cursor(index, number + 1)
 
-    def identity(self) -> list[Any]:
-        """What decides the documents, found without reading them: files by size and time, datasets by commit, and the
-        settings of the section that change reading. Plain data for JSON.
+    def identity(self, digests: Digests | None = None) -> list[Any]:
+        """What decides the documents, found without parsing them. Plain data for JSON.
+
+        Files on this machine count by content, files behind a URL by what their server says, datasets of the hub by
+        commit; beside them the settings of the section that change reading.
+
+        Args:
+            digests: of contents. None takes size and time of change in their place, which some tools set: ``rsync -t``.
 
         Raises:
             DataError: a file that is gone.
         """
         settings = self.section.model_dump(include={"format", "fields", "on_bad_row", "max_bad_rows"})
+        settings["learned"] = sorted(self.section.learned_roles)  # they decide which rows are empty
         settings |= {"group": field} if (field := self.section.group_field) is not None else {}
-        return [settings, *(file.identity() for file in self.files)]
+        return [settings, *(file.identity(digests) for file in self.files)]
 
     def _drop(self, bad: BadRow, where: str, place: Cursor) -> None:
         """Counts a bad row once, however often the source is read."""

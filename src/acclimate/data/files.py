@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
+from acclimate.data.digests import Digests, identity_of
 from acclimate.data.hub import HubDataset, SavedDataset, is_saved_dataset
 from acclimate.data.records import RecordSchema
 from acclimate.data.rows import FORMATS, Row, printable, reason
@@ -42,7 +43,9 @@ class Table(Protocol):
 
     def rows(self, schema: RecordSchema, start: int) -> Iterator[Row]: ...
 
-    def identity(self) -> list[Any]: ...
+    def identity(self, digests: Digests | None) -> list[Any]:
+        """What changes when the rows do. Files on this machine: their contents; without ``digests`` size and time."""
+        ...
 
 
 class File:
@@ -67,13 +70,11 @@ class File:
     def open(self) -> BinaryIO:
         return open(self.path, "rb")
 
-    def identity(self) -> list[Any]:
-        """What changes when the file does, without reading it."""
+    def identity(self, digests: Digests | None) -> list[Any]:
         try:
-            found = os.stat(self.path)
+            return [self.name, *identity_of(self.path, digests)]
         except OSError as error:
             raise DataError(f"{self.name} cannot be read: {reason(error)}.") from None
-        return [self.name, found.st_size, found.st_mtime_ns]
 
 
 class RemoteFile(File):
@@ -89,7 +90,7 @@ class RemoteFile(File):
     def open(self) -> BinaryIO:
         return cast(BinaryIO, self._filesystem.open(self.path, "rb"))
 
-    def identity(self) -> list[Any]:
+    def identity(self, digests: Digests | None) -> list[Any]:
         try:
             self._filesystem.invalidate_cache()
             found = self._filesystem.info(self.path)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from acclimate.data.digests import Digests, identity_of
 from acclimate.data.records import RecordSchema
 from acclimate.data.rows import BATCH_ROWS, Row, printable, reason, table_columns, table_rows, without_nulls
 from acclimate.errors import DataError, listed, nearest
@@ -44,17 +45,19 @@ class HubDataset:
             from datasets import load_dataset
 
             dataset = load_dataset(self.path, name=self.subset, split=self.split, revision=self.commit, streaming=True)
+            aside: tuple[str, ...] = ()
             if dataset.column_names is not None:
-                dataset = dataset.select_columns(table_columns(dataset.column_names, self.name, schema))
+                columns, aside = table_columns(dataset.column_names, self.name, schema)
+                dataset = dataset.select_columns(columns)
             for record in dataset.skip(start):
-                yield Row(number, f"{self.name} row {number + 1}", without_nulls(record))
+                yield Row(number, f"{self.name} row {number + 1}", without_nulls(record), aside)
                 number += 1
         except DataError:
             raise
         except Exception as error:  # of the network, of what the dataset is made of
             raise DataError(f"{self.name} cannot be read after row {number}: {reason(error)}.") from None
 
-    def identity(self) -> list[Any]:
+    def identity(self, digests: Digests | None) -> list[Any]:
         return [self.name, self.subset, self.commit]
 
 
@@ -93,17 +96,18 @@ class SavedDataset:
 
         try:
             dataset = load_from_disk(self.folder).with_format("arrow")
-            dataset = dataset.select_columns(table_columns(dataset.column_names, self.name, schema))
+            columns, aside = table_columns(dataset.column_names, self.name, schema)
+            dataset = dataset.select_columns(columns)
             for first in range(start, len(dataset), BATCH_ROWS):
-                yield from table_rows(dataset[first : first + BATCH_ROWS], first, f"{self.name}:row")
+                yield from table_rows(dataset[first : first + BATCH_ROWS], first, f"{self.name}:row", aside)
         except DataError:
             raise
         except Exception as error:  # arrow's, JSON's, missing keys: whatever a damaged folder leads to
             raise DataError(f"{self.name} cannot be read as a saved dataset: {reason(error)}.") from None
 
-    def identity(self) -> list[Any]:
+    def identity(self, digests: Digests | None) -> list[Any]:
         try:
-            found = {entry.name: entry.stat() for entry in os.scandir(self.folder)}
+            files = sorted((entry.name, entry.path) for entry in os.scandir(self.folder) if entry.is_file())
+            return [self.name, *([name, *identity_of(path, digests)] for name, path in files)]
         except OSError as error:
             raise DataError(f"{self.name} cannot be read: {reason(error)}.") from None
-        return [self.name, *([name, found[name].st_size, found[name].st_mtime_ns] for name in sorted(found))]

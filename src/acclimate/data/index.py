@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from acclimate.data.digests import Digests
 from acclimate.data.documents import Reader, read_documents
 from acclimate.data.groups import key as group_key
 from acclimate.data.near import WIDTH, Sketches, sketch
@@ -18,6 +19,7 @@ from acclimate.data.records import Document
 from acclimate.data.routes import message_routes
 from acclimate.data.split import Fingerprints, normalised
 from acclimate.data.store import Strings, Writer, key_of, stored
+from acclimate.data.unread import Unread
 from acclimate.errors import DataError
 from acclimate.source_schema import SourceSection
 
@@ -30,7 +32,8 @@ class Index:
 
     name: str
     section: SourceSection
-    key: str  # of what identifies its files
+    cache_dir: str
+    key: str  # of what its files hold
     fingerprints: Fingerprints
     texts: NDArray[np.uint64]  # [documents] hash of the normalised text
     templated: NDArray[np.bool_]  # [documents]
@@ -40,6 +43,7 @@ class Index:
     roles: list[str]
     message_routes: dict[str, tuple[str, int]]
     dropped: Counter[str]
+    unread: Unread
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -56,35 +60,38 @@ class Index:
         for at, (document, _) in enumerate(reader.read()):
             if at == number:
                 if bytes.fromhex(document.fingerprint) != self.fingerprints.rows[at].tobytes():
-                    raise self._changed()
+                    raise _changed(self.name)
                 yield document
                 number = next(wanted, None)
             if number is None:
                 break
-        if number is not None or key_of(reader.identity()) != self.key:
-            raise self._changed()
-
-    def _changed(self) -> DataError:
-        return DataError(
-            f"sources.{self.name}: its files have changed since this command first read them; put them back, or start "
-            "again."
-        )
+        if number is not None or key_of(reader.identity(Digests(self.cache_dir))) != self.key:
+            raise _changed(self.name)
 
 
 def read_index(name: str, section: SourceSection, cache_dir: str) -> Index:
-    """Reads a source once, or maps what an earlier run found in the same files.
+    """Reads a source once, or maps what an earlier run found in files of the same contents.
 
     Raises:
         DataError: a path that matches nothing, a file or record that cannot be read, or no document at all.
         ConfigError: the cache cannot be written.
     """
     reader = Reader(name, section)
-    key = key_of(reader.identity())
-    found = stored(cache_dir, "index", key_of([key, section.group]), lambda writer: _fill(writer, reader))
+    digests = Digests(cache_dir)
+    key = key_of(reader.identity(digests))
+
+    def fill(writer: Writer) -> Mapping[str, Any]:
+        facts = _fill(writer, reader)
+        if key_of(reader.identity(digests)) != key:  # else what was read would be kept under what was there before
+            raise _changed(name)
+        return facts
+
+    found = stored(cache_dir, "index", key_of([key, section.group]), fill)
     arrays, facts = found.arrays, found.facts
     return Index(
         name=name,
         section=section,
+        cache_dir=cache_dir,
         key=key,
         fingerprints=Fingerprints(arrays["fingerprints"].reshape(-1, 32)),
         texts=arrays["texts"],
@@ -95,6 +102,7 @@ def read_index(name: str, section: SourceSection, cache_dir: str) -> Index:
         roles=facts["roles"],
         message_routes={route: (where, number) for route, where, number in facts["message_routes"]},
         dropped=Counter(facts["dropped"]),
+        unread=Unread.of(facts["unread"]),
     )
 
 
@@ -122,7 +130,14 @@ def _fill(writer: Writer, reader: Reader) -> Mapping[str, Any]:
         "roles": sorted(roles),
         "message_routes": [[route, *place] for route, place in routes.items()],
         "dropped": dict(reader.dropped),
+        "unread": reader.unread.facts(),
     }
+
+
+def _changed(name: str) -> DataError:
+    return DataError(
+        f"sources.{name}: its files have changed since this command first read them; put them back, or start again."
+    )
 
 
 def _facts(

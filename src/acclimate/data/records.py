@@ -6,11 +6,15 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
-from acclimate.errors import DataError, listed, nearest
+from acclimate.data.messages import Part, Turns
+from acclimate.data.unread import Unread
+from acclimate.data.values import BadRow, check_json, kind, refuse_half_surrogates, shown_names, string
+from acclimate.errors import nearest
 from acclimate.source_schema import FIELDS, GROUPINGS, SourceSection
+
+__all__ = ["BadRow", "Document", "Part", "RecordSchema", "parse_json"]
 
 ACCEPTED = "accepted: 'text', 'messages', or 'prompt' and 'completion'"
 OTHER_NAMES = {
@@ -19,33 +23,13 @@ OTHER_NAMES = {
     "output": "completion",
 }  # fmt: skip
 """What other data sets call our fields: only for hints."""
-SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
-MAX_DEPTH = 100
-"""Of what a message carries beside role and content: templates and digests walk it recursively."""
-
-
-class BadRow(DataError):
-    """A row that is no document, in a source that can otherwise be read. ``reason`` is what it is counted under."""
-
-    def __init__(self, reason: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class Part:
-    """A message of a chat, a half of a prompt/completion pair, or a whole plain text.
-
-    ``route`` is the message's own route field. ``context`` marks the prompt side of a pair of message
-    lists: read but not learned, whatever its role (its own route still wins). ``extra`` are the other
-    keys of a message (``tool_calls``, ``name``), handed to the chat template unchanged.
-    """
-
-    role: str
-    text: str
-    route: str | None = None
-    context: bool = False
-    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+BESIDE: Mapping[str, tuple[str, ...]] = {
+    "messages": ("tools", "system"), "prompt_completion": ("tools", "system"), "text": (),
+}  # fmt: skip
+"""Format -> what is read beside its fields where a record has it; of pairs, only where they are lists of messages."""
+FIELDS_READ = frozenset(target for targets in FIELDS.values() for target in targets)
+LINK = "\n"
+"""Between the columns of a prompt [from code: LLaMA-Factory joins Alpaca's instruction and input so]."""
 
 
 @dataclass(frozen=True)
@@ -95,43 +79,49 @@ def parse_json(line: str, where: str) -> dict[str, Any]:
     except RecursionError:
         raise BadRow("nested too deeply", f"{where}: this JSON is nested too deeply to be read.") from None
     if not isinstance(record, dict):
-        raise BadRow("not an object", f"{where}: a record is a JSON object; this line holds {_kind(record)}.")
+        raise BadRow("not an object", f"{where}: a record is a JSON object; this line holds {kind(record)}.")
     if "\\ud" in line.lower():
-        _refuse_half_surrogates(record, where)
+        refuse_half_surrogates(record, where)
     return record
 
 
 class RecordSchema:
     """Which fields of a source's records are read, and how a record becomes a document.
 
+    What a record carries and nobody reads is counted in ``unread``.
+
     Args:
         source: the source's name in the configuration.
-        section: its section: ``format`` and ``fields``.
+        section: its section: ``format``, ``fields`` and ``routes``.
     """
 
     def __init__(self, source: str, section: SourceSection) -> None:
         self.source = source
-        self.fields: dict[str, str] = {str(target): name for target, name in (section.fields or {}).items()}
+        self.fields: dict[str, tuple[str, ...]] = {
+            str(target): (names,) if isinstance(names, str) else tuple(names)
+            for target, names in (section.fields or {}).items()
+        }
         named = [kind for kind, targets in FIELDS.items() if set(targets) & set(self.fields)]
         self.format: str = named[0] if named else section.format
-        self.roles = frozenset(section.routes or ("assistant",))
-        """Of the messages that are learned."""
+        self.learned = section.learned_roles
         self.group = section.group_field
+        self.unread = Unread()
 
-    def columns(self, names: Collection[str], where: str, what: str = "record") -> dict[str, str]:
-        """The fields of the first format that ``names`` have, each with its name there: ``{"text": "body"}``.
+    def columns(self, names: Collection[str], where: str, what: str = "record") -> dict[str, tuple[str, ...]]:
+        """The fields of the first format that ``names`` have, each with its names there: ``{"text": ("body",)}``.
 
-        Beside messages there may be ``tools``, and beside all of them the field that names the group.
+        Beside them may be what is read with a chat, and the field that names the group.
 
         Raises:
             BadRow: none is complete.
         """
-        for kind, targets in FIELDS.items():
-            columns = {target: self.fields.get(target, target) for target in targets}
-            if self.format in ("auto", kind) and all(name in names for name in columns.values()):
-                tools = {"tools": "tools"} if kind != "text" and "tools" in names else {}
-                return columns | tools | self._grouping(names, where, what)
-        found = f"it has {_shown(names)}" if names else "it is empty"
+        for kind_of, targets in FIELDS.items():
+            columns = {target: self.fields.get(target, (target,)) for target in targets}
+            taken = [name for given in columns.values() for name in given]
+            if self.format in ("auto", kind_of) and all(name in names for name in taken):
+                beside = {key: (key,) for key in BESIDE[kind_of] if key in names and key not in taken}
+                return columns | beside | self._grouping(names, where, what)
+        found = f"it has {shown_names(names)}" if names else "it is empty"
         at = f"{where}: sources.{self.source}"
         if self.fields:
             lacking = next(name for name in self._wanted() if name not in names)
@@ -145,44 +135,57 @@ class RecordSchema:
             f"sources.{self.source}.fields, like {_likely_fields(names)}.{_hint(names)}",
         )
 
-    def _grouping(self, names: Collection[str], where: str, what: str) -> dict[str, str]:
+    def _grouping(self, names: Collection[str], where: str, what: str) -> dict[str, tuple[str, ...]]:
         if self.group is None:
             return {}
         if self.group not in names:
             raise BadRow(
                 "missing field",
                 f"{where}: sources.{self.source}.group is '{self.group}', which this {what} does not have: it has "
-                f"{_shown(names)}; accepted: {', '.join(GROUPINGS)}, or a field of every record (null: a group of its "
+                f"{shown_names(names)}; accepted: {', '.join(GROUPINGS)}, or a field of every record (null: a group of its "
                 f"own).{nearest(self.group, [*GROUPINGS, *names])}",
             )
-        return {"group": self.group}
+        return {"group": (self.group,)}
 
     def _wanted(self) -> list[str]:
-        return [self.fields.get(target, target) for target in FIELDS[self.format]]
+        return [name for target in FIELDS[self.format] for name in self.fields.get(target, (target,))]
 
-    def document(self, record: Mapping[str, Any], where: str) -> Document | None:
-        """None for a record without any text.
+    def document(self, record: Mapping[str, Any], where: str, aside: Collection[str] = ()) -> Document | None:
+        """None for a record with nothing to learn in it.
+
+        Args:
+            aside: columns of its table that ``record`` is without, because nobody reads them.
 
         Raises:
             BadRow: unknown or missing fields, wrong types; the message names ``where``.
         """
         columns = self.columns(record, where)
+        unread = Unread()
+        turns = Turns(where, self.learned, unread)
         if "text" in columns:
-            name = columns["text"]
-            parts, templated = [Part("text", _string(record[name], f"'{name}'", where))], False
+            name = columns["text"][0]
+            parts, templated = [Part("text", string(record[name], f"'{name}'", where))], False
         elif "messages" in columns:
-            name = columns["messages"]
-            parts, templated = _messages(record[name], f"'{name}'", where), True
+            name = columns["messages"][0]
+            parts, templated = turns.parts(record[name], f"'{name}'"), True
         else:
-            parts, templated = _prompt_completion(record, columns["prompt"], columns["completion"], where)
-        learnable = [part for part in parts if not part.context and part.role != "prompt"]
-        if not any(part.text.strip() or part.extra for part in learnable):
-            return None
-        answers = [part for part in learnable if part.route or part.role in self.roles]
-        if templated and answers and not any(part.text.strip() or part.extra for part in answers):
-            return None
+            parts, templated = _prompt_completion(record, columns["prompt"], columns["completion"][0], turns)
+        always = {*FIELDS_READ, "group"}
+        read = {name for target, names in columns.items() if templated or target in always for name in names}
+        if templated and "system" in columns:
+            parts = turns.with_system(parts, record["system"], "system", context="prompt" in columns)
         tools = _tools(record["tools"], where) if templated and "tools" in columns else ()
-        group = _group(record[columns["group"]], columns["group"], where) if "group" in columns else None
+        learned = [part for part in parts if part.route or (not part.context and part.role in self.learned)]
+        candidates = learned or [part for part in parts if not part.context and part.role != "prompt"]
+        if not any(part.says_something for part in candidates):
+            return None
+        group = _group(record[self.group], self.group, where) if self.group is not None else None
+        for column, value in record.items():
+            if column not in read and not _empty(value):
+                unread.add("column", column, where)
+        for column in aside:
+            unread.add("column", column, where)
+        self.unread.merge(unread)
         return Document(self.source, where, tuple(parts), templated, tools, group)
 
 
@@ -191,15 +194,9 @@ def _group(value: Any, name: str, where: str) -> str | None:
         return None
     if not isinstance(value, str | int | float):
         raise BadRow(
-            "wrong type", f"{where}: '{name}', which names the group, must be a text or a number, not {_kind(value)}."
+            "wrong type", f"{where}: '{name}', which names the group, must be a text or a number, not {kind(value)}."
         )
     return str(value)
-
-
-def _shown(names: Collection[str]) -> str:
-    """A file without a header may have a page of text for a name."""
-    quoted = [f"'{name[:40]}{'...' if len(name) > 40 else ''}'" for name in islice(names, 20)]
-    return ", ".join(quoted) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def _likely_fields(names: Collection[str]) -> str:
@@ -215,26 +212,35 @@ def _hint(names: Collection[str]) -> str:
     if any(";" in name or "\t" in name for name in names):
         return " Columns are separated by commas in .csv and by tabs in .tsv."
     if "instruction" in names and "input" in names:
-        return " 'input' is not read then: join it to the instruction first."
+        return " 'input' is not read then; {prompt: [instruction, input], completion: output} joins it to the instruction."
     return ""
 
 
+def _empty(value: Any) -> bool:
+    return value is None or value == [] or value == {} or (isinstance(value, str) and not value.strip())
+
+
 def _prompt_completion(
-    record: Mapping[str, Any], prompt_name: str, completion_name: str, where: str
+    record: Mapping[str, Any], prompt_names: tuple[str, ...], completion_name: str, turns: Turns
 ) -> tuple[list[Part], bool]:
+    """Several columns of a prompt are joined; those that are empty or null are left out."""
+    where, prompt_name = turns.where, prompt_names[0]
     prompt, completion = record[prompt_name], record[completion_name]
+    if len(prompt_names) > 1:
+        given = {name: record[name] for name in prompt_names if record[name] is not None}
+        prompt = LINK.join(text for name, value in given.items() if (text := string(value, f"'{name}'", where)))
     if isinstance(prompt, list) and isinstance(completion, list):
-        before = _messages(prompt, f"'{prompt_name}'", where, context=True)
-        return [*before, *_messages(completion, f"'{completion_name}'", where)], True
+        before = turns.parts(prompt, f"'{prompt_name}'", context=True)
+        return [*before, *turns.parts(completion, f"'{completion_name}'")], True
     if isinstance(prompt, str) and isinstance(completion, str):
         return [
-            Part("prompt", _string(prompt, f"'{prompt_name}'", where)),
-            Part("completion", _string(completion, f"'{completion_name}'", where)),
+            Part("prompt", string(prompt, f"'{prompt_name}'", where)),
+            Part("completion", string(completion, f"'{completion_name}'", where)),
         ], False
     raise BadRow(
         "wrong type",
         f"{where}: '{prompt_name}' and '{completion_name}' must both be strings or both be lists of messages; "
-        f"they are {_kind(prompt)} and {_kind(completion)}.",
+        f"they are {kind(prompt)} and {kind(completion)}.",
     )
 
 
@@ -244,81 +250,14 @@ def _tools(value: Any, where: str) -> tuple[Mapping[str, Any], ...]:
     if isinstance(value, str):
         try:
             found = json.loads(value) if value.strip() else None
-            _refuse_half_surrogates({"tools": found}, where)
+            refuse_half_surrogates({"tools": found}, where)
         except (ValueError, RecursionError):
             found = value
     if found is not None and not (isinstance(found, list) and all(isinstance(tool, dict) for tool in found)):
         raise BadRow(
             "wrong type",
             f"{where}: 'tools' must be a list of objects, JSON schemas of what the chat may call, or the same as a "
-            f"string of JSON, not {_kind(value)}.",
+            f"string of JSON, not {kind(value)}.",
         )
-    _check_json(found, "'tools'", where)
+    check_json(found, "'tools'", where)
     return tuple(found or ())
-
-
-def _messages(value: Any, name: str, where: str, context: bool = False) -> list[Part]:
-    if not isinstance(value, list):
-        raise BadRow("wrong type", f"{where}: {name} must be a list of messages, not {_kind(value)}.")
-    return [_message(item, f"message {number} of {name}", where, context) for number, item in enumerate(value, 1)]
-
-
-def _message(item: Any, name: str, where: str, context: bool) -> Part:
-    """``{"role", "content"}``, or ShareGPT's ``{"from", "value"}``, whose human and gpt are user and assistant."""
-    if not isinstance(item, dict):
-        raise BadRow("wrong type", f"{where}: {name} must be an object with 'role' and 'content', not {_kind(item)}.")
-    rest = dict(item)
-    sharegpt = "role" not in rest and "content" not in rest and "from" in rest and "value" in rest
-    role_name, text_name = ("from", "value") if sharegpt else ("role", "content")
-    if rest.get("tool_calls") and rest.get("content") is None:
-        rest["content"] = ""  # a message that only calls tools
-    missing = [f"'{key}'" for key in (role_name, text_name) if key not in rest]
-    if missing:
-        found = _shown(item) or "nothing"
-        raise BadRow("missing field", f"{where}: {name} has no {listed(missing)}; it has {found}.")
-    role = _string(rest.pop(role_name), f"'{role_name}' in {name}", where)
-    text = _string(rest.pop(text_name), f"'{text_name}' in {name}", where)
-    route = rest.pop("route", None)
-    if route is not None:
-        route = _string(route, f"'route' in {name}", where)
-    for key, value in rest.items():
-        _check_json(value, f"'{key}' in {name}", where)
-    return Part(SHAREGPT_ROLES.get(role, role) if sharegpt else role, text, route, context, rest)
-
-
-def _string(value: Any, name: str, where: str) -> str:
-    if not isinstance(value, str):
-        raise BadRow("wrong type", f"{where}: {name} must be a string, not {_kind(value)}.")
-    if "\0" in value:
-        raise BadRow("NUL byte", f"{where}: {name} holds a NUL character (U+0000), which no text has.")
-    return value
-
-
-def _check_json(value: Any, name: str, where: str, depth: int = 1) -> None:
-    """Refuses what a chat template could not print as JSON: columns can hold dates, bytes, decimals."""
-    if depth > MAX_DEPTH:
-        raise BadRow("nested too deeply", f"{where}: {name} is nested more than {MAX_DEPTH} levels deep.")
-    if isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            _check_json(inner, name, where, depth + 1)
-    elif not isinstance(value, str | int | float | type(None)):
-        raise BadRow("wrong type", f"{where}: {name} holds {_kind(value)}, which is no JSON value.")
-
-
-def _refuse_half_surrogates(record: dict[str, Any], where: str) -> None:
-    # JSON can escape half of a surrogate pair; Python keeps it, but it is no character and no tokenizer takes it.
-    try:
-        json.dumps(record, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError as error:
-        half = f"\\u{ord(error.object[error.start]):04x}"
-        raise BadRow(
-            "half a surrogate pair", f"{where}: the escape {half} is half of a surrogate pair, so it is no character."
-        ) from None
-    except RecursionError:
-        raise BadRow("nested too deeply", f"{where}: this JSON is nested too deeply to be read.") from None
-
-
-def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
-    names |= {int: "a number", float: "a number"}
-    return names.get(type(value), f"a value of type {type(value).__name__}")

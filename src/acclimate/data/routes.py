@@ -17,7 +17,7 @@ def role_routes(name: str, section: SourceSection) -> dict[str, str]:
     """Role -> route name of the parts that are learned."""
     if section.routes is not None:
         return dict(section.routes)
-    return dict.fromkeys(("text", "completion", "assistant"), section.route or name)
+    return dict.fromkeys(section.learned_roles, section.route or name)
 
 
 def route_table(sources: Mapping[str, SourceSection]) -> tuple[Route, ...]:

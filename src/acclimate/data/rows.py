@@ -16,14 +16,20 @@ OTHER_BOMS = {
 LONGEST_CELL = 2**28
 """Characters. A quote that is never closed would otherwise make one cell of all that follows."""
 BATCH_ROWS = 128
+KEPT = ("content", "value")
+"""Keys of a message that stay where they are null."""
 
 
 class Row(NamedTuple):
-    """One row as it was found. ``number`` counts the rows of a file from 0, blank and bad ones too."""
+    """One row as it was found. ``number`` counts the rows of a file from 0, blank and bad ones too.
+
+    ``aside`` are the columns of its table that ``value`` is without, because nobody reads them.
+    """
 
     number: int
     where: str
     value: Mapping[str, Any] | BadRow
+    aside: tuple[str, ...] = ()
 
 
 def plain_text(stream: BinaryIO, name: str, schema: RecordSchema, start: int) -> Iterator[Row]:
@@ -40,7 +46,7 @@ def plain_text(stream: BinaryIO, name: str, schema: RecordSchema, start: int) ->
     value: Mapping[str, Any] | BadRow
     try:
         text = _decode(raw, name, 1, 0).removeprefix(BOM).replace("\r\n", "\n")
-        value = {schema.fields.get("text", "text"): text}
+        value = {schema.fields.get("text", ("text",))[0]: text}
     except BadRow as bad:
         value = bad
     yield Row(0, name, value)
@@ -81,14 +87,14 @@ def parquet(stream: BinaryIO, name: str, schema: RecordSchema, start: int) -> It
     number = 0
     try:
         file = ParquetFile(stream)
-        columns = table_columns(file.schema_arrow.names, name, schema)
+        columns, aside = table_columns(file.schema_arrow.names, name, schema)
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         group = 0
         while group < len(sizes) and number + sizes[group] <= start:
             number += sizes[group]
             group += 1
         for batch in file.iter_batches(BATCH_ROWS, list(range(group, len(sizes))), columns):
-            yield from (row for row in table_rows(batch, number, f"{name}:row") if row.number >= start)
+            yield from (row for row in table_rows(batch, number, f"{name}:row", aside) if row.number >= start)
             number += batch.num_rows
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{name} cannot be read as a .parquet file: {reason(error)}.") from None
@@ -105,27 +111,28 @@ FORMATS: Mapping[str, Callable[[BinaryIO, str, RecordSchema, int], Iterator[Row]
 """File extension -> its rows from the given number on."""
 
 
-def table_columns(names: list[str], name: str, schema: RecordSchema) -> list[str]:
-    """The columns of a table that become documents.
+def table_columns(names: list[str], name: str, schema: RecordSchema) -> tuple[list[str], tuple[str, ...]]:
+    """The columns of a table that become documents, and the others.
 
     Raises:
         DataError: they are not there, or not unique.
     """
     try:
-        columns = list(schema.columns(dict.fromkeys(names), name, "file").values())
+        found = schema.columns(dict.fromkeys(names), name, "file")
     except BadRow as missing:  # no row can be read, so it is not a row that is bad
         raise DataError(str(missing)) from None
+    columns = [column for given in found.values() for column in given]
     if twice := next((column for column in columns if names.count(column) > 1), None):
         raise DataError(f"{name}: there are {names.count(twice)} columns named '{twice}'; rename all but one.")
-    return columns
+    return columns, tuple(column for column in dict.fromkeys(names) if column not in columns)
 
 
-def table_rows(table: Any, first: int, place: str) -> Iterator[Row]:
+def table_rows(table: Any, first: int, place: str, aside: tuple[str, ...]) -> Iterator[Row]:
     """Rows of an arrow table or record batch, the first of which has the number ``first``."""
     for i in range(table.num_rows):
         where = f"{place} {first + i + 1}"
         try:
-            yield Row(first + i, where, without_nulls(table.slice(i, 1).to_pylist()[0]))
+            yield Row(first + i, where, without_nulls(table.slice(i, 1).to_pylist()[0]), aside)
         except UnicodeDecodeError as error:
             byte = f"0x{error.object[error.start]:02x}"
             yield Row(first + i, where, BadRow("not UTF-8", f"{where}: a text holds the byte {byte}, no UTF-8."))
@@ -134,7 +141,10 @@ def table_rows(table: Any, first: int, place: str) -> Iterator[Row]:
 
 
 def without_nulls(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A column of messages gives every message the keys of all: those that are null were not there."""
+    """A column of messages gives every message the keys of all: those that are null were not there.
+
+    A content is kept, because a message that is without one is another fault than one that says nothing.
+    """
     return {name: _inner_without_nulls(value) for name, value in record.items()}
 
 
@@ -142,7 +152,7 @@ def _inner_without_nulls(value: Any) -> Any:
     if isinstance(value, list):
         return [_inner_without_nulls(item) for item in value]
     if isinstance(value, dict):
-        return {key: _inner_without_nulls(inner) for key, inner in value.items() if inner is not None}
+        return {key: _inner_without_nulls(inner) for key, inner in value.items() if inner is not None or key in KEPT}
     return value
 
 

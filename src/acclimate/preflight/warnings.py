@@ -28,7 +28,8 @@ MAX_ABSENT = 0.05
 
 def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: Any, plan: Plan) -> list[str]:
     """What is allowed but probably not meant."""
-    found = [*plan.notes, *label_notes(config, corpora, tokenizer), *_absent(config, mixture, plan)]
+    found = [*plan.notes, *(note for corpus in corpora.sources.values() for note in corpus.unread)]
+    found += [*label_notes(config, corpora, tokenizer), *_absent(config, mixture, plan)]
     for name in mixture.shares:
         if (passes := epochs(config, mixture, name) or 0.0) > MAX_EPOCHS:
             found.append(
