@@ -16,6 +16,7 @@ from acclimate.evaluate.measure import Scores, measure
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
 from acclimate.panel.items import Item
+from acclimate.panel.reading import check_texts
 from acclimate.source_schema import SourceSection
 
 ROWS = 4
@@ -28,15 +29,20 @@ def measure_text(
 
     Args:
         sequence_length: a longer document is measured in pieces of so many tokens.
+
+    Raises:
+        ModelError: a text that the base's tokenizer reads as other tokens.
     """
+    check_texts([(item.where, item.context) for item in items], model.tokenizer, base.tokenizer)
+    tokenizer = base.tokenizer  # its end of text, should tuning have changed that
     section = SourceSection(path=name)
     table = route_table({name: section})
     documents = [Document(name, item.where, (Part("text", item.context),), templated=False) for item in items]
-    encoder = Encoder(model.tokenizer, name, section, table)
+    encoder = Encoder(tokenizer, name, section, table)
     parts = [vars(encoded) for encoded in encoder.encode(documents)]
     encoded = Encoded(**{key: np.concatenate([part[key] for part in parts]) for key in parts[0]})
     corpus = corpus_of(encoded, [item.where for item in items], encoder)
     batches = heldout_batches(corpus, 0, table, sequence_length, ROWS)
-    tuned, before = measure(model, base, batches, list(special_tokens(model.tokenizer)))
+    tuned, before = measure(model, base, batches, list(special_tokens(tokenizer)))
     assert before is not None
     return tuned, before
