@@ -147,6 +147,14 @@ def sole_writer(run_dir: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def turn_ends(run_dir: Path) -> dict[str, list[Any]]:
+    """``{ids, tokens, stops_at}`` of data.json: what ends a turn as this run learned it, where its base does not stop;
+    empty lists where there is nothing of the kind."""
+    path = run_dir / "data.json"
+    found = read_json(path).get("turn_ends") if path.is_file() else None
+    return {key: list((found or {}).get(key, ())) for key in ("ids", "tokens", "stops_at")}
+
+
 def read_config(run_dir: Path) -> RunConfig:
     """The resolved configuration of a run folder, pointing at that folder wherever it has been moved."""
     if not (run_dir / "config.yaml").is_file():

@@ -38,9 +38,7 @@ def resolve(config: RunConfig, local_rank: int = 0) -> tuple[RunConfig, torch.de
         )
     shape = load_config_of(config.model).get_text_config()
     if config.data.sequence_length > (reach := reach_of(shape)).positions:
-        raise ConfigError(
-            f"data.sequence_length: {config.data.sequence_length} is more than the {reach}; lower it."
-        )
+        raise ConfigError(f"data.sequence_length: {config.data.sequence_length} is more than the {reach}; lower it.")
     if config.objective.logits_dtype == "bfloat16" and config.model.dtype == "float32":
         raise ConfigError(
             "objective.logits_dtype: bfloat16 has no effect on a float32 model, whose logits are float32; leave it out."

@@ -12,7 +12,7 @@ from jinja2 import TemplateError
 from transformers import TextStreamer
 
 from acclimate.assembly import load_base
-from acclimate.data.chat import ChatTemplate
+from acclimate.data.chat import turn_end_ids
 from acclimate.errors import RunError, UsageError
 from acclimate.evaluate.generate import answer, chat_prompt, text_prompt
 from acclimate.model.causal import CausalModel
@@ -57,8 +57,7 @@ class Conversation:
         probe = [{"role": "user", "content": "?"}]
         if system is not None and self._prompt([*self.beginning, *probe]) == self._prompt(probe):
             raise UsageError("--system: this model has no chat template that takes a system message; leave it out.")
-        end = ChatTemplate(tokenizer).turn_end if self.templated else None
-        self.stop = [tokenizer.convert_tokens_to_ids(end)] if end else []
+        self.stop = turn_end_ids(tokenizer)
 
     @property
     def templated(self) -> bool:

@@ -59,6 +59,12 @@ def special_tokens(tokenizer: Any) -> dict[int, str]:
     return added | dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
 
 
+def turn_end_ids(tokenizer: Any) -> tuple[int, ...]:
+    """Ids of the token that ends an assistant's turn in the tokenizer's template; none without such a token."""
+    end = None if tokenizer.chat_template is None else ChatTemplate(tokenizer).turn_end
+    return () if end is None else (int(tokenizer.convert_tokens_to_ids(end)),)
+
+
 def check_thinking(tokenizer: Any, name: str) -> None:
     """Refuses ``thinking`` for a template that has no such mode."""
     template = tokenizer.chat_template

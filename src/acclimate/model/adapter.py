@@ -83,7 +83,9 @@ def load_adapter(network: Any, folder: Path) -> Any:
         raise RunError(f"The adapter in '{folder}' could not be read: {reason(error)}") from None
     for warning in told:
         if "missing adapter keys" in str(warning.message):  # PEFT makes them up
-            raise RunError(f"The adapter in '{folder}' does not fit this base, or is not whole: {reason(warning.message)}")
+            raise RunError(
+                f"The adapter in '{folder}' does not fit this base, or is not whole: {reason(warning.message)}"
+            )
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     check_head(peft, folder)
     fuse(network)

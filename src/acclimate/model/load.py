@@ -122,9 +122,7 @@ def empty_network(section: ModelSection) -> Any:
                 config, trust_remote_code=section.trust_remote_code, attn_implementation=section.attention
             )
     except ImportError as error:
-        raise ModelError(
-            f"model.attention: '{section.attention}' is not usable here: {reason(error)}"
-        ) from None
+        raise ModelError(f"model.attention: '{section.attention}' is not usable here: {reason(error)}") from None
     except ValueError as error:
         _check_attention(section, error)
         raise ModelError(
