@@ -32,6 +32,7 @@ from acclimate.assembly import (
 from acclimate.config import RunConfig, located, save_config, with_absolute_paths
 from acclimate.data.chat import special_tokens
 from acclimate.data.corpus import Corpora, load_corpora
+from acclimate.data.turn_ends import new_turn_ends
 from acclimate.digest import tuned_identity
 from acclimate.errors import RunError, UsageError, listed
 from acclimate.evaluate.generate import side_by_side
@@ -63,6 +64,7 @@ from acclimate.run_folder import (
     read_summary,
     say_what_changed,
     sole_writer,
+    turn_ends,
     with_saved_dtype,
     without_effect,
 )
@@ -206,7 +208,8 @@ def _save(training: Training, config: RunConfig) -> None:
         weights = whole_state(model.network.state_dict(keep_vars=True), keep=world.is_main)
     with world.all_or_none():
         if world.is_main:
-            save_model(model, config.run_dir / "model", config.model.path, weights=weights)
+            ends = turn_ends(config.run_dir)["stops_at"]
+            save_model(model, config.run_dir / "model", config.model.path, weights=weights, stops_at=ends)
 
 
 def _begin(
@@ -237,6 +240,7 @@ def _begin(
     trained = sum(p.numel() for p in training.model.trainable().values())
     parameters = {"trained": trained, "total": network.num_parameters()}
     about = data_record(config, corpora, mixture) | {"parameters": parameters, "memorisation": chosen}
+    about["turn_ends"] = new_turn_ends(corpora, training.model, training.objective.terms)
     write_json(run_dir / "data.json", about)
     write_json(run_dir / "provenance.json", record)
     return record
@@ -285,7 +289,7 @@ def _measure(
             write_scores(run_dir / "eval" / f"{set_name}.jsonl", places, tuned.columns(before), texts)
     _measure_memorisation(config, reread(config, corpora, chosen), model, base, gains, world)
     prompts = heldout_prompts(config, corpora, model.tokenizer, model.positions)
-    answers = side_by_side(model, base, prompts, config.evaluation.max_new_tokens)
+    answers = side_by_side(model, base, prompts, config.evaluation.max_new_tokens, turn_ends(run_dir)["ids"])
     if not world.is_main:
         return RunResult(run_dir, summary)
     write_json(run_dir / "generations.json", answers)
@@ -335,7 +339,7 @@ def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | N
     check_trained(run_dir)
     measured = (run_dir / "summary.json").is_file() and read_summary(run_dir)
     card = model_card(run_dir, merge, checkpoint) if measured else None
-    save_model(model, output, config.model.path, card, merge)
+    save_model(model, output, config.model.path, card, merge, stops_at=turn_ends(run_dir)["stops_at"])
     return output
 
 

@@ -245,6 +245,14 @@ def _left_by_a_trainer(run_dir: Path) -> list[Path]:
     return [run_dir / ".model.partial", *(run_dir / "checkpoints").glob(".*.partial"), *replaced]
 
 
+def turn_ends(run_dir: Path) -> dict[str, list[Any]]:
+    """``{ids, tokens, stops_at}`` of data.json: what ends a turn as this run learned it, where its base does not stop;
+    empty lists where there is nothing of the kind."""
+    path = run_dir / "data.json"
+    found = read_json(path).get("turn_ends") if path.is_file() else None
+    return {key: list((found or {}).get(key, ())) for key in ("ids", "tokens", "stops_at")}
+
+
 def read_config(run_dir: Path) -> RunConfig:
     """The resolved configuration of a run folder, pointing at that folder wherever it has been moved."""
     if not (run_dir / "config.yaml").is_file():

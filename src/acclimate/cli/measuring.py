@@ -53,6 +53,8 @@ def _panel(
         output = run / "panels" / panel.name
     check_output(output)
     pair = open_pair(run, model, adapter, base)
+    for note in pair.said_of(panel):
+        console.print(f"Note: {note}", style="yellow", highlight=False)
     result = evaluate_panel(pair.model, pair.base, panel)
     write_panel(output, pair, result)
     console.print(panel_tables(result, pair.identity["name"]))

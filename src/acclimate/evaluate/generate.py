@@ -65,12 +65,17 @@ def continuation(
 
 
 def side_by_side(
-    model: CausalModel, base: Reference, prompts: Sequence[tuple[str, str, Sequence[int]]], max_new_tokens: int
+    model: CausalModel,
+    base: Reference,
+    prompts: Sequence[tuple[str, str, Sequence[int]]],
+    max_new_tokens: int,
+    stop: Sequence[int] = (),
 ) -> list[dict[str, str]]:
     """Greedy answers of both models.
 
     Args:
         prompts: (set name, prompt as a person would read it, prompt as token ids).
+        stop: token ids that end an answer of either, besides the model's own.
 
     Returns:
         ``{set, prompt, base, tuned}`` records.
@@ -78,8 +83,8 @@ def side_by_side(
     answers = []
     for set_name, shown, ids in prompts:
         with base.generator() as base_model:
-            before = answer(base_model, model.tokenizer, ids, max_new_tokens)
-        after = answer(model, model.tokenizer, ids, max_new_tokens)
+            before = answer(base_model, model.tokenizer, ids, max_new_tokens, stop=stop)
+        after = answer(model, model.tokenizer, ids, max_new_tokens, stop=stop)
         answers.append({"set": set_name, "prompt": shown, "base": before, "tuned": after})
     return answers
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from transformers import AutoTokenizer
 
 from acclimate.errors import ModelError, RunError, listed, nearest, reason
+from acclimate.model.folder import TOKENIZERS
 from acclimate.schema import LoraSection
 
 
@@ -85,9 +87,26 @@ def load_adapter(network: Any, folder: Path) -> Any:
                 f"The adapter in '{folder}' does not fit this base, or is not whole: {reason(warning.message)}"
             )
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    check_head(network, folder)
+    check_head(peft, folder)
     fuse(network)
     return peft
+
+
+def load_adapter_tokenizer(folder: Path) -> Any | None:
+    """What the adapter was trained with, where its folder has it.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    if not any(path for pattern in TOKENIZERS for path in folder.glob(pattern)):
+        return None
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises many types; each becomes one sentence with its first line
+        raise RunError(
+            f"The tokenizer in the adapter's folder '{folder}' could not be read: {reason(error)}. Without its files "
+            "the base's own is used."
+        ) from None
 
 
 def _adaptable(module: nn.Module) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from torch import Tensor
@@ -22,6 +24,7 @@ def save_model(
     card: str | None = None,
     merge: bool = False,
     weights: dict[str, Tensor] | None = None,
+    stops_at: Sequence[int] = (),
 ) -> None:
     """Writes safetensors, tokenizer and chat template, atomically.
 
@@ -31,6 +34,8 @@ def save_model(
         card: text of README.md, when there is one to write.
         merge: fold a LoRA adapter into the weights.
         weights: by name of ``model.network``, where the model's own are spread over ranks.
+        stops_at: the ``eos_token_id`` of a whole model's ``generation_config.json``, where it is another than the
+            model has; an adapter's folder has no such file that a loader reads.
 
     Raises:
         UsageError: the folder holds something already.
@@ -41,7 +46,7 @@ def save_model(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        _write(model, partial, base_path, card, merge, weights)
+        _write(model, partial, base_path, card, merge, weights, stops_at)
         for path in (*partial.rglob("*"), partial):  # a power cut must not leave a folder that looks whole
             sync(path)
         if folder.exists():
@@ -62,14 +67,19 @@ def check_empty(folder: Path) -> None:
 
 
 def _write(
-    model: CausalModel, partial: Path, base_path: str, card: str | None, merge: bool, weights: dict[str, Tensor] | None
+    model: CausalModel,
+    partial: Path,
+    base_path: str,
+    card: str | None,
+    merge: bool,
+    weights: dict[str, Tensor] | None,
+    stops_at: Sequence[int],
 ) -> None:
-    if model.peft is None:
-        model.network.save_pretrained(partial, state_dict=weights)
-    elif merge:
-        # merging edits the weights in place: on a copy, so that the run's model stays what it is
-        merged = copy.deepcopy(model.peft).merge_and_unload()
-        merged.save_pretrained(partial)
+    if model.peft is None or merge:
+        whole = model.network if model.peft is None else merged(model.peft)
+        if stops_at:
+            whole.generation_config.eos_token_id = list(stops_at)
+        whole.save_pretrained(partial, state_dict=weights)
     else:
         model.peft.peft_config["default"].base_model_name_or_path = base_path
         adapter = weights and {f"base_model.model.{name}": tensor for name, tensor in weights.items()}
@@ -78,3 +88,19 @@ def _write(
     model.tokenizer.save_pretrained(partial)
     if card is not None:
         (partial / "README.md").write_text(card, encoding="utf-8")
+
+
+def merged(peft: Any) -> Any:
+    """A copy of the network with the adapter in its weights: ``W + s B A`` in float32, rounded once.
+
+    PEFT would round the product to the weights' dtype, and then the sum.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    whole = copy.deepcopy(peft)  # merging edits the weights in place
+    for layer in [module for module in whole.modules() if isinstance(module, BaseTunerLayer)]:
+        dtypes = {name: parameter.dtype for name, parameter in layer.named_parameters()}
+        layer.float().merge()
+        for name, parameter in layer.named_parameters():
+            parameter.data = parameter.data.to(dtypes[name])
+    return whole.unload()

@@ -55,7 +55,7 @@ def check_vocabulary(network: Any, folder: Path) -> None:
                 )
 
 
-def check_head(network: Any, folder: Path) -> None:
+def check_head(peft: Any, folder: Path) -> None:
     """Refuses an adapter whose factors are part of the output head; a head that it brings whole is read as it is.
 
     Raises:
@@ -63,12 +63,14 @@ def check_head(network: Any, folder: Path) -> None:
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
+    network = peft.get_base_model()
     head = network.get_output_embeddings()
     if isinstance(head, BaseTunerLayer):
         name = next(name for name, module in network.named_modules() if module is head)
+        kind = str(getattr(peft.active_peft_config.peft_type, "value", "an adapter"))
         raise RunError(
-            f"The adapter in '{folder}' adapts the output head '{name}' by a {type(head).__name__} layer, whose product "
-            f"is not that of one matrix; {MERGE}."
+            f"The adapter in '{folder}' adapts the output head '{name}' ({kind}), where acclimate needs one matrix; "
+            f"{MERGE}."
         )
 
 

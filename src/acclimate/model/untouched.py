@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -53,7 +53,7 @@ class Untouched:
         try:
             with _off(peft):
                 return not self.tensors - _tensors(network) and self.used == _used(network)
-        except (AttributeError, NotImplementedError, RuntimeError, ValueError, ModelError):
+        except (AttributeError, RuntimeError, ValueError, ModelError):
             return False
 
 
@@ -81,7 +81,7 @@ def _computed(network: Any) -> Iterator[Tensor]:
     if head.bias is not None:
         yield head.bias
     ids = torch.arange(embed.weight.shape[0], device=embed.weight.device)
-    for part in ids.split(CHUNK):
+    for part in torch.split(ids, CHUNK):
         yield embed(part)
     probe = ids[:: max(1, len(ids) // PROBE)][:PROBE]
     yield network(input_ids=probe[None], use_cache=False).logits

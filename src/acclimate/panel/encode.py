@@ -10,6 +10,7 @@ from acclimate.data.chat import ChatTemplate
 from acclimate.errors import ConfigError, DataError, ModelError
 from acclimate.explain import shown
 from acclimate.panel.items import Item
+from acclimate.panel.reading import check_texts
 from acclimate.panel.schema import PanelConfig
 
 
@@ -23,7 +24,7 @@ class Encoded:
     where: str
 
 
-def encode(items: Sequence[Item], tokenizer: Any, panel: PanelConfig) -> list[Encoded]:
+def encode(items: Sequence[Item], tokenizer: Any, panel: PanelConfig, base: Any = None) -> list[Encoded]:
     """Tokenises as lm-eval does.
 
     Plain: the choice follows after one blank. The whole is tokenised and cut after as many tokens as the context has
@@ -31,10 +32,13 @@ def encode(items: Sequence[Item], tokenizer: Any, panel: PanelConfig) -> list[En
     empty context is the bos token (eos where there is none). Chat: the context is a user's turn with the assistant's
     opened, and the choice follows at once.
 
+    Args:
+        base: the base's tokenizer, which must read the same tokens.
+
     Raises:
         DataError: a choice that has no token of its own, or a chat the template refuses.
         ConfigError: no chat template, or no such mode of it.
-        ModelError: an empty context, and no token to begin with.
+        ModelError: an empty context, and no token to begin with; or a text that the base reads as other tokens.
     """
     if panel.template == "chat":
         contexts, blank, begin = [_turn(item, tokenizer, panel) for item in items], "", []
@@ -43,8 +47,11 @@ def encode(items: Sequence[Item], tokenizer: Any, panel: PanelConfig) -> list[En
     asked = [
         (context, [blank + choice for choice in item.choices]) for context, item in zip(contexts, items, strict=True)
     ]
+    if base is not None:
+        places = [item.where for item in items]
+        check_pairs(places, asked, tokenizer, base, plain=panel.template == "plain")
     result = []
-    for item, (context_ids, choices) in zip(items, encode_pairs(asked, tokenizer, begin), strict=True):
+    for item, (context_ids, choices) in zip(items, encode_pairs(asked, base or tokenizer, begin), strict=True):
         if [] in choices:
             raise DataError(
                 f"{item.where}: choice {choices.index([]) + 1} ({shown(item.choices[choices.index([])])}) has no token "
@@ -76,6 +83,26 @@ def encode_pairs(
 def _begun(ids: list[int], begin: Sequence[int]) -> list[int]:
     """``begin`` before a text that does not spell it itself, as in training."""
     return ids if begin and ids[: len(begin)] == list(begin) else [*begin, *ids]
+
+
+def check_pairs(
+    places: Sequence[str], asked: Sequence[tuple[str, Sequence[str]]], tokenizer: Any, base: Any, plain: bool
+) -> None:
+    """Refuses contexts and texts after them that ``base``, the base's tokenizer, reads as other tokens.
+
+    Args:
+        plain: whether they begin as the tokenizer begins a text.
+    """
+    if tokenizer is base:
+        return
+    if plain and asked and (one := beginning(tokenizer)) != (other := beginning(base)):
+        raise ModelError(
+            f"The model's tokenizer begins a text with {one or 'no token'}, the base's with {other or 'none'}, so "
+            "their likelihoods are not of the same tokens; give a base whose tokenizer has the same tokens."
+        )
+    pairs = list(zip(places, asked, strict=True))
+    texts = [(where, context.rstrip()) for where, (context, _) in pairs]
+    check_texts(texts + [(where, c + text) for where, (c, after) in pairs for text in after], tokenizer, base)
 
 
 def _turn(item: Item, tokenizer: Any, panel: PanelConfig) -> str:

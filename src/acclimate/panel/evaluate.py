@@ -82,7 +82,7 @@ def _evaluate(model: CausalModel, base: Reference, panel: PanelConfig) -> PanelR
             lines, found, truncated = _text_lines(items, tuned, before), text_records(name, section, tuned, before), 0
             texts.append((section.role, tuned, before))
         else:
-            scores = score_choices(model, base, encode(items, model.tokenizer, panel))
+            scores = score_choices(model, base, encode(items, model.tokenizer, panel, base.tokenizer))
             lines = _choice_lines(items, scores)
             found = choice_records(name, section, lines)
             truncated = sum(line["truncated"] for line in lines)

@@ -71,6 +71,7 @@ def document(pair: Pair, result: PanelResult) -> dict[str, Any]:
     return {
         "panel": settings | {"seed": panel.seed, "sequence_length": panel.sequence_length, "overlap": panel.overlap},
         **pair.identity,
+        "notes": pair.said_of(panel),
         "versions": versions(),
         "sets": sets,
         "averages": result.averages,

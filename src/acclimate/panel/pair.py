@@ -13,7 +13,7 @@ import torch
 from acclimate.assembly import load_base
 from acclimate.digest import tuned_identity
 from acclimate.errors import ModelError, RunError, UsageError
-from acclimate.model.adapter import load_adapter
+from acclimate.model.adapter import load_adapter, load_adapter_tokenizer
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import (
     load_config_of,
@@ -24,6 +24,9 @@ from acclimate.model.load import (
     resolve_device,
 )
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference
+from acclimate.model.untouched import Untouched
+from acclimate.panel.reading import check_tokenizers, common_template
+from acclimate.panel.schema import PanelConfig
 from acclimate.provenance import read_json
 from acclimate.run import load_run
 from acclimate.run_folder import check_digests, check_trained
@@ -32,11 +35,17 @@ from acclimate.schema import ModelSection
 
 @dataclass(frozen=True)
 class Pair:
-    """A model and its base; ``identity`` says which they are, as plain data."""
+    """A model and its base; ``identity`` says which they are, as plain data, and the notes what a reader must know."""
 
     model: CausalModel
     base: Reference
     identity: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    chat_notes: tuple[str, ...] = ()  # of panels in chat form
+
+    def said_of(self, panel: PanelConfig) -> list[str]:
+        """The notes that bear on a panel."""
+        return [*self.notes, *(self.chat_notes if panel.template == "chat" else ())]
 
 
 def open_pair(run: Path | None, model: str | None, adapter: Path | None, base: str | None) -> Pair:
@@ -77,35 +86,51 @@ def model_pair(path: str, base_path: str) -> Pair:
         ModelError: one cannot be loaded, or they have different tokenizers.
     """
     section, base_section = ModelSection(path=path), ModelSection(path=base_path)
-    tokenizer, device = load_tokenizer(section), resolve_device(section)
-    _check_tokenizers(tokenizer, load_tokenizer(base_section), path, base_path)
+    tokenizer, base_tokenizer = load_tokenizer(section), load_tokenizer(base_section)
+    notes = common_template(tokenizer, base_tokenizer, path, base_path)
+    check_tokenizers(tokenizer, base_tokenizer, path, base_path)
+    device = resolve_device(section)
     network, base_network = (load_network(one, _dtype(device), device) for one in (section, base_section))
-    model, base = CausalModel(network, tokenizer), FrozenCopy(CausalModel(base_network, tokenizer))
+    model, base = CausalModel(network, tokenizer), FrozenCopy(CausalModel(base_network, base_tokenizer))
     if (rows := model.head.weight.shape[0]) != (base_rows := base.head.weight.shape[0]):
         raise ModelError(
-            f"--base: '{base_path}' has {base_rows} logits and '{path}' {rows}, though their tokenizer is the same; "
+            f"--base: '{base_path}' has {base_rows} logits and '{path}' {rows}, though they read the same tokens; "
             f"drift needs equal ones: model.resize_token_embeddings({base_rows}), then save_pretrained."
         )
     digest = model_digest(base_section)
-    return Pair(model, base, _identity(_last(path), path, base_section, digest, model))
+    return Pair(model, base, _identity(_last(path), path, base_section, digest, model), chat_notes=notes)
 
 
 def adapter_pair(folder: Path, base_path: str) -> Pair:
     """An adapter against the base that it was trained on.
 
+    The base is the model with its adapter off where that is bitwise the base, otherwise a second network.
+
     Raises:
         UsageError: it is no adapter, or was trained on another base.
+        ModelError: it was trained with a tokenizer that reads other tokens.
+        RunError: it is of a kind that is not used here, or of another vocabulary.
     """
     section = ModelSection(path=base_path)
     load_config_of(section)
     recorded = _recorded_base(folder)
-    tokenizer, device = load_tokenizer(section), resolve_device(section)
+    base_tokenizer, device = load_tokenizer(section), resolve_device(section)
+    notes: tuple[str, ...] = ()
+    chat_notes: tuple[str, ...] = ()
+    if (tokenizer := load_adapter_tokenizer(folder)) is not None:
+        chat_notes = common_template(tokenizer, base_tokenizer, str(folder), base_path)
+        check_tokenizers(tokenizer, base_tokenizer, str(folder), base_path)
     network = load_network(section, _dtype(device), device)
     digest = model_digest(section)
     checked = _check_base(folder, recorded, base_path, digest)
-    model = CausalModel(network, tokenizer, load_adapter(network, folder))
+    untouched = Untouched.of(network)
+    model = CausalModel(network, tokenizer or base_tokenizer, load_adapter(network, folder))
+    base: Reference = AdapterOff(model, base_tokenizer)
+    if not untouched.is_base_of(model.peft):
+        base = FrozenCopy(CausalModel(load_network(section, model.dtype, device), base_tokenizer))
+        notes = ("This adapter writes into its base, so the base is loaded a second time, beside it.",)
     identity = _identity(_last(str(folder)), str(folder), section, digest, model)
-    return Pair(model, AdapterOff(model), identity | {"base_checked_by": checked})
+    return Pair(model, base, identity | {"base_checked_by": checked}, notes, chat_notes)
 
 
 def _recorded_base(folder: Path) -> str:
@@ -139,22 +164,6 @@ def _check_base(folder: Path, recorded: str, base_path: str, digest: str) -> str
             f"{'other weights' if comparable else 'another name'}; give the base it was trained on."
         )
     return "name"
-
-
-def _check_tokenizers(one: Any, other: Any, path: str, base_path: str) -> None:
-    """Refuses two models that do not read the same tokens: their likelihoods are of different things."""
-    if _reading(one) != _reading(other):
-        raise ModelError(
-            f"--base: '{base_path}' has another tokenizer than '{path}', so their likelihoods are not of the same "
-            "tokens; give the base that the model was made from."
-        )
-
-
-def _reading(tokenizer: Any) -> tuple[str, str]:
-    """All that decides the tokens of a text, or of a chat; truncation and padding do not."""
-    _, key, backend = tokenizer.backend_tokenizer.to_str().partition('"added_tokens"')
-    assert key
-    return backend, str(tokenizer.chat_template)
 
 
 def _identity(name: str, path: str, base: ModelSection, base_digest: str, model: CausalModel) -> dict[str, Any]:

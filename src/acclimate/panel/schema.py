@@ -34,6 +34,11 @@ class SetSection(Section):
     task: str | None = Field(None, min_length=1, description="lm_eval: its name there, like arc_easy")
     include_path: str | None = Field(None, min_length=1, description="lm_eval: folder of task files of one's own")
     num_fewshot: int | None = Field(None, ge=0, description="lm_eval: examples before a question; default: the task's")
+    fewshot_as_multiturn: bool | None = Field(
+        None,
+        description="lm_eval, in chat form: true: each example is a turn of the user and one of the assistant; false: "
+        "all examples stand in one turn of the user; default: true, as in lm-eval",
+    )
     mapping: str | None = Field(None, description="ready fields and prompt of a benchmark: openbookqa, mmlu ...")
     fields: dict[Literal["question", "passage", "choices", "answer", "text"], str] | None = Field(
         None, min_length=1, description="names that these fields have in the records: {question: stem}"
@@ -57,7 +62,7 @@ class SetSection(Section):
             raise ValueError(
                 f"mapping {self.mapping!r} is not known; accepted: {listed(READY)}.{nearest(self.mapping, READY)}"
             )
-        of_task = ("task", "include_path", "num_fewshot")
+        of_task = ("task", "include_path", "num_fewshot", "fewshot_as_multiturn")
         for names, kind in ((("mapping", "prompt", "answers", "choices"), "choice"), (of_task, "lm_eval")):
             for name in names if self.kind != kind else ():
                 if getattr(self, name) is not None:
@@ -167,9 +172,12 @@ class PanelConfig(Section):
         return value
 
     @model_validator(mode="after")
-    def _thinking_needs_a_template(self) -> PanelConfig:
+    def _turns_need_a_template(self) -> PanelConfig:
         if self.thinking is not None and self.template == "plain":
             raise ValueError("thinking has no effect on template: plain; it belongs to chat")
+        for name, section in self.sets.items():
+            if section.fewshot_as_multiturn is not None and self.template == "plain":
+                raise ValueError(f"sets.{name}.fewshot_as_multiturn has no effect on template: plain; it needs chat")
         return self
 
 

@@ -25,7 +25,7 @@ from acclimate.evaluate.generate import continuation
 from acclimate.explain import shown
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
-from acclimate.panel.encode import Encoded, beginning, chat_text, encode_pairs
+from acclimate.panel.encode import Encoded, beginning, chat_text, check_pairs, encode_pairs
 from acclimate.panel.records import KEYS, SIDES
 from acclimate.panel.schema import PanelConfig, SetSection
 from acclimate.panel.score import score_choices
@@ -73,6 +73,10 @@ def load_task(name: str, section: SetSection) -> Any:
         )
     own = task.get_config("num_fewshot") or 0
     task.set_config(key="num_fewshot", value=own if section.num_fewshot is None else section.num_fewshot)
+    if section.fewshot_as_multiturn is not None and not task.get_config("num_fewshot"):
+        raise ConfigError(
+            f"sets.{name}.fewshot_as_multiturn: has no effect without examples; set num_fewshot, or leave it out."
+        )
     task.set_fewshot_seed(seed=FEW_SHOT_SEED)
     return task
 
@@ -110,6 +114,7 @@ def measure_task(
                 samples=chosen,
                 bootstrap_iters=0,
                 apply_chat_template=panel.template == "chat",
+                fewshot_as_multiturn=several_turns(section, panel),
             )
         except Exception as error:  # of the task's own code, templates and documents
             if isinstance(error, AcclimateError) or is_out_of_memory(error):
@@ -122,8 +127,16 @@ def measure_task(
     about = {"task": section.task, "version": found["versions"][section.task], "lm_eval": version("lm_eval")}
     config = found["configs"][section.task]
     scored = [config.get(key) for key in ("metric_list", "filter_list", "repeats")]
+    if panel.template == "chat" and config["num_fewshot"]:
+        about["fewshot_as_multiturn"] = several_turns(section, panel)
     about |= {"num_fewshot": config["num_fewshot"], "scored": _digest(json.dumps(scored, default=_name))}
     return Measured(lines, metrics, about)
+
+
+def several_turns(section: SetSection, panel: PanelConfig) -> bool:
+    """Whether each example is a question of the user and an answer of the assistant, lm-eval's own default [from
+    code: 0.4.13], or all stand in one turn of the user."""
+    return panel.template == "chat" and section.fewshot_as_multiturn is not False
 
 
 Answered = dict[tuple[str, str], tuple[list[Any], bool]]
@@ -150,8 +163,10 @@ class _Asked(LM):  # type: ignore[misc]
         pairs = [_key(request.args) for request in requests]
         new = [pair for pair in dict.fromkeys(pairs) if pair not in self.answered]
         groups = [(context, [text for _, text in group]) for context, group in groupby(new, key=lambda pair: pair[0])]
-        begin = [] if self.panel.template == "chat" else beginning(self.model.tokenizer)
-        encoded = encode_pairs(groups, self.model.tokenizer, begin)
+        plain = self.panel.template != "chat"
+        begin = beginning(self.model.tokenizer) if plain else []
+        check_pairs([f"sets.{self.name}"] * len(groups), groups, self.model.tokenizer, self.base.tokenizer, plain)
+        encoded = encode_pairs(groups, self.base.tokenizer, begin)
         for (context, texts), (_, choices) in zip(groups, encoded, strict=True):
             if [] in choices:
                 raise DataError(
@@ -178,10 +193,12 @@ class _Asked(LM):  # type: ignore[misc]
         until = [end for end in until if end]
         longest = int(options.get("max_gen_toks") or LONGEST_ANSWER)
         prompt = self.model.tokenizer(context, add_special_tokens=self.panel.template != "chat")["input_ids"]
+        plain = self.panel.template != "chat"
+        check_pairs([f"sets.{self.name}"], [(context, ())], self.model.tokenizer, self.base.tokenizer, plain)
         kept = prompt[-max(1, self.model.positions - longest) :]
         texts = [continuation(self.model, self.model.tokenizer, kept, longest, until=until)]
         with self.base.generator() as base:
-            texts.append(continuation(base, self.model.tokenizer, kept, longest, until=until))
+            texts.append(continuation(base, self.base.tokenizer, kept, longest, until=until))
         for end in until:
             texts = [text.split(end)[0] for text in texts]
         return texts, len(kept) < len(prompt)

@@ -14,6 +14,7 @@ from acclimate.evaluate.measure import Scores, measure
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
 from acclimate.panel.items import Item
+from acclimate.panel.reading import check_texts
 from acclimate.source_schema import SourceSection
 
 ROWS = 4
@@ -27,13 +28,18 @@ def measure_text(
     Args:
         sequence_length: a longer document is measured in pieces of so many tokens.
         overlap: tokens before its first label that a later piece reads again, at least one.
+
+    Raises:
+        ModelError: a text that the base's tokenizer reads as other tokens.
     """
+    check_texts([(item.where, item.context) for item in items], model.tokenizer, base.tokenizer)
+    tokenizer = base.tokenizer  # its end of text, should tuning have changed that
     section = SourceSection(path=name)
     table = route_table({name: section})
     documents = [Document(name, item.where, (Part("text", item.context),), templated=False) for item in items]
-    encoder = Encoder(model.tokenizer, name, section, table)
+    encoder = Encoder(tokenizer, name, section, table)
     corpus = encoded_now(documents, encoder, [item.where for item in items])
     batches = heldout_batches(corpus, 0, table, sequence_length, ROWS, overlap=overlap)
-    tuned, before = measure(model, base, batches, list(special_tokens(model.tokenizer)))
+    tuned, before = measure(model, base, batches, list(special_tokens(tokenizer)))
     assert before is not None
     return tuned, before
