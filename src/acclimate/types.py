@@ -18,7 +18,6 @@ from acclimate.token_weighting import TokenSelection, TokenWeighting
 
 IGNORE = -100
 """Label of a position from which nothing is learned."""
-
 PAD_DOCUMENT = -1
 """Document id of padding."""
 
