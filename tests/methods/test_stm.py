@@ -99,9 +99,9 @@ def test_masked_are_the_labels_that_the_base_finds_unlikely(
 
 def test_threshold_is_a_perplexity() -> None:
     nats, first = np.log(np.array([1.0, 2.4, 2.6, 1.5], dtype=np.float32)), np.array([True, False, False, False])
-    assert Stm(threshold=2.5)(nats, first).tolist() == [False, True, False, True]
-    assert Stm(threshold=2.5, mask_first=False)(nats, first).tolist() == [True, True, False, True]
-    assert Stm(percentile=0, mask_first=False)(nats, first).tolist() == [True, False, False, False]
+    assert Stm(threshold=2.5)(nats, first).tolist() == [True, True, False, True]
+    assert Stm(threshold=2.5, mask_first=True)(nats, first).tolist() == [False, True, False, True]
+    assert Stm(percentile=0)(nats, first).tolist() == [True, False, False, False]
 
 
 def test_what_is_masked_is_counted_and_said(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:

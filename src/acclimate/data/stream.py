@@ -198,22 +198,21 @@ class StreamedRows:
 
     def _take(self, position: int) -> Rows:
         if self._ahead is None:
-            self._ahead = Ahead(self._packed(self._at))
+            self._ahead = Ahead(  # of a function, so that the thread does not keep this source alive
+                _packed(self.stream, self._at, self.sequence_length, self.active, self.seed, self.row_length)
+            )
         self._at, rows = next(self._ahead)
         self._rows, self._position = rows, position
         return rows
 
-    def _packed(self, at: Place) -> Generator[tuple[Place, Rows], None, None]:
-        stream = self.stream
-        for window in stream.windows(at):
-            packed = PackedSource(
-                window.corpus,
-                stream.name,
-                self.sequence_length,
-                self.active,
-                self.seed,
-                stream.first_id + window.at.kept,
-                drop_long=stream.section.too_long == "drop",
-                row_length=self.row_length,
-            )
-            yield window.at, packed.rows(window.at.epoch, window.at.window)
+
+def _packed(
+    stream: Stream, at: Place, sequence_length: int, active: NDArray[np.bool_], seed: int, row_length: int | None
+) -> Generator[tuple[Place, Rows], None, None]:
+    drop = stream.section.too_long == "drop"
+    for window in stream.windows(at):
+        first = stream.first_id + window.at.kept
+        packed = PackedSource(
+            window.corpus, stream.name, sequence_length, active, seed, first, drop_long=drop, row_length=row_length
+        )
+        yield window.at, packed.rows(window.at.epoch, window.at.window)

@@ -25,7 +25,7 @@ class Fisher(Recorder):
     A sequence is a document; of one longer than ``data.sequence_length``, each piece [ours]. Every sequence has a
     backward pass of its own, so the square is of *its* gradient: the square of a batch's mean gradient is another,
     much smaller quantity. The mean over tokens, where log p of a sequence is the sum, keeps F from growing with
-    length squared [ours].
+    length squared; the code of EWC-LoRA has it too [from code].
 
     Args:
         labels: ``true`` takes the text's own tokens (the empirical Fisher), ``sampled`` draws each from the model's
