@@ -48,10 +48,11 @@ class CrossedEstimate:
     high: float
     seeds: tuple[float, ...]
     n: int  # items
+    p: float  # of 0, two-sided
 
 
 def crossed_ratio(
-    numerators: np.ndarray, denominator: np.ndarray, level: float = 0.95, seed: int = 0
+    numerators: np.ndarray, denominator: np.ndarray, level: float = 0.95, seed: int = 0, luck: Luck | None = None
 ) -> CrossedEstimate:
     """The mean over seeds of ``sum(numerator) / sum(denominator)``, with an interval over items and seeds.
 
@@ -62,6 +63,7 @@ def crossed_ratio(
     Args:
         numerators: [S, M], for example bits tuned minus base of each run, by item.
         denominator: [M], the same for every seed.
+        luck: of training, where it is not that of these rows.
     """
     random = np.random.default_rng(seed)
     items = numerators.shape[1]
@@ -70,5 +72,7 @@ def crossed_ratio(
         times = np.bincount(random.integers(0, items, items), minlength=items)  # [M]
         drawn[index] = (numerators @ times).mean() / (denominator @ times)
     own = numerators.sum(1) / denominator.sum()
-    low, high = np.quantile(drawn + Luck.of(own).draws(), [(1 - level) / 2, (1 + level) / 2])
-    return CrossedEstimate(float(own.mean()), float(low), float(high), tuple(own.tolist()), items)
+    drawn += (luck or Luck.of(own)).draws()
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    p = min(1.0, 2 * (float(min(np.sum(drawn <= 0), np.sum(drawn >= 0))) + 1) / (RESAMPLES + 1))
+    return CrossedEstimate(float(own.mean()), float(low), float(high), tuple(own.tolist()), items, p)
