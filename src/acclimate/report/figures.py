@@ -56,7 +56,7 @@ def hurts(data: ReportData) -> list[Picture]:
     caption = f"The {MOST_ROWS} worst; {left} more in the table." if left else ""
     if not items:
         return []
-    return [dots("hurts", _hurts_finding(data), items, axis, number.signed, at_zero=True, caption=caption)]
+    return [dots("hurts-0", _hurts_finding(data), items, axis, number.signed, at_zero=True, caption=caption)]
 
 
 def tradeoff(data: ReportData) -> list[Picture]:
