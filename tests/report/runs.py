@@ -131,9 +131,7 @@ def add_change(folder: Path, value: float, half: float, mde: float, name: str = 
 def drop_change(folder: Path, name: str = "domain") -> None:
     """As in folders of before 2026-11-22."""
     records = json.loads((folder / "summary.json").read_text())
-    _json(
-        folder / "summary.json", [r for r in records if (r["set"], r["metric"]) != (name, "bits_per_byte_change")]
-    )
+    _json(folder / "summary.json", [r for r in records if (r["set"], r["metric"]) != (name, "bits_per_byte_change")])
 
 
 def add_panel(folder: Path, context: str = "Which organ filters blood?", answer: str = "the kidney") -> None:

@@ -32,12 +32,18 @@ def test_good(tmp_path: Path) -> None:
 
 def test_less_drift_bought_with_less_gain_is_said(tmp_path: Path) -> None:
     headline, _ = pair(tmp_path, {"domain": 0.70, "kl_chat": 0.38}, {"domain": 0.90})
-    assert "It paid for that: it learned less of the domain than sft (−14.3 % against −33.3 %; paired over 40 documents, p <\u202f0.001)." in headline
+    assert (
+        "It paid for that: it learned less of the domain than sft (−14.3 % against −33.3 %; paired over 40 documents, p <\u202f0.001)."
+        in headline
+    )
 
 
 def test_more_gain_and_less_drift(tmp_path: Path) -> None:
     headline, _ = pair(tmp_path, {"domain": 0.90, "kl_chat": 0.38}, {"domain": 0.70})
-    assert "It also learned more of the domain than sft (−33.3 % against −14.3 %; paired over 40 documents, p <\u202f0.001)." in headline
+    assert (
+        "It also learned more of the domain than sft (−33.3 % against −14.3 %; paired over 40 documents, p <\u202f0.001)."
+        in headline
+    )
 
 
 def test_overlapping_drift_is_not_claimed(tmp_path: Path) -> None:
@@ -54,7 +60,10 @@ def test_the_numbers_decide_who_is_praised(tmp_path: Path) -> None:
 
 def test_the_other_way_round_on_another_set_is_said(tmp_path: Path) -> None:
     _, notes = pair(tmp_path, {"kl_chat": 0.38, "kl_general": 0.05}, {"kl_general": 0.30})
-    assert "On general it is the other way round: mol moved further than sft (KL 0.300 vs 0.050 nats/token; paired over 40" in notes
+    assert (
+        "On general it is the other way round: mol moved further than sft (KL 0.300 vs 0.050 nats/token; paired over 40"
+        in notes
+    )
 
 
 def test_only_one_learned(tmp_path: Path) -> None:

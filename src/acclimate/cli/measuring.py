@@ -92,12 +92,12 @@ def report_on(run: Path, summary: list[dict[str, Any]]) -> None:
 
 def _report(runs: list[Path], output: Path, policy: Path | None = None) -> None:
     from acclimate.gate import gate as judge
-    from acclimate.report import collect, summary_table, write_report
+    from acclimate.report import collect, summary_page, write_report
 
     if output.suffix != ".html":
         raise UsageError(f"--output: '{output}' does not end in .html; a report is one HTML file.")
     write_report(runs, output, gates=[judge(run, policy).as_json() for run in runs] if policy else ())
-    console.print(summary_table(collect(runs), console.width))
+    console.print(summary_page(collect(runs), console.width))
     console.print(f"Report: {output}", highlight=False, soft_wrap=True)
 
 
