@@ -150,7 +150,8 @@ def _by(standing: Standing, everyone: Sequence[Standing]) -> str:
 
 def told_apart(everyone: Sequence[Standing]) -> str:
     """One sentence: which methods are told apart from one that is ahead of them, and which are not."""
-    clear, unclear = [], []
+    clear: list[str] = []
+    unclear: list[str] = []
     for standing in everyone:
         for name, p in ahead_of(standing, everyone).items():
             pair = f"{standing.method} behind {name} (p {number.probability(p)})"
@@ -166,8 +167,8 @@ def _dominated(outcome: Outcome) -> str:
         return ""
     return (
         f"Pareto front of domain gain against drift: {', '.join(ahead)}. *Behind* names methods with no less gain and "
-        "no more drift; in bold where both differences, paired over the same documents, are told apart (p < 0.05, adjusted "
-        f"by Holm's method for all that are ahead). {_plain(told_apart(outcome.standings))}".rstrip()
+        "no more drift; in bold where both differences, paired over the same documents, are told apart (p < 0.05, "
+        f"adjusted by Holm's method for all that are ahead). {_plain(told_apart(outcome.standings))}".rstrip()
     )
 
 

@@ -48,7 +48,8 @@ def contrary(data: ReportData, best: Run, other: Run, kept: TextSet) -> list[str
         if item != kept and one and two and difference and difference.above:
             notes.append(
                 f"On {phrase(item)} it is the other way round: {named(best.label)} moved further than "
-                f"{named(other.label)} (KL {number.nats(one.value)} vs {number.nats(two.value)} nats/token; {difference})."
+                f"{named(other.label)} (KL {number.nats(one.value)} vs {number.nats(two.value)} nats/token; "
+                f"{difference})."
             )
     return notes
 

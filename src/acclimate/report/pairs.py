@@ -21,7 +21,7 @@ NOT_PAIRED = "the two were not measured on the same documents, so they cannot be
 
 @dataclass(frozen=True)
 class Difference:
-    """One run less another, over the ``n`` documents of both; ``p`` is adjusted for all runs that one is held against."""
+    """One run less another over the ``n`` documents of both; ``p`` is adjusted for all runs that it is held against."""
 
     value: float
     low: float
@@ -56,8 +56,8 @@ def against(data: ReportData, run: Run, item: TextSet, metric: str) -> Mapping[s
     found = {}
     for other in data.runs:
         if other is not run and all(one.measure(item.name, metric) for one in (run, other)):
-            sides = ({seed.seed: seed.path for seed in one.seeds} for one in (run, other))
-            if estimate := compare_seeds(*sides, item.name, metric):
+            mine, theirs = ({seed.seed: seed.path for seed in one.seeds} for one in (run, other))
+            if estimate := compare_seeds(mine, theirs, item.name, metric):
                 found[other.label] = estimate
     adjusted = holm([estimate.p for estimate in found.values()])
     return {

@@ -70,7 +70,8 @@ def _several(data: ReportData, learned: Sequence[Run], domain: TextSet) -> tuple
     versus = f"KL {number.nats(a.value)} vs {number.nats(b.value)} nats/token"
     if clear:
         less = number.change(100 * (1 - a.value / b.value), 0).lstrip("+")
-        first = f"{opening} and moved {less} less from the base on {phrase(kept)} than {named(other.label)} ({versus}; {difference})"
+        than = f"{named(other.label)} ({versus}; {difference})"
+        first = f"{opening} and moved {less} less from the base on {phrase(kept)} than {than}"
     else:
         first = (
             f"{opening}, but its distance from the base on {phrase(kept)} cannot be told from {named(other.label)}'s "
