@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 READING = ("*.json", "*token*", "vocab.*", "merges.txt", "chat_template*")
-"""Beside the weights, what decides what a model's folder computes: how an adapter is scaled, tokenizer, template, ends."""
+"""Beside the weights, what decides what a model's folder computes: an adapter's scale, tokenizer, template, ends."""
 CARD = "README.md"
 
 

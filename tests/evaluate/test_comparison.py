@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from acclimate.errors import RunError
-from acclimate.evaluate.comparison import compare_runs
+from acclimate.evaluate.comparison import compare_runs, compare_seeds
 from acclimate.evaluate.paired import ratio
 from acclimate.evaluate.score_file import write_scores
 from tests.gate.runs import Scores, planted
@@ -59,3 +59,43 @@ def test_other_documents_at_the_same_places_do_not_compare(tmp_path: Path) -> No
     assert list(compare_runs(run, elsewhere, "chat")) == ["bits_per_byte"]
     with pytest.raises(RunError, match=r"eval/none.jsonl' cannot be read"):
         compare_runs(run, run, "none")
+
+
+def seeded(folder: Path, scores: Scores, part: float, luck: list[float]) -> dict[int, Path]:
+    """Runs whose divergence is that part of the scores', more or less by seed."""
+    random = np.random.default_rng(0)
+    return {
+        seed: written(
+            folder / str(seed),
+            scores | {"kl_base_tuned": scores["kl_base_tuned"] * (part + more) * random.uniform(0.95, 1.05, 50)},
+            [f"chat:{i}" for i in range(50)],
+        )
+        for seed, more in enumerate(luck)
+    }
+
+
+def test_seeds_are_paired_where_they_are_the_same(tmp_path: Path) -> None:
+    """Luck that both methods share, seed by seed, is no luck of their difference."""
+    scores, luck = planted(np.random.default_rng(0), 50, kl=0.2), [0.0, 0.3, -0.3]
+    runs, others = seeded(tmp_path / "a", scores, 1.0, luck), seeded(tmp_path / "b", scores, 0.9, luck)
+    paired = compare_seeds(runs, others, "chat", "kl_base_tuned")
+    assert paired
+    assert paired.low > 0
+    assert paired.p < 0.01
+    elsewhere = {seed + 10: path for seed, path in others.items()}
+    apart = compare_seeds(runs, elsewhere, "chat", "kl_base_tuned")
+    assert apart
+    assert apart.value == pytest.approx(paired.value)
+    assert apart.low < 0
+    assert apart.p > 0.2
+    one = compare_seeds({0: runs[0]}, {0: others[0]}, "chat", "kl_base_tuned")
+    assert one == compare_runs(runs[0], others[0], "chat")["kl_base_tuned"]
+    assert compare_seeds(runs, {0: tmp_path}, "chat", "kl_base_tuned") is None
+
+
+def test_one_base_has_one_score(tmp_path: Path) -> None:
+    scores, places = planted(np.random.default_rng(0), 40), [f"chat:{i}" for i in range(40)]
+    run = written(tmp_path / "a", scores, places)
+    other = written(tmp_path / "b", scores | {"base_nats": scores["nats"] * 1.01, "nats": scores["base_nats"]}, places)
+    with pytest.raises(RunError, match="name one base, but it scores"):
+        compare_runs(run, other, "chat")

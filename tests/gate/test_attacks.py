@@ -135,9 +135,15 @@ ATTACKS: dict[str, tuple[Callable[[Path], None], str]] = {
     "numbers of the summary": (
         summary(lambda found: [record | {"value": 0.01} for record in found]), "summary.json' is not the file",
     ),
-    "a set out of data.json": (lambda runs: edit(runs / "bad" / "data.json", without_set), "data.json' is not the file"),
-    "a set without scores": (lambda runs: (runs / "bad" / "eval" / "general.jsonl").unlink(), "general.jsonl' is missing"),
-    "no digests of measuring": (lambda runs: (runs / "bad" / "eval" / "measured.json").unlink(), "measured.json is missing"),
+    "a set out of data.json": (
+        lambda runs: edit(runs / "bad" / "data.json", without_set), "data.json' is not the file",
+    ),
+    "a set without scores": (
+        lambda runs: (runs / "bad" / "eval" / "general.jsonl").unlink(), "general.jsonl' is missing",
+    ),
+    "no digests of measuring": (
+        lambda runs: (runs / "bad" / "eval" / "measured.json").unlink(), "measured.json is missing",
+    ),
     "no digest of training": (
         lambda runs: edit(runs / "bad" / "provenance.json", lambda found: {k: v for k, v in found.items() if k != "tuned"}),
         "provenance.json holds no digest of its weights",
@@ -155,7 +161,9 @@ ATTACKS: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a link to another model": (linked, "model' holds other weights"),
     "weights cut off": (weights(lambda found: found[:-100]), "model' holds other weights"),
-    "one bit of the weights": (weights(lambda found: found[:-1] + bytes([found[-1] ^ 1])), "model' holds other weights"),
+    "one bit of the weights": (
+        weights(lambda found: found[:-1] + bytes([found[-1] ^ 1])), "model' holds other weights",
+    ),
     "another file of weights beside": (
         lambda runs: shutil.copy(runs / "good/model/model.safetensors", runs / "bad/model/x.safetensors"),
         "model' holds other weights",
@@ -176,8 +184,8 @@ def test_what_is_not_the_runs_own_is_refused(runs: Path, name: str) -> None:
 
 
 FORGED: dict[str, tuple[Callable[[Path], None], str]] = {
-    "lines three times": (lines(lambda found: 3 * found[:8]), "general.jsonl:9: this is not the scores of a document (it is "
-                          "the same one as in line 1)"),
+    "lines three times": (lines(lambda found: 3 * found[:8]), "general.jsonl:9: this is not the scores of a document "
+                          "(it is the same one as in line 1)"),
     "the same texts at other places": (
         lines(lambda found: [*found[:9], *(line.replace('"where": "', '"where": "copy of ') for line in found[:9])]),
         "general.jsonl:10: this is not the scores of a document (it is the same one as in line 1)",
@@ -234,9 +242,7 @@ def test_a_run_of_before_digests_is_read_but_not_gated(runs: Path) -> None:
     run = runs / "good"
     (run / "eval" / "measured.json").unlink()
     edit(run / "provenance.json", lambda found: {name: value for name, value in found.items() if name != "tuned"})
-    with pytest.raises(
-        RunError, match=r"measured before acclimate kept digests.*`acclimate eval .*good` measures it again"
-    ):
+    with pytest.raises(RunError, match=r"before acclimate kept digests.*`acclimate eval .*good` measures it again"):
         gate(run, POLICY)
     assert "Measured before acclimate kept digests" in render(collect([run]))
     evaluate_run(run)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from acclimate.evaluate.score_file import write_scores
+from acclimate.evaluate.paired import ratio_change
+from acclimate.evaluate.score_file import read_scores, write_scores
 
 METHOD_TERMS = {
     "sft": ["loss/domain/ce"],
@@ -61,7 +62,13 @@ def write_run(
         folder / "summary.json",
         _summary(method, seed, names, base, domain, general, kl_general, kl_chat, spread, documents),
     )
-    _scores(folder / "eval", names, base, domain, general, kl_general, kl_chat, documents)
+    _scores(folder / "eval", f"{method}{seed}", names, base, domain, general, kl_general, kl_chat, documents)
+    for role, name in names.items():
+        if (path := folder / "eval" / f"{name}.jsonl").is_file():
+            scores = read_scores(path)
+            bits = (scores[side] / math.log(2) for side in ("nats", "base_nats"))
+            found = ratio_change(*bits, scores["bytes"])
+            add_change(folder, found.value, (found.high - found.low) / 2, found.mde, name, role)
     _metrics(folder / "metrics.jsonl", method, seed, base, domain, general, kl_general, steps, names)
     prompts = ["What is tachycardia?", "Write a two-line poem about the sea.", "How do I boil an egg?"]
     _json(
@@ -110,7 +117,8 @@ def edit_summary(folder: Path, **changes: Any) -> None:
 
 
 def add_change(folder: Path, value: float, half: float, mde: float, name: str = "domain", role: str = "domain") -> None:
-    """The paired change of bits per byte, as `acclimate eval` writes it."""
+    """The paired change of bits per byte, as `acclimate eval` writes it; in the place of the one that is there."""
+    drop_change(folder, name)
     records = json.loads((folder / "summary.json").read_text())
     method = next(record["run"] for record in records if record["run"] != "base")
     identity = {"run": method, "seed": records[0]["seed"], "set": name, "role": role}
@@ -118,6 +126,12 @@ def add_change(folder: Path, value: float, half: float, mde: float, name: str = 
     _json(
         folder / "summary.json", [*records, identity | {"metric": "bits_per_byte_change", "unit": "bits/byte"} | bounds]
     )
+
+
+def drop_change(folder: Path, name: str = "domain") -> None:
+    """As in folders of before 2026-11-22."""
+    records = json.loads((folder / "summary.json").read_text())
+    _json(folder / "summary.json", [r for r in records if (r["set"], r["metric"]) != (name, "bits_per_byte_change")])
 
 
 def add_panel(folder: Path, context: str = "Which organ filters blood?", answer: str = "the kidney") -> None:
@@ -194,19 +208,22 @@ def _summary(
 
 
 def _scores(
-    folder: Path, names: dict[str, str], base: dict[str, float], domain: float, general: float, kl_general: float,
-    kl_chat: float, documents: int,
+    folder: Path, run: str, names: dict[str, str], base: dict[str, float], domain: float, general: float,
+    kl_general: float, kl_chat: float, documents: int,
 ) -> None:  # fmt: skip
-    """Scores by document whose sums give the summary's values; documents are the same in every run."""
+    """Scores by document whose sums give the summary's values; documents are the same in every run, and what each run
+    does to one of them varies by about as much as the summary's intervals say."""
     tuned = {"domain": domain, "general": general, "chat": base["chat"] * (1 + kl_chat / 6)}
     drift = {"domain": 0.46, "general": kl_general, "chat": kl_chat}
     for role, name in names.items():
         draw = np.random.default_rng(len(role))
         size = np.round(400 + 400 * draw.random(documents))
         tokens = np.ceil(size / 4)
-        hard, gain, moved = (np.exp(spread * draw.standard_normal(documents)) for spread in (0.13, 0.3, 0.3))
+        hard = np.exp(0.13 * draw.standard_normal(documents))
+        own = np.random.default_rng(list(f"{run}{role}".encode()))
+        moved, luck = np.exp(0.26 * own.standard_normal(documents)), 0.1 * own.standard_normal(documents)
         before = base[role] * math.log(2) * size * hard * (size.sum() / (size * hard).sum())
-        change = (tuned[role] - base[role]) * math.log(2) * size * gain * (size.sum() / (size * gain).sum())
+        change = (tuned[role] - base[role] + luck - (size * luck).sum() / size.sum()) * math.log(2) * size
         kl = drift[role] * tokens * moved * (tokens.sum() / (tokens * moved).sum())
         agree = np.round(tokens * math.exp(-drift[role] * 0.7))
         columns = {"nats": before + change, "base_nats": before, "bytes": size, "tokens": tokens}

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from acclimate.report import model_card
-from tests.report.runs import add_change, write_run
+from tests.report.runs import add_change, drop_change, write_run
 
 
 def front_matter(card: str) -> dict[str, Any]:
@@ -18,7 +18,8 @@ def front_matter(card: str) -> dict[str, Any]:
 
 
 def test_front_matter(tmp_path: Path) -> None:
-    card = model_card(write_run(tmp_path / "run"))
+    drop_change(write_run(tmp_path / "run"))
+    card = model_card(tmp_path / "run")
     assert front_matter(card) == {
         "base_model": "HuggingFaceTB/SmolLM2-135M-Instruct",
         "library_name": "transformers",

@@ -78,7 +78,7 @@ def test_sections_come_in_order(seeds_page: str) -> None:
 
 def test_every_picture_speaks_and_brings_its_numbers(seeds_page: str) -> None:
     pictures = [attributes for tag, attributes in Page(seeds_page).elements if tag == "svg"]
-    assert len(pictures) == seeds_page.count("<figure") == 13
+    assert len(pictures) == seeds_page.count("<figure") == 14
     assert all(picture["role"] == "img" and len(picture["aria-label"] or "") > 30 for picture in pictures)
     assert seeds_page.count('href="data:text/csv') == len(pictures) + 2  # all measures, and the worst documents
     assert "#0101" not in seeds_page  # every sentinel became a variable of the page
@@ -110,6 +110,8 @@ def test_every_number_of_the_table_comes_from_the_files(tmp_path: Path) -> None:
             return f"{value}{unit}|{low}\u202f–\u202f{high}{unit}"
 
         base, tuned = (found[is_base, "domain", "bits_per_byte"]["value"] for is_base in (True, False))
+        change = found[False, "domain", "bits_per_byte_change"]
+        low, high = (-100 * change[name] / base for name in ("low", "high"))
         rates = sorted(
             line["tokens_per_second"]
             for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
@@ -117,7 +119,7 @@ def test_every_number_of_the_table_comes_from_the_files(tmp_path: Path) -> None:
         )
         assert row[1:] == [
             cell((False, "domain", "bits_per_byte")),
-            f"−{100 * (1 - tuned / base):.1f}\u00a0%",
+            f"−{100 * (1 - tuned / base):.1f}\u00a0%|−{low:.1f}\u202f–\u202f−{high:.1f}\u00a0%",
             cell((False, "general", "kl_base_tuned")),
             cell((False, "chat", "kl_base_tuned")),
             cell((False, "chat", "top1_agreement"), 100, 1, "\u00a0%"),

@@ -7,7 +7,7 @@ from typing import Any
 from acclimate.report import collect
 from acclimate.report.figures import gained_finding, kept_finding
 from acclimate.report.verdict import verdict
-from tests.report.runs import add_change, edit_summary, three_methods, write_run
+from tests.report.runs import add_change, drop_change, edit_summary, three_methods, write_run
 
 
 def judged(*runs: Path) -> tuple[str, str]:
@@ -23,8 +23,8 @@ def test_good(tmp_path: Path) -> None:
     headline, notes = pair(tmp_path, {"domain": 0.83, "kl_chat": 0.38, "general": 1.02}, {"kl_chat": 0.11})
     assert headline == (
         "mol learned the domain (bits per byte 1.050 → 0.820, −21.9 %) and moved 71 % less from the base on chat than "
-        "sft (KL 0.110 vs 0.380 nats/token). What the two gained on the domain cannot be told apart (−21.9 % against "
-        "−21.0 %; the 95 % intervals overlap)."
+        "sft (KL 0.110 vs 0.380 nats/token; paired over 40 documents, p <\u202f0.001). What the two gained on the domain cannot be "
+        "told apart (−21.9 % against −21.0 %; paired over 40 documents, p = 0.601)."
     )
     assert "Forgotten on general, in bits per byte: sft 0.930 → 1.020, +9.7 %." in notes
     assert "One seed" in notes
@@ -32,12 +32,18 @@ def test_good(tmp_path: Path) -> None:
 
 def test_less_drift_bought_with_less_gain_is_said(tmp_path: Path) -> None:
     headline, _ = pair(tmp_path, {"domain": 0.70, "kl_chat": 0.38}, {"domain": 0.90})
-    assert "It paid for that: it learned less of the domain than sft (−14.3 % against −33.3 %)." in headline
+    assert (
+        "It paid for that: it learned less of the domain than sft (−14.3 % against −33.3 %; paired over 40 documents, p <\u202f0.001)."
+        in headline
+    )
 
 
 def test_more_gain_and_less_drift(tmp_path: Path) -> None:
     headline, _ = pair(tmp_path, {"domain": 0.90, "kl_chat": 0.38}, {"domain": 0.70})
-    assert "It also learned more of the domain than sft (−33.3 % against −14.3 %)." in headline
+    assert (
+        "It also learned more of the domain than sft (−33.3 % against −14.3 %; paired over 40 documents, p <\u202f0.001)."
+        in headline
+    )
 
 
 def test_overlapping_drift_is_not_claimed(tmp_path: Path) -> None:
@@ -54,7 +60,10 @@ def test_the_numbers_decide_who_is_praised(tmp_path: Path) -> None:
 
 def test_the_other_way_round_on_another_set_is_said(tmp_path: Path) -> None:
     _, notes = pair(tmp_path, {"kl_chat": 0.38, "kl_general": 0.05}, {"kl_general": 0.30})
-    assert "On general it is the other way round: mol moved further than sft (KL 0.300 vs 0.050 nats/token)." in notes
+    assert (
+        "On general it is the other way round: mol moved further than sft (KL 0.300 vs 0.050 nats/token; paired over 40"
+        in notes
+    )
 
 
 def test_only_one_learned(tmp_path: Path) -> None:
@@ -62,7 +71,7 @@ def test_only_one_learned(tmp_path: Path) -> None:
     assert headline.startswith("Only mol clearly learned the domain")
     assert "than sft" not in headline
     assert (
-        "sft did not clearly learn the domain (bits per byte 1.050 → 1.030, −1.9 %, the 95 % intervals overlap)."
+        "sft did not clearly learn the domain (bits per byte 1.050 → 1.030, −1.9 %, which may be chance; a change of "
         in notes
     )
 
@@ -75,7 +84,7 @@ def test_a_run_that_lost_the_domain_is_named(tmp_path: Path) -> None:
 def test_no_gain_anywhere_comes_first(tmp_path: Path) -> None:
     headline, _ = pair(tmp_path, {"domain": 1.20}, {"domain": 1.04})
     assert headline.startswith("No run clearly learned the domain. Bits per byte: sft 1.050 → 1.200, +14.3 %; mol ")
-    assert headline.endswith("−1.0 %, the 95 % intervals overlap.")
+    assert headline.endswith("would show in 80 % of cases.")
 
 
 def test_single_run_good(tmp_path: Path) -> None:
@@ -89,7 +98,7 @@ def test_single_run_good(tmp_path: Path) -> None:
 def test_single_run_without_gain_says_so_first(tmp_path: Path) -> None:
     headline, _ = judged(write_run(tmp_path / "mol", domain=1.03))
     assert headline.startswith(
-        "It is not clear that mol learned the domain (bits per byte 1.050 → 1.030, −1.9 %, the 95"
+        "It is not clear that mol learned the domain (bits per byte 1.050 → 1.030, −1.9 %, which may be chance"
     )
 
 
@@ -135,12 +144,11 @@ def test_a_paired_loss_is_forgotten_text(tmp_path: Path) -> None:
     )
 
 
-def test_one_seed_without_a_paired_change_falls_back_to_intervals(tmp_path: Path) -> None:
-    runs = [write_run(tmp_path / f"s{seed}", seed=seed, domain=1.03) for seed in range(2)]
-    add_change(runs[0], -0.02, half=0.008, mde=0.011)
-    assert "the 95 % intervals overlap" in judged(*runs)[0]
-    add_change(runs[1], -0.03, half=0.008, mde=0.011)
+def test_one_seed_without_a_paired_change_claims_nothing(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / f"s{seed}", seed=seed, domain=0.82) for seed in range(2)]
     assert judged(*runs)[0].startswith("mol learned the domain")
+    drop_change(runs[0])
+    assert "−21.9 %, there is no paired interval to tell by" in judged(*runs)[0]
 
 
 def test_gain_and_loss_as_one_number_each(tmp_path: Path) -> None:

@@ -14,7 +14,16 @@ from rich.text import Text
 from acclimate.compare.cell import spelled
 from acclimate.compare.figure import figures
 from acclimate.compare.outcome import Outcome
-from acclimate.compare.standing import Measured, Standing, accuracy_changes, front, mean_drift, mean_gain
+from acclimate.compare.standing import (
+    ALPHA,
+    Measured,
+    Standing,
+    accuracy_changes,
+    ahead_of,
+    front,
+    mean_drift,
+    mean_gain,
+)
 from acclimate.evaluate.significance import holm
 from acclimate.files import write_text
 from acclimate.report import number
@@ -134,9 +143,22 @@ def _methods(outcome: Outcome) -> str:
 
 
 def _by(standing: Standing, everyone: Sequence[Standing]) -> str:
-    """Who is ahead; in bold beyond the intervals of both differences."""
-    rivals = [other for other in everyone if other.ahead_of(standing)]
-    return ", ".join(f"**{_plain(o.method)}**" if o.clearly_ahead_of(standing) else _plain(o.method) for o in rivals)
+    """Who is ahead; in bold where the two are told apart."""
+    rivals = ahead_of(standing, everyone)
+    return ", ".join(f"**{_plain(name)}**" if p < ALPHA else _plain(name) for name, p in rivals.items())
+
+
+def told_apart(everyone: Sequence[Standing]) -> str:
+    """One sentence: which methods are told apart from one that is ahead of them, and which are not."""
+    clear: list[str] = []
+    unclear: list[str] = []
+    for standing in everyone:
+        for name, p in ahead_of(standing, everyone).items():
+            pair = f"{standing.method} behind {name} (p {number.probability(p)})"
+            (clear if p < ALPHA else unclear).append(pair)
+    said = [f"Told apart, paired over the same documents: {'; '.join(clear)}." if clear else ""]
+    said += [f"Cannot be told apart: {'; '.join(unclear)}." if unclear else ""]
+    return " ".join(sentence for sentence in said if sentence)
 
 
 def _dominated(outcome: Outcome) -> str:
@@ -145,7 +167,8 @@ def _dominated(outcome: Outcome) -> str:
         return ""
     return (
         f"Pareto front of domain gain against drift: {', '.join(ahead)}. *Behind* names methods with no less gain and "
-        "no more drift; in bold where the intervals of both differences exclude 0."
+        "no more drift; in bold where both differences, paired over the same documents, are told apart (p < 0.05, "
+        f"adjusted by Holm's method for all that are ahead). {_plain(told_apart(outcome.standings))}".rstrip()
     )
 
 
@@ -282,7 +305,8 @@ def _many_seeds(outcome: Outcome) -> bool:
 
 def _caption(outcome: Outcome) -> str:
     text = "gain and loss in bits/byte against the base; below each number its 95 % interval over documents"
-    return text + (" and seeds" if _many_seeds(outcome) else " (one seed)")
+    text += " and seeds" if _many_seeds(outcome) else " (one seed)"
+    return f"{text}. {told_apart(outcome.standings)}".removesuffix(". ")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,7 +1,8 @@
 """What the table says of each method: gain on the domain, drift and loss elsewhere, and who is ahead of whom.
 
 Documents are drawn anew together for all methods, so a difference of two methods is paired over documents; the luck of
-training of both is added by Student's t (:class:`acclimate.evaluate.crossed.Luck`).
+training is added by Student's t (:class:`acclimate.evaluate.crossed.Luck`): of the differences by seed where both have
+the same seeds, otherwise of both methods.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from acclimate.evaluate.crossed import Luck
 from acclimate.evaluate.flips import Flips
 from acclimate.evaluate.paired import FEWEST_DOCUMENTS, RESAMPLES
 from acclimate.evaluate.ranges import ANY, Range, change_range, cut, range_of
+from acclimate.evaluate.significance import holm
 
+ALPHA = 0.05
 DETECTABLE = 2.8 / (2 * 1.96)
 """Widths of a 95 % interval that a change must have for another sample to show it with 80 % power: 1.96 + 0.84 standard
 errors."""
@@ -55,13 +58,19 @@ class Measured:
         bound = float(np.quantile(self.drawn + self.luck.draws(), part))
         return cut(bound, bound, self.possible)[0]
 
-    def differs(self, other: Measured) -> bool:
-        """The 95 % interval of the difference excludes 0."""
+    def p_of(self, other: Measured) -> float:
+        """Of no difference, two-sided, over the same documents; paired by seed where both have the same ones."""
         if self.documents < FEWEST_DOCUMENTS:
-            return False
-        draws = self.drawn - other.drawn + self.luck.beside(other.luck).draws()
-        low, high = np.quantile(draws, [0.025, 0.975])
-        return bool(low > 0 or high < 0)
+            return 1.0
+        mine, theirs = dict(self.seeds), dict(other.seeds)
+        same = mine.keys() == theirs.keys() and len(mine) > 1
+        luck = Luck.of([mine[seed] - theirs[seed] for seed in mine]) if same else self.luck.beside(other.luck)
+        draws = self.drawn - other.drawn + luck.draws()
+        return min(1.0, 2 * (float(min(np.sum(draws <= 0), np.sum(draws >= 0))) + 1) / (RESAMPLES + 1))
+
+    def differs(self, other: Measured) -> bool:
+        """Whether the two are told apart, at 5 %, were this the only difference that is looked at."""
+        return self.p_of(other) < ALPHA
 
 
 @dataclass(frozen=True)
@@ -82,11 +91,22 @@ class Standing:
         gained, spared = self.gain.value - other.gain.value, other.drift.value - self.drift.value
         return gained >= 0 and spared >= 0 and gained + spared > 0
 
+    def p_ahead_of(self, other: Standing) -> float:
+        """Of not being ahead in both: the larger of the two p-values; 1 where it is not ahead as measured."""
+        if not (self.gain and self.drift and other.gain and other.drift and self.ahead_of(other)):
+            return 1.0
+        return max(self.gain.p_of(other.gain), self.drift.p_of(other.drift))
+
     def clearly_ahead_of(self, other: Standing) -> bool:
-        """Ahead, and the intervals of both differences exclude 0."""
-        if not (self.gain and self.drift and other.gain and other.drift):
-            return False
-        return self.ahead_of(other) and self.gain.differs(other.gain) and self.drift.differs(other.drift)
+        """Ahead, and told apart in both gain and drift."""
+        return self.p_ahead_of(other) < ALPHA
+
+
+def ahead_of(standing: Standing, everyone: Sequence[Standing]) -> dict[str, float]:
+    """Methods that are ahead of this one, and how surely: p-values, adjusted together by Holm's method."""
+    rivals = [other for other in everyone if other.ahead_of(standing)]
+    adjusted = holm([other.p_ahead_of(standing) for other in rivals])
+    return {other.method: p for other, p in zip(rivals, adjusted, strict=True)}
 
 
 def standings(rows: Sequence[Row], methods: Sequence[str]) -> list[Standing]:

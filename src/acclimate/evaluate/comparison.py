@@ -4,51 +4,125 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from acclimate.errors import RunError
+from acclimate.evaluate.crossed import CrossedEstimate, Luck, crossed_ratio
+from acclimate.evaluate.grouped import Groups, count, subset
 from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, ratio_change
 from acclimate.evaluate.ranges import change_range
 from acclimate.evaluate.score_file import read_places, read_scores
+
+SUMS = {
+    "bits_per_byte": ("nats", "bytes"),
+    "kl_base_tuned": ("kl_base_tuned", "tokens"),
+    "top1_agreement": ("agree", "tokens"),
+}
+"""Metric -> the columns whose ratio of sums it is; bits are nats / ln 2."""
+BASE_TOLERANCE = 1e-3
+"""Of one base's nats on the same documents: what another machine or batch size makes of them."""
+Scores = Mapping[str, np.ndarray]
 
 
 def compare_runs(run: Path, other: Path, set_name: str, level: float = 0.95) -> Mapping[str, Estimate]:
     """``run`` less ``other`` of each metric, over the documents that both runs measured.
 
     A document is the same where its place and its bytes are: what makes it hard for both runs cancels, as in a change
-    from the base. Drift compares only where both began with one base, which splits them into the same tokens.
+    from the base. Documents of one group are drawn together. Drift compares only where both began with one base, which
+    splits them into the same tokens.
 
     Returns:
         Metric (``bits_per_byte``, ``kl_base_tuned``, ``top1_agreement``) -> estimate; empty where fewer than
-        ``FEWEST_DOCUMENTS`` documents are shared.
+        ``FEWEST_DOCUMENTS`` documents, or groups of them, are shared.
 
     Raises:
         RunError: a file of scores or ``provenance.json`` is missing or damaged.
     """
-    found = []
-    for folder in (run, other):
-        path = folder / "eval" / f"{set_name}.jsonl"
-        scores = read_scores(path)
-        found.append((dict(zip(read_places(path), range(len(scores["bytes"])), strict=True)), scores))
-    (places, mine), (other_places, theirs) = found
-    rows = [(row, other_places[place]) for place, row in places.items() if place in other_places]
-    pairs = np.array(rows, dtype=int).reshape(-1, 2)
-    pairs = pairs[mine["bytes"][pairs[:, 0]] == theirs["bytes"][pairs[:, 1]]]
-    a, b = ({name: scores[name][pairs[:, side]] for name in scores} for side, scores in enumerate((mine, theirs)))
+    scores = _shared([run, other], set_name)
     compared = {}
-    if np.sum(text := a["bytes"] > 0) >= FEWEST_DOCUMENTS:
-        bits, other_bits = (scores["nats"][text] / math.log(2) for scores in (a, b))
-        size = a["bytes"][text]
-        possible = change_range("bits_per_byte", float(other_bits.sum() / size.sum()))
-        compared["bits_per_byte"] = ratio_change(bits, other_bits, size, level).within(possible)
-    if len(pairs) >= FEWEST_DOCUMENTS and _base(run) == _base(other) and np.array_equal(a["tokens"], b["tokens"]):
-        for metric, column in (("kl_base_tuned", "kl_base_tuned"), ("top1_agreement", "agree")):
-            possible = change_range(metric, float(b[column].sum() / b["tokens"].sum()))
-            compared[metric] = ratio_change(a[column], b[column], a["tokens"], level).within(possible)
+    for metric in SUMS:
+        if (found := _columns([run, other], scores, metric)) is not None:
+            (mine, theirs), size, groups = found
+            possible = change_range(metric, float(theirs.sum() / size.sum()))
+            compared[metric] = ratio_change(mine, theirs, size, level, groups).within(possible)
     return compared
+
+
+def compare_seeds(
+    runs: Mapping[int, Path], others: Mapping[int, Path], set_name: str, metric: str, level: float = 0.95
+) -> Estimate | CrossedEstimate | None:
+    """The same of two methods that were trained with several seeds each; None where too few documents are shared.
+
+    Seeds are paired where two or more are the same, and only those count then; otherwise the means over all seeds are
+    compared, with the luck of both (:class:`~acclimate.evaluate.crossed.Luck`).
+
+    Args:
+        runs, others: seed -> run folder.
+    """
+    common = sorted(runs.keys() & others.keys())
+    if len(common) >= 2:
+        runs, others = ({seed: side[seed] for seed in common} for side in (runs, others))
+    folders = [*runs.values(), *others.values()]
+    if not all((folder / "eval" / f"{set_name}.jsonl").is_file() for folder in folders):
+        return None
+    found = _columns(folders, _shared(folders, set_name), metric)
+    if found is None:
+        return None
+    sums, size, groups = found
+    mine, theirs = sums[: len(runs)], sums[len(runs) :]
+    possible = change_range(metric, float(theirs.mean(0).sum() / size.sum()))
+    if len(folders) == 2:
+        return ratio_change(mine[0], theirs[0], size, level, groups).within(possible)
+    if len(common) >= 2:
+        return crossed_ratio(mine - theirs, size, level, possible=possible, groups=groups)
+    luck = [Luck.of((side.sum(1) / size.sum()).tolist()) for side in (mine, theirs)]
+    apart = mine.mean(0, keepdims=True) - theirs.mean(0)
+    return crossed_ratio(apart, size, level, possible=possible, groups=groups, luck=luck[0].beside(luck[1]))
+
+
+def _shared(folders: Sequence[Path], set_name: str) -> list[Scores]:
+    """Scores of the documents that stand in every folder, in the order of the first."""
+    paths = [folder / "eval" / f"{set_name}.jsonl" for folder in folders]
+    scores = [read_scores(path) for path in paths]
+    rows = [{place: row for row, place in enumerate(read_places(path))} for path in paths]
+    table = [[one[place] for one in rows] for place in rows[0] if all(place in one for one in rows)]
+    chosen = np.array(table, dtype=int).reshape(-1, len(folders))  # [M, folders]
+    sizes = np.stack([one["bytes"][chosen[:, at]] for at, one in enumerate(scores)])
+    chosen = chosen[(sizes == sizes[0]).all(0)]
+    return [{name: column[chosen[:, at]] for name, column in one.items()} for at, one in enumerate(scores)]
+
+
+def _columns(
+    folders: Sequence[Path], scores: Sequence[Scores], metric: str
+) -> tuple[np.ndarray, np.ndarray, Groups | None] | None:
+    """A metric's sums [folders, M], their denominator [M] and groups [M], or None where it does not compare."""
+    above, below = SUMS[metric]
+    kept = scores[0]["bytes"] > 0 if metric == "bits_per_byte" else np.ones(len(scores[0]["bytes"]), dtype=bool)
+    groups = subset(next((one["group"] for one in scores if "group" in one), None), kept)
+    if count(groups, int(kept.sum())) < FEWEST_DOCUMENTS:
+        return None
+    one_base = len({_base(folder) for folder in folders}) == 1
+    same_tokens = all(np.array_equal(scores[0]["tokens"], other["tokens"]) for other in scores)
+    if one_base and same_tokens:
+        _check_base(folders, scores)
+    elif metric != "bits_per_byte":
+        return None
+    unit = math.log(2) if metric == "bits_per_byte" else 1.0
+    return np.stack([one[above][kept] / unit for one in scores]), scores[0][below][kept], groups
+
+
+def _check_base(folders: Sequence[Path], scores: Sequence[Scores]) -> None:
+    """One base has one score on one text."""
+    first = scores[0]["base_nats"].sum()
+    for folder, other in zip(folders[1:], scores[1:], strict=True):
+        if not math.isclose(first, other["base_nats"].sum(), rel_tol=BASE_TOLERANCE, abs_tol=BASE_TOLERANCE):
+            raise RunError(
+                f"'{folders[0]}' and '{folder}' name one base, but it scores {first:.4f} nats in the first and "
+                f"{other['base_nats'].sum():.4f} in the second on the same documents. Run `acclimate eval` on both."
+            )
 
 
 def _base(run: Path) -> str:

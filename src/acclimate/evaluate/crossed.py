@@ -50,6 +50,7 @@ class CrossedEstimate:
     high: float
     seeds: tuple[float, ...]
     n: int  # items
+    p: float  # of 0, two-sided
 
 
 def crossed_ratio(
@@ -59,6 +60,7 @@ def crossed_ratio(
     seed: int = 0,
     possible: Range = ANY,
     groups: Groups | None = None,
+    luck: Luck | None = None,
 ) -> CrossedEstimate:
     """The mean over seeds of ``sum(numerator) / sum(denominator)``, with an interval over items and seeds.
 
@@ -71,6 +73,7 @@ def crossed_ratio(
         denominator: [M], the same for every seed.
         possible: values that the quantity can have, which Student's t knows nothing of.
         groups: [M] the group of each item, drawn together; None: each is its own.
+        luck: of training, where it is not that of these rows.
     """
     random = np.random.default_rng(seed)
     n = numerators.shape[1]
@@ -78,7 +81,7 @@ def crossed_ratio(
     items = numerators.shape[1]
     if items < 2:
         own = numerators.sum(1) / denominator.sum()
-        return CrossedEstimate(float(own.mean()), -math.inf, math.inf, tuple(own.tolist()), n)
+        return CrossedEstimate(float(own.mean()), -math.inf, math.inf, tuple(own.tolist()), n, 1.0)
     drawn = np.empty(RESAMPLES)
     for index in range(RESAMPLES):  # one draw at a time: all at once would be RESAMPLES x M numbers
         times = np.bincount(random.integers(0, items, items), minlength=items)  # [M]
@@ -86,6 +89,8 @@ def crossed_ratio(
     own = numerators.sum(1) / denominator.sum()
     if groups is not None:
         drawn = own.mean() + widening(groups, level) * (drawn - own.mean())
-    bounds = np.quantile(drawn + Luck.of(own).draws(), [(1 - level) / 2, (1 + level) / 2])
+    drawn += (luck or Luck.of(own)).draws()
+    bounds = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     low, high = cut(float(bounds[0]), float(bounds[1]), possible)
-    return CrossedEstimate(float(own.mean()), low, high, tuple(own.tolist()), n)
+    p = min(1.0, 2 * (float(min(np.sum(drawn <= 0), np.sum(drawn >= 0))) + 1) / (RESAMPLES + 1))
+    return CrossedEstimate(float(own.mean()), low, high, tuple(own.tolist()), n, p)

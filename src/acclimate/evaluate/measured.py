@@ -26,7 +26,6 @@ class Origin:
     ``weights`` is None where they were measured before digests were kept; ``here``: model/ is there, and is these.
     """
 
-    path: Path
     weights: str | None
     here: bool
     documents: Mapping[str, int]  # set -> how many were scored
@@ -37,12 +36,12 @@ class Origin:
         if self.weights is None:
             return (
                 "Measured before acclimate kept digests, so nothing shows which weights these numbers are of; "
-                f"`acclimate eval {self.path}` measures again and keeps them."
+                "`acclimate eval RUN` measures again and keeps them."
             )
         if not self.here:
             return (
-                f"The weights are not in the folder ('{self.path / 'model'}'), so only their digest tells which the "
-                f"numbers are of: {self.weights}. Compare it with what is released."
+                "The weights are not in the folder (model/), so only their digest tells which the numbers are of: "
+                f"{self.weights}. Compare it with what is released."
             )
         return None
 
@@ -74,7 +73,7 @@ def check_measured(run_dir: Path, provenance: Mapping[str, Any]) -> Origin:
     """
     path, tuned = run_dir / "eval" / "measured.json", provenance.get("tuned")
     if not path.is_file() and tuned is None:
-        return Origin(run_dir, None, False, {})
+        return Origin(None, False, {})
     again = f"Restore it, or run `acclimate eval {run_dir}`."
     if not path.is_file() or tuned is None:
         missing = "provenance.json holds no digest of its weights" if tuned is None else "eval/measured.json is missing"
@@ -101,7 +100,7 @@ def check_measured(run_dir: Path, provenance: Mapping[str, Any]) -> Origin:
         raise RunError(f"The numbers in '{run_dir / 'eval'}' are of other data of {', '.join(other)}. {again}")
     for name in (*COVERED, *(f"eval/{name}.jsonl" for name in documents)):
         check_file(run_dir / name, covered.get(name), again)
-    return Origin(run_dir, str(tuned["digest"]), has_files(run_dir / "model"), documents)
+    return Origin(str(tuned["digest"]), has_files(run_dir / "model"), documents)
 
 
 def check_weights(run_dir: Path, provenance: Mapping[str, Any]) -> None:

@@ -185,7 +185,7 @@ def _panel(folder: RunFolder, name: str, policy: Policy) -> PanelFolder:
     panel = read_panel(path)
     if not check_panel(folder.path, folder.provenance, path):
         raise RunError(f"The panel '{path}' was measured before acclimate kept digests of its files. {AGAIN}")
-    if (asked := policy.panel_digests.get(name)) not in (None, panel.digest):
+    if policy.panel_digests.get(name, panel.digest) != panel.digest:
         raise ConfigError(
             f"{policy.places.at(f'panel_digests.{name}')}: the run '{folder.path}' was measured on another panel "
             f"'{name}' ({panel.digest}): other items, template or length. Measure it on the one that is meant."

@@ -21,7 +21,7 @@ from acclimate.report.seeds import together
 BASE_TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """One method with one configuration, trained with one or several seeds."""
 
@@ -53,7 +53,7 @@ class Run:
         return {seed.seed: rate for seed in self.seeds if (rate := seed.tokens_per_second) is not None}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ReportData:
     """Everything a report shows."""
 

@@ -11,6 +11,7 @@ from acclimate.report.dots import Dot, dots
 from acclimate.report.folder import Measure, TextSet
 from acclimate.report.names import joined, named, phrase
 from acclimate.report.outcome import outcome
+from acclimate.report.pairs import against
 from acclimate.report.palette import BASE, slots
 from acclimate.report.pareto import Point, pareto
 from acclimate.report.picture import Picture
@@ -55,7 +56,7 @@ def hurts(data: ReportData) -> list[Picture]:
     caption = f"The {MOST_ROWS} worst; {left} more in the table." if left else ""
     if not items:
         return []
-    return [dots("hurts", _hurts_finding(data), items, axis, number.signed, at_zero=True, caption=caption)]
+    return [dots("hurts-0", _hurts_finding(data), items, axis, number.signed, at_zero=True, caption=caption)]
 
 
 def tradeoff(data: ReportData) -> list[Picture]:
@@ -123,7 +124,8 @@ def kept_finding(data: ReportData, text_set: TextSet) -> str:
     """The title of the picture of drift."""
     drifts = [(drift, run) for run in data.runs if (drift := data.drift(run, text_set))]
     drifts.sort(key=lambda pair: pair[0].value)
-    if len(drifts) > 1 and all(drifts[0][0].below(drift) for drift, _ in drifts[1:]):
+    found = against(data, drifts[0][1], text_set, "kl_base_tuned") if len(drifts) > 1 else {}
+    if found and all(run.label in found and found[run.label].below for _, run in drifts[1:]):
         than = "the other" if len(drifts) == 2 else "the others"
         return f"{named(drifts[0][1].label)} stays closer to the base than {than} on {phrase(text_set)}"
     who = "the run" if len(data.runs) == 1 else "each run"

@@ -27,13 +27,6 @@ class Measure:
     n: int  # documents
     mde: float | None = None  # of a paired change: the minimum detectable effect
 
-    def below(self, other: Measure) -> bool:
-        """True when the whole interval lies below the other's."""
-        return self.high is not None and other.low is not None and self.high < other.low
-
-    def apart(self, other: Measure) -> bool:
-        return self.below(other) or other.below(self)
-
 
 @dataclass(frozen=True)
 class TextSet:

@@ -7,37 +7,36 @@ from collections.abc import Sequence
 from acclimate.evaluate.measured import check_measured
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
-from acclimate.report.folder import Measure, TextSet
+from acclimate.report.folder import TextSet
 from acclimate.report.names import joined, named, phrase
 from acclimate.report.outcome import each, fell, outcome, why
+from acclimate.report.pairs import against, told
+
+DRIFT = "kl_base_tuned"
 
 
 def closer(data: ReportData, best: Run, runs: Sequence[Run], domain: TextSet, kept: TextSet) -> list[str]:
     """Runs that kept more than the praised one and clearly learned less than the best."""
     notes = []
     for run in runs:
-        drift, than = data.drift(run, kept), data.drift(best, kept)
-        if drift and than:
-            moved = "moved less" if drift.below(than) else "did not clearly move less"
+        drift, difference = data.drift(run, kept), against(data, best, kept, DRIFT).get(run.label)
+        if drift:
+            moved = "moved less" if difference and difference.above else "did not clearly move less"
             gain = number.change(data.change(run, domain) or 0.0)
             distance = f"{moved} on {phrase(kept)} (KL {number.nats(drift.value)})"
             notes.append(f"{named(run.label)} {distance}, and learned less ({gain}).")
     return notes
 
 
-def close_seconds(data: ReportData, best: Run, others: Sequence[Run], told: Run, kept: TextSet) -> list[str]:
-    close = [run for run in others if run is not told and not _apart(data.drift(best, kept), data.drift(run, kept))]
-    if not close:
-        return []
-    names, least = joined(run.label for run in close), named(best.label)
-    drifts = [drift for run in (best, *close) if (drift := data.drift(run, kept))]
-    return [f"{names} cannot be told from {least} on {phrase(kept)}: {why_together(*drifts)}."]
-
-
-def why_together(*drifts: Measure) -> str:
-    """Why runs cannot be told apart."""
-    known = all(drift.low is not None for drift in drifts)
-    return "the 95\u00a0% intervals overlap" if known else "too few documents to tell"
+def close_seconds(data: ReportData, best: Run, others: Sequence[Run], compared: Run, kept: TextSet) -> list[str]:
+    found = against(data, best, kept, DRIFT)
+    notes = []
+    for run in others:
+        difference = found.get(run.label)
+        if run is not compared and not (difference and difference.apart):
+            pair = f"{named(run.label)} cannot be told from {named(best.label)} on {phrase(kept)}"
+            notes.append(f"{pair}: {told(difference)}.")
+    return notes
 
 
 def contrary(data: ReportData, best: Run, other: Run, kept: TextSet) -> list[str]:
@@ -45,16 +44,14 @@ def contrary(data: ReportData, best: Run, other: Run, kept: TextSet) -> list[str
     notes = []
     for item in data.role("chat", "general"):
         one, two = data.drift(best, item), data.drift(other, item)
-        if item != kept and one and two and two.below(one):
+        difference = against(data, best, item, DRIFT).get(other.label)
+        if item != kept and one and two and difference and difference.above:
             notes.append(
                 f"On {phrase(item)} it is the other way round: {named(best.label)} moved further than "
-                f"{named(other.label)} (KL {number.nats(one.value)} vs {number.nats(two.value)} nats/token)."
+                f"{named(other.label)} (KL {number.nats(one.value)} vs {number.nats(two.value)} nats/token; "
+                f"{difference})."
             )
     return notes
-
-
-def _apart(one: Measure | None, two: Measure | None) -> bool:
-    return one is not None and two is not None and one.apart(two)
 
 
 def did_not_learn(data: ReportData, learned: Sequence[Run], domain: TextSet) -> list[str]:

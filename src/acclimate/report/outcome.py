@@ -1,8 +1,7 @@
 """What became of one set under one run, and how that is said.
 
-A change from the base is claimed when its paired 95 % interval, over the same documents, leaves 0 out. Two runs, and a
-folder that holds no paired change, are told apart only when their 95 % intervals do not touch: as if the documents were
-different ones, so that claim errs to caution.
+A change from the base is claimed when its paired 95 % interval, over the same documents, leaves 0 out. Of a folder that
+holds no paired change nothing is claimed. Two runs are compared in the same way (:mod:`acclimate.report.pairs`).
 """
 
 from __future__ import annotations
@@ -17,14 +16,10 @@ from acclimate.report.names import named
 
 def outcome(data: ReportData, run: Run, text_set: TextSet) -> str:
     """``learned``, ``worse`` or ``unclear`` (or not measured) against the base, in bits per byte."""
-    if change := run.paired_change(text_set.name):
-        if change.low is None or change.high is None:
-            return "unclear"
-        return "learned" if change.high < 0 else "worse" if change.low > 0 else "unclear"
-    base, tuned = data.base.get(text_set.name), run.measure(text_set.name, "bits_per_byte")
-    if base is None or tuned is None:
+    change = run.paired_change(text_set.name)
+    if change is None or change.low is None or change.high is None:
         return "unclear"
-    return "learned" if tuned.below(base) else "worse" if base.below(tuned) else "unclear"
+    return "learned" if change.high < 0 else "worse" if change.low > 0 else "unclear"
 
 
 def fell(data: ReportData, run: Run, text_set: TextSet, unit: bool = True) -> str:
@@ -44,9 +39,7 @@ def why(data: ReportData, run: Run, domain: TextSet) -> str:
         return ""
     change = run.paired_change(domain.name)
     if change is None:
-        tuned = run.measure(domain.name, "bits_per_byte")
-        overlap = tuned is not None and tuned.low is not None
-        return ", the 95\u00a0% intervals overlap" if overlap else ", there is no interval to tell by"
+        return ", there is no paired interval to tell by"
     if change.low is None:
         return ", too few documents to tell"
     if change.mde is None:  # of several seeds

@@ -41,7 +41,7 @@ class Point:
 def dominated(points: Sequence[Point]) -> list[bool]:
     """Of each point, whether another has gained as much or more at the same cost or less, and is not its equal.
 
-    By the values alone: whether two runs can be told apart is what their intervals say.
+    By the values alone: whether two runs can be told apart is what a paired comparison says.
     """
     values = [(point.x.value, -point.y.value) for point in points]
     return [any(a >= x and b >= y and (a, b) != (x, y) for a, b in values) for x, y in values]

@@ -9,19 +9,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from acclimate.errors import RunError
+from acclimate.evaluate.comparison import SUMS
 from acclimate.evaluate.crossed import crossed_ratio
 from acclimate.evaluate.ranges import ANY, Range, change_range, range_of
 from acclimate.evaluate.score_file import read_scores
 from acclimate.report.folder import Measure, RunFolder
 
 Scores = Mapping[str, np.ndarray]
-
-SUMS = {
-    "bits_per_byte": ("nats", "bytes"),
-    "kl_base_tuned": ("kl_base_tuned", "tokens"),
-    "top1_agreement": ("agree", "tokens"),
-}
-"""Metric -> the columns whose ratio of sums it is; bits are nats / ln 2."""
 
 
 def together(seeds: Sequence[RunFolder]) -> tuple[dict[tuple[str, str], Measure], dict[str, Measure]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from acclimate.report.collect import ReportData
 from acclimate.report.scoreboard import Cell, scoreboard
+from acclimate.report.verdict import verdict
 
 WIDE = 124
 """Columns of a terminal from which on the intervals fit."""
@@ -39,6 +41,12 @@ def summary_table(data: ReportData, width: int = WIDE) -> Table:
             *(_cell(cell, wide) for cell in line.cells),
         )
     return table
+
+
+def summary_page(data: ReportData, width: int = WIDE) -> Table | Group:
+    """The table, and of several runs below it what tells them apart."""
+    table = summary_table(data, width)
+    return table if len(data.runs) == 1 else Group(table, Text(verdict(data).headline, style="italic"))
 
 
 def _cell(cell: Cell, wide: bool) -> Text:

@@ -10,6 +10,7 @@ from acclimate.report.collect import ReportData, Run
 from acclimate.report.folder import TextSet
 from acclimate.report.names import joined, named, phrase
 from acclimate.report.outcome import each, fell, outcome, why
+from acclimate.report.pairs import against, told
 from acclimate.report.sessions import sessions
 from acclimate.report.steps import step_notes
 
@@ -63,47 +64,51 @@ def _several(data: ReportData, learned: Sequence[Run], domain: TextSet) -> tuple
         only = "Only " if len(learned) == 1 else ""
         opening = f"{only}{named(best.label)} {'clearly ' if only else ''}learned the domain"
         return [f"{opening} ({fell(data, best, domain)}){_everywhere(data, best, domain)}.", _distance(data, best)], []
-    best, others = _praised(ranked, domain)
+    best, others = _praised(data, ranked, domain)
     other = next((run for run in others if run.method == "sft"), others[-1])
     a, b = drifts[best.label], drifts[other.label]
+    difference = against(data, best, kept, notes.DRIFT).get(other.label)
+    clear = difference is not None and difference.below
     opening = f"{named(best.label)} learned the domain ({fell(data, best, domain)})"
     versus = f"KL {number.nats(a.value)} vs {number.nats(b.value)} nats/token"
-    if a.below(b):
+    if clear:
         less = number.change(100 * (1 - a.value / b.value), 0).lstrip("+")
-        first = f"{opening} and moved {less} less from the base on {phrase(kept)} than {named(other.label)} ({versus})"
+        than = f"{named(other.label)} ({versus}; {difference})"
+        first = f"{opening} and moved {less} less from the base on {phrase(kept)} than {than}"
     else:
         first = (
             f"{opening}, but its distance from the base on {phrase(kept)} cannot be told from {named(other.label)}'s "
-            f"({versus}; {notes.why_together(a, b)})"
+            f"({versus}; {told(difference)})"
         )
-    sentences = [f"{first}{_same_order(best, other, kept, a.below(b))}.", _gains_compared(data, best, other, domain)]
+    sentences = [f"{first}{_same_order(best, other, kept, clear)}.", _gains_compared(data, best, other, domain)]
     closer = ranked[: ranked.index(best)]
     beside = notes.closer(data, best, closer, domain, kept) + notes.close_seconds(data, best, others, other, kept)
     return sentences, beside + notes.contrary(data, best, other, kept)
 
 
-def _praised(ranked: Sequence[Run], domain: TextSet) -> tuple[Run, Sequence[Run]]:
+def _praised(data: ReportData, ranked: Sequence[Run], domain: TextSet) -> tuple[Run, Sequence[Run]]:
     """Of the runs whose gain cannot be told from the largest, the one that moved least; and those that moved more.
 
     Doing little is the easiest way to keep everything, so a small drift alone does not win. Where only one run has
     the largest gain there is a price either way, and the run that moved least is named together with that price.
     """
-    scores = {run.label: run.measure(domain.name, "bits_per_byte") for run in ranked}
-    most = min((score for score in scores.values() if score), key=lambda score: score.value)
-    full = [run for run in ranked if (score := scores[run.label]) and not most.below(score)]
+    scores = {run: score.value for run in ranked if (score := run.measure(domain.name, "bits_per_byte"))}
+    most = min(scores, key=lambda run: scores[run])
+    behind = {label for label, found in against(data, most, domain, "bits_per_byte").items() if found.below}
+    full = [run for run in ranked if run in scores and run.label not in behind]
     first = ranked.index(full[0]) if len(full) > 1 else 0
     return ranked[first], ranked[first + 1 :]
 
 
 def _gains_compared(data: ReportData, best: Run, other: Run, domain: TextSet) -> str:
-    one, two = (run.measure(domain.name, "bits_per_byte") for run in (best, other))
+    difference = against(data, best, domain, "bits_per_byte").get(other.label)
     changes = [number.change(data.change(run, domain) or 0.0) for run in (best, other)]
     pair = f"{changes[0]} against {changes[1]}"
-    if one is None or two is None or not one.apart(two):
-        return f"What the two gained on the domain cannot be told apart ({pair}; the 95\u00a0% intervals overlap)."
-    more = "more" if one.below(two) else "less"
+    if difference is None or not difference.apart:
+        return f"What the two gained on the domain cannot be told apart ({pair}; {told(difference)})."
+    more = "more" if difference.below else "less"
     opening = "It also learned" if more == "more" else "It paid for that: it learned"
-    return f"{opening} {more} of the domain than {named(other.label)} ({pair})."
+    return f"{opening} {more} of the domain than {named(other.label)} ({pair}; {difference})."
 
 
 def _nothing_learned(data: ReportData, domain: TextSet) -> list[str]:
