@@ -36,6 +36,7 @@ from acclimate.errors import RunError, UsageError, listed
 from acclimate.evaluate.generate import side_by_side
 from acclimate.evaluate.measure import Scores, measure
 from acclimate.evaluate.memorisation import document, memorisation
+from acclimate.evaluate.grouped import codes
 from acclimate.evaluate.score_file import write_scores
 from acclimate.evaluate.summary import Record, change_records, records
 from acclimate.files import write_text
@@ -204,8 +205,10 @@ def _begin(
     identity, data = model_identity(config.model), {n: c.digest for n, c in corpora.sources.items()}
     inputs = {f"method.{e.name}": e.digest() for e in experts(config, plan)}
     inputs |= {f"the labels learned of source '{n}'": c.mask.digest for n, c in corpora.sources.items() if c.mask}
-    began = check_digests(run_dir, identity, data, inputs)
+    held_out = {n: c.heldout_digest for n, c in corpora.sources.items()}
+    began = check_digests(run_dir, identity, data, inputs, held_out)
     record = provenance(config, device, identity, data, inputs) | {"processes": training.world.size}
+    record |= {"held_out": held_out}
     stores = [store.origin for store in plan.statistics]
     if began and [s["sha256"] for s in began.get("statistics", [])] != [s["sha256"] for s in stores]:
         raise RunError(
@@ -233,7 +236,8 @@ def evaluate_run(run_dir: Path) -> RunResult:
     corpora = load_corpora(config, load_tokenizer(config.model))
     model = load_tuned(config, run_dir / "model", device)
     base = load_base(config, model, device)
-    check_digests(run_dir, model_identity(config.model), {n: c.digest for n, c in corpora.sources.items()})
+    data, held_out = ({n: getattr(c, k) for n, c in corpora.sources.items()} for k in ("digest", "heldout_digest"))
+    check_digests(run_dir, model_identity(config.model), data, held_out=held_out)
     chosen = read_json(run_dir / "data.json").get("memorisation", {})
     return _measure(config, corpora, model, base, chosen)
 
@@ -249,17 +253,23 @@ def _measure(
             raise RunError(f"'{folder}' is a link that leads out of the run folder; nothing is written through it.")
     for set_name, batches in heldout_sets(config, corpora, config.evaluation.documents).items():
         tuned, before = measure(model, base, batches, list(special_tokens(model.tokenizer)), world)
-        role = corpora.sources[set_name].role
+        corpus = corpora.sources[set_name]
+        role, at = corpus.role, tuned.document - corpus.first_heldout_id
+        named, overlapping = [corpus.groups[place] for place in at], corpus.overlapping[at]
+        groups = codes(named)
         for run, scores in (("base", before), (name, tuned)):
             if scores is not None:
-                summary += records(scores, run=run, seed=config.seed, set_name=set_name, role=role)
+                summary += records(scores, run=run, seed=config.seed, set_name=set_name, role=role, groups=groups)
         if before is not None:
             gains[set_name] = tuned, before
-            summary += change_records(tuned, before, run=name, seed=config.seed, set_name=set_name, role=role)
+            summary += change_records(
+                tuned, before, run=name, seed=config.seed, set_name=set_name, role=role, groups=groups,
+                overlapping=overlapping,
+            )  # fmt: skip
         if world.is_main:
             places = [corpora.document_name(int(number)) for number in tuned.document]
-            texts = corpora.sources[set_name].beginnings(tuned.document)
-            write_scores(run_dir / "eval" / f"{set_name}.jsonl", places, tuned.columns(before), texts)
+            path, columns = run_dir / "eval" / f"{set_name}.jsonl", tuned.columns(before)
+            write_scores(path, places, columns, corpus.beginnings(tuned.document), named, overlapping)
     _measure_memorisation(config, reread(config, corpora, chosen), model, base, gains, world)
     prompts = heldout_prompts(config, corpora, model.tokenizer, model.positions)
     answers = side_by_side(model, base, prompts, config.evaluation.max_new_tokens)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from acclimate.errors import RunError
+from acclimate.evaluate.grouped import count, subset
 from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, ratio_change
 from acclimate.evaluate.score_file import read_places, read_scores
 
@@ -17,12 +18,12 @@ from acclimate.evaluate.score_file import read_places, read_scores
 def compare_runs(run: Path, other: Path, set_name: str, level: float = 0.95) -> Mapping[str, Estimate]:
     """``run`` less ``other`` of each metric, over the documents that both runs measured.
 
-    A document is the same where its place and its bytes are: what makes it hard for both runs cancels, as in a change
+    Documents of one group are drawn together. A document is the same where its place and its bytes are: what makes it hard for both runs cancels, as in a change
     from the base. Drift compares only where both began with one base, which splits them into the same tokens.
 
     Returns:
         Metric (``bits_per_byte``, ``kl_base_tuned``, ``top1_agreement``) -> estimate; empty where fewer than
-        ``FEWEST_DOCUMENTS`` documents are shared.
+        ``FEWEST_DOCUMENTS`` documents, or groups of them, are shared.
 
     Raises:
         RunError: a file of scores or ``provenance.json`` is missing or damaged.
@@ -37,13 +38,15 @@ def compare_runs(run: Path, other: Path, set_name: str, level: float = 0.95) -> 
     pairs = np.array(rows, dtype=int).reshape(-1, 2)
     pairs = pairs[mine["bytes"][pairs[:, 0]] == theirs["bytes"][pairs[:, 1]]]
     a, b = ({name: scores[name][pairs[:, side]] for name in scores} for side, scores in enumerate((mine, theirs)))
+    groups = subset(a.get("group", b.get("group")), np.arange(len(pairs)))
     compared = {}
-    if np.sum(text := a["bytes"] > 0) >= FEWEST_DOCUMENTS:
+    text = a["bytes"] > 0
+    if count(subset(groups, text), int(np.sum(text))) >= FEWEST_DOCUMENTS:
         bits, other_bits = (scores["nats"][text] / math.log(2) for scores in (a, b))
-        compared["bits_per_byte"] = ratio_change(bits, other_bits, a["bytes"][text], level)
-    if len(pairs) >= FEWEST_DOCUMENTS and _base(run) == _base(other) and np.array_equal(a["tokens"], b["tokens"]):
+        compared["bits_per_byte"] = ratio_change(bits, other_bits, a["bytes"][text], level, subset(groups, text))
+    if count(groups, len(pairs)) >= FEWEST_DOCUMENTS and _base(run) == _base(other) and np.array_equal(a["tokens"], b["tokens"]):
         for metric, column in (("kl_base_tuned", "kl_base_tuned"), ("top1_agreement", "agree")):
-            compared[metric] = ratio_change(a[column], b[column], a["tokens"], level)
+            compared[metric] = ratio_change(a[column], b[column], a["tokens"], level, groups)
     return compared
 
 

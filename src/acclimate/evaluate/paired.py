@@ -18,6 +18,11 @@ FEWEST_DOCUMENTS = 3
 MINIMUM_DOCUMENTS = 20
 """Of a gate: below, a divergence of which few documents hold most of the sum passes in more than 7 % of cases
 (docs/log.md)."""
+MINIMUM_DIVERGENCES = 60
+"""Documents for the pass of a divergence: of 20, one in three misses a part of 5 % that holds most of the forgetting
+(benchmarks/2026-11-29-gate-error.md)."""
+MINIMUM_GROUPS = 8
+"""For a pass, where documents belong to groups: of fewer, more than a third of all groups may be unlike them [ours]."""
 POWER = 0.8
 SPREAD_CAUTION = 12.0
 """How much the square of the error's own relative spread adds to a minimum detectable effect; chosen by simulation."""
