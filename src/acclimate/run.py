@@ -34,9 +34,9 @@ from acclimate.data.chat import special_tokens
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.errors import RunError, UsageError, listed
 from acclimate.evaluate.generate import side_by_side
+from acclimate.evaluate.grouped import codes
 from acclimate.evaluate.measure import Scores, measure
 from acclimate.evaluate.memorisation import document, memorisation
-from acclimate.evaluate.grouped import codes
 from acclimate.evaluate.score_file import write_scores
 from acclimate.evaluate.summary import Record, change_records, records
 from acclimate.files import write_text
@@ -254,18 +254,15 @@ def _measure(
     for set_name, batches in heldout_sets(config, corpora, config.evaluation.documents).items():
         tuned, before = measure(model, base, batches, list(special_tokens(model.tokenizer)), world)
         corpus = corpora.sources[set_name]
-        role, at = corpus.role, tuned.document - corpus.first_heldout_id
+        at = tuned.document - corpus.first_heldout_id
         named, overlapping = [corpus.groups[place] for place in at], corpus.overlapping[at]
-        groups = codes(named)
+        about: Any = {"seed": config.seed, "set_name": set_name, "role": corpus.role, "groups": codes(named)}
         for run, scores in (("base", before), (name, tuned)):
             if scores is not None:
-                summary += records(scores, run=run, seed=config.seed, set_name=set_name, role=role, groups=groups)
+                summary += records(scores, **(about | {"run": run}))
         if before is not None:
             gains[set_name] = tuned, before
-            summary += change_records(
-                tuned, before, run=name, seed=config.seed, set_name=set_name, role=role, groups=groups,
-                overlapping=overlapping,
-            )  # fmt: skip
+            summary += change_records(tuned, before, overlapping=overlapping, **(about | {"run": name}))
         if world.is_main:
             places = [corpora.document_name(int(number)) for number in tuned.document]
             path, columns = run_dir / "eval" / f"{set_name}.jsonl", tuned.columns(before)

@@ -94,9 +94,9 @@ def divide(beginning: Beginning, rule: Heldout, others: Iterable[NDArray[np.uint
         elsewhere |= np.isin(texts, ascending)
     keys = [rule.key(document, text) for document, text in zip(beginning.documents, beginning.texts, strict=True)]
     grouped = keys != beginning.texts
-    order = range(len(keys))
+    order = list(range(len(keys)))
     if grouped and heldout >= 1:
-        order = sorted(order, key=lambda i: rank(f"{keys[i]:016x}", rule.purpose))
+        order.sort(key=lambda i: rank(f"{keys[i]:016x}", rule.purpose))
     chosen: dict[int, int] = {}  # text -> document
     for i in order:
         text = beginning.texts[i]

@@ -23,7 +23,7 @@ from acclimate.data.documents import Document, Reader
 from acclimate.data.encoding import Encoder
 from acclimate.data.groups import Labels, labels, names, streamed_names
 from acclimate.data.index import Index, read_index
-from acclimate.data.overlap import OverlapRow, Texts, cached_overlap
+from acclimate.data.overlap import OverlapRow, Texts, cached_overlap, check_drop
 from acclimate.data.pieces import cut, too_long
 from acclimate.data.routes import check_roles, extend_table, message_routes, role_routes, route_table
 from acclimate.data.split import Fingerprints, drawing_order, held_out, subsample, without_duplicates
@@ -167,6 +167,7 @@ def load_corpora(config: RunConfig, tokenizer: Any) -> Corpora:
     Raises:
         DataError, ConfigError, ModelError: see the steps; each names the source or the file and line.
     """
+    check_drop(config)
     table = route_table(config.sources)
     chosen: dict[str, _Chosen] = {}
     beginnings: dict[str, Beginning] = {}
@@ -256,17 +257,11 @@ def _prepared(
         digest=contents,
         first_document_id=first,
         first_heldout_id=first + len(training),
-        heldout_order=_order(found, testing, config.data.split_seed),
+        heldout_order=drawing_order(found.fingerprints, found.groups, testing, f"heldout:{config.data.split_seed}"),
         groups=tuple(names(found.groups, found.fingerprints, testing)),
         overlapping=np.zeros(len(testing), dtype=bool),
     )
     return corpus, found.documents[training], found.documents[testing]
-
-
-def _order(found: _Chosen, testing: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Places in ``testing``, by rank and group."""
-    groups = None if found.groups is None else np.unique(found.groups[testing], return_inverse=True)[1]
-    return drawing_order(found.fingerprints.take(testing), groups, f"heldout:{seed}")
 
 
 def _streamed(config: RunConfig, part: Divided, encoder: Encoder, apart: Heldout, first: int) -> Corpus:

@@ -9,10 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from acclimate.data.near import KEYS, NEAR, RUN, WIDTH, Sketches, near_duplicates
+from acclimate.data.near import KEYS, NEAR, RUN, WIDTH, Sketches, components, near_duplicates
 from acclimate.data.records import Document
 from acclimate.data.split import Fingerprints, representatives
 from acclimate.data.store import Writer, key_of, stored
@@ -24,7 +22,7 @@ FEWEST_FILES = 20
 MOST_IN_A_FILE = 100
 """... and one whose files hold more documents on average, too [ours]."""
 FRAME = 0.5
-"""A cluster of more than this part of a source shares a frame (an instruction, a form) and is no near duplicate [ours]."""
+"""A cluster of more than this part of a source shares a frame (an instruction, a form): no near duplicates [ours]."""
 
 Labels = NDArray[np.int64]
 """[documents] number of each one's group."""
@@ -88,13 +86,11 @@ def _without_frames(clusters: Labels) -> Labels:
 def _joined(one: Labels, other: Labels) -> Labels:
     """What shares a group of either, directly or through others."""
     n = len(one)
-    first = np.unique(one, return_inverse=True)[1]
-    second = np.unique(other, return_inverse=True)[1]
-    size = n + int(first.max()) + int(second.max()) + 2
-    rows = np.concatenate([np.arange(n), np.arange(n)])
-    columns = np.concatenate([n + first, n + int(first.max()) + 1 + second])
-    graph = coo_array((np.ones(2 * n, dtype=bool), (rows, columns)), shape=(size, size))
-    return connected_components(graph, directed=False)[1][:n].astype(np.int64)
+    first, second = (np.unique(groups, return_inverse=True)[1] for groups in (one, other))
+    middle = n + int(first.max()) + 1  # groups are numbers, too, that their documents are linked to
+    everyone = np.arange(n)
+    links = [np.stack([everyone, n + first], axis=1), np.stack([everyone, middle + second], axis=1)]
+    return components(np.concatenate(links), middle + int(second.max()) + 1)[:n]
 
 
 def names(found: Labels | None, fingerprints: Fingerprints, chosen: NDArray[np.int64]) -> list[str]:

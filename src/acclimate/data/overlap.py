@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from acclimate.config import RunConfig
 from acclimate.data.records import Document
 from acclimate.data.store import Writer, key_of, stored
+from acclimate.errors import ConfigError
 
 WORD = re.compile(r"\w+")
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd: multiplication modulo 2**64 then loses nothing
@@ -42,6 +44,15 @@ class OverlapRow:
     documents_hit: int | None
     ngrams: int
     ngrams_hit: int | None
+
+
+def check_drop(config: RunConfig) -> None:
+    """Refuses ``data.overlap: drop`` where no training text is read before training."""
+    if config.data.overlap == "drop" and all(s.streaming or s.share == 0 for s in config.sources.values()):
+        raise ConfigError(
+            "data.overlap: drop has no effect, since every source that is trained on is streamed, and overlap is looked "
+            "for in text that is read before training; leave it out."
+        )
 
 
 @dataclass(frozen=True)

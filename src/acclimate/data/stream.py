@@ -87,7 +87,6 @@ class Heldout:
         return lowest > 0 and int.from_bytes(rank(f"{text:016x}", self.purpose)[:8], "big") < lowest
 
 
-
 class Stream:
     """The training documents of a source, in their order, window by window."""
 

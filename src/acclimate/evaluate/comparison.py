@@ -18,8 +18,9 @@ from acclimate.evaluate.score_file import read_places, read_scores
 def compare_runs(run: Path, other: Path, set_name: str, level: float = 0.95) -> Mapping[str, Estimate]:
     """``run`` less ``other`` of each metric, over the documents that both runs measured.
 
-    Documents of one group are drawn together. A document is the same where its place and its bytes are: what makes it hard for both runs cancels, as in a change
-    from the base. Drift compares only where both began with one base, which splits them into the same tokens.
+    A document is the same where its place and its bytes are: what makes it hard for both runs cancels, as in a change
+    from the base. Documents of one group are drawn together. Drift compares only where both began with one base, which
+    splits them into the same tokens.
 
     Returns:
         Metric (``bits_per_byte``, ``kl_base_tuned``, ``top1_agreement``) -> estimate; empty where fewer than
@@ -44,7 +45,11 @@ def compare_runs(run: Path, other: Path, set_name: str, level: float = 0.95) -> 
     if count(subset(groups, text), int(np.sum(text))) >= FEWEST_DOCUMENTS:
         bits, other_bits = (scores["nats"][text] / math.log(2) for scores in (a, b))
         compared["bits_per_byte"] = ratio_change(bits, other_bits, a["bytes"][text], level, subset(groups, text))
-    if count(groups, len(pairs)) >= FEWEST_DOCUMENTS and _base(run) == _base(other) and np.array_equal(a["tokens"], b["tokens"]):
+    if (
+        count(groups, len(pairs)) >= FEWEST_DOCUMENTS
+        and _base(run) == _base(other)
+        and np.array_equal(a["tokens"], b["tokens"])
+    ):
         for metric, column in (("kl_base_tuned", "kl_base_tuned"), ("top1_agreement", "agree")):
             compared[metric] = ratio_change(a[column], b[column], a["tokens"], level, groups)
     return compared

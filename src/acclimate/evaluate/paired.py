@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
-from acclimate.evaluate.grouped import Groups, count, quantile, sums, tail
+from acclimate.evaluate.grouped import Groups, beyond, count, quantile, sums, tail
 
 RESAMPLES = 2000
 DRAWN_AT_ONCE = 1 << 20  # numbers in memory: all resamples of many items at once would be too many
@@ -89,8 +88,7 @@ def ratio(
 
     Items of one group are drawn together: the sums of groups take the place of items. The interval is then at least as
     wide as Student's t with G - 1 degrees of freedom says, so that few groups are wide rather than wrong [ours]
-    (benchmarks/2026-11-29-gate-error.md). One group, or groups of which one holds all of the denominator, tell nothing: the interval is
-    infinite.
+    (benchmarks/2026-11-29-gate-error.md). A single group with a denominator tells nothing: the interval is infinite.
 
     Args:
         numerator, denominator: [M], one entry an item, M >= 2; denominators sum to more than 0.
@@ -137,14 +135,14 @@ def mean_ratio(
     errors = np.sqrt(np.sum([one.errors**2 for one in drawn], axis=0)) / len(drawn)
     # A resample that but for rounding has no spread (sparse differences, few items) takes the sample's own error.
     studentised = deviations / np.where(errors > 1e-6 * error, errors, error)
-    beyond = (1 - level) / 2 if number is None else tail(level, fewest)
-    upper, lower = np.quantile(studentised, [1 - beyond, beyond])
+    outside = (1 - level) / 2 if number is None else tail(level, fewest)
+    upper, lower = np.quantile(studentised, [1 - outside, outside])
     further = min(np.sum(studentised >= value / error), np.sum(studentised <= value / error))
     p = min(1.0, 2 * (float(further) + 1) / (RESAMPLES + 1))
     if number is not None:
         least = quantile(level, fewest)
         upper, lower = max(upper, least), min(lower, -least)
-        p = max(p, 2 * float(stats.t.sf(abs(value) / error, fewest - 1)))
+        p = max(p, 2 * beyond(abs(value) / error, fewest))
     influence = np.concatenate([one.influence for one in drawn])
     skewness = float(np.sum(influence**3) / np.sum(influence**2) ** 1.5)  # of the estimate: falls with the root of n
     return Estimate(
@@ -212,8 +210,6 @@ def ratio_change(
     return ratio(tuned - base, size, level, groups=groups)
 
 
-def mean_change(
-    tuned: np.ndarray, base: np.ndarray, level: float = 0.95, groups: Groups | None = None
-) -> Estimate:
+def mean_change(tuned: np.ndarray, base: np.ndarray, level: float = 0.95, groups: Groups | None = None) -> Estimate:
     """``mean(tuned) - mean(base)`` of scores by item; of right and wrong answers see :mod:`.flips`."""
     return ratio(tuned - base, np.ones(len(tuned)), level, groups=groups)

@@ -85,7 +85,9 @@ class Check:
         if self.more_items is None:
             return f"it lies so close to the limit that even {PRACTICAL} times the {self.items} would not decide"
         groups = "" if self.found.groups is None else f", in groups as large as these {self.found.groups:,}"
-        return f"about {self.more_items:,} more {self.items} ({self.found.n:,} now{groups}) would decide, in 80 % of cases"
+        return (
+            f"about {self.more_items:,} more {self.items} ({self.found.n:,} now{groups}) would decide, in 80 % of cases"
+        )
 
     def as_json(self) -> dict[str, Any]:
         found = self.found

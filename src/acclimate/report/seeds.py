@@ -72,7 +72,11 @@ def _ratio(scores: Sequence[Scores] | None, metric: str) -> Ratio | None:
 def _change(scores: Sequence[Scores] | None) -> Ratio | None:
     if scores is None:
         return None
-    return np.stack([(one["nats"] - one["base_nats"]) / math.log(2) for one in scores]), scores[0]["bytes"], scores[0].get("group")
+    return (
+        np.stack([(one["nats"] - one["base_nats"]) / math.log(2) for one in scores]),
+        scores[0]["bytes"],
+        scores[0].get("group"),
+    )
 
 
 def _same_documents(seeds: Sequence[RunFolder], name: str) -> list[Scores] | None:

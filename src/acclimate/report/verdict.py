@@ -36,7 +36,13 @@ def verdict(data: ReportData) -> Verdict:
     else:
         sentences, beside = _several(data, learned, domain)
         beside = [*beside, *notes.did_not_learn(data, learned, domain)]
-    beside += [*notes.other_domains(data, domain), *notes.losses(data), *notes.transfers(data), *notes.seeds(data)]
+    beside += [
+        *notes.clean(data, domain),
+        *notes.other_domains(data, domain),
+        *notes.losses(data),
+        *notes.transfers(data),
+        *notes.seeds(data),
+    ]
     return Verdict(" ".join(sentences), tuple(beside))
 
 
