@@ -36,6 +36,7 @@ from acclimate.data.turn_ends import new_turn_ends
 from acclimate.digest import tuned_identity
 from acclimate.errors import RunError, UsageError, listed
 from acclimate.evaluate.generate import side_by_side
+from acclimate.evaluate.grouped import codes
 from acclimate.evaluate.measure import Scores, measure
 from acclimate.evaluate.measured import write_measured
 from acclimate.evaluate.memorisation import document, memorisation
@@ -226,8 +227,10 @@ def _begin(
     identity, data = model_identity(config.model), {n: c.digest for n, c in corpora.sources.items()}
     inputs = {f"method.{e.name}": e.digest() for e in experts(config, plan)}
     inputs |= {f"the labels learned of source '{n}'": c.mask.digest for n, c in corpora.sources.items() if c.mask}
-    began = check_digests(run_dir, identity, data, inputs)
+    held_out = {n: c.heldout_digest for n, c in corpora.sources.items()}
+    began = check_digests(run_dir, identity, data, inputs, held_out)
     record = provenance(config, device, identity, data, inputs) | {"processes": training.world.size}
+    record |= {"held_out": held_out}
     stores = [store.origin for store in plan.statistics]
     if began and [s["sha256"] for s in began.get("statistics", [])] != [s["sha256"] for s in stores]:
         raise RunError(
@@ -257,7 +260,8 @@ def evaluate_run(run_dir: Path) -> RunResult:
     check_trained(run_dir)
     model = load_tuned(config, run_dir / "model", device)
     base = load_base(config, model, device)
-    record = check_digests(run_dir, model_identity(config.model), {n: c.digest for n, c in corpora.sources.items()})
+    data, held_out = ({n: getattr(c, k) for n, c in corpora.sources.items()} for k in ("digest", "heldout_digest"))
+    record = check_digests(run_dir, model_identity(config.model), data, held_out=held_out)
     if record and "tuned" not in record:  # killed before, or trained by 0.1.0
         _with_weights(run_dir, record)
     chosen = read_json(run_dir / "data.json").get("memorisation", {})
@@ -276,17 +280,21 @@ def _measure(
             raise RunError(f"'{folder}' is a link that leads out of the run folder; nothing is written through it.")
     for set_name, batches in heldout_sets(config, corpora, config.evaluation.documents).items():
         tuned, before = measure(model, base, batches, list(special_tokens(model.tokenizer)), world)
-        role, documents[set_name] = corpora.sources[set_name].role, len(tuned.document)
+        corpus = corpora.sources[set_name]
+        documents[set_name] = len(tuned.document)
+        at = tuned.document - corpus.first_heldout_id
+        named, overlapping = [corpus.groups[place] for place in at], corpus.overlapping[at]
+        about: Any = {"seed": config.seed, "set_name": set_name, "role": corpus.role, "groups": codes(named)}
         for run, scores in (("base", before), (name, tuned)):
             if scores is not None:
-                summary += records(scores, run=run, seed=config.seed, set_name=set_name, role=role)
+                summary += records(scores, **(about | {"run": run}))
         if before is not None:
             gains[set_name] = tuned, before
-            summary += change_records(tuned, before, run=name, seed=config.seed, set_name=set_name, role=role)
+            summary += change_records(tuned, before, overlapping=overlapping, **(about | {"run": name}))
         if world.is_main:
             places = [corpora.document_name(int(number)) for number in tuned.document]
-            texts = corpora.sources[set_name].beginnings(tuned.document)
-            write_scores(run_dir / "eval" / f"{set_name}.jsonl", places, tuned.columns(before), texts)
+            path, columns = run_dir / "eval" / f"{set_name}.jsonl", tuned.columns(before)
+            write_scores(path, places, columns, corpus.beginnings(tuned.document), named, overlapping)
     _measure_memorisation(config, reread(config, corpora, chosen), model, base, gains, world)
     prompts = heldout_prompts(config, corpora, model.tokenizer, model.positions)
     answers = side_by_side(model, base, prompts, config.evaluation.max_new_tokens, turn_ends(run_dir)["ids"])

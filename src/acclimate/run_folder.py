@@ -110,7 +110,7 @@ def as_chosen(config: RunConfig) -> RunConfig:
 
 def _differing(config: RunConfig, kinds: Collection[Apart | None]) -> list[str]:
     """``path: this then, that now`` of the settings with one of these marks; None is no mark."""
-    began, now = load_config(config.run_dir / "config.yaml"), with_saved_dtype(config)
+    began, now = _as_it_began(load_config(config.run_dir / "config.yaml")), with_saved_dtype(config)
     found, marked = [], marks(RunConfig)
     for path, then, today in _differences(began.model_dump(mode="json"), now.model_dump(mode="json")):
         mark = next((marked[way] for way in _patterns(path) if way in marked), None)
@@ -125,6 +125,15 @@ def _patterns(path: str) -> Iterator[str]:
     if parts[0] == "sources":  # of a source, whose name may hold dots
         parts = ["sources", "*", parts[-1]]
     return (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+
+
+def _as_it_began(config: RunConfig) -> RunConfig:
+    """Runs of 0.1.0 knew no groups: their documents were held out one by one, and stay so."""
+    sources = {
+        name: section if "group" in section.model_fields_set else section.model_copy(update={"group": "none"})
+        for name, section in config.sources.items()
+    }
+    return config.model_copy(update={"sources": sources})
 
 
 def has_model(run_dir: Path) -> bool:
@@ -163,12 +172,17 @@ def _differences(began: Any, now: Any, path: str = "") -> list[tuple[str, Any, A
 
 
 def check_digests(
-    run_dir: Path, model: Mapping[str, str], data: dict[str, str], inputs: dict[str, str] | None = None
+    run_dir: Path,
+    model: Mapping[str, str],
+    data: dict[str, str],
+    inputs: dict[str, str] | None = None,
+    held_out: dict[str, str] | None = None,
 ) -> dict[str, Any] | None:
     """The run's own provenance, if it has begun; refuses other models or other documents than it began with.
 
     Args:
         model: :func:`~acclimate.model.load.model_identity` of the base.
+        held_out: source -> digest of which documents are held out, which runs of 0.1.0 did not keep.
     """
     path = run_dir / "provenance.json"
     if not path.is_file():
@@ -181,6 +195,8 @@ def check_digests(
         if was.get("reading", model.get("reading")) != model.get("reading"):
             changed.append("the base model's config.json or tokenizer")
         changed += [name for name, digest in (inputs or {}).items() if began["method_inputs"].get(name) != digest]
+        began_with = began.get("held_out", held_out) or {}
+        changed += [f"the held-out part of '{n}'" for n, d in (held_out or {}).items() if began_with.get(n) != d]
     except (AttributeError, KeyError, TypeError):
         raise RunError(f"'{path}' is damaged: it holds no digests of the run's model and data.") from None
     if changed:
@@ -257,7 +273,7 @@ def read_config(run_dir: Path) -> RunConfig:
     """The resolved configuration of a run folder, pointing at that folder wherever it has been moved."""
     if not (run_dir / "config.yaml").is_file():
         raise UsageError(f"'{run_dir}' is no run folder: it has no config.yaml. `acclimate train` makes one.")
-    config = load_config(run_dir / "config.yaml")
+    config = _as_it_began(load_config(run_dir / "config.yaml"))
     resolved = run_dir.resolve()
     return config.model_copy(update={"output_dir": str(resolved.parent), "name": resolved.name})
 

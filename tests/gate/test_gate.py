@@ -36,7 +36,7 @@ MARGINS = {
 
 
 def checks(
-    trials: int, kind: str, metric: str, limit: Margin, n: int = 40, seed: int = 0, **truth: float
+    trials: int, kind: str, metric: str, limit: Margin, n: int = 60, seed: int = 0, **truth: float
 ) -> list[Check]:
     random = np.random.default_rng(seed)
     return [
@@ -180,7 +180,7 @@ def test_json_and_markdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     change = (scores["nats"].sum() - scores["base_nats"].sum()) / scores["bytes"].sum() / np.log(2)
     assert check["value"] == pytest.approx(change)
     text = page.read_text()
-    assert "| set | check | found | interval | limit | MDE | n | outcome |" in text
+    assert "| set | check | found | interval | limit | MDE | n | unseen | outcome |" in text
     assert "| general | bits/byte rise | " in text
     assert "| **inconclusive** |" in text
 

@@ -47,7 +47,6 @@ def validation_sets(config: RunConfig, corpora: Corpora) -> HeldoutSets:
 
 
 def _sets(config: RunConfig, corpora: Corpora, first: int, documents: int | None) -> HeldoutSets:
-    last = None if documents is None else first + documents
     return {
         name: heldout_batches(
             corpus.heldout,
@@ -55,7 +54,7 @@ def _sets(config: RunConfig, corpora: Corpora, first: int, documents: int | None
             corpora.routes,
             config.heldout_length,
             heldout_rows(config),
-            np.sort(corpus.heldout_order[first:last]),
+            np.sort(corpus.reported(first)[:documents]),
             config.evaluation.overlap,
         )
         for name, corpus in corpora.sources.items()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from acclimate.data.documents import Reader, read_documents
 from acclimate.data.records import Document
-from acclimate.data.split import check_heldout, normalised
+from acclimate.data.split import check_heldout, normalised, rank
 from acclimate.data.stream import Heldout
 from acclimate.data.unread import Unread
 from acclimate.errors import DataError
@@ -47,6 +47,7 @@ class Divided:
     section: SourceSection
     heldout: list[Document]
     measured: frozenset[int]  # hashes of the held-out texts
+    groups: frozenset[int]  # hashes of their groups; empty where each text is its own
     sample: list[Document]  # the first documents to train on
     documents_read: int
     unread: Unread
@@ -80,8 +81,9 @@ def read_beginning(name: str, section: SourceSection) -> Beginning:
 def divide(beginning: Beginning, rule: Heldout, others: Iterable[NDArray[np.uint64]]) -> Divided:
     """Finds the held-out documents, each text once.
 
-    A count holds out the first so many texts; a share those of the beginning that fall under it. Texts that another
-    source has are not measured here.
+    A count holds out the first so many texts, or of a source with groups those of the groups of lowest rank; a share
+    those of the beginning that fall under it. Texts that another source has are not measured here, and the rest of a
+    group that is not measured whole is not trained on either.
 
     Args:
         others: hashes of the texts of other sources, ascending.
@@ -94,19 +96,26 @@ def divide(beginning: Beginning, rule: Heldout, others: Iterable[NDArray[np.uint
     elsewhere = np.zeros(len(texts), dtype=bool)
     for ascending in others:
         elsewhere |= np.isin(texts, ascending)
-    chosen: dict[int, Document] = {}
-    for document, text, taken in zip(beginning.documents, beginning.texts, elsewhere.tolist(), strict=True):
-        if not taken and (len(chosen) < heldout if heldout >= 1 else rule.by_share(text)):
-            chosen.setdefault(text, document)
+    keys = [rule.key(document, text) for document, text in zip(beginning.documents, beginning.texts, strict=True)]
+    grouped = keys != beginning.texts
+    order = list(range(len(keys)))
+    if grouped and heldout >= 1:
+        order.sort(key=lambda i: rank(f"{keys[i]:016x}", rule.purpose))
+    chosen: dict[int, int] = {}  # text -> document
+    for i in order:
+        text = beginning.texts[i]
+        if not elsewhere[i] and (len(chosen) < heldout if heldout >= 1 else rule.by_share(keys[i])):
+            chosen.setdefault(text, i)
     if heldout > 0 and len(chosen) < max(int(heldout), 1):
         raise DataError(
             f"sources.{name}.heldout: {heldout} cannot be met: {beginning.described} hold {len(chosen) or 'none'} to "
             "hold out; give another count of documents, or 0 to measure nothing on this source."
         )
+    groups = frozenset(keys[i] for i in chosen.values()) if grouped else frozenset()
     left = [
         document
-        for document, text in zip(beginning.documents, beginning.texts, strict=True)
-        if text not in chosen and not rule.by_share(text)
+        for document, text, key in zip(beginning.documents, beginning.texts, keys, strict=True)
+        if text not in chosen and key not in groups and not rule.by_share(key)
     ]
     if not left:
         raise DataError(
@@ -115,4 +124,6 @@ def divide(beginning: Beginning, rule: Heldout, others: Iterable[NDArray[np.uint
         )
     before = np.cumsum([0, *(len(document.text) for document in left[: SAMPLE_DOCUMENTS - 1])])
     sample = left[: int((before < SAMPLE_CHARACTERS).sum())]
-    return Divided(name, beginning.section, list(chosen.values()), frozenset(chosen), sample, len(texts), beginning.unread)
+    measured = [beginning.documents[i] for i in sorted(chosen.values())]
+    unread = beginning.unread
+    return Divided(name, beginning.section, measured, frozenset(chosen), groups, sample, len(texts), unread)

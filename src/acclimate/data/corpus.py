@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal
 
@@ -21,12 +21,13 @@ from acclimate.data.beginning import Beginning, Divided, divide, read_beginning
 from acclimate.data.chat import TurnEnd, check_thinking, turn_end
 from acclimate.data.documents import Document, Reader
 from acclimate.data.encoding import Encoder
+from acclimate.data.groups import Labels, labels, names, streamed_names
 from acclimate.data.index import Index, read_index
 from acclimate.data.label_notes import LabelNote, joined
-from acclimate.data.overlap import OverlapRow, Texts, cached_overlap
+from acclimate.data.overlap import OverlapRow, Texts, cached_overlap, check_drop
 from acclimate.data.pieces import cut, too_long
 from acclimate.data.routes import check_roles, extend_table, message_routes, role_routes, route_table
-from acclimate.data.split import Fingerprints, held_out, subsample, without_duplicates
+from acclimate.data.split import Fingerprints, drawing_order, held_out, subsample, without_duplicates
 from acclimate.data.store import key_of
 from acclimate.data.stream import Heldout, Stream
 from acclimate.data.tokens import TokenCorpus, encoded_now, tokenise
@@ -37,6 +38,7 @@ from acclimate.types import Route
 __all__ = ["Corpora", "Corpus", "Role", "load_corpora", "route_table"]
 
 Role = Literal["domain", "general", "chat"]
+OVERLAPS = "held out, shares text with training documents"
 BEGINNING = 240
 """Characters by which a person knows a document again."""
 DRAWN = 64
@@ -70,6 +72,9 @@ class Corpus:
     first_document_id: int  # of training documents; ids are unique in the run
     first_heldout_id: int
     heldout_order: NDArray[np.int64]  # places in heldout in the order in which caps take them, by a hash of contents
+    groups: tuple[str, ...]  # of held-out documents: what names each one's group
+    overlapping: NDArray[np.bool_]  # held-out documents that share text with training documents
+    left_out: int = 0  # held-out documents that did, of ``data.overlap: drop``
     stream: Stream | None = None
     mask: Mask | None = None  # of train
     label_notes: tuple[LabelNote, ...] = ()  # what rows carry that is not read or not learned; of a stream's beginning
@@ -87,12 +92,41 @@ class Corpus:
         return found
 
     def drawn(self, first: int = 0) -> Iterator[Document]:
-        """Held-out documents in ``heldout_order`` from the ``first`` on, read a block at a time."""
-        for start in range(first, len(self.heldout_order), DRAWN):
-            block = self.heldout_order[start : start + DRAWN].tolist()
+        """What is :meth:`reported`, read a block at a time."""
+        reported = self.reported(first)
+        for start in range(0, len(reported), DRAWN):
+            block = reported[start : start + DRAWN].tolist()
             read = enumerate(islice(self.read_heldout(), max(block) + 1))
             found = {number: document for number, document in read if number in set(block)}
             yield from (found[number] for number in block)
+
+    @property
+    def heldout_digest(self) -> str:
+        """sha256 of which documents are held out."""
+        return hashlib.sha256("\n".join([*self.groups, *self.heldout.where]).encode()).hexdigest()
+
+    def reported(self, first: int) -> NDArray[np.int64]:
+        """Places of held-out documents in the order in which caps take them, without the ``first`` so many, which
+        choices look at, and without what belongs to a group of theirs."""
+        seen = {self.groups[place] for place in self.heldout_order[:first]}
+        rest = self.heldout_order[first:].tolist()
+        return np.array([place for place in rest if self.groups[place] not in seen], dtype=np.int64)
+
+    def without(self, out: NDArray[np.bool_]) -> Corpus:
+        """Without some of the held-out documents."""
+        left, number = np.flatnonzero(~out), np.cumsum(~out) - 1
+        order = self.heldout_order[~out[self.heldout_order]]
+        dropped = None if self.dropped is None else {**self.dropped, OVERLAPS: int(out.sum())}
+        return replace(
+            self,
+            heldout=self.heldout.subset(left),
+            read_heldout=lambda: (d for d, leave in zip(self.read_heldout(), out.tolist(), strict=True) if not leave),
+            heldout_order=number[order],
+            dropped=dropped,
+            groups=tuple(self.groups[place] for place in left),
+            overlapping=self.overlapping[left],
+            left_out=int(out.sum()),
+        )
 
     def where(self, document_id: int) -> str | None:
         """Place of a document by its id in the run; None if it is not of this source."""
@@ -127,6 +161,7 @@ class _Chosen:
     index: Index
     documents: NDArray[np.int64]  # ascending
     fingerprints: Fingerprints  # of these
+    groups: Labels | None
     dropped: Counter[str]
 
 
@@ -136,6 +171,7 @@ def load_corpora(config: RunConfig, tokenizer: Any) -> Corpora:
     Raises:
         DataError, ConfigError, ModelError: see the steps; each names the source or the file and line.
     """
+    check_drop(config)
     table = route_table(config.sources)
     chosen: dict[str, _Chosen] = {}
     beginnings: dict[str, Beginning] = {}
@@ -157,7 +193,10 @@ def load_corpora(config: RunConfig, tokenizer: Any) -> Corpora:
         _require(unique, name, "is left after removing duplicates", dropped)
         fingerprints = index.fingerprints.take(unique)
         kept = subsample(fingerprints, section.max_documents, config.data.split_seed, config.data.cache_dir)
-        chosen[name] = _Chosen(index, unique[kept], fingerprints.take(kept), dropped)
+        used = fingerprints.take(kept)
+        alike = None if index.sketches is None else index.sketches[unique[kept]]
+        groups = labels(index.groups[unique[kept]], alike, used, section, config.data.cache_dir)
+        chosen[name] = _Chosen(index, unique[kept], used, groups, dropped)
 
     sources: dict[str, Corpus] = {}
     train: dict[str, Texts] = {}
@@ -174,7 +213,7 @@ def load_corpora(config: RunConfig, tokenizer: Any) -> Corpora:
     measured = measured.union(*(part.measured for part in parts.values()))
     for number, (name, part) in enumerate(parts.items(), 1):
         encoder = Encoder(tokenizer, name, config.sources[name], table)
-        apart = Heldout(config.sources[name], seed, measured)
+        apart = Heldout(config.sources[name], seed, measured, part.groups)
         sources[name] = _streamed(config, part, encoder, apart, number * STREAM_IDS)
         heldout[name] = Texts(Fingerprints.of(sources[name].read_heldout()).digest, sources[name].read_heldout)
     overlap = cached_overlap(
@@ -183,7 +222,13 @@ def load_corpora(config: RunConfig, tokenizer: Any) -> Corpora:
         config.evaluation.overlap_ngram,
         config.data.cache_dir,
     )
-    return Corpora(table, {name: sources[name] for name in config.sources}, overlap)
+    for name, hit in overlap.hit.items():
+        corpus = replace(sources[name], overlapping=hit)
+        if config.data.overlap == "drop" and hit.any():
+            _require(np.flatnonzero(~hit), name, "is left to hold out", Counter({OVERLAPS: int(hit.sum())}))
+            corpus = corpus.without(hit)
+        sources[name] = corpus
+    return Corpora(table, {name: sources[name] for name in config.sources}, overlap.rows)
 
 
 def _prepared(
@@ -193,7 +238,7 @@ def _prepared(
     index, dropped = found.index, found.dropped
     name, section, cache_dir = index.name, index.section, config.data.cache_dir
     contents, where = found.fingerprints.digest, index.where.take(found.documents)
-    held, apart = held_out(found.fingerprints, name, section, config.data)
+    held, apart = held_out(found.fingerprints, name, section, config.data, found.groups)
     tokens = tokenise(lambda: index.read(found.documents), contents, where, encoder, cache_dir)
     usable = _usable(tokens, dropped)
     training, testing = np.setdiff1d(np.flatnonzero(usable), apart), np.intersect1d(np.flatnonzero(usable), held)
@@ -217,9 +262,11 @@ def _prepared(
         digest=contents,
         first_document_id=first,
         first_heldout_id=first + len(training),
+        heldout_order=drawing_order(found.fingerprints, found.groups, testing, f"heldout:{config.data.split_seed}"),
+        groups=tuple(names(found.groups, found.fingerprints, testing)),
+        overlapping=np.zeros(len(testing), dtype=bool),
         label_notes=tokens.notes,
         turn_end=turn_end(encoder.template) if found.index.templated[found.documents].any() else None,
-        heldout_order=found.fingerprints.take(testing).order(f"heldout:{config.data.split_seed}"),
     )
     return corpus, found.documents[training], found.documents[testing]
 
@@ -256,6 +303,8 @@ def _streamed(config: RunConfig, part: Divided, encoder: Encoder, apart: Heldout
         first_document_id=first + len(usable),
         first_heldout_id=first,
         heldout_order=order,
+        groups=tuple(streamed_names([part.heldout[i] for i in usable.tolist()], section)),
+        overlapping=np.zeros(len(usable), dtype=bool),
         stream=Stream(name, section, encoder, apart, first + len(usable)),
         label_notes=joined(sample.notes, heldout.notes if part.heldout else ()),
         turn_end=turn_end(encoder.template) if any(document.templated for document in part.sample) else None,

@@ -143,7 +143,7 @@ def _changed(name: str) -> DataError:
 def _facts(
     document: Document, section: SourceSection, roles: set[str], routes: dict[str, tuple[str, int]]
 ) -> tuple[bytes, bytes, int, bool, int, Sketches | None]:
-    """Place, fingerprint, hash of the text, whether it is a chat, group and sketch; extends ``roles`` and ``routes``."""
+    """Place, fingerprint, hash of the text, whether it is a chat, group, sketch; extends ``roles`` and ``routes``."""
     roles.update(part.role for part in document.parts)
     for route, place in message_routes([document]).items():
         routes.setdefault(route, place)

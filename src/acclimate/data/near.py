@@ -11,8 +11,6 @@ from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from acclimate.data.records import Document
 
@@ -65,7 +63,8 @@ def similarity(one: Sketches, other: Sketches) -> NDArray[np.float64]:
     distinct = np.cumsum(~again & (both != NONE), axis=1)
     size = np.minimum(distinct[:, -1], WIDTH)
     shared = np.sum(again & (distinct <= size[:, None]), axis=1)
-    return shared / np.maximum(size, 1)
+    found: NDArray[np.float64] = shared / np.maximum(size, 1)
+    return found
 
 
 def near_duplicates(sketches: Sketches) -> NDArray[np.int64]:
@@ -80,8 +79,26 @@ def near_duplicates(sketches: Sketches) -> NDArray[np.int64]:
     owner, hashes = owner[hashes != NONE], hashes[hashes != NONE]
     order = np.lexsort((sketches[owner, 0], hashes))
     pairs = _linked(sketches, owner[order], hashes[order])
-    graph = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(documents, documents))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    return components(pairs, documents)
+
+
+def components(pairs: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """[size] the lowest number that each is linked to, directly or through others.
+
+    Every number takes the lowest of its links' until none changes; halving paths makes that a few rounds.
+
+    >>> components(np.array([[0, 2], [3, 2]]), 5).tolist()
+    [0, 1, 0, 0, 4]
+    """
+    found = np.arange(size)
+    while len(pairs):
+        one, other = found[pairs[:, 0]], found[pairs[:, 1]]
+        if (one == other).all():
+            break
+        np.minimum.at(found, np.maximum(one, other), np.minimum(one, other))
+        while (found[found] != found).any():
+            found = found[found]
+    return found
 
 
 def _linked(sketches: Sketches, documents: NDArray[np.int64], keys: NDArray[np.uint32]) -> NDArray[np.int64]:

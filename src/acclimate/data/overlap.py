@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from acclimate.config import RunConfig
 from acclimate.data.records import Document
 from acclimate.data.store import Writer, key_of, stored
+from acclimate.errors import ConfigError
 
 WORD = re.compile(r"\w+")
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd: multiplication modulo 2**64 then loses nothing
@@ -44,29 +46,55 @@ class OverlapRow:
     ngrams_hit: int | None
 
 
-def cached_overlap(
-    train: Mapping[str, Texts | None], heldout: Mapping[str, Texts], n: int, cache_dir: str
-) -> list[OverlapRow]:
-    """:func:`count_overlap`, or what an earlier run counted on the same contents; ``None`` is a streamed source."""
+def check_drop(config: RunConfig) -> None:
+    """Refuses ``data.overlap: drop`` where no training text is read before training."""
+    if config.data.overlap == "drop" and all(s.streaming or s.share == 0 for s in config.sources.values()):
+        raise ConfigError(
+            "data.overlap: drop has no effect, since every source that is trained on is streamed, and overlap is looked "
+            "for in text that is read before training; leave it out."
+        )
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What the held-out documents share with the training documents that are read before training."""
+
+    rows: list[OverlapRow] = field(default_factory=list)
+    hit: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """Source -> [documents] whether each held-out one shares an n-gram with training text of any source."""
+
+
+def cached_overlap(train: Mapping[str, Texts | None], heldout: Mapping[str, Texts], n: int, cache_dir: str) -> Overlap:
+    """:func:`find_overlap`, or what an earlier run found on the same contents; ``None`` is a streamed source."""
     if not heldout:
-        return []
+        return Overlap()
 
     def fill(writer: Writer) -> dict[str, Any]:
-        rows = count_overlap(
+        found = find_overlap(
             {name: texts.read() if texts else None for name, texts in train.items()},
             {name: texts.read() for name, texts in heldout.items()},
             n,
         )
-        return {"rows": [vars(row) for row in rows]}
+        for number, hit in enumerate(found.hit.values()):
+            writer.append(f"hit{number}", hit)
+        return {"rows": [vars(row) for row in found.rows], "hit": list(found.hit)}
 
     digests = [[[name, texts.digest if texts else None] for name, texts in part.items()] for part in (train, heldout)]
-    facts = stored(cache_dir, "overlap", key_of([digests, n]), fill).facts
-    return [OverlapRow(**row) for row in facts["rows"]]
+    known = stored(cache_dir, "overlap", key_of([digests, n, "by document"]), fill)
+    hit = {name: np.asarray(known.arrays[f"hit{number}"]) for number, name in enumerate(known.facts["hit"])}
+    return Overlap([OverlapRow(**row) for row in known.facts["rows"]], hit)
 
 
 def count_overlap(
     train: Mapping[str, Iterable[Document] | None], heldout: Mapping[str, Iterable[Document]], n: int
 ) -> list[OverlapRow]:
+    """The rows of :func:`find_overlap`."""
+    return find_overlap(train, heldout, n).rows
+
+
+def find_overlap(
+    train: Mapping[str, Iterable[Document] | None], heldout: Mapping[str, Iterable[Document]], n: int
+) -> Overlap:
     r"""One row for each pair of a training and a held-out source.
 
     Words are casefolded ``\w+``. A held-out document shorter than ``n`` words is one n-gram of its own
@@ -80,10 +108,13 @@ def count_overlap(
         for size in sizes
     }
     rows = []
+    hit = {name: np.zeros(grams.documents, dtype=bool) for name, grams in wanted.items()}
     for train_source, documents in train.items():
         seen = None if documents is None else _seen(documents, everything)
         for heldout_source, grams in wanted.items():
             hits = None if seen is None else grams.hits(seen)
+            if hits is not None:
+                hit[heldout_source] |= hits > 0
             rows.append(
                 OverlapRow(
                     train_source,
@@ -94,7 +125,7 @@ def count_overlap(
                     None if hits is None else int(hits.sum()),
                 )
             )
-    return rows
+    return Overlap(rows, hit)
 
 
 @dataclass(frozen=True)

@@ -181,15 +181,17 @@ def representatives(groups: Chosen, fingerprints: Fingerprints) -> Chosen:
     return order[np.unique(groups[order], return_index=True)[1]]
 
 
-def drawing_order(fingerprints: Fingerprints, groups: Chosen | None, purpose: str) -> Chosen:
-    """Documents by rank; those of a group after each other, at the rank of the first of it by fingerprint."""
+def drawing_order(fingerprints: Fingerprints, groups: Chosen | None, chosen: Chosen, purpose: str) -> Chosen:
+    """Places in ``chosen`` by rank; those of a group after each other, at the rank of its first one by fingerprint."""
+    fingerprints = fingerprints.take(chosen)
     order = fingerprints.order(purpose)
-    if groups is None:
+    if groups is None or not len(chosen):
         return order
-    first = fingerprints.take(representatives(groups, fingerprints)).order(purpose)
-    place = np.empty(len(first), dtype=np.int64)
-    place[first] = np.arange(len(first))
-    return order[np.argsort(place[groups[order]], kind="stable")]
+    own = np.unique(groups[chosen], return_inverse=True)[1]
+    ranked = fingerprints.take(representatives(own, fingerprints)).order(purpose)
+    place = np.empty(len(ranked), dtype=np.int64)
+    place[ranked] = np.arange(len(ranked))
+    return order[np.argsort(place[own[order]], kind="stable")]
 
 
 def check_heldout(name: str, section: SourceSection) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from acclimate.data.ahead import Ahead
 from acclimate.data.documents import Cursor, Reader
 from acclimate.data.encoding import Encoder
+from acclimate.data.groups import key as group_key
 from acclimate.data.pack import PackedSource, Row, Rows
 from acclimate.data.passes import check_rows
 from acclimate.data.records import Document
@@ -54,19 +55,36 @@ class Window:
 class Heldout:
     """Which texts a stream leaves out: those that any source measures on, and its own share, by a hash of the text.
 
-    A share is a rule, so that a document is known to be held out without looking at any other one.
+    A share is a rule, so that a document is known to be held out without looking at any other one. Where the source
+    has groups it is a rule about them, and a group of which a document is measured is left out whole.
     """
 
-    def __init__(self, section: SourceSection, seed: int, measured: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        section: SourceSection,
+        seed: int,
+        measured: frozenset[int] = frozenset(),
+        groups: frozenset[int] = frozenset(),
+    ) -> None:
+        self.section = section
         self.share = float(section.heldout) if section.heldout < 1 else 0.0
-        self.purpose, self.measured = f"heldout:{seed}", measured
+        self.purpose, self.measured, self.groups = f"heldout:{seed}", measured, groups
+
+    def key(self, document: Document, text: int) -> int:
+        """What the share goes by: a hash of the group's name, or of the text where each document is its own.
+
+        Near duplicates are not found in a stream, and its files are what it was cut into: ``auto`` groups nothing.
+        """
+        return text if self.section.group == "auto" else group_key(document, self.section) or text
+
+    def leaves_out(self, document: Document) -> bool:
+        text = normalised(document)
+        key = self.key(document, text)
+        return text in self.measured or key in self.groups or self.by_share(key)
 
     def by_share(self, text: int) -> bool:
         lowest = self.share * 2**64
         return lowest > 0 and int.from_bytes(rank(f"{text:016x}", self.purpose)[:8], "big") < lowest
-
-    def __contains__(self, text: int) -> bool:
-        return text in self.measured or self.by_share(text)
 
 
 class Stream:
@@ -102,7 +120,7 @@ class Stream:
             if read == self.section.max_documents:
                 break
             read += 1
-            if normalised(document) in self.heldout:
+            if self.heldout.leaves_out(document):
                 continue
             documents.append(document)
             characters += len(document.text)

@@ -56,7 +56,8 @@ def ratio_interval(
         groups: [M] the group of each document, drawn together; None: each is its own.
 
     Returns:
-        (value, low, high); no bounds of fewer than ``FEWEST_DOCUMENTS`` documents or groups, of which draws are nearly all alike.
+        (value, low, high); no bounds of fewer than ``FEWEST_DOCUMENTS`` documents or groups, of which draws are nearly
+        all alike.
 
     >>> ratio_interval(np.array([2.0, 2.0, 2.0]), np.array([1.0, 1.0, 1.0]))
     (2.0, 2.0, 2.0)

@@ -9,7 +9,6 @@ from functools import cached_property
 from statistics import NormalDist
 
 import numpy as np
-from scipy import stats
 
 from acclimate.evaluate.grouped import Groups, count, quantile, sums
 from acclimate.evaluate.paired import POWER, Estimate, mean_change
@@ -128,9 +127,9 @@ def design_effect(changes: np.ndarray, groups: Groups, level: float) -> float:
     """By how much the variance of a mean over items in groups is larger than over as many independent ones.
 
     ``G / (G - 1) sum_g (sum_i d_i - m n_g)^2 / sum_i (d_i - m)^2``, at least 1, times ``(t / z)^2`` for few groups
-    (Rao and Scott, *A simple method for the analysis of clustered binary data*, Biometrics 48, 1992) [second-hand]. Where fewer
-    groups than ``FEWEST_FLIPPED`` hold a flip they cannot show how alike they are, and it is at least the mean size of an
-    item's group, as if all of a group flipped together [ours].
+    (Rao and Scott, *A simple method for the analysis of clustered binary data*, Biometrics 48, 1992) [second-hand].
+    Where fewer groups than ``FEWEST_FLIPPED`` hold a flip they cannot show how alike they are, and it is at least the
+    mean size of an item's group, as if all of a group flipped together [ours].
 
     Args:
         changes: [M] of -1, 0 and 1.
@@ -145,7 +144,7 @@ def design_effect(changes: np.ndarray, groups: Groups, level: float) -> float:
     found = number / (number - 1) * float(np.sum(sums(groups, rest) ** 2)) / spread if spread > 0 else 1.0
     if np.count_nonzero(sums(groups, np.abs(changes))) < FEWEST_FLIPPED:
         found = max(found, float(np.sum(sizes**2)) / len(changes))
-    few = quantile(level, number) / float(stats.norm.ppf((1 + level) / 2))
+    few = quantile(level, number) / NormalDist().inv_cdf((1 + level) / 2)
     return max(found, 1.0) * few**2
 
 

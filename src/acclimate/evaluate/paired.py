@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
-from acclimate.evaluate.grouped import Groups, count, quantile, sums, tail
+from acclimate.evaluate.grouped import Groups, beyond, count, quantile, sums, tail
 
 from acclimate.evaluate.ranges import Range, cut
 
@@ -20,6 +19,11 @@ FEWEST_DOCUMENTS = 3
 MINIMUM_DOCUMENTS = 20
 """Of a gate: below, a divergence of which few documents hold most of the sum passes in more than 7 % of cases
 (docs/log.md)."""
+MINIMUM_DIVERGENCES = 60
+"""Documents for the pass of a divergence: of 20, one in three misses a part of 5 % that holds most of the forgetting
+(benchmarks/2026-11-29-gate-error.md)."""
+MINIMUM_GROUPS = 8
+"""For a pass, where documents belong to groups: of fewer, more than a third of all groups may be unlike them [ours]."""
 POWER = 0.8
 SPREAD_CAUTION = 12.0
 """How much the square of the error's own relative spread adds to a minimum detectable effect; chosen by simulation."""
@@ -91,8 +95,7 @@ def ratio(
 
     Items of one group are drawn together: the sums of groups take the place of items. The interval is then at least as
     wide as Student's t with G - 1 degrees of freedom says, so that few groups are wide rather than wrong [ours]
-    (benchmarks/2026-11-29-gate-error.md). One group, or groups of which one holds all of the denominator, tell nothing: the interval is
-    infinite.
+    (benchmarks/2026-11-29-gate-error.md). A single group with a denominator tells nothing: the interval is infinite.
 
     Args:
         numerator, denominator: [M], one entry an item, M >= 2; denominators sum to more than 0.
@@ -139,14 +142,14 @@ def mean_ratio(
     errors = np.sqrt(np.sum([one.errors**2 for one in drawn], axis=0)) / len(drawn)
     # A resample that but for rounding has no spread (sparse differences, few items) takes the sample's own error.
     studentised = deviations / np.where(errors > 1e-6 * error, errors, error)
-    beyond = (1 - level) / 2 if number is None else tail(level, fewest)
-    upper, lower = np.quantile(studentised, [1 - beyond, beyond])
+    outside = (1 - level) / 2 if number is None else tail(level, fewest)
+    upper, lower = np.quantile(studentised, [1 - outside, outside])
     further = min(np.sum(studentised >= value / error), np.sum(studentised <= value / error))
     p = min(1.0, 2 * (float(further) + 1) / (RESAMPLES + 1))
     if number is not None:
         least = quantile(level, fewest)
         upper, lower = max(upper, least), min(lower, -least)
-        p = max(p, 2 * float(stats.t.sf(abs(value) / error, fewest - 1)))
+        p = max(p, 2 * beyond(abs(value) / error, fewest))
     influence = np.concatenate([one.influence for one in drawn])
     skewness = float(np.sum(influence**3) / np.sum(influence**2) ** 1.5)  # of the estimate: falls with the root of n
     return Estimate(
@@ -214,8 +217,6 @@ def ratio_change(
     return ratio(tuned - base, size, level, groups=groups)
 
 
-def mean_change(
-    tuned: np.ndarray, base: np.ndarray, level: float = 0.95, groups: Groups | None = None
-) -> Estimate:
+def mean_change(tuned: np.ndarray, base: np.ndarray, level: float = 0.95, groups: Groups | None = None) -> Estimate:
     """``mean(tuned) - mean(base)`` of scores by item; of right and wrong answers see :mod:`.flips`."""
     return ratio(tuned - base, np.ones(len(tuned)), level, groups=groups)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from acclimate.errors import RunError
-from acclimate.evaluate.score_file import Column, read_columns
+from acclimate.evaluate.score_file import Column, read_columns, read_groups
 
 AGAIN = "Measure it again with `acclimate eval --panel`."
 
@@ -63,7 +63,7 @@ class PanelFolder:
         found = read_columns(path, columns, "an item", AGAIN)
         if (n := len(next(iter(found.values()), ()))) != items:
             raise RunError(f"'{path}' has {n} items, and panel.json beside it speaks of {items}. {AGAIN}")
-        return found
+        return found | read_groups(path)
 
 
 def read_panel(path: Path) -> PanelFolder:

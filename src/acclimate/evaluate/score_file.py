@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from acclimate.errors import RunError
+from acclimate.evaluate.grouped import codes
 from acclimate.files import write_text
 
 COLUMNS = ("nats", "base_nats", "bytes", "tokens", "kl_base_tuned", "agree")
@@ -24,7 +25,12 @@ ROUNDING = 1e-4
 
 
 def write_scores(
-    path: Path, places: Sequence[str], columns: Mapping[str, np.ndarray], texts: Sequence[str] | None = None
+    path: Path,
+    places: Sequence[str],
+    columns: Mapping[str, np.ndarray],
+    texts: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+    overlapping: np.ndarray | None = None,
 ) -> None:
     """So that any statistic can be computed again from the run folder.
 
@@ -32,21 +38,36 @@ def write_scores(
         places: where each document came from.
         columns: [M] each, in the order of the places.
         texts: how each begins, for people: the file it came from may be gone when they look.
+        groups: what names each one's group: a hash, never what a record says.
+        overlapping: [M] whether each shares text with training documents.
     """
     lines = [{"where": place} | {k: v[row].item() for k, v in columns.items()} for row, place in enumerate(places)]
     for line, text in zip(lines, texts or (), strict=False):
         line["text"] = text
+    for line, group in zip(lines, groups or (), strict=False):
+        line["group"] = group
+    for line, overlaps in zip(lines, [] if overlapping is None else overlapping.tolist(), strict=False):
+        line["overlap"] = overlaps
     write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def read_scores(path: Path) -> dict[str, np.ndarray]:
-    """The columns that paired statistics need, [M] float64 each.
+    """The columns that paired statistics need, [M] float64 each; where documents share a group also ``group``, [M]
+    its number.
 
     Raises:
         RunError: a line is no document's scores, holds an impossible number, or a document stands there twice.
     """
     columns: dict[str, Column] = {name: itemgetter(name) for name in COLUMNS}
-    return read_columns(path, columns, "a document", f"Run `acclimate eval {path.parent.parent}` again.")
+    found = read_columns(path, columns, "a document", f"Run `acclimate eval {path.parent.parent}` again.")
+    return found | read_groups(path)
+
+
+def read_groups(path: Path) -> dict[str, np.ndarray]:
+    """``group``, [M] numbers, of a file that :func:`read_columns` accepts; nothing where no two lines share one."""
+    named = [json.loads(line).get("group") for line in path.read_text(encoding="utf-8").splitlines()]
+    found = codes([None if name is None else str(name) for name in named])
+    return {} if found is None else {"group": found}
 
 
 Column = Callable[[dict[str, Any]], float]

@@ -9,6 +9,7 @@ import numpy as np
 
 from acclimate.evaluate.bootstrap import Interval, ratio_interval
 from acclimate.evaluate.flips import Flips
+from acclimate.evaluate.grouped import Groups, count, subset
 from acclimate.evaluate.measure import DRIFT, POSITIONS, Scores
 from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, ratio_change
 from acclimate.evaluate.ranges import change_range
@@ -34,8 +35,10 @@ UNITS = {
 }
 
 
-def records(scores: Scores, *, run: str, seed: int, set_name: str, role: str) -> list[Record]:
-    """One record a metric, with a 95 % bootstrap interval over documents.
+def records(
+    scores: Scores, *, run: str, seed: int, set_name: str, role: str, groups: Groups | None = None
+) -> list[Record]:
+    """One record a metric, with a 95 % bootstrap interval over documents, or over their ``groups`` [M].
 
     bits_per_byte: ``sum nats / ln 2 / sum bytes`` of the held-out text.
     kl_base_tuned, kl_tuned_base: mean ``KL(base || tuned)`` and ``KL(tuned || base)`` per token.
@@ -47,21 +50,23 @@ def records(scores: Scores, *, run: str, seed: int, set_name: str, role: str) ->
     identity = {"run": run, "seed": seed, "set": set_name, "role": role}
     found, text = [], scores.bytes > 0
     if text.any():
-        bits = ratio_interval(scores.nats[text] / math.log(2), scores.bytes[text])
-        found.append(_record(identity, "bits_per_byte", bits, int(np.sum(text))))
+        bits = ratio_interval(scores.nats[text] / math.log(2), scores.bytes[text], groups=subset(groups, text))
+        found.append(_record(identity, "bits_per_byte", bits, int(np.sum(text)), subset(groups, text)))
     for metric, column in DRIFT_METRICS.items():
         if (sums := getattr(scores, column)) is not None:
-            record = _record(identity, metric, ratio_interval(sums, scores.tokens), len(text))
-            found.append(record | {"positions": _by_position(scores, column)})
+            interval = ratio_interval(sums, scores.tokens, groups=groups)
+            record = _record(identity, metric, interval, len(text), groups)
+            found.append(record | {"positions": _by_position(scores, column, groups)})
     return found
 
 
-def _record(identity: Record, metric: str, interval: Interval, n: int) -> Record:
+def _record(identity: Record, metric: str, interval: Interval, n: int, groups: Groups | None) -> Record:
     value, low, high = interval
-    return identity | {"metric": metric, "unit": UNITS[metric], "value": value, "low": low, "high": high, "n": n}
+    found = {"metric": metric, "unit": UNITS[metric], "value": value, "low": low, "high": high, "n": n}
+    return identity | found | ({} if groups is None else {"groups": count(groups, n)})
 
 
-def _by_position(scores: Scores, column: str) -> list[Record]:
+def _by_position(scores: Scores, column: str, groups: Groups | None) -> list[Record]:
     """One entry a bucket that has tokens: ``first`` and ``last`` place, the last bucket having no end."""
     assert scores.positions is not None
     found = []
@@ -69,28 +74,54 @@ def _by_position(scores: Scores, column: str) -> list[Record]:
     for bucket, first in enumerate(POSITIONS):
         here = tokens[:, bucket] > 0
         if here.any():
-            value, low, high = ratio_interval(sums[here, bucket], tokens[here, bucket])
+            own = subset(groups, here)
+            value, low, high = ratio_interval(sums[here, bucket], tokens[here, bucket], groups=own)
             last = POSITIONS[bucket + 1] - 1 if bucket + 1 < len(POSITIONS) else None
             counts = {"tokens": int(tokens[:, bucket].sum()), "n": int(np.sum(here))}
             found.append({"first": first, "last": last, "value": value, "low": low, "high": high} | counts)
     return found
 
 
-def change_records(tuned: Scores, base: Scores, *, run: str, seed: int, set_name: str, role: str) -> list[Record]:
+def change_records(
+    tuned: Scores,
+    base: Scores,
+    *,
+    run: str,
+    seed: int,
+    set_name: str,
+    role: str,
+    groups: Groups | None = None,
+    overlapping: np.ndarray | None = None,
+) -> list[Record]:
     """``bits_per_byte_change``: tuned minus base on the same documents, negative is better.
 
     ``low`` and ``high`` are a paired 95 % interval, ``p`` is two-sided, ``mde`` the minimum detectable effect; all four
-    are None for fewer than ``FEWEST_DOCUMENTS``.
+    are None for fewer than ``FEWEST_DOCUMENTS`` documents or groups. Where some documents share text with training,
+    ``clean`` says the same, and the base's own bits per byte, of the others.
+
+    Args:
+        groups: [M] the group of each document.
+        overlapping: [M] bool, whether each shares text with training documents.
     """
     text = tuned.bytes > 0
     if not text.any():
         return []
-    metric, n = "bits_per_byte_change", int(np.sum(text))
+    metric = "bits_per_byte_change"
     record = {"run": run, "seed": seed, "set": set_name, "role": role, "metric": metric, "unit": UNITS[metric]}
-    if n < FEWEST_DOCUMENTS:
-        return [record | {"value": bits_per_byte(tuned) - bits_per_byte(base), "n": n} | NO_INTERVAL]
-    found = ratio_change(tuned.nats[text] / math.log(2), base.nats[text] / math.log(2), tuned.bytes[text])
-    return [record | fields(found.within(change_range("bits_per_byte", bits_per_byte(base))))]
+    record |= _change(tuned, base, text, groups)
+    if overlapping is not None and (overlapping & text).any() and (clean := text & ~overlapping).any():
+        before = float(base.nats[clean].sum() / math.log(2) / base.bytes[clean].sum())
+        record["clean"] = _change(tuned, base, clean, groups) | {"base": before}
+    return [record]
+
+
+def _change(tuned: Scores, base: Scores, chosen: np.ndarray, groups: Groups | None) -> Record:
+    bits, before, size = tuned.nats[chosen] / math.log(2), base.nats[chosen] / math.log(2), tuned.bytes[chosen]
+    n, own = int(np.sum(chosen)), subset(groups, chosen)
+    if count(own, n) < FEWEST_DOCUMENTS:
+        return {"value": float((bits.sum() - before.sum()) / size.sum()), "n": n} | NO_INTERVAL
+    possible = change_range("bits_per_byte", float(before.sum() / size.sum()))
+    return fields(ratio_change(bits, before, size, groups=own).within(possible))
 
 
 NO_INTERVAL: Record = {"low": None, "high": None, "p": None, "mde": None}
@@ -98,7 +129,8 @@ NO_INTERVAL: Record = {"low": None, "high": None, "p": None, "mde": None}
 
 def fields(found: Estimate | Flips) -> Record:
     """What a record says of a change."""
-    return {name: getattr(found, name) for name in ("value", "low", "high", "n", "p", "mde")}
+    said = {name: getattr(found, name) for name in ("value", "low", "high", "n", "p", "mde")}
+    return said | ({} if found.groups is None else {"groups": found.groups})
 
 
 def bits_per_byte(scores: Scores) -> float:

@@ -12,7 +12,7 @@ from acclimate.gate.verdict import Verdict
 from acclimate.report.card import plain
 from acclimate.report.names import named
 
-COLUMNS = ("set", "check", "found", "interval", "limit", "MDE", "n", "outcome")
+COLUMNS = ("set", "check", "found", "interval", "limit", "MDE", "n", "unseen", "outcome")
 STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 NAMES = {
     ("max_drop", "bits_per_byte"): "bits/byte rise",
@@ -32,7 +32,7 @@ def verdict_page(verdict: Verdict) -> Group:
     """For the terminal. Names are text, never markup."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for index, column in enumerate(COLUMNS):
-        justify: JustifyMethod = "right" if 2 <= index <= 6 else "left"
+        justify: JustifyMethod = "right" if 2 <= index <= 7 else "left"
         table.add_column(column, justify=justify, no_wrap=index not in (1, 3))
     for check in verdict.checks:
         *cells, outcome = _cells(check)
@@ -44,7 +44,7 @@ def verdict_page(verdict: Verdict) -> Group:
 def verdict_markdown(verdict: Verdict) -> str:
     """For a comment on a change."""
     lines = [f"### acclimate gate: {plain(named(verdict.run))}", "", plain(verdict.sentence), ""]
-    lines += [f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---:|---:|---:|---:|---|"]
+    lines += [f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---:|---:|---:|---:|---:|---|"]
     for check in verdict.checks:
         *cells, outcome = map(plain, _cells(check))
         lines.append(f"| {' | '.join(cells)} | {outcome if outcome == 'pass' else f'**{outcome}**'} |")
@@ -59,7 +59,8 @@ def _cells(check: Check) -> list[str]:
     return [
         named(check.set_name), name if unit in name else f"{name}, {unit}", _number(found.value),
         f"{_number(found.low)} to {_number(found.high)}", f"{sign} {check.limit.value:g}", mde,
-        f"{found.n:,}", check.outcome,
+        f"{found.n:,}" if found.groups is None else f"{found.n:,} in {found.groups:,}",
+        f"≤ {100 * check.unseen:.2g} %", check.outcome,
     ]  # fmt: skip
 
 
@@ -69,13 +70,14 @@ def _number(value: float) -> str:
     >>> _number(-0.01234), _number(-0.0), _number(12.345), _number(1e-9)
     ('−0.0123', '0', '12.3', '0')
     """
-    shown = f"{round(value, 5) + 0.0:.3g}"
+    shown = f"{round(value, 5) + 0.0:.3g}".replace("inf", "∞")
     return shown.replace("-", "−")
 
 
 def _notes(verdict: Verdict) -> list[str]:
     notes = [
-        f"{named(check.set_name)}, {NAMES[check.kind, check.metric]}: the interval holds the limit; {check.remedy}."
+        f"{named(check.set_name)}, {NAMES[check.kind, check.metric]}: "
+        f"{'' if check.too_few else 'the interval holds the limit; '}{check.remedy}."
         for check in verdict.checks
         if check.outcome == "inconclusive"
     ]
@@ -87,4 +89,6 @@ def _notes(verdict: Verdict) -> list[str]:
         *verdict.notes,
         f"Intervals: paired over n documents or items, {100 * verdict.confidence:g} % each. A limit must lie outside; "
         "MDE is the distance from a limit at which that happens in 80 % of cases.",
+        "Unseen: so large a part of all such text may be unlike every measured document, which no interval tells (3/n; "
+        "of documents in groups, 3/groups). Gating several runs and releasing one that passes multiplies the risk.",
     ]

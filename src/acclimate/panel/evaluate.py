@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from acclimate.errors import ConfigError
+from acclimate.evaluate.grouped import Groups, codes
 from acclimate.evaluate.measure import Scores
 from acclimate.evaluate.summary import Record
 from acclimate.model.causal import CausalModel
@@ -70,7 +71,8 @@ def evaluate_panel(model: CausalModel, base: Reference, panel: PanelConfig) -> P
 def _evaluate(model: CausalModel, base: Reference, panel: PanelConfig) -> PanelResult:
     tasks = {name: _task(name, section) for name, section in panel.sets.items() if section.kind == "lm_eval"}
     read = {name: read_items(name, section, panel.seed) for name, section in panel.sets.items() if name not in tasks}
-    sets, texts = {}, []
+    sets: dict[str, SetResult] = {}
+    texts: list[tuple[str, Scores, Scores, Groups | None]] = []
     length = min(panel.sequence_length, model.positions, base.model.positions)
     for name, section in panel.sets.items():
         if name in tasks:
@@ -79,12 +81,14 @@ def _evaluate(model: CausalModel, base: Reference, panel: PanelConfig) -> PanelR
         items, dropped = read[name].items, dict(read[name].dropped)
         if section.kind == "text":
             tuned, before = measure_text(model, base, name, items, length, panel.overlap)
-            lines, found, truncated = _text_lines(items, tuned, before), text_records(name, section, tuned, before), 0
-            texts.append((section.role, tuned, before))
+            groups = codes([items[document].group for document in tuned.document.tolist()])
+            lines, truncated = _text_lines(items, tuned, before), 0
+            found = text_records(name, section, tuned, before, groups)
+            texts.append((section.role, tuned, before, groups))
         else:
             scores = score_choices(model, base, encode(items, model.tokenizer, panel, base.tokenizer))
             lines = _choice_lines(items, scores)
-            found = choice_records(name, section, lines)
+            found = choice_records(name, section, lines, codes([item.group for item in items]))
             truncated = sum(line["truncated"] for line in lines)
         sets[name] = SetResult(section, _digest([item.digest for item in items]), lines, found, dropped, truncated)
     adjust([record for found in sets.values() for record in found.records])
@@ -123,6 +127,7 @@ def _choice_lines(items: Sequence[Item], scores: ChoiceScores) -> list[dict[str,
         here = slice(first, first := first + len(item.choices))
         size = np.array([len(choice) for choice in item.choices])
         line: dict[str, Any] = {"where": item.where, "item": item.digest, "right": item.right}
+        line |= {} if item.group is None else {"group": item.group}
         line |= {"context": item.context, "choices": item.choices}
         line |= {"characters": size.tolist(), "tokens": scores.tokens[here].tolist()}
         for side, nats, greedy in zip(SIDES, scores.nats[:, here], scores.greedy[:, here], strict=True):
@@ -145,7 +150,9 @@ def _text_lines(items: Sequence[Item], tuned: Scores, before: Scores) -> list[di
     columns = tuned.columns(before)
     measured = [items[document] for document in columns.pop("document").tolist()]  # all that have a token to predict
     return [
-        {"where": item.where, "item": item.digest} | {key: value[row].item() for key, value in columns.items()}
+        {"where": item.where, "item": item.digest}
+        | ({} if item.group is None else {"group": item.group})
+        | {key: value[row].item() for key, value in columns.items()}
         for row, item in enumerate(measured)
     ]
 

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Dictionary
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from string import ascii_uppercase
@@ -36,6 +36,7 @@ class Item:
     context: str
     choices: tuple[str, ...]
     right: int
+    group: str | None = None  # what names it, as a hash; None is a group of its own
 
     @cached_property
     def digest(self) -> str:
@@ -67,7 +68,7 @@ def read_items(name: str, section: SetSection, seed: int) -> Items:
         try:
             if isinstance(value, BadRow):
                 raise value
-            item = KINDS[section.kind](value, where, section)
+            item = replace(KINDS[section.kind](value, where, section), group=_group(value, where, section))
         except BadRow as bad:
             if section.on_bad_item == "fail":
                 raise DataError(
@@ -81,6 +82,20 @@ def read_items(name: str, section: SetSection, seed: int) -> Items:
         raise DataError(f"sets.{name}.path: there is no item in {', '.join(map(repr, section.paths))}.")
     kept = set(sorted(found, key=lambda digest: rank(digest, f"panel {seed}"))[: section.max_items])
     return Items([item for digest, item in found.items() if digest in kept], +dropped)
+
+
+def _group(record: Dictionary[str, Any], where: str, section: SetSection) -> str | None:
+    if section.group is None:
+        return None
+    if section.group not in record:
+        has = ", ".join(shown(key) for key in list(record)[:8]) or "nothing"
+        raise BadRow(
+            "no group",
+            f"{where}: this item has no field '{section.group}', which group names (it has {has}); null is a group of "
+            f"its own.{nearest(section.group, list(record))}",
+        )
+    value = record[section.group]
+    return None if value is None else hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
 def _records(name: str, section: SetSection) -> Iterator[tuple[str, Dictionary[str, Any] | BadRow]]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from acclimate.evaluate.bootstrap import Interval, mean_interval, ratio_interval
 from acclimate.evaluate.flips import score_change
+from acclimate.evaluate.grouped import Groups, count, subset
 from acclimate.evaluate.measure import Scores
 from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, mean_ratio
 from acclimate.evaluate.ranges import change_range
@@ -37,21 +38,28 @@ KEYS = {"accuracy": "correct", "accuracy_norm": "correct_norm"}
 """Metric -> what it is called in an item's line, where it has another name there."""
 
 
-def choice_records(name: str, section: SetSection, lines: Sequence[dict[str, Any]]) -> list[Record]:
+def choice_records(
+    name: str, section: SetSection, lines: Sequence[dict[str, Any]], groups: Groups | None = None
+) -> list[Record]:
     """Of the lines of a choice or cloze set: accuracy, nats by word, and drift."""
-    found = score_records(name, section, lines, [metric for metric, key in KEYS.items() if f"model_{key}" in lines[0]])
+    metrics = [metric for metric, key in KEYS.items() if f"model_{key}" in lines[0]]
+    found = score_records(name, section, lines, metrics, groups)
     if section.kind == "cloze":
         nats, base_nats = (-np.array([line[side][0] for line in lines]) for side in SIDES)
-        found += _compared(name, section, "word_nats", nats, base_nats)
+        found += _compared(name, section, "word_nats", nats, base_nats, groups=groups)
     tokens = np.array([line["right_tokens"] for line in lines])
     for metric, column in DRIFT_METRICS.items():
-        interval = ratio_interval(np.array([line[column] for line in lines]), tokens)
+        interval = ratio_interval(np.array([line[column] for line in lines]), tokens, groups=groups)
         found.append(_identity(name, section, metric, "model") | _values(interval, len(lines)))
     return found
 
 
 def score_records(
-    name: str, section: SetSection, lines: Sequence[dict[str, Any]], metrics: Sequence[str]
+    name: str,
+    section: SetSection,
+    lines: Sequence[dict[str, Any]],
+    metrics: Sequence[str],
+    groups: Groups | None = None,
 ) -> list[Record]:
     """Means over items of both sides, and the change."""
     found = []
@@ -59,16 +67,18 @@ def score_records(
         scores, base_scores = (
             np.array([line[f"{side}_{KEYS.get(metric, metric)}"] for line in lines], dtype=float) for side in SIDES
         )
-        found += _compared(name, section, metric, scores, base_scores)
+        found += _compared(name, section, metric, scores, base_scores, groups=groups)
     return found
 
 
-def text_records(name: str, section: SetSection, tuned: Scores, before: Scores) -> list[Record]:
+def text_records(
+    name: str, section: SetSection, tuned: Scores, before: Scores, groups: Groups | None = None
+) -> list[Record]:
     """Bits per byte of both sides and its change, and drift, by position too."""
     found: list[Record] = []
     for side, scores in zip(SIDES, (tuned, before), strict=True):
-        found += records(scores, run=side, seed=0, set_name=name, role=section.role)
-    found += change_records(tuned, before, run="model", seed=0, set_name=name, role=section.role)
+        found += records(scores, run=side, seed=0, set_name=name, role=section.role, groups=groups)
+    found += change_records(tuned, before, run="model", seed=0, set_name=name, role=section.role, groups=groups)
     return [{key: value for key, value in record.items() if key != "seed"} for record in found]
 
 
@@ -79,38 +89,44 @@ def adjust(found: Sequence[Record]) -> None:
         record["p_holm"] = p
 
 
-def averages(texts: Sequence[tuple[str, Scores, Scores]]) -> dict[str, dict[str, Any]]:
+def averages(texts: Sequence[tuple[str, Scores, Scores, Groups | None]]) -> dict[str, dict[str, Any]]:
     """Role -> macro average of bits per byte by ``model`` and ``base``, and ``change`` with its paired interval.
 
     Args:
-        texts: role, and scores of model and base, of each text set.
+        texts: role, scores of model and base, and groups of documents, of each text set.
     """
     by_role: dict[str, list[tuple[Scores, Scores]]] = {}
-    for role, tuned, before in texts:
+    grouped: dict[str, list[Groups | None]] = {}
+    for role, tuned, before, groups in texts:
         if tuned.bytes.any():
             by_role.setdefault(role, []).append((tuned, before))
+            grouped.setdefault(role, []).append(subset(groups, tuned.bytes > 0))
     found: dict[str, dict[str, Any]] = {}
     for role, pairs in by_role.items():
         means = [float(np.mean([bits_per_byte(one) for one in side])) for side in zip(*pairs, strict=True)]
         sums = [((tuned.nats - before.nats) / math.log(2), tuned.bytes) for tuned, before in pairs]
         written = [(bits[size > 0], size[size > 0]) for bits, size in sums]
         change = {"value": means[0] - means[1], "n": sum(len(size) for _, size in written)} | NO_INTERVAL
-        if min(len(size) for _, size in written) >= FEWEST_DOCUMENTS:
-            change = fields(mean_ratio(written).within(change_range("bits_per_byte", means[1])))
+        sizes = (count(own, len(size)) for own, (_, size) in zip(grouped[role], written, strict=True))
+        if min(sizes) >= FEWEST_DOCUMENTS:
+            mean = mean_ratio(written, groups=grouped[role])
+            change = fields(mean.within(change_range("bits_per_byte", means[1])))
         found[role] = dict(zip(SIDES, means, strict=True)) | {"change": change}
     return found
 
 
-def _compared(name: str, section: SetSection, metric: str, *columns: NDArray[Any]) -> list[Record]:
+def _compared(
+    name: str, section: SetSection, metric: str, *columns: NDArray[Any], groups: Groups | None = None
+) -> list[Record]:
     """Means over items of model and base, and the change."""
     n = len(columns[0])
     found = [
-        _identity(name, section, metric, side) | _values(mean_interval(column), n)
+        _identity(name, section, metric, side) | _values(mean_interval(column, groups=groups), n)
         for side, column in zip(SIDES, columns, strict=True)
     ]
     change = {"value": float(np.mean(columns[0] - columns[1])), "n": n} | NO_INTERVAL
-    if n >= FEWEST_DOCUMENTS:
-        measured = score_change(columns[0], columns[1])
+    if count(groups, n) >= FEWEST_DOCUMENTS:
+        measured = score_change(columns[0], columns[1], groups=groups)
         if isinstance(measured, Estimate):  # of flips it is possible as it is
             measured = measured.within(change_range(metric, float(np.mean(columns[1]))))
         change = fields(measured)

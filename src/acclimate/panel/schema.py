@@ -43,6 +43,11 @@ class SetSection(Section):
     fields: dict[Literal["question", "passage", "choices", "answer", "text"], str] | None = Field(
         None, min_length=1, description="names that these fields have in the records: {question: stem}"
     )
+    group: str | None = Field(
+        None,
+        min_length=1,
+        description="field that names what items belong to (a passage, a template): drawn together for intervals",
+    )
     prompt: str | None = Field(None, description="choice: text with {question}, {passage} and {options}")
     answers: Answers | None = Field(None, description="choice: score the text of each choice, or its letter")
     choices: list[str] | None = Field(None, min_length=2, description="choice: the same ones for every item")
@@ -68,7 +73,7 @@ class SetSection(Section):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name} has no effect on kind {self.kind}; it belongs to {kind}")
         if self.kind == "lm_eval":
-            for name in ("path", "fields"):
+            for name in ("path", "fields", "group"):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name} has no effect on kind lm_eval, whose task says what is asked")
             if self.on_bad_item != "fail":

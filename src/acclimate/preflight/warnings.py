@@ -12,13 +12,15 @@ from acclimate.assembly.mixture import epochs
 from acclimate.config import RunConfig
 from acclimate.data.corpus import Corpora, Corpus
 from acclimate.data.pieces import cuts
-from acclimate.evaluate.paired import MINIMUM_DOCUMENTS
+from acclimate.evaluate.paired import MINIMUM_DOCUMENTS, MINIMUM_GROUPS
 from acclimate.preflight.labels import label_notes
 from acclimate.schema import ScheduleSection
 from acclimate.types import Plan
 
 MAX_EPOCHS = 4
 """Repeating data up to 4 times is nearly as good as fresh data (Muennighoff et al., 2023, arXiv 2305.16264)."""
+ROUGHLY = 0.1
+"""A held-out count that is met within so much is met."""
 MAX_LEARNING_RATE = 0.01
 """An AdamW step is about as long as the rate: above this a typical weight (0.02) moves by half of itself [ours]."""
 
@@ -30,18 +32,25 @@ def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: A
     """What is allowed but probably not meant."""
     found = [*plan.notes, *(note for corpus in corpora.sources.values() for note in corpus.unread)]
     found += [*label_notes(config, corpora, tokenizer), *_absent(config, mixture, plan)]
+    then = (
+        "they are left out of the measured set"
+        if config.data.overlap == "drop"
+        else "the report says what the others gained, and data.overlap: drop leaves these out"
+    )
     for name in mixture.shares:
         if (passes := epochs(config, mixture, name) or 0.0) > MAX_EPOCHS:
             found.append(
                 f"source '{name}' is read {passes:.1f} times; beyond {MAX_EPOCHS} epochs repeated text teaches little "
                 "and is memorised. Give it more documents, a lower share, or a smaller budget."
             )
+    for corpus in corpora.sources.values():
+        found += _groups(corpus)
     for row in corpora.overlap:
         if row.documents_hit:
             found.append(
                 f"{row.documents_hit} of {row.documents} held-out documents of '{row.heldout_source}' share a "
                 f"{config.evaluation.overlap_ngram}-word sequence with training text of '{row.train_source}' "
-                f"({row.ngrams_hit} of {row.ngrams} sequences)."
+                f"({row.ngrams_hit} of {row.ngrams} sequences); {then}."
             )
     for name, corpus in corpora.sources.items():
         found += [*_cut(config, corpus)] if name in mixture.shares else []
@@ -91,6 +100,33 @@ def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: A
     if mixture.total_steps < 2:
         found.append("the budget buys a single optimizer step; lower budget.batch_tokens.")
     return found
+
+
+def _groups(corpus: Corpus) -> Iterator[str]:
+    """What is held out together."""
+    name, section, n, groups = corpus.name, corpus.section, len(corpus.heldout), len(set(corpus.groups))
+    if groups < n:
+        why = "near duplicates, or files of several documents" if section.group == "auto" else section.group
+        yield (
+            f"source '{name}': its {n:,} held-out documents belong to {groups:,} groups (sources.{name}.group: {why}), "
+            "which are held out whole and drawn together: intervals are as wide as so many groups tell."
+            + (
+                f" `acclimate gate` lets nothing pass on fewer than {MINIMUM_GROUPS}."
+                if groups < MINIMUM_GROUPS
+                else ""
+            )
+        )
+    asked, held = section.heldout, n + corpus.left_out
+    if asked >= 1 and corpus.stream is None and abs(held - asked) > ROUGHLY * asked:
+        yield (
+            f"sources.{name}.heldout: {asked:g} documents cannot be met, since groups are held out whole: it is {held:,}; give "
+            f"another count, or sources.{name}.group: none."
+        )
+    if corpus.stream is not None and section.group == "auto" and n:
+        yield (
+            f"source '{name}' is streamed, so near duplicates of its held-out documents are not looked for; name a "
+            f"field that groups them at sources.{name}.group."
+        )
 
 
 def _cut(config: RunConfig, corpus: Corpus) -> Iterator[str]:

@@ -26,6 +26,7 @@ class Measure:
     high: float | None
     n: int  # documents
     mde: float | None = None  # of a paired change: the minimum detectable effect
+    clean: tuple[float, int] | None = None  # of a paired change: percent of the base, and n, without overlapping text
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def _summary(
         try:
             run, name, role, metric = (str(record[key]) for key in ("run", "set", "role", "metric"))
             low, high, mde = (_bound(found) for found in (record["low"], record["high"], record.get("mde")))
-            measure = Measure(_finite(record["value"]), low, high, int(record["n"]), mde)
+            measure = Measure(_finite(record["value"]), low, high, int(record["n"]), mde, _clean(record.get("clean")))
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"'{file}': record {index} is not a measurement ({type(error).__name__}: {error}); expected run, seed, "
@@ -188,6 +189,12 @@ def _summary(
         )
     ordered = sorted(sets.values(), key=lambda item: ROLES.index(item.role) if item.role in ROLES else len(ROLES))
     return next(iter(labels)), tuple(ordered), base, changes, measures
+
+
+def _clean(found: Any) -> tuple[float, int] | None:
+    if found is None:
+        return None
+    return 100 * _finite(found["value"]) / _finite(found["base"]), int(found["n"])
 
 
 def _finite(value: Any) -> float:

@@ -90,6 +90,24 @@ def losses(data: ReportData) -> list[str]:
     return notes
 
 
+def clean(data: ReportData, domain: TextSet) -> list[str]:
+    """The gain without held-out documents that share text with training documents, where there are any."""
+    words, apart = [], 0
+    for run in data.runs:
+        found = [seed.changes[domain.name] for seed in run.seeds if domain.name in seed.changes]
+        known = [(change.clean, change.n) for change in found if change.clean is not None]
+        if known and len(known) == len(found):
+            value = sum(part[0] for part, _ in known) / len(known)
+            apart = max(apart, *(n - part[1] for part, n in known))
+            words.append(
+                f"{named(run.label)} {number.change(value)} (all: {number.change(data.change(run, domain) or 0)})"
+            )
+    if not words:
+        return []
+    opening = f"Without the {apart} held-out documents of {phrase(domain)} that share text with training documents"
+    return [f"{opening}: {'; '.join(words)}."]
+
+
 def transfers(data: ReportData) -> list[str]:
     """Gain and loss as one number each, after the raw changes: an average hides where it hurts."""
     words = [

@@ -45,14 +45,16 @@ def together(seeds: Sequence[RunFolder]) -> tuple[dict[tuple[str, str], Measure]
     return measures, changes
 
 
-Ratio = tuple[np.ndarray, np.ndarray]  # [S, M] and [M]
+Ratio = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # [S, M], [M], and the groups [M]
 
 
 def _mean(found: Sequence[Measure], ratio: Ratio | None, possible: Range) -> Measure:
     value, n = statistics.fmean(measure.value for measure in found), min(measure.n for measure in found)
     if ratio is None or any(measure.low is None for measure in found):
         return Measure(value, None, None, n)
-    crossed = crossed_ratio(*ratio, possible=possible)
+    crossed = crossed_ratio(ratio[0], ratio[1], possible=possible, groups=ratio[2])
+    if not math.isfinite(crossed.high):  # one group shows no spread
+        return Measure(value, None, None, n)
     return Measure(value, crossed.low, crossed.high, n)
 
 
@@ -61,13 +63,17 @@ def _ratio(scores: Sequence[Scores] | None, metric: str) -> Ratio | None:
         return None
     above, below = SUMS[metric]
     unit = math.log(2) if metric == "bits_per_byte" else 1.0
-    return np.stack([one[above] / unit for one in scores]), scores[0][below]
+    return np.stack([one[above] / unit for one in scores]), scores[0][below], scores[0].get("group")
 
 
 def _change(scores: Sequence[Scores] | None) -> Ratio | None:
     if scores is None:
         return None
-    return np.stack([(one["nats"] - one["base_nats"]) / math.log(2) for one in scores]), scores[0]["bytes"]
+    return (
+        np.stack([(one["nats"] - one["base_nats"]) / math.log(2) for one in scores]),
+        scores[0]["bytes"],
+        scores[0].get("group"),
+    )
 
 
 def _possible_change(scores: Sequence[Scores] | None) -> Range:

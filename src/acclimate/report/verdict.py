@@ -40,8 +40,8 @@ def verdict(data: ReportData) -> Verdict:
     else:
         sentences, beside = _several(data, learned, domain)
         beside = [*beside, *notes.did_not_learn(data, learned, domain)]
-    beside += [*notes.other_domains(data, domain), *notes.losses(data), *notes.transfers(data)]
-    beside += [*notes.seeds(data), *notes.unchecked(data), *step_notes(data), *sessions(data)]
+    beside += [*notes.clean(data, domain), *notes.other_domains(data, domain), *notes.losses(data)]
+    beside += [*notes.transfers(data), *notes.seeds(data), *notes.unchecked(data), *step_notes(data), *sessions(data)]
     return Verdict(" ".join(sentences), tuple(beside))
 
 
