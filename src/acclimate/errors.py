@@ -54,6 +54,20 @@ class NonFiniteError(RunError):
     """A loss or gradient became infinite or NaN; the optimizer step was not taken."""
 
 
+def reason(error: Exception | Warning | str) -> str:
+    """The first line of a library's message, and what follows a colon at its end.
+
+    >>> reason(RuntimeError("Error(s) in loading state_dict for Linear:\\n\\tsize mismatch for weight: 2, not 3."))
+    'Error(s) in loading state_dict for Linear: size mismatch for weight: 2, not 3.'
+    >>> reason(KeyError())
+    'KeyError'
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    while len(lines) > 1 and lines[0].endswith(":"):
+        lines[:2] = [f"{lines[0]} {lines[1]}"]
+    return lines[0].removesuffix(":")
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Of a GPU, or of a CPU, whose allocator says so in words.
 

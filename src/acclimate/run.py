@@ -179,8 +179,7 @@ def _measured_again(config: RunConfig) -> RunResult:
     """Of a run that was interrupted after its training."""
     started, run_dir = time.perf_counter(), config.run_dir
     save_config(as_chosen(config), run_dir / "config.yaml")
-    with keeping_the_model(run_dir):
-        result = evaluate_run(run_dir)
+    result = evaluate_run(run_dir)
     record = with_session(read_json(run_dir / "provenance.json"), read_json(run_dir / "data.json")["steps"], 1)
     write_json(run_dir / "provenance.json", finished(record, time.perf_counter() - started))
     return result

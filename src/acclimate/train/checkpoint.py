@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from acclimate.digest import sha256_of
-from acclimate.errors import AcclimateError, DamagedError, RunError
+from acclimate.errors import AcclimateError, DamagedError, RunError, reason
 from acclimate.files import discard, sync
 from acclimate.parallel.shard import is_spread, local, spread_like
 from acclimate.parallel.world import SOLO, World
@@ -178,7 +178,7 @@ def _one_sentence(folder: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         raise RunError(
-            f"The checkpoint '{folder}' could not be written ({error}); checkpoints saved before are unharmed."
+            f"The checkpoint '{folder}' could not be written ({reason(error)}); checkpoints saved before are unharmed."
         ) from error
 
 
@@ -203,7 +203,7 @@ def verify(folder: Path) -> None:
                     f"The checkpoint '{folder}' is damaged: {name} differs from its digest in the manifest."
                 )
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise DamagedError(f"The checkpoint '{folder}' is incomplete ({error}).") from None
+        raise DamagedError(f"The checkpoint '{folder}' is incomplete ({reason(error)}).") from None
 
 
 def read_folder(folder: Path) -> tuple[SavedTensors, dict[str, Any]]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from acclimate.errors import DamagedError
+from acclimate.errors import DamagedError, reason
 from acclimate.files import discard, sync, unwritable
 from acclimate.train.checkpoint import checkpoints, recover, save_checkpoint, verify, write_folder
 from acclimate.train.training import Training
@@ -60,8 +60,8 @@ class Save(Callback):
             if (error := discard(old)) and old not in self._told:
                 self._told.add(old)
                 self.say(
-                    f"the checkpoint '{old}' could not be removed ({error.strerror or error}); training goes on. What "
-                    "is left of it is removed with the next one, or at the next start."
+                    f"the checkpoint '{old}' could not be removed ({error.strerror or reason(error)}); training "
+                    "goes on. What is left of it is removed with the next one, or at the next start."
                 )
 
     def _sync_metrics(self) -> None:
