@@ -155,7 +155,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     }
     apart -= training.counted_forwards()
     if config.training.final == "best":
-        load_best(training, run_dir)
+        console.print(load_best(training, run_dir), highlight=False)
     base = training.objective.references.get("base") or load_base(config, model, device)
     if is_sharded(model) and base.model is not model and not is_sharded(base.model):
         shard(base.model, base.model.layers, world, config.parallel)

@@ -154,7 +154,11 @@ class TrainingSection(Section):
         description="checkpoint every so many steps and at the last; null keeps no checkpoint to resume from",
     )
     keep_last: Annotated[int, Apart.KEPT] = Field(2, ge=1, description="checkpoints kept besides the best")
-    final: Literal["last", "best"] = Field("last", description="which weights become the run's model/")
+    final: Literal["last", "best"] = Field(
+        "last",
+        description="which weights become the run's model/: those of the last step, or of the best measured one, which "
+        "gains most on the domain less what other text loses (docs/running.md)",
+    )
 
     @model_validator(mode="after")
     def _best_is_measured(self) -> TrainingSection:
