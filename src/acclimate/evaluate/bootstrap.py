@@ -7,9 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from acclimate.evaluate.paired import FEWEST_DOCUMENTS
-
-RESAMPLES = 2000
+from acclimate.evaluate.paired import FEWEST_DOCUMENTS, chunks
 
 Interval = tuple[float, float | None, float | None]
 """Value, low and high, with no bounds where there are too few documents to tell."""
@@ -54,9 +52,9 @@ def ratio_interval(numerator: np.ndarray, denominator: np.ndarray, seed: int = 0
     if len(numerator) < FEWEST_DOCUMENTS:
         return value, None, None
     random = np.random.default_rng(seed)
-    ratios = []
-    for _ in range(RESAMPLES):  # one draw at a time: all at once would be RESAMPLES x M numbers
-        draw = random.integers(0, len(numerator), len(numerator))
-        ratios.append(numerator[draw].sum() / denominator[draw].sum())
+    ratios: list[float] = []
+    for size in chunks(len(numerator)):
+        draws = random.integers(0, len(numerator), (size, len(numerator)))
+        ratios += (numerator[draws].sum(1) / denominator[draws].sum(1)).tolist()
     low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
     return value, float(low), float(high)
