@@ -93,7 +93,9 @@ class ScheduleSection(Section):
     warmup_steps: int | None = Field(None, ge=0)
     warmup_ratio: float = Field(0.05, ge=0, lt=1, description="used when warmup_steps is not given")
     min_ratio: float = Field(0.0, ge=0, le=1, description="final learning rate over the peak")
-    decay_ratio: float = Field(0.2, gt=0, le=1, description="wsd: part of all steps spent in the final decay")
+    decay_ratio: float = Field(
+        0.2, gt=0, le=1, description="wsd: part of all steps spent in the final decay, of those that warmup leaves"
+    )
 
     @model_validator(mode="after")
     def _nothing_without_effect(self) -> ScheduleSection:
