@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from acclimate.errors import RunError
+from acclimate.errors import RunError, reason
 
 LEFT = re.compile(r"\..+\.[0-9a-f]{32}\.(partial|removed)")
 
@@ -112,8 +112,8 @@ def sync(path: Path) -> None:
 
 def unwritable(path: Path, error: Exception) -> RunError:
     """What to tell a user whose disk is full, or whose folder is closed."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    why = (error.strerror if isinstance(error, OSError) else None) or reason(error)
     return RunError(
-        f"'{path}' cannot be written ({reason}); what was saved before is unharmed. Make room or give another place, "
+        f"'{path}' cannot be written ({why}); what was saved before is unharmed. Make room or give another place, "
         "then run the command again, `acclimate train` with --resume."
     )

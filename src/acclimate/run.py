@@ -161,7 +161,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     }
     apart -= training.counted_forwards()
     if config.training.final == "best":
-        load_best(training, run_dir)
+        console.print(load_best(training, run_dir), highlight=False)
     base = training.objective.references.get("base") or load_base(config, model, device)
     if is_sharded(model) and base.model is not model and not is_sharded(base.model):
         shard(base.model, base.model.layers, world, config.parallel)
@@ -194,8 +194,7 @@ def _measured_again(config: RunConfig) -> RunResult:
     """Of a run that was interrupted after its training."""
     started, run_dir = time.perf_counter(), config.run_dir
     save_config(as_chosen(config), run_dir / "config.yaml")
-    with keeping_the_model(run_dir):
-        result = evaluate_run(run_dir)
+    result = evaluate_run(run_dir)
     record = with_session(read_json(run_dir / "provenance.json"), read_json(run_dir / "data.json")["steps"], 1)
     write_json(run_dir / "provenance.json", finished(record, time.perf_counter() - started))
     return result

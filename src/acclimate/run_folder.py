@@ -243,11 +243,11 @@ def sole_writer(run_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def keeping_the_model(run_dir: Path) -> Iterator[None]:
-    """Around the measuring of a run that is trained: an error says that the model is kept, and what measures it."""
+    """Around the measuring of a run that is trained: text that is gone or changed costs no model, and it says so."""
     try:
         yield
-    except (DataError, RunError) as error:
-        raise type(error)(
+    except DataError as error:
+        raise DataError(
             f"{error} The trained model is whole and kept in '{run_dir / 'model'}': export and chat work, and "
             f"`acclimate eval {run_dir} --panel FILE` measures it on a panel. To measure it on its own held-out text, "
             "make good what is said above, then run the same command with --resume; it trains nothing again."

@@ -93,7 +93,9 @@ class ScheduleSection(Section):
     warmup_steps: int | None = Field(None, ge=0)
     warmup_ratio: float = Field(0.05, ge=0, lt=1, description="used when warmup_steps is not given")
     min_ratio: float = Field(0.0, ge=0, le=1, description="final learning rate over the peak")
-    decay_ratio: float = Field(0.2, gt=0, le=1, description="wsd: part of all steps spent in the final decay")
+    decay_ratio: float = Field(
+        0.2, gt=0, le=1, description="wsd: part of all steps spent in the final decay, of those that warmup leaves"
+    )
 
     @model_validator(mode="after")
     def _nothing_without_effect(self) -> ScheduleSection:
@@ -163,7 +165,11 @@ class TrainingSection(Section):
         description="checkpoint every so many steps and at the last; null keeps no checkpoint to resume from",
     )
     keep_last: Annotated[int, Apart.KEPT] = Field(2, ge=1, description="checkpoints kept besides the best")
-    final: Literal["last", "best"] = Field("last", description="which weights become the run's model/")
+    final: Literal["last", "best"] = Field(
+        "last",
+        description="which weights become the run's model/: those of the last step, or of the best measured one, which "
+        "gains most on the domain less what other text loses (docs/running.md)",
+    )
 
     @model_validator(mode="after")
     def _best_is_measured(self) -> TrainingSection:

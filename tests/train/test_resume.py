@@ -23,6 +23,7 @@ from acclimate import run as run_module
 from acclimate.config import load_config, save_config
 from acclimate.errors import DataError, RunError, Stopped, UsageError
 from acclimate.run import evaluate_run, train
+from acclimate.train.callbacks.evaluate import Evaluate
 from acclimate.train.checkpoint import checkpoints
 from acclimate.train.stop import StopRequest
 from acclimate.types import Callback
@@ -334,15 +335,37 @@ def test_keep_last_and_best(pico_folder: Path, corpora: Path, tmp_path: Path) ->
     hot = {"optimizer": {"learning_rate": 0.3}, "schedule": {"type": "constant"}, **CHOICE}
     result = train(config(pico_folder, corpora, tmp_path, training=training, **hot))
     assert [path.name for path in checkpoints(result.run_dir)] == ["step-00000005", "step-00000006"]
-    bits = [line["eval/domain/bits_per_byte"] for line in metric_lines(result.run_dir)]
+    net = [line["eval/net_change"] for line in metric_lines(result.run_dir)]
     best = json.loads((result.run_dir / "checkpoints" / "best" / "state.json").read_text())
-    assert best["eval/domain/bits_per_byte"] == min(bits)
-    assert best["step"] == bits.index(min(bits)) + 1 < 6  # such a learning rate ends worse than its best
+    assert best["eval/net_change"] == min(net)
+    assert best["step"] == net.index(min(net)) + 1 < 6  # such a learning rate ends worse than its best
     kept = load_file(result.run_dir / "checkpoints" / "best" / "tensors-00000.safetensors")
     assert all(torch.equal(kept[f"weights/{name}"], tensor) for name, tensor in weights(result.run_dir).items())
     # what chose is not what is reported
     reported = json.loads((result.run_dir / "summary.json").read_text())
     assert {r["n"] for r in reported if r["set"] == "domain"} == {2}
+
+
+def test_the_best_weights_kept_what_they_knew(
+    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The domain alone would choose the last step, at which other text has lost more than the domain gained since."""
+    domain, general, chat = [2.0, 1.8, 1.6, 1.5, 1.4, 1.3, 1.2], [1.0] * 4 + [1.2, 1.4, 1.6], [1.0] * 3 + [0.5] * 4
+    found = iter(zip(domain, general, chat, strict=True))
+    monkeypatch.setattr(
+        Evaluate, "_bits", lambda *_: dict(zip(("domain", "general", "chat"), next(found), strict=True))
+    )
+    training = {"micro_batch_size": 2, "eval_steps": 1, "save_steps": 1, "keep_last": 6, "final": "best"}
+    console = Console(record=True, width=1000)
+    result = train(config(pico_folder, corpora, tmp_path, training=training, **CHOICE), console=console)
+    net = [line["eval/net_change"] for line in metric_lines(result.run_dir)]
+    assert net == pytest.approx([-10, -20, -25, -30 + 10, -35 + 20, -40 + 30])
+    told = "The model is that of step 3 of 6, the best: domain -25.0 %, general +0.0 %, chat -50.0 % bits per byte. "
+    assert (
+        told + "The last one's: domain -40.0 %, general +60.0 %, chat -50.0 % bits per byte." in console.export_text()
+    )
+    kept = load_file(result.run_dir / "checkpoints" / "step-00000003" / "tensors-00000.safetensors")
+    assert all(torch.equal(kept[f"weights/{name}"], tensor) for name, tensor in weights(result.run_dir).items())
 
 
 def test_best_without_evaluation_is_refused(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Configuration to built objects."""
 
 from acclimate.assembly.expert import experts
-from acclimate.assembly.heldout import heldout_prompts, heldout_sets, validation_sets, watched_metric
+from acclimate.assembly.heldout import heldout_prompts, heldout_sets, validation_sets
 from acclimate.assembly.mixture import Mixture, mix
 from acclimate.assembly.models import check_vocabulary, load_base, load_model, load_references, load_tuned, resolve
 from acclimate.assembly.reread import Chosen, Reread, choose_reread, reread
@@ -34,5 +34,4 @@ __all__ = [
     "select_labels",
     "start",
     "validation_sets",
-    "watched_metric",
 ]

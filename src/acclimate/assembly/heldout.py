@@ -101,9 +101,3 @@ def heldout_prompts(
         if 0 < len(ids) <= longest:  # a chat without a question, or an empty prompt, has nothing to answer
             prompts.append((name, shown, ids))
     return prompts
-
-
-def watched_metric(corpora: Corpora) -> str | None:
-    """What decides which weights are the best: held-out bits per byte of the first domain source."""
-    watched = next((n for n, c in corpora.sources.items() if c.role == "domain" and len(c.heldout)), None)
-    return f"eval/{watched}/bits_per_byte" if watched else None

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from acclimate.assembly.heldout import heldout_sets, validation_sets, watched_metric
+from acclimate.assembly.heldout import heldout_sets, validation_sets
 from acclimate.assembly.mixture import Mixture, mix
 from acclimate.assembly.models import check_vocabulary, load_references
 from acclimate.assembly.stores import check_stores
@@ -34,7 +34,7 @@ from acclimate.objective.objective import Objective
 from acclimate.parallel.shard import shard
 from acclimate.parallel.world import SOLO, World
 from acclimate.plan import build_plan
-from acclimate.train.callbacks.evaluate import Evaluate
+from acclimate.train.callbacks.evaluate import NET_CHANGE, Evaluate
 from acclimate.train.callbacks.log import MetricsLog, TensorBoard
 from acclimate.train.callbacks.progress import ProgressBar
 from acclimate.train.callbacks.save import Save
@@ -92,14 +92,16 @@ def build_training(
     if config.training.eval_steps is not None:
         sets = validation_sets(config, corpora)
         sets = sets or heldout_sets(config, corpora, config.evaluation.training_documents)
-        callbacks.append(Evaluate(config.training.eval_steps, sets, list(special_tokens(model.tokenizer))))
+        roles = {name: (corpora.sources[name].role, batches) for name, batches in sets.items()}
+        special = list(special_tokens(model.tokenizer))
+        callbacks.append(Evaluate(config.training.eval_steps, roles, special, model, world))
     callbacks += [
         *(_watchers(config, console, total) if world.is_main else ()),
         Save(
             run_dir,
             config.training.save_steps,
             config.training.keep_last,
-            watched_metric(corpora),
+            NET_CHANGE,
             lambda note: console.print(f"Note: {note}", style="yellow", highlight=False),
         ),
     ]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from acclimate.errors import RunError
+from acclimate.errors import RunError, reason
 from acclimate.files import unwritable
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -80,7 +80,7 @@ def read_table(path: Path) -> list[Row]:
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"The table '{path}' cannot be read: {error}.") from None
+        raise RunError(f"The table '{path}' cannot be read: {reason(error)}.") from None
     rows: dict[tuple[str, str, str], Row] = {}
     *lines, torn = text.split("\n")
     for number, line in enumerate([*lines, *([torn] if _is_json(torn) else [])], 1):

@@ -75,7 +75,7 @@ def parse_json(line: str, where: str) -> dict[str, Any]:
             "a .jsonl file holds one JSON object a line.",
         ) from None
     except ValueError as error:  # a number of more digits than Python reads
-        raise BadRow("not JSON", f"{where}: this is not JSON: {error}.") from None
+        raise BadRow("not JSON", f"{where}: this is not JSON: {reason(error)}.") from None
     except RecursionError:
         raise BadRow("nested too deeply", f"{where}: this JSON is nested too deeply to be read.") from None
     if not isinstance(record, dict):

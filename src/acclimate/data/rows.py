@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from acclimate.data.records import BadRow, RecordSchema, parse_json
 from acclimate.errors import DataError
+from acclimate.errors import reason as told
 
 BOM = "\ufeff"
 OTHER_BOMS = {
@@ -161,10 +162,9 @@ def printable(path: str) -> str:
     return path.encode("utf-8", "backslashreplace").decode()
 
 
-def reason(error: BaseException) -> str:
-    """A library's message as the end of a sentence: its first line, without the full stop."""
-    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+def reason(error: Exception) -> str:
+    """A library's message as the end of a sentence, without the full stop."""
+    return (getattr(error, "strerror", None) or told(error)).rstrip(".")
 
 
 def _separated(stream: BinaryIO, name: str, schema: RecordSchema, start: int, delimiter: str) -> Iterator[Row]:
@@ -174,7 +174,9 @@ def _separated(stream: BinaryIO, name: str, schema: RecordSchema, start: int, de
     try:
         header = next((cells for cells in rows if cells), [])
     except csv.Error as error:
-        raise DataError(f"{name}:{rows.line_num}: this is no {delimiter!r}-separated header: {error}.") from None
+        raise DataError(
+            f"{name}:{rows.line_num}: this is no {delimiter!r}-separated header: {reason(error)}."
+        ) from None
     if lines.bad is not None:
         raise DataError(str(lines.bad))
     if not header:
@@ -194,7 +196,7 @@ def _separated(stream: BinaryIO, name: str, schema: RecordSchema, start: int, de
                     f"{where}: this row never ends: a quote that it opens is not closed in the rest of the file, so "
                     "nobody knows which rows there are; close it."
                 ) from None
-            value = BadRow("not CSV", f"{where}: this row cannot be read: {error}.")
+            value = BadRow("not CSV", f"{where}: this row cannot be read: {reason(error)}.")
         else:
             value = dict(zip(header, cells, strict=False))
             if len(cells) != len(header):

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.errors import ConfigError
+from acclimate.errors import ConfigError, reason
 from acclimate.files import hold, sweep
 
 FORMAT_VERSION = 4
@@ -158,7 +158,7 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(
-            f"data.cache_dir: '{folder.parent.parent}' cannot be written ({error.strerror or error}); "
+            f"data.cache_dir: '{folder.parent.parent}' cannot be written ({error.strerror or reason(error)}); "
             "set it to a folder you can write to."
         ) from None
 

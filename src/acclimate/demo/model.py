@@ -6,7 +6,7 @@ import importlib.metadata
 from pathlib import Path
 
 from acclimate.demo import entry
-from acclimate.errors import ModelError
+from acclimate.errors import ModelError, reason
 
 
 def convert_gguf(gguf: Path, output: Path) -> Path:
@@ -24,7 +24,7 @@ def convert_gguf(gguf: Path, output: Path) -> Path:
         try:
             _save(gguf, partial)
         except Exception as error:  # transformers, gguf and tokenizers share no base class
-            raise ModelError(f"transformers cannot read {gguf} or write it to {output}: {error}") from error
+            raise ModelError(f"transformers cannot read {gguf} or write it to {output}: {reason(error)}") from error
     return output
 
 

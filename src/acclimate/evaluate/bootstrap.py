@@ -9,9 +9,7 @@ import numpy as np
 
 from acclimate.evaluate.flips import design_effect
 from acclimate.evaluate.grouped import Groups, sums, widening
-from acclimate.evaluate.paired import FEWEST_DOCUMENTS
-
-RESAMPLES = 2000
+from acclimate.evaluate.paired import FEWEST_DOCUMENTS, chunks
 
 Interval = tuple[float, float | None, float | None]
 """Value, low and high, with no bounds where there are too few documents to tell."""
@@ -70,10 +68,10 @@ def ratio_interval(
     if len(numerator) < FEWEST_DOCUMENTS:
         return value, None, None
     random = np.random.default_rng(seed)
-    ratios = []
-    for _ in range(RESAMPLES):  # one draw at a time: all at once would be RESAMPLES x M numbers
-        draw = random.integers(0, len(numerator), len(numerator))
-        ratios.append(numerator[draw].sum() / denominator[draw].sum())
+    ratios: list[float] = []
+    for size in chunks(len(numerator)):
+        draws = random.integers(0, len(numerator), (size, len(numerator)))
+        ratios += (numerator[draws].sum(1) / denominator[draws].sum(1)).tolist()
     low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
     if groups is not None:
         low, high = value + wider * (low - value), value + wider * (high - value)

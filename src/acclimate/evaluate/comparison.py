@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acclimate.errors import RunError
+from acclimate.errors import RunError, reason
 from acclimate.evaluate.crossed import CrossedEstimate, Luck, crossed_ratio
 from acclimate.evaluate.grouped import Groups, count, subset
 from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, ratio_change
@@ -131,4 +131,4 @@ def _base(run: Path) -> str:
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["model"]["digest"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"'{path}' does not say which base the run began with ({error}).") from None
+        raise RunError(f"'{path}' does not say which base the run began with ({reason(error)}).") from None

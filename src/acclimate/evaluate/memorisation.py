@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from acclimate.evaluate.paired import RESAMPLES, Estimate, ratio
+from acclimate.evaluate.paired import Estimate, chunks, ratio
 from acclimate.evaluate.ranges import change_range
 
 FEWEST_DOCUMENTS = 3
@@ -63,13 +63,15 @@ def memorisation(
         return None
     scale = trained_on / parameters
     random = np.random.default_rng(0)
-    found = [_sums(seen, unseen, scale)]
-    for _ in range(RESAMPLES):
-        drawn, other = (kind[:, random.integers(0, kind.shape[1], kind.shape[1])] for kind in (seen, unseen))
-        found.append(_sums(drawn, other, scale))
-    table = np.array(found)
-    low, high = np.quantile(table[1:], [0.025, 0.975], axis=0)
-    gap, own, chance = (Interval(*map(float, bounds)) for bounds in zip(table[0], low, high, strict=True))
+    sizes = seen.shape[1], unseen.shape[1]
+    table = []
+    for count in chunks(max(sizes)):
+        draws = [tuple(random.integers(0, size, size) for size in sizes) for _ in range(count)]
+        drawn, other = (kind[:, np.stack([draw[i] for draw in draws])] for i, kind in enumerate((seen, unseen)))
+        table.append(_sums(drawn, other, scale))
+    low, high = np.quantile(np.concatenate(table, axis=1), [0.025, 0.975], axis=1)
+    values = _sums(seen, unseen, scale)
+    gap, own, chance = (Interval(*map(float, bounds)) for bounds in zip(values, low, high, strict=True))
     before, after = (_change(kind, columns) for kind, columns in ((seen, training), (unseen, heldout)))
     return Memorisation(seen.shape[1], trained_on, parameters, before, after, gap, own, chance)
 
@@ -96,9 +98,10 @@ def _change(gains: np.ndarray, columns: Mapping[str, np.ndarray]) -> Estimate:
     return ratio(-gains[0], gains[1]).within(change_range("bits_per_byte", float(base)))
 
 
-def _sums(seen: np.ndarray, unseen: np.ndarray, scale: float) -> tuple[float, float, float]:
-    """Gap in bits per byte, bits per parameter, and the latter of held-out documents of the same number and length."""
-    general = unseen[0].sum() / unseen[1].sum()
-    own, chance = (np.maximum(0.0, kind[0] - general * kind[1]) for kind in (seen, unseen))
-    longer = seen[1].mean() / unseen[1].mean()
-    return seen[0].sum() / seen[1].sum() - general, scale * own.mean(), scale * longer * chance.mean()
+def _sums(seen: np.ndarray, unseen: np.ndarray, scale: float) -> np.ndarray:
+    """[3, ...] gap in bits per byte, bits per parameter, and the latter of held-out documents of the same number and
+    length, of gains [2, ..., M]."""
+    general = unseen[0].sum(-1) / unseen[1].sum(-1)
+    own, chance = (np.maximum(0.0, kind[0] - general[..., None] * kind[1]).mean(-1) for kind in (seen, unseen))
+    longer = seen[1].mean(-1) / unseen[1].mean(-1)
+    return np.stack([seen[0].sum(-1) / seen[1].sum(-1) - general, scale * own, scale * longer * chance])

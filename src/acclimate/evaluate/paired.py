@@ -186,13 +186,18 @@ def _resampled(numerator: np.ndarray, denominator: np.ndarray, random: np.random
     without_one = (numerator.sum() - numerator) / (denominator.sum() - denominator)  # [M]
     error = float(np.sqrt((n - 1) * np.var(without_one)))
     found = []
-    chunk = max(1, DRAWN_AT_ONCE // n)
-    for size in (min(chunk, RESAMPLES - start) for start in range(0, RESAMPLES, chunk)):
+    for size in chunks(n):
         draws = random.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
         counts = np.bincount(draws.ravel(), minlength=size * n).reshape(size, n)  # how often each item was drawn
         found.append(_ratio_and_error(counts @ moments, n))
     deviations, errors = np.concatenate(found, axis=1)
     return _Resampled(value, error, rest / denominator.sum(), deviations, errors)
+
+
+def chunks(n: int) -> list[int]:
+    """How many resamples of ``n`` items are drawn at once, again and again until there are ``RESAMPLES``."""
+    chunk = max(1, DRAWN_AT_ONCE // n)
+    return [min(chunk, RESAMPLES - start) for start in range(0, RESAMPLES, chunk)]
 
 
 def _ratio_and_error(sums: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

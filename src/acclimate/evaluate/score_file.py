@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from acclimate.errors import RunError
+from acclimate.errors import RunError, reason
 from acclimate.evaluate.grouped import codes
 from acclimate.files import write_text
 
@@ -86,7 +86,7 @@ def read_columns(path: Path, columns: Mapping[str, Column], what: str, remedy: s
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"'{path}' cannot be read: {error}.") from None
+        raise RunError(f"'{path}' cannot be read: {reason(error)}.") from None
     table = np.empty((len(lines), len(columns)))
     seen: dict[tuple[Any, ...], int] = {}
     for row, line in enumerate(lines):

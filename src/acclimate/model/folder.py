@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from acclimate.errors import ModelError
+from acclimate.errors import ModelError, reason
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.*", "*.tiktoken", "spiece.model", "sentencepiece*")
@@ -45,7 +45,7 @@ def check_weights(folder: Path) -> None:
                 pass
         except (SafetensorError, OSError) as error:
             raise ModelError(
-                f"model.path: '{folder / name}' is damaged or cut short ({error}); download or copy it again."
+                f"model.path: '{folder / name}' is damaged or cut short ({reason(error)}); download or copy it again."
             ) from None
 
 
@@ -67,7 +67,8 @@ def read_object(path: Path) -> dict[str, object]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"model.path: '{path}' is not JSON ({error}); it is damaged or cut short: download or copy it again."
+            f"model.path: '{path}' is not JSON ({reason(error)}); it is damaged or cut short: download or copy it "
+            "again."
         ) from None
     if not isinstance(document, dict):
         raise ModelError(f"model.path: '{path}' is not a JSON object; download or copy it again.")

@@ -20,7 +20,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 
-from acclimate.errors import AcclimateError, ConfigError, DataError, is_out_of_memory, listed, nearest
+from acclimate.errors import AcclimateError, ConfigError, DataError, is_out_of_memory, listed, nearest, reason
 from acclimate.evaluate.generate import continuation
 from acclimate.explain import shown
 from acclimate.model.causal import CausalModel
@@ -62,10 +62,10 @@ def load_task(name: str, section: SetSection) -> Any:
     try:
         task = manager.load([section.task])["tasks"][section.task]
     except Exception as error:  # a task may bring code of its own, and its data set may be anywhere
-        reason = " ".join(str(error).split())
+        told = f"{type(error).__name__}: {reason(error).rstrip('.')}"
         raise DataError(
-            f"{place}: the task '{section.task}' cannot be loaded ({type(error).__name__}: {reason}); without a "
-            "network only tasks over local files can, see include_path."
+            f"{place}: the task '{section.task}' cannot be loaded ({told}); without a network only tasks over "
+            "local files can, see include_path."
         ) from None
     if task.OUTPUT_TYPE not in ASKED:
         raise ConfigError(
@@ -120,7 +120,8 @@ def measure_task(
             if isinstance(error, AcclimateError) or is_out_of_memory(error):
                 raise
             raise ConfigError(
-                f"sets.{name}.task: lm-eval cannot ask '{section.task}': {type(error).__name__}: {error}."
+                f"sets.{name}.task: lm-eval cannot ask '{section.task}': {type(error).__name__}: "
+                f"{reason(error).rstrip('.')}."
             ) from error
         sides.append(found["samples"][section.task])
     lines, metrics = _lines(str(section.task), sides, means, answered)

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from acclimate.errors import RunError
+from acclimate.errors import RunError, reason
 
 ROLES = ("domain", "general", "chat")
 
@@ -108,7 +108,7 @@ def read_folder(path: Path) -> RunFolder:
     try:
         config = yaml.safe_load(config_text)
     except yaml.YAMLError as error:
-        raise RunError(f"'{path / 'config.yaml'}' is not YAML: {error}.") from None
+        raise RunError(f"'{path / 'config.yaml'}' is not YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(config, dict):
         raise RunError(f"'{path / 'config.yaml'}' is not a run configuration: it holds no sections.")
     method, sets, base, changes, measures = _summary(path)
@@ -137,7 +137,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"'{path}' cannot be read: {error}.") from None
+        raise RunError(f"'{path}' cannot be read: {reason(error)}.") from None
 
 
 def _json(path: Path) -> Any:

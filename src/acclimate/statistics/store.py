@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from acclimate.digest import sha256_of
-from acclimate.errors import ConfigError, DamagedError
+from acclimate.errors import ConfigError, DamagedError, reason
 from acclimate.files import sync, unwritable
 from acclimate.tensorfiles import SavedTensors
 
@@ -84,7 +84,7 @@ class Store:
         try:
             return SavedTensors.of([self.folder / TENSORS]).under(prefix)
         except (OSError, SafetensorError) as error:
-            raise DamagedError(f"The statistics store '{self.folder}' is incomplete ({error}).") from None
+            raise DamagedError(f"The statistics store '{self.folder}' is incomplete ({reason(error)}).") from None
 
     def verify(self) -> None:
         """Compares the tensors with their digest.
@@ -95,7 +95,7 @@ class Store:
         try:
             intact = sha256_of([self.folder / TENSORS]) == self.manifest["sha256"]
         except OSError as error:
-            raise DamagedError(f"The statistics store '{self.folder}' is incomplete ({error}).") from None
+            raise DamagedError(f"The statistics store '{self.folder}' is incomplete ({reason(error)}).") from None
         if not intact:
             raise DamagedError(
                 f"The statistics store '{self.folder}' is damaged: {TENSORS} differs from its digest in {MANIFEST}."
@@ -157,7 +157,7 @@ def open_store(path: str, kind: str) -> Store:
         what = f"is no statistics store: it has no {MANIFEST}" if os.path.exists(folder) else "does not exist"
         raise ConfigError(f"{where} {what}; {make}.") from None
     except (OSError, ValueError) as error:
-        raise DamagedError(f"{where} is damaged: its {MANIFEST} cannot be read ({error}).") from None
+        raise DamagedError(f"{where} is damaged: its {MANIFEST} cannot be read ({reason(error)}).") from None
     if not isinstance(manifest, dict) or manifest.get("version") != VERSION or "kind" not in manifest:
         raise DamagedError(f"{where} is damaged: its {MANIFEST} is not of version {VERSION} of a statistics store.")
     if manifest["kind"] != kind:

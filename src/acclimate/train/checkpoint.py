@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from acclimate.digest import sha256_of
-from acclimate.errors import AcclimateError, DamagedError, RunError
+from acclimate.errors import AcclimateError, DamagedError, RunError, reason
 from acclimate.files import discard, sync
 from acclimate.parallel.shard import is_spread, local, spread_like
 from acclimate.parallel.world import SOLO, World
@@ -108,8 +108,11 @@ def checkpoint_weights(folder: Path) -> Mapping[str, Tensor]:
     return read_folder(folder)[0].under("weights/")
 
 
-def load_best(training: Training, run_dir: Path) -> None:
+def load_best(training: Training, run_dir: Path) -> str:
     """Puts the best weights into the model.
+
+    Returns:
+        A sentence: of which step they are, and what was measured of them and of the last ones.
 
     Raises:
         RunError: none were kept, because nothing was evaluated during training.
@@ -124,7 +127,21 @@ def load_best(training: Training, run_dir: Path) -> None:
                     "checkpoint away and --resume, so that it is measured again."
                 )
             verify(folder)
-    training.weights.load_state_dict(read_folder(folder)[0].under("weights/"))
+    tensors, best = read_folder(folder)
+    training.weights.load_state_dict(tensors.under("weights/"))
+    if best["step"] == training.step:
+        return f"The last weights are the best ones: {_changes(best)}."
+    last = json.loads((run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    return (
+        f"The model is that of step {best['step']} of {training.step}, the best: {_changes(best)}. The last one's: "
+        f"{_changes(last)}."
+    )
+
+
+def _changes(measured: Mapping[str, float]) -> str:
+    """``domain -20.1 %, chat +0.4 %``: of bits per byte from the base."""
+    found = {m[1]: value for name, value in measured.items() if (m := re.fullmatch("eval/(.*)/change_percent", name))}
+    return ", ".join(f"{name} {change:+.1f} %" for name, change in found.items()) + " bits per byte"
 
 
 def write_folder(folder: Path, tensors: Mapping[str, Tensor], document: dict[str, Any], world: World = SOLO) -> None:
@@ -178,7 +195,7 @@ def _one_sentence(folder: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         raise RunError(
-            f"The checkpoint '{folder}' could not be written ({error}); checkpoints saved before are unharmed."
+            f"The checkpoint '{folder}' could not be written ({reason(error)}); checkpoints saved before are unharmed."
         ) from error
 
 
@@ -203,7 +220,7 @@ def verify(folder: Path) -> None:
                     f"The checkpoint '{folder}' is damaged: {name} differs from its digest in the manifest."
                 )
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise DamagedError(f"The checkpoint '{folder}' is incomplete ({error}).") from None
+        raise DamagedError(f"The checkpoint '{folder}' is incomplete ({reason(error)}).") from None
 
 
 def read_folder(folder: Path) -> tuple[SavedTensors, dict[str, Any]]:

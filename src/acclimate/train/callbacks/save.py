@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from acclimate.errors import DamagedError
+from acclimate.errors import DamagedError, reason
 from acclimate.files import discard, sync, unwritable
 from acclimate.train.checkpoint import checkpoints, recover, save_checkpoint, verify, write_folder
 from acclimate.train.training import Training
@@ -27,7 +27,7 @@ class Save(Callback):
         run_dir: Path,
         every: int | None,
         keep_last: int,
-        watch: str | None,
+        watch: str,
         say: Callable[[str], None] = lambda note: None,
     ) -> None:
         self.folder, self.every, self.keep_last, self.watch = run_dir / "checkpoints", every, keep_last, watch
@@ -36,11 +36,12 @@ class Save(Callback):
         self._told: set[Path] = set()
 
     def on_step_end(self, state: Training, metrics: Metrics) -> None:
-        value = metrics.get(self.watch) if self.watch else None
+        value = metrics.get(self.watch)
         if value is not None and (self.best is None or value < self.best):
             self.best = value
             weights = {f"weights/{name}": tensor for name, tensor in state.weights.state_dict().items()}
-            write_folder(self.folder / "best", weights, {"step": state.step, str(self.watch): value}, state.world)
+            measured = {name: found for name, found in metrics.items() if name.startswith("eval/")}
+            write_folder(self.folder / "best", weights, {"step": state.step, **measured}, state.world)
         due = self.every is not None and state.step % self.every == 0 and state.step < state.total_steps
         if due or state.stop.agreed:
             self._save(state)
@@ -60,8 +61,8 @@ class Save(Callback):
             if (error := discard(old)) and old not in self._told:
                 self._told.add(old)
                 self.say(
-                    f"the checkpoint '{old}' could not be removed ({error.strerror or error}); training goes on. What "
-                    "is left of it is removed with the next one, or at the next start."
+                    f"the checkpoint '{old}' could not be removed ({error.strerror or reason(error)}); training "
+                    "goes on. What is left of it is removed with the next one, or at the next start."
                 )
 
     def _sync_metrics(self) -> None:
@@ -87,7 +88,7 @@ class Save(Callback):
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
+        return {"best": self.best, "watch": self.watch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best = state["best"]
+        self.best = state["best"] if state.get("watch") == self.watch else None  # or another version chose by another
