@@ -11,7 +11,7 @@ from typing import Any
 from acclimate.data.messages import Part, Turns
 from acclimate.data.unread import Unread
 from acclimate.data.values import BadRow, check_json, kind, refuse_half_surrogates, shown_names, string
-from acclimate.errors import nearest
+from acclimate.errors import nearest, reason
 from acclimate.source_schema import FIELDS, GROUPINGS, SourceSection
 
 __all__ = ["BadRow", "Document", "Part", "RecordSchema", "parse_json"]
