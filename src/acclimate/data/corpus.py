@@ -86,8 +86,8 @@ class Corpus:
         """Held-out documents in ``heldout_order`` from the ``first`` on, read a block at a time."""
         for start in range(first, len(self.heldout_order), DRAWN):
             block = self.heldout_order[start : start + DRAWN].tolist()
-            read = enumerate(islice(self.read_heldout(), max(block) + 1))
-            found = {number: document for number, document in read if number in set(block)}
+            wanted, read = set(block), enumerate(islice(self.read_heldout(), max(block) + 1))
+            found = {number: document for number, document in read if number in wanted}
             yield from (found[number] for number in block)
 
     def where(self, document_id: int) -> str | None:
