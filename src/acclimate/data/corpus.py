@@ -96,14 +96,17 @@ class Corpus:
         reported = self.reported(first)
         for start in range(0, len(reported), DRAWN):
             block = reported[start : start + DRAWN].tolist()
-            read = enumerate(islice(self.read_heldout(), max(block) + 1))
-            found = {number: document for number, document in read if number in set(block)}
+            wanted, read = set(block), enumerate(islice(self.read_heldout(), max(block) + 1))
+            found = {number: document for number, document in read if number in wanted}
             yield from (found[number] for number in block)
 
     @property
     def heldout_digest(self) -> str:
-        """sha256 of which documents are held out."""
-        return hashlib.sha256("\n".join([*self.groups, *self.heldout.where]).encode()).hexdigest()
+        """sha256 of the tokens and groups of what is held out; the places it was read from have no part in it."""
+        digest = hashlib.sha256("\n".join(self.groups).encode())
+        for i in range(len(self.heldout)):
+            digest.update(self.heldout.document(i)[0].tobytes())
+        return digest.hexdigest()
 
     def reported(self, first: int) -> NDArray[np.int64]:
         """Places of held-out documents in the order in which caps take them, without the ``first`` so many, which

@@ -20,8 +20,8 @@ from acclimate.types import IGNORE, PAD_DOCUMENT, Batch
 def total_steps(budget: BudgetSection, counted_tokens_per_epoch: int, longest: int = 1) -> int:
     """Optimizer steps that spend the budget.
 
-    Of ``tokens`` the last one is a whole step. ``epochs`` are divided evenly into steps of at most ``batch_tokens``, or of
-    a little more where a step would be smaller than a row of ``longest`` trained tokens, and so might be empty.
+    Of ``tokens`` the last one is a whole step. ``epochs`` are divided evenly into steps of at most ``batch_tokens``, or
+    of a little more where a step would be smaller than a row of ``longest`` trained tokens, and so might be empty.
     """
     if budget.steps is not None:
         return budget.steps
