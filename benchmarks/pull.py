@@ -8,7 +8,6 @@ there. The packer, mixer, loader and denominators are a run's; documents have le
 from __future__ import annotations
 
 import argparse
-import sys
 
 import numpy as np
 
@@ -78,8 +77,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--before", action="store_true", help="as acclimate 0.1.0 had it")
     arguments = parser.parse_args()
-    print("| row / batch_tokens | share | general tokens a step | general rows up to | denominator | steps without any |")
-    sys.stdout.write("")
+    print(
+        "| row / batch_tokens | share | general tokens a step | general rows up to | denominator "
+        "| steps without any | foretold | mean pull | its deviation |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for length, batch in SIZES:
         for share in SHARES:

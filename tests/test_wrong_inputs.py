@@ -260,8 +260,8 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         "{C}:17: sources.general.terms: the route 'general' is shared with sources.chat; leave route out, so that the terms hold "
         "for this source alone.", 3,
     ),
-    "a negative tau": (put("method", {"name": "talr", "tau": -1}), "{C}:9: method.tau: -1.0 is neither a number above 0 nor median.", 3),
-    "a tau that is no number": (put("method", {"name": "talr", "tau": "mean"}), "{C}:9: method.tau: 'mean' is neither a number above 0 nor median.", 3),
+    "a negative tau": (put("method", {"name": "talr", "tau": -1}), "{C}:9: method.tau: -1.0 is neither a number above 0 nor batch, median or lower_median.", 3),
+    "a tau that is no number": (put("method", {"name": "talr", "tau": "mean"}), "{C}:9: method.tau: 'mean' is neither a number above 0 nor batch, median or lower_median. Did you mean 'median'?", 3),
     "a floor above 1": (put("method", {"name": "talr", "w_min": 2}), "{C}:9: method.w_min: 2 should be less than or equal to 1. (the least weight of a token; 1 is sft)", 3),
     "a percentile out of range": (put("method", {"name": "stm", "percentile": 120}), "{C}:9: method.percentile: 120 should be less than or equal to 100. (in place of a threshold: labels above this percentile are masked)", 3),
     "a perplexity below 1": (put("method", {"name": "stm", "threshold": 0.5}), "{C}:9: method.threshold: 0.5 should be greater than or equal to 1. (a perplexity of the base; 2.5 in the paper)", 3),

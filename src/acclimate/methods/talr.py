@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
+from acclimate.errors import listed, nearest
 from acclimate.methods.fields import STRICT
 from acclimate.objective.weighting import Confidence
 from acclimate.types import Plan, PlanContext
+
+MEDIANS = ("batch", "median", "lower_median")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -39,12 +42,19 @@ class Talr:
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = ({"tau": 1.0, "w_min": 0.0}, "dft")
 
-    tau: Annotated[float, Field(gt=0)] | Literal["batch", "median", "lower_median"] = Field(
+    tau: float | str = Field(
         "median",
-        description="in nats; batch is the lower median over a micro-batch's sequences, median and lower_median are "
-        "over the step's [ours]",
+        description="a number of nats; batch, the lower median over a micro-batch's sequences; or median or "
+        "lower_median, over the step's [ours]",
     )
     w_min: float = Field(0.01, ge=0, le=1, description="the least weight of a token; 1 is sft")
+
+    @field_validator("tau")
+    @classmethod
+    def _positive_or_a_median(cls, value: float | str) -> float | str:
+        if value not in MEDIANS and not (isinstance(value, float) and value > 0):
+            raise ValueError(f"{value!r} is neither a number above 0 nor {listed(MEDIANS)}.{nearest(str(value), MEDIANS)}")
+        return value
 
     def plan(self, context: PlanContext) -> Plan:
         return Plan(weighting=Confidence(self.tau, self.w_min))

@@ -22,7 +22,7 @@ class Confidence:
         floor: in [0, 1].
     """
 
-    tau: float | Literal["batch", "median", "lower_median"] = 1.0
+    tau: float | str = 1.0
     floor: float = 0.0
 
     @property
