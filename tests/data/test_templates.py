@@ -141,6 +141,17 @@ def test_reasoning_of_earlier_answers_that_is_cut_makes_them_context() -> None:
     assert learned("chatml", messages) == [c + "<|im_end|>" for c in (messages[1]["content"], messages[3]["content"])]
 
 
+def test_reasoning_is_not_learned_where_the_mode_asks_for_none() -> None:
+    messages = [*turns("q"), {"role": "assistant", "content": "a", "reasoning_content": "long thoughts"}]
+    assert learned("qwen 3", messages, "on") == ["<think>\nlong thoughts\n</think>\n\na<|im_end|>"]
+    for row in (messages, turns("q", "<think>\nlong thoughts\n</think>\n\na")):
+        with pytest.raises(DataError, match=r"^a\.jsonl:1: message 2 \(assistant\) is not found"):
+            learned("qwen 3", row, "off")
+    found = rendered("qwen 3", [*messages, *turns("r", "b")], "off")
+    assert [found.text[span.start : span.end] for span in found.spans] == ["b<|im_end|>"]
+    assert ("cut", "") in found.notes
+
+
 def test_a_generation_prompt_that_opens_what_training_never_shows_is_noted() -> None:
     for name in ("deepseek r1", "qwq"):
         assert ("opened", "'<think>'") in rendered(name, turns("q", "a")).notes

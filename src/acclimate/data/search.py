@@ -65,8 +65,7 @@ class Search:
         if missing is None and found is not None:
             self._check_opened(found)
             return found
-        held = [*reasoning_keys(message), *(["<think>"] if thoughts(message)[0] else [])]
-        lacking = missing == "reasoning" or (held and thoughts(message)[0] not in self.text)
+        lacking = missing == "reasoning" or any(reason not in self.text for reason in _reasons(message))
         if i < self.last_answer and lacking and not self._never_reasons(i):
             self.notes.append(("cut", ""))
             return None
@@ -207,12 +206,13 @@ class Search:
                 return None
             header = before.rpartition(self.text[slice(*previous)])[2] if i else before
             printed = self.turns.common(header, self.text[previous[1] :])
-            if not printed or not TAGS.fullmatch(header[len(printed) :]):
-                return None
+            opened = header[len(printed) :]
+            if not printed or not TAGS.fullmatch(opened) or ("</" in opened and _reasons(self.messages[i])):
+                return None  # a prompt that closes a block of reasoning asks for none
             start = previous[1] + len(printed)
         block = EMPTY_BLOCK.match(self.text, start)
-        reasons = reasoning_keys(self.messages[i]) or "</think>" in self.messages[i]["content"]
-        return start if block is None or reasons else block.end()
+        own = reasoning_keys(self.messages[i]) or "</think>" in self.messages[i]["content"]
+        return start if block is None or own else block.end()
 
     def _stops(self, i: int, said: int) -> list[tuple[int, int]]:
         """Where the turn may stop that has said all at ``said``, each with the end of what ends it."""
@@ -233,6 +233,12 @@ class Search:
         following = self._content(i + 1)
         # A following assistant that is not found has its own start checked against this end.
         return self.messages[i + 1]["role"] == "assistant" if following is None else end <= following[0]
+
+
+def _reasons(message: Message) -> list[str]:
+    """Every text of reasoning that the message holds."""
+    inside = thoughts(message)[0]
+    return [*(message[key].strip() for key in reasoning_keys(message)), *([inside] if inside else [])]
 
 
 def _without(message: Message, key: str) -> Message:
