@@ -136,7 +136,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         training, plan, mixture = build_training(config, model, learned, console, world)
         chosen = choose_reread(config, learned, training.objective.active, mixture)
     for warning in warnings(config, learned, mixture, model.tokenizer, plan):
-        console.print(f"Note: {warning}", style="yellow", highlight=False)
+        console.print(f"Note: {warning}", style="yellow", highlight=False, markup=False)
     with world.all_or_none():
         if world.is_main:
             record = _begin(training, plan, config, learned, mixture, chosen, device)

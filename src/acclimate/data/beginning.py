@@ -115,4 +115,6 @@ def divide(beginning: Beginning, rule: Heldout, others: Iterable[NDArray[np.uint
         )
     before = np.cumsum([0, *(len(document.text) for document in left[: SAMPLE_DOCUMENTS - 1])])
     sample = left[: int((before < SAMPLE_CHARACTERS).sum())]
-    return Divided(name, beginning.section, list(chosen.values()), frozenset(chosen), sample, len(texts), beginning.unread)
+    return Divided(
+        name, beginning.section, list(chosen.values()), frozenset(chosen), sample, len(texts), beginning.unread
+    )

@@ -34,7 +34,7 @@ def print_preflight(found: Preflight, console: Console) -> None:
         highlight=False,
     )
     for warning in found.warnings:
-        console.print(f"Note: {warning}", style="yellow", highlight=False)
+        console.print(f"Note: {warning}", style="yellow", highlight=False, markup=False)
 
 
 def _duration(seconds: float) -> str:
