@@ -50,7 +50,8 @@ def test_other_keys_of_a_message_are_kept_for_the_template() -> None:
     [
         (
             {"instruction": "i", "input": "x", "output": "o"},
-            " 'input' is not read then; {prompt: [instruction, input], completion: output} joins it to the instruction.",
+            " 'input' is not read then; {prompt: [instruction, input], completion: output} joins it to the "
+            "instruction.",
         ),
         ({"text;id": "a;1"}, " Columns are separated by commas in .csv and by tabs in .tsv."),
     ],

@@ -157,3 +157,11 @@ def test_subsamples_are_of_the_seed_and_the_contents(tmp_path: Path) -> None:
 def test_a_file_without_items(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"sets\.x\.path: there is no item in '.*x\.jsonl'\."):
         read(tmp_path, [])
+
+
+def test_fields_that_are_not_asked_are_counted(tmp_path: Path) -> None:
+    records = [ONE | {"hint": "h", "passage": "p", "id": None}, ONE | {"question": "Or?", "hint": "h", "id": 3}]
+    assert read(tmp_path, records).unread == {"hint": 2, "id": 1}  # a passage is part of the prompt
+    asked = read(tmp_path, records, prompt="{question}", choices=["yes", "no"])
+    assert asked.unread == {"hint": 2, "id": 1, "passage": 1, "choices": 2}
+    assert read(tmp_path, [{"text": "a b", "meta": 1}], kind="text").unread == {"meta": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
@@ -18,9 +19,9 @@ before it was read may change again without a newer stamp."""
 class Digests:
     """Digests of files, remembered in ``cache_dir/digests``.
 
-    Size and time of change say nothing: ``rsync -t``, ``cp -p``, ``tar`` and ``touch -d`` set that time. A file is known
-    again by device, inode, size, and both times *with* the time of the last change of its inode (ctime). Writing, renaming
-    and setting times all move that one, and no call sets it. Windows keeps the time of creation under this name, so every
+    Size and time of change prove nothing: ``rsync -t``, ``cp -p``, ``tar`` and ``touch -d`` set that time. A file is
+    known again by path, device, inode, size and time, and by the change of its inode (ctime). Writing, replacing and
+    setting times all move that one, and no call sets it. Windows keeps the time of creation under this name, so every
     file is read there.
 
     Args:
@@ -40,7 +41,9 @@ class Digests:
         with open(path, "rb", buffering=0) as file:
             before = os.fstat(file.fileno())  # of an open file: network file systems look again then
             stamp = [os.path.abspath(path), before.st_dev, before.st_ino, before.st_size]
-            remembered = self._folder / key_of([*stamp, before.st_mtime_ns, before.st_ctime_ns]) if self._folder else None
+            remembered = (
+                self._folder / key_of([*stamp, before.st_mtime_ns, before.st_ctime_ns]) if self._folder else None
+            )
             if remembered is not None and (found := _recalled(remembered)):
                 return found
             begun = time.time_ns()
@@ -82,4 +85,5 @@ def _remember(place: Path, digest: str) -> None:
         temporary.write_text(digest, encoding="ascii")
         os.replace(temporary, place)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()

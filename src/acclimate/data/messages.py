@@ -1,7 +1,7 @@
 """A list of messages becomes parts: dialects and roles of other tools, what may be learned, contents in pieces.
 
-Dialects: ``{role, content}``, and ShareGPT's ``{from, value}``, whose roles have other names. Calls of functions that are
-a turn of their own (``function_call`` [from code: LLaMA-Factory]) become ``tool_calls`` of an assistant's message.
+Dialects: ``{role, content}``, and ShareGPT's ``{from, value}``, whose roles have other names. Calls of functions that
+are a turn of their own (``function_call`` [from code: LLaMA-Factory]) become ``tool_calls`` of an assistant's message.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from acclimate.data.unread import Unread
-from acclimate.data.values import BadRow, check_json, kind, refuse_half_surrogates, shown_names, string
+from acclimate.data.values import BadRow, check_json, is_empty, kind, refuse_half_surrogates, shown_names, string
 from acclimate.errors import listed
 
 SHAREGPT_ROLES = {
@@ -21,8 +21,9 @@ SHAREGPT_ROLES = {
 }  # fmt: skip
 """What ``from`` says -> the role. [from code: LLaMA-Factory's tags; the names of products: second-hand]"""
 TOOL_ROLES = dict.fromkeys(("observation", "function", "function_response", "tool_response"), "tool")
-"""Of an answer of a tool, in both dialects. ``observation`` [from code: LLaMA-Factory], ``function`` is OpenAI's earlier
-name."""
+"""Of an answer of a tool, in both dialects.
+
+``observation`` is LLaMA-Factory's [from code], ``function`` OpenAI's earlier name."""
 CALL_ROLES = ("function_call", "tool_call")
 CONTEXT_ROLES = ("system", "user", "tool", "developer", "ipython")
 """Roles that are context wherever no route names them, and which nobody expects to be learned."""
@@ -130,7 +131,9 @@ class Turns:
             route = string(route, f"'route' in {name}", self.where)
         learned = self._learned(rest, name)
         if route is not None and learned is False:
-            raise BadRow("route and weight 0", f"{self.where}: {name} has a 'route' and is not to be learned; keep one.")
+            raise BadRow(
+                "route and weight 0", f"{self.where}: {name} has a 'route' and is not to be learned; keep one."
+            )
         if route is None and role not in self.learned:
             if learned:
                 self.unread.add("asked", role, self.where)
@@ -160,11 +163,13 @@ class Turns:
                 given = f"the number {value}" if isinstance(value, int | float) else kind(value)
                 raise BadRow(
                     "weight of a message",
-                    f"{self.where}: '{key}' in {name} must be 0 or false (context) or 1 or true (learned), not {given}; "
-                    "messages have no weights between.",
+                    f"{self.where}: '{key}' in {name} must be 0 or false (context) or 1 or true (learned), "
+                    f"not {given}; messages have no weights between.",
                 )
         if len({bool(value) for value in found.values()}) > 1:
-            raise BadRow("weight of a message", f"{self.where}: {listed(map(repr, found))} in {name} disagree; keep one.")
+            raise BadRow(
+                "weight of a message", f"{self.where}: {listed(map(repr, found))} in {name} disagree; keep one."
+            )
         return bool(next(iter(found.values()))) if found else None
 
     def _content(self, value: Any, name: str) -> str:
@@ -185,7 +190,7 @@ class Turns:
                 )
             texts.append(string(text, f"'text' in part {number} of {name}", self.where))
             for key, other in part.items():
-                if key not in ("type", "text") and other not in (None, "", [], {}):
+                if key not in ("type", "text") and not is_empty(other):
                     self.unread.add("key", key, self.where)
         return "".join(texts)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from acclimate.data.messages import Part, Turns
 from acclimate.data.unread import Unread
-from acclimate.data.values import BadRow, check_json, kind, refuse_half_surrogates, shown_names, string
+from acclimate.data.values import BadRow, check_json, is_empty, kind, refuse_half_surrogates, shown_names, string
 from acclimate.errors import nearest, reason
 from acclimate.source_schema import FIELDS, GROUPINGS, SourceSection
 
@@ -181,7 +181,7 @@ class RecordSchema:
             return None
         group = _group(record[self.group], self.group, where) if self.group is not None else None
         for column, value in record.items():
-            if column not in read and not _empty(value):
+            if column not in read and not is_empty(value):
                 unread.add("column", column, where)
         for column in aside:
             unread.add("column", column, where)
@@ -212,12 +212,10 @@ def _hint(names: Collection[str]) -> str:
     if any(";" in name or "\t" in name for name in names):
         return " Columns are separated by commas in .csv and by tabs in .tsv."
     if "instruction" in names and "input" in names:
-        return " 'input' is not read then; {prompt: [instruction, input], completion: output} joins it to the instruction."
+        return (
+            " 'input' is not read then; {prompt: [instruction, input], completion: output} joins it to the instruction."
+        )
     return ""
-
-
-def _empty(value: Any) -> bool:
-    return value is None or value == [] or value == {} or (isinstance(value, str) and not value.strip())
 
 
 def _prompt_completion(

@@ -112,8 +112,8 @@ class Unread:
             yield f"source '{source}': role '{name}' is context ({_times(count, 'message', first)}); {remedy}."
         for name, (count, first) in self._of("asked").items():
             yield (
-                f"source '{source}': messages of '{name}' ask to be learned ({_times(count, 'message', first)}) and stay "
-                f"context, because the role has no route; name it in sources.{source}.routes."
+                f"source '{source}': messages of '{name}' ask to be learned ({_times(count, 'message', first)}) and "
+                f"stay context, because the role has no route; name it in sources.{source}.routes."
             )
         if keys := self._of("key"):
             listing = [f"'{name}' ({_times(count, 'time', first)})" for name, (count, first) in keys.items()]

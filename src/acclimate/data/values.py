@@ -59,6 +59,11 @@ def refuse_half_surrogates(record: Any, where: str) -> None:
         raise BadRow("nested too deeply", f"{where}: this JSON is nested too deeply to be read.") from None
 
 
+def is_empty(value: Any) -> bool:
+    """Whether there is nothing in it that could be read."""
+    return value in (None, [], {}) or (isinstance(value, str) and not value.strip())
+
+
 def kind(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
     names |= {int: "a number", float: "a number"}

@@ -35,6 +35,7 @@ class SetResult:
     records: list[Record]
     dropped: dict[str, int]  # items left out, by reason
     truncated: int  # items whose context lost its beginning, because the model has too few positions
+    unread: dict[str, int]  # field of the records -> items in which it holds what is not asked
     task: dict[str, Any] | None = None  # of lm-eval: name, version ...
 
 
@@ -90,7 +91,8 @@ def _evaluate(model: CausalModel, base: Reference, panel: PanelConfig) -> PanelR
             lines = _choice_lines(items, scores)
             found = choice_records(name, section, lines, codes([item.group for item in items]))
             truncated = sum(line["truncated"] for line in lines)
-        sets[name] = SetResult(section, _digest([item.digest for item in items]), lines, found, dropped, truncated)
+        digest, unread = _digest([item.digest for item in items]), dict(read[name].unread)
+        sets[name] = SetResult(section, digest, lines, found, dropped, truncated, unread)
     adjust([record for found in sets.values() for record in found.records])
     identity = {name: [found.section.kind, found.digest] for name, found in sets.items()}
     overlap = [panel.overlap] if panel.overlap else []  # panels without one keep the digest they had
@@ -115,7 +117,7 @@ def _measured_task(
     digest = _digest([found.about, [line["item"] for line in found.lines]])
     truncated = sum(line["truncated"] for line in found.lines)
     listed = score_records(name, section, found.lines, found.metrics)
-    return SetResult(section, digest, found.lines, listed, {}, truncated, found.about)
+    return SetResult(section, digest, found.lines, listed, {}, truncated, {}, found.about)
 
 
 def _choice_lines(items: Sequence[Item], scores: ChoiceScores) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from typing import Any
 from acclimate.data.records import BadRow, RecordSchema
 from acclimate.data.rows import json_lines
 from acclimate.data.split import rank
+from acclimate.data.values import is_empty
 from acclimate.errors import ConfigError, DataError, nearest
 from acclimate.explain import shown
 from acclimate.panel.mappings import Mapping
@@ -46,10 +47,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Items:
-    """Of one set, in the order of its files; ``dropped`` counts what was left out, by reason."""
+    """Of one set, in the order of its files.
+
+    ``dropped`` counts what was left out, by reason; ``unread`` the items in which a field holds what is not asked.
+    """
 
     items: list[Item]
     dropped: Counter[str]
+    unread: Counter[str]
 
 
 def read_items(name: str, section: SetSection, seed: int) -> Items:
@@ -64,6 +69,7 @@ def read_items(name: str, section: SetSection, seed: int) -> Items:
     """
     found: dict[str, Item] = {}
     dropped: Counter[str] = Counter()
+    unread: Counter[str] = Counter()
     for where, value in _records(name, section):
         try:
             if isinstance(value, BadRow):
@@ -76,12 +82,14 @@ def read_items(name: str, section: SetSection, seed: int) -> Items:
                 ) from None
             dropped[bad.reason] += 1
             continue
+        read = _read_fields(value, section)
+        unread.update(field for field, given in value.items() if field not in read and not is_empty(given))
         dropped["duplicate"] += item.digest in found
         found.setdefault(item.digest, item)
     if not found:
         raise DataError(f"sets.{name}.path: there is no item in {', '.join(map(repr, section.paths))}.")
     kept = set(sorted(found, key=lambda digest: rank(digest, f"panel {seed}"))[: section.max_items])
-    return Items([item for digest, item in found.items() if digest in kept], +dropped)
+    return Items([item for digest, item in found.items() if digest in kept], +dropped, unread)
 
 
 def _group(record: Dictionary[str, Any], where: str, section: SetSection) -> str | None:
@@ -124,6 +132,16 @@ def _choice(record: Dictionary[str, Any], where: str, section: SetSection) -> It
     }
     context = re.sub(r"\{(\w+)\}", lambda part: filled[part[1]], mapping.prompt)
     return Item(where, context, tuple(letters) if mapping.answers == "letters" else texts, right)
+
+
+def _read_fields(record: Dictionary[str, Any], section: SetSection) -> set[str]:
+    """Names of the fields of a record that its item is made of."""
+    named = section.resolved(passage=True).fields.get("passage", "passage")
+    mapping = section.resolved(passage=record.get(named) is not None)
+    targets = ["question", "answer"] if section.kind == "choice" else ["text"]
+    if section.kind == "choice":
+        targets += ["choices"] * (not mapping.choices) + ["passage"] * ("{passage}" in mapping.prompt)
+    return {mapping.fields.get(target, target) for target in targets}
 
 
 def _cloze(record: Dictionary[str, Any], where: str, section: SetSection) -> Item:

@@ -62,6 +62,7 @@ def document(pair: Pair, result: PanelResult) -> dict[str, Any]:
             "items": len(found.items),
             "dropped": found.dropped,
             "truncated": found.truncated,
+            "unread": found.unread,
         }
         | ({"task": found.task} if found.task else {})
         for name, found in result.sets.items()
@@ -126,4 +127,6 @@ def _caption(result: PanelResult) -> str:
     for name, found in result.sets.items():
         notes += [f"{name}: {count} left out ({reason})" for reason, count in found.dropped.items()]
         notes += [f"{name}: {found.truncated} contexts lost their beginning"] if found.truncated else []
+        if found.unread:
+            notes.append(f"{name}: not read: {', '.join(f'{field!r} ({n})' for field, n in found.unread.items())}")
     return "; ".join(notes)

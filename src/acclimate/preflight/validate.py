@@ -112,8 +112,8 @@ def _shape(corpus: Corpus, sequence_length: int) -> dict[str, Any]:
 
 
 def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[str, Any]:
-    """``data.json``: documents, tokens, dropped rows with reasons, share and epochs of each source, the part of
-    its labels that the method masks; what rows cut, and control tokens in the text; overlap.
+    """``data.json``: documents, tokens, dropped rows with reasons, share and epochs of each source, what its rows carry
+    that is not read, the part of its labels that the method masks; what rows cut, and control tokens in the text; overlap.
 
     Of a streamed source, what only a whole pass would tell is null.
     """
@@ -133,6 +133,7 @@ def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[s
             "share": mixture.shares.get(name, 0.0),
             "epochs": epochs(config, mixture, name) if name in mixture.shares else 0.0,
             "dropped": corpus.dropped,
+            "unread": list(corpus.unread),
             "masked": corpus.mask.part if corpus.mask else 0.0,
             **_shape(corpus, config.data.sequence_length),
         }
