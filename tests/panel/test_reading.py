@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import normalizers
 
 from acclimate.errors import ModelError
 from acclimate.model.adapter import attach_lora
@@ -68,7 +69,7 @@ def test_a_text_with_an_added_token_is_refused(kind: str, tmp_path: Path) -> Non
 
 def test_another_tokenizer_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     other = pico_tokenizer()
-    other.backend_tokenizer.normalizer = __import__("tokenizers").normalizers.Lowercase()
+    other.backend_tokenizer.normalizer = normalizers.Lowercase()
     with pytest.raises(ModelError, match=r"has another tokenizer than '.*tuned'.*give the base"):
         model_pair(save(tmp_path / "tuned", other), save(tmp_path / "base", pico_tokenizer()))
 
