@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from acclimate.assembly import load_tuned
 from acclimate.errors import ModelError, NonFiniteError, RunError
-from acclimate.model.load import _from_pretrained
+from acclimate.model.adapter import attach_lora
+from acclimate.model.load import _from_pretrained, load_network
 from acclimate.preflight import validate
 from acclimate.run import evaluate_run, export, train
 from acclimate.run_folder import read_config
-from acclimate.schema import ModelSection
+from acclimate.schema import LoraSection, ModelSection
 from tests.fixtures.pico import pico_model, pico_tokenizer, save_pico
 from tests.fixtures.runs import config
 
@@ -206,3 +208,11 @@ def test_shares_that_do_not_add_up(
     }
     found = validate(settings.model_copy(update={"sources": sources})).warnings
     assert [warning for warning in found if "shares" in warning] == ([f"the given shares {note}"] if note else [])
+
+
+def test_an_adapter_beside_a_model_is_not_put_on_it_in_silence(pico_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(pico_folder, tmp_path / "both")
+    network = AutoModelForCausalLM.from_pretrained(pico_folder)
+    attach_lora(network, LoraSection(rank=2)).save_pretrained(folder)
+    with pytest.raises(ModelError, match=r"both' holds an adapter \(adapter_config.json\) beside a model"):
+        load_network(ModelSection(path=str(folder)), torch.float32, torch.device("cpu"))

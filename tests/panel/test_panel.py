@@ -166,7 +166,7 @@ def test_other_logits_under_the_same_tokenizer_are_refused(pico_folder: Path, tm
 
 def test_a_text_without_a_token_to_predict_has_no_line(pico_folder: Path, tmp_path: Path) -> None:
     base = model_pair(str(pico_folder), str(pico_folder))
-    base.model.tokenizer.eos_token = None
+    base.base.tokenizer.eos_token = None
     (tmp_path / "t.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in ("abc", "x", "defg")))
     (tmp_path / "p.yaml").write_text(yaml.safe_dump({"sets": {"t": {"kind": "text", "path": "t.jsonl"}}}))
     lines = evaluate_panel(base.model, base.base, load_panel(tmp_path / "p.yaml")).sets["t"].items

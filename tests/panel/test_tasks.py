@@ -246,3 +246,36 @@ def test_without_lm_eval_the_extra_is_named(organs: Path, monkeypatch: pytest.Mo
     assert refused(organs, task="organs") == (
         "sets.task.kind: 'lm_eval' needs lm-eval; run `pip install 'acclimate[lm-eval]'`."
     )
+
+
+@pytest.mark.parametrize(
+    ("chosen", "roles"),
+    [
+        (None, ["user", "assistant", "user", "assistant", "user"]),
+        (True, ["user", "assistant"] * 2 + ["user"]),
+        (False, ["user"]),
+    ],
+)
+def test_examples_in_chat_form_are_turns(
+    chosen: bool | None, roles: list[str], organs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """lm-eval 0.4.13's own default: each example is a question of the user and an answer of the assistant."""
+    asked: list[list[str]] = []
+    honest = tasks.chat_text
+
+    def listening(messages: list[dict[str, str]], *rest: Any) -> str | None:
+        asked.append([message["role"] for message in messages])
+        return honest(messages, *rest)
+
+    monkeypatch.setattr(tasks, "chat_text", listening)
+    changes = {} if chosen is None else {"fewshot_as_multiturn": chosen}
+    result = measured(organs, num_fewshot=2, max_items=2, panel={"template": "chat"}, **changes)
+    assert asked and all(found == roles for found in asked)
+    assert result.sets["task"].task["fewshot_as_multiturn"] is (chosen is not False)
+
+
+def test_turns_without_examples_or_chat_are_refused(organs: Path) -> None:
+    with pytest.raises(ConfigError, match=r"sets\.task\.fewshot_as_multiturn: has no effect without examples"):
+        measured(organs, fewshot_as_multiturn=False, num_fewshot=0, panel={"template": "chat"})
+    with pytest.raises(ValueError, match="fewshot_as_multiturn has no effect on template: plain"):
+        measured(organs, fewshot_as_multiturn=False, num_fewshot=2)

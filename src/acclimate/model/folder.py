@@ -18,8 +18,13 @@ def check_weights(folder: Path) -> None:
 
     Raises:
         ModelError: no safetensors (a pickle can run code when it is loaded, so none ever is), a shard that is not
-            there, or a file that is cut short.
+            there, a file that is cut short, or an adapter beside the model, which would be put on it in silence.
     """
+    if (folder / "adapter_config.json").is_file() and any(folder.glob("model*.safetensors")):
+        raise ModelError(
+            f"model.path: the folder '{folder}' holds an adapter (adapter_config.json) beside a model, and transformers "
+            "would load the adapter's own base in its place; move the adapter to a folder of its own."
+        )
     whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if not whole.is_file() and not index.is_file():
         pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))

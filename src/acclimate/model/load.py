@@ -61,6 +61,11 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
             f"model.path: the weights in '{section.path}' are not those its config.json describes: {len(absent)} "
             f"tensors are missing or of another shape, '{min(absent)}' first; transformers would make them up."
         )
+    if getattr(network, "_hf_peft_config_loaded", False):
+        raise ModelError(
+            f"model.path: '{section.path}' holds an adapter, which transformers put on its base; name the base, and "
+            "give the adapter to --adapter, or merge it first."
+        )
     forget_quantisation(network)
     keep_one_kernel(network)
     if device.type == "cpu" and network.config._attn_implementation == "sdpa":

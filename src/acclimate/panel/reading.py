@@ -9,9 +9,7 @@ from typing import Any
 from acclimate.errors import ModelError
 from acclimate.explain import shown
 
-SAMPLE = (
-    "The kidney filters 180 litres a day;  naïve café 東京.\n\tif x[0] != 'y': return {x: 1.5e-3}\n\nA. Yes"
-)
+SAMPLE = "The kidney filters 180 litres a day;  naïve café 東京.\n\tif x[0] != 'y': return {x: 1.5e-3}\n\nA. Yes"
 
 
 def check_tokenizers(tokenizer: Any, base: Any, path: str, base_path: str) -> None:

@@ -86,6 +86,7 @@ def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = Non
         kept=data.kept,
         settings=_settings(config),
         facts=folder.data,
+        turn_ends=folder.data.get("turn_ends") or {},
         sources=folder.data.get("sources") or {},
         provenance=folder.provenance,
     )
