@@ -61,6 +61,7 @@ def test_a_streamed_run_says_what_it_does_not_know(pico_folder: Path, corpora: P
     assert plan.data == {key: value for key, value in data.items() if key not in ("parameters", "memorisation")}
     streamed, prepared = data["sources"]["domain"], data["sources"]["general"]
     unknown = {"documents", "train_documents", "tokens", "trained_tokens", "epochs", "dropped"}
+    unknown |= {"cut_documents", "cut_labels", "cut_prompts", "control_documents", "control_bytes"}
     assert {key for key, value in streamed.items() if value is None} == unknown
     assert streamed["streamed"]
     assert (streamed["heldout_documents"], streamed["share"]) == (4, 0.5)
