@@ -19,6 +19,7 @@ import torch
 
 import acclimate
 from acclimate.config import RunConfig, dump_config
+from acclimate.digest import tuned_identity
 from acclimate.errors import RunError, without_credentials
 from acclimate.files import write_text
 
@@ -106,6 +107,15 @@ def finished(record: dict[str, Any], evaluate_seconds: float) -> dict[str, Any]:
         "evaluate_seconds": round(evaluate_seconds, 2),
         "peak_memory_mib": peak_memory_mib(torch.device("cpu")),
     }
+
+
+def keep_weights(run_dir: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Writes the record with the digest of model/, unless it has one: what the run's numbers must be of from now on."""
+    if "tuned" in record:
+        return record
+    record = record | {"tuned": tuned_identity(run_dir / "model")}
+    write_json(run_dir / "provenance.json", record)
+    return record
 
 
 def peak_memory_mib(device: torch.device) -> int:

@@ -33,7 +33,6 @@ from acclimate.config import RunConfig, located, save_config, with_absolute_path
 from acclimate.data.chat import special_tokens
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.data.turn_ends import new_turn_ends
-from acclimate.digest import tuned_identity
 from acclimate.errors import RunError, UsageError, listed
 from acclimate.evaluate.generate import side_by_side
 from acclimate.evaluate.grouped import codes
@@ -51,7 +50,16 @@ from acclimate.parallel.shard import is_sharded, shard, whole_state
 from acclimate.parallel.world import SOLO, World, join
 from acclimate.plan import build_plan, method_names, with_absolute_stores
 from acclimate.preflight import data_record, warnings
-from acclimate.provenance import finished, peak_memory_mib, provenance, read_json, sessions, with_session, write_json
+from acclimate.provenance import (
+    finished,
+    keep_weights,
+    peak_memory_mib,
+    provenance,
+    read_json,
+    sessions,
+    with_session,
+    write_json,
+)
 from acclimate.report import model_card
 from acclimate.run_folder import (
     as_chosen,
@@ -174,20 +182,13 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         write_json(run_dir / "provenance.json", record | costs)  # before model/, by which a run is known as trained
     _save(training, config)
     if world.is_main:
-        record = _with_weights(run_dir, record | costs)
+        record = keep_weights(run_dir, record | costs)
     started = time.perf_counter()
     with keeping_the_model(run_dir):
         result = _measure(config, corpora, model, base, chosen, world)
     if world.is_main:
         write_json(run_dir / "provenance.json", finished(record, time.perf_counter() - started))
     return result
-
-
-def _with_weights(run_dir: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """Provenance with the digest of model/, which is what its numbers must be of from now on."""
-    record = record | {"tuned": tuned_identity(run_dir / "model")}
-    write_json(run_dir / "provenance.json", record)
-    return record
 
 
 def _measured_again(config: RunConfig) -> RunResult:
@@ -260,9 +261,8 @@ def evaluate_run(run_dir: Path) -> RunResult:
     model = load_tuned(config, run_dir / "model", device)
     base = load_base(config, model, device)
     data, held_out = ({n: getattr(c, k) for n, c in corpora.sources.items()} for k in ("digest", "heldout_digest"))
-    record = check_digests(run_dir, model_identity(config.model), data, held_out=held_out)
-    if record and "tuned" not in record:  # killed before, or trained by 0.1.0
-        _with_weights(run_dir, record)
+    check_digests(run_dir, model_identity(config.model), data, held_out=held_out)
+    keep_weights(run_dir, read_json(run_dir / "provenance.json"))  # if it was killed before, or is of 0.1.0
     chosen = read_json(run_dir / "data.json").get("memorisation", {})
     return _measure(config, corpora, model, base, chosen)
 
@@ -273,14 +273,12 @@ def _measure(
     """Scores every held-out set against the base and writes eval/, summary.json, generations.json and the card."""
     run_dir, name, summary = config.run_dir, "+".join(method_names(config)), []
     gains: dict[str, tuple[Scores, Scores]] = {}
-    documents: dict[str, int] = {}
     for folder in (run_dir / "eval", run_dir / "model", run_dir / "memorisation"):
         if folder.resolve().parent != run_dir.resolve():
             raise RunError(f"'{folder}' is a link that leads out of the run folder; nothing is written through it.")
     for set_name, batches in heldout_sets(config, corpora, config.evaluation.documents).items():
         tuned, before = measure(model, base, batches, list(special_tokens(model.tokenizer)), world)
         corpus = corpora.sources[set_name]
-        documents[set_name] = len(tuned.document)
         at = tuned.document - corpus.first_heldout_id
         named, overlapping = [corpus.groups[place] for place in at], corpus.overlapping[at]
         about: Any = {"seed": config.seed, "set_name": set_name, "role": corpus.role, "groups": codes(named)}
@@ -301,8 +299,7 @@ def _measure(
         return RunResult(run_dir, summary)
     write_json(run_dir / "generations.json", answers)
     write_json(run_dir / "summary.json", summary)  # marks the run as finished
-    record = read_json(run_dir / "provenance.json")
-    write_measured(run_dir, record["model"]["digest"], record["data"], documents)
+    write_measured(run_dir, read_json(run_dir / "provenance.json"), {n: len(t.document) for n, (t, _) in gains.items()})
     if summary:
         write_text(run_dir / "model" / "README.md", model_card(run_dir))
     return RunResult(run_dir, summary)

@@ -71,7 +71,7 @@ def sign(run: Path) -> None:
     edit(run / "provenance.json", lambda record: record | {"tuned": tuned_identity(run / "model")})
     record = json.loads((run / "provenance.json").read_text())
     documents = {path.stem: len(path.read_text().splitlines()) for path in sorted((run / "eval").glob("*.jsonl"))}
-    write_measured(run, record["model"]["digest"], record["data"], documents)
+    write_measured(run, record, documents)
 
 
 def edit(path: Path, change: Callable[[Any], Any]) -> None:

@@ -145,18 +145,24 @@ ATTACKS: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda runs: (runs / "bad" / "eval" / "measured.json").unlink(), "measured.json is missing",
     ),
     "no digest of training": (
-        lambda runs: edit(runs / "bad" / "provenance.json", lambda found: {k: v for k, v in found.items() if k != "tuned"}),
+        lambda runs: edit(
+            runs / "bad" / "provenance.json",
+            lambda found: {k: v for k, v in found.items() if k != "tuned"}
+        ),
         "provenance.json holds no digest of its weights",
     ),
     "digests cut off": (
-        lambda runs: (runs / "bad" / "eval" / "measured.json").write_text('{"weights": {}'), "measured.json' is damaged",
+        lambda runs: (runs / "bad" / "eval" / "measured.json").write_text("{"), "measured.json' is damaged",
     ),
     "another base": (
         lambda runs: edit(runs / "bad" / "provenance.json", lambda found: found | {"model": {"digest": "sha256:0"}}),
         "measured against another base than the run's",
     ),
     "other data": (
-        lambda runs: edit(runs / "bad" / "provenance.json", lambda found: found | {"data": {**found["data"], "chat": "0"}}),
+        lambda runs: edit(
+            runs / "bad" / "provenance.json",
+            lambda found: found | {"data": {**found["data"], "chat": "0"}}
+        ),
         "are of other data of chat",
     ),
     "a link to another model": (linked, "model' holds other weights"),

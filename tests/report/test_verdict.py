@@ -23,8 +23,8 @@ def test_good(tmp_path: Path) -> None:
     headline, notes = pair(tmp_path, {"domain": 0.83, "kl_chat": 0.38, "general": 1.02}, {"kl_chat": 0.11})
     assert headline == (
         "mol learned the domain (bits per byte 1.050 → 0.820, −21.9 %) and moved 71 % less from the base on chat than "
-        "sft (KL 0.110 vs 0.380 nats/token; paired over 40 documents, p <\u202f0.001). What the two gained on the domain cannot be "
-        "told apart (−21.9 % against −21.0 %; paired over 40 documents, p = 0.601)."
+        "sft (KL 0.110 vs 0.380 nats/token; paired over 40 documents, p <\u202f0.001). What the two gained on the "
+        "domain cannot be told apart (−21.9 % against −21.0 %; paired over 40 documents, p = 0.601)."
     )
     assert "Forgotten on general, in bits per byte: sft 0.930 → 1.020, +9.7 %." in notes
     assert "One seed" in notes
@@ -33,15 +33,14 @@ def test_good(tmp_path: Path) -> None:
 def test_less_drift_bought_with_less_gain_is_said(tmp_path: Path) -> None:
     headline, _ = pair(tmp_path, {"domain": 0.70, "kl_chat": 0.38}, {"domain": 0.90})
     assert (
-        "It paid for that: it learned less of the domain than sft (−14.3 % against −33.3 %; paired over 40 documents, p <\u202f0.001)."
-        in headline
+        "It paid for that: it learned less of the domain than sft (−14.3 % against −33.3 %; paired over 40" in headline
     )
 
 
 def test_more_gain_and_less_drift(tmp_path: Path) -> None:
     headline, _ = pair(tmp_path, {"domain": 0.90, "kl_chat": 0.38}, {"domain": 0.70})
     assert (
-        "It also learned more of the domain than sft (−33.3 % against −14.3 %; paired over 40 documents, p <\u202f0.001)."
+        "It also learned more of the domain than sft (−33.3 % against −14.3 %; paired over 40 documents, p <"
         in headline
     )
 

@@ -46,19 +46,19 @@ class Origin:
         return None
 
 
-def write_measured(run_dir: Path, base: str, data: Mapping[str, str], documents: Mapping[str, int]) -> None:
+def write_measured(run_dir: Path, provenance: Mapping[str, Any], documents: Mapping[str, int]) -> None:
     """After everything that it covers.
 
     Args:
-        base, data: digests as ``provenance.json`` has them.
+        provenance: of the run; its base and data are what was measured.
         documents: set -> how many were scored.
     """
     files = [*COVERED, *(f"eval/{name}.jsonl" for name in documents)]
     record = {
         "format": 1,
         "weights": tuned_identity(run_dir / "model"),
-        "base": base,
-        "data": dict(data),
+        "base": provenance["model"]["digest"],
+        "data": provenance["data"],
         "documents": dict(documents),
         "files": {name: sha256_of([run_dir / name]) for name in files},
     }
