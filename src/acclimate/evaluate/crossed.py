@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.evaluate.grouped import Groups, sums, widening
+from acclimate.evaluate.grouped import Groups, numbered, sums, widening
 from acclimate.evaluate.paired import RESAMPLES
 
 
@@ -70,7 +70,7 @@ def crossed_ratio(
         groups: [M] the group of each item, drawn together; None: each is its own.
     """
     random = np.random.default_rng(seed)
-    n = numerators.shape[1]
+    n, groups = numerators.shape[1], numbered(groups)
     numerators, denominator = sums(groups, numerators), sums(groups, denominator)
     items = numerators.shape[1]
     if items < 2:
