@@ -50,8 +50,8 @@ def check_drop(config: RunConfig) -> None:
     """Refuses ``data.overlap: drop`` where no training text is read before training."""
     if config.data.overlap == "drop" and all(s.streaming or s.share == 0 for s in config.sources.values()):
         raise ConfigError(
-            "data.overlap: drop has no effect, since every source that is trained on is streamed, and overlap is looked "
-            "for in text that is read before training; leave it out."
+            "data.overlap: drop has no effect, since every source that is trained on is streamed, and overlap is "
+            "looked for in text that is read before training; leave it out."
         )
 
 

@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 
 from acclimate.evaluate.flips import design_effect
-from acclimate.evaluate.grouped import Groups, sums, widening
+from acclimate.evaluate.grouped import Groups, numbered, sums, widening
 from acclimate.evaluate.paired import FEWEST_DOCUMENTS, chunks
 
 Interval = tuple[float, float | None, float | None]
@@ -29,6 +29,7 @@ def mean_interval(scores: np.ndarray, level: float = 0.95, groups: Groups | None
     """
     if len(scores) < FEWEST_DOCUMENTS or not np.isin(scores, (0, 1)).all():
         return ratio_interval(scores, np.ones(len(scores)), level=level, groups=groups)
+    groups = numbered(groups)
     effect = 1.0 if groups is None else design_effect(scores, groups, level)
     if math.isinf(effect):
         return float(scores.mean()), None, None
@@ -63,6 +64,7 @@ def ratio_interval(
     (2.5, None, None)
     """
     value = float(numerator.sum() / denominator.sum())
+    groups = numbered(groups)
     wider = widening(groups, level)
     numerator, denominator = sums(groups, numerator), sums(groups, denominator)
     if len(numerator) < FEWEST_DOCUMENTS:

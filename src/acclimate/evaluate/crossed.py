@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.evaluate.grouped import Groups, sums, widening
+from acclimate.evaluate.grouped import Groups, numbered, sums, widening
 from acclimate.evaluate.paired import RESAMPLES
 from acclimate.evaluate.ranges import ANY, Range, cut
 
@@ -76,7 +76,7 @@ def crossed_ratio(
         luck: of training, where it is not that of these rows.
     """
     random = np.random.default_rng(seed)
-    n = numerators.shape[1]
+    n, groups = numerators.shape[1], numbered(groups)
     numerators, denominator = sums(groups, numerators), sums(groups, denominator)
     items = numerators.shape[1]
     if items < 2:

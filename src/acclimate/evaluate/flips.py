@@ -10,7 +10,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from acclimate.evaluate.grouped import Groups, count, quantile, sums
+from acclimate.evaluate.grouped import Groups, count, numbered, quantile, sums
 from acclimate.evaluate.paired import POWER, Estimate, mean_change
 from acclimate.evaluate.significance import mcnemar
 
@@ -86,7 +86,7 @@ class Flips:
     def items_to_tell_from(self, limit: float) -> float:
         """How many items in all would tell the value from ``limit`` with 80 % power, were it the true one."""
         gap = abs(limit - self.value) / self.unit
-        if gap == 0:
+        if gap == 0 or math.isinf(self.effect):
             return math.inf
         needed = 1.0
         while not self._found_in(needed, gap):
@@ -168,7 +168,7 @@ def flips(
     (1, 0, 5, 0.2)
     """
     won, lost, n = int(np.sum(right & ~base_right)), int(np.sum(base_right & ~right)), len(right)
-    if groups is None:
+    if (groups := numbered(groups)) is None:
         return Flips(won, lost, n, level, unit)
     effect = design_effect(right.astype(float) - base_right, groups, level)
     return Flips(won, lost, n, level, unit, effect, count(groups, n))

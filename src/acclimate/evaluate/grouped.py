@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,21 @@ def codes(names: Sequence[str | None]) -> Groups | None:
     return None if len(known) == len(names) else np.array(found, dtype=np.int64)
 
 
-def subset(groups: Groups | None, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Groups | None:
-    """Of a part of the items, numbered anew; None where none of them share a group any more."""
-    if groups is None:
+def numbered(groups: NDArray[Any] | None) -> Groups | None:
+    """Any labels [M] as numbers from 0 on without a gap; None where each item is a group of its own.
+
+    >>> numbered(np.array([7, 3, 7])).tolist(), numbered(np.array([7, 3, 5]))
+    ([1, 0, 1], None)
+    """
+    if groups is None or not len(groups):
         return None
-    left = np.unique(groups[chosen], return_inverse=True)[1]
-    return left if left.size and left.max() + 1 < len(left) else None
+    found = np.unique(groups, return_inverse=True)[1]
+    return None if found.max() + 1 == len(found) else found
+
+
+def subset(groups: Groups | None, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Groups | None:
+    """Of a part of the items."""
+    return None if groups is None else numbered(groups[chosen])
 
 
 def count(groups: Groups | None, items: int) -> int:

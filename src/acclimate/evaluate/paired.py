@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from acclimate.evaluate.grouped import Groups, beyond, count, quantile, sums, tail
+from acclimate.evaluate.grouped import Groups, beyond, count, numbered, quantile, sums, tail
 
 from acclimate.evaluate.ranges import Range, cut
 
@@ -123,7 +123,7 @@ def mean_ratio(
         groups: of each set's items.
     """
     random = np.random.default_rng(seed)
-    grouped = list(groups or [None] * len(sets))
+    grouped = [numbered(own) for own in groups or [None] * len(sets)]
     n = sum(len(numerator) for numerator, _ in sets)
     fewest = min(count(own, len(one[0])) for own, one in zip(grouped, sets, strict=True))
     number = None

@@ -119,8 +119,8 @@ def _groups(corpus: Corpus) -> Iterator[str]:
     asked, held = section.heldout, n + corpus.left_out
     if asked >= 1 and corpus.stream is None and abs(held - asked) > ROUGHLY * asked:
         yield (
-            f"sources.{name}.heldout: {asked:g} documents cannot be met, since groups are held out whole: it is {held:,}; give "
-            f"another count, or sources.{name}.group: none."
+            f"sources.{name}.heldout: {asked:g} documents cannot be met, since groups are held out whole, and are "
+            f"{held:,}; give another count, or sources.{name}.group: none."
         )
     if corpus.stream is not None and section.group == "auto" and n:
         yield (
