@@ -227,5 +227,7 @@ class ChatTemplate:
             return None
 
 
-FAILURES = (TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError)
+FAILURES = (
+    TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError, ArithmeticError, RecursionError,
+)  # fmt: skip
 """What templates raise about a chat that they do not take."""
