@@ -16,6 +16,8 @@ from acclimate.data import encoding
 from acclimate.data.encoding import Encoded, Encoder, Texts, bytes_of_tokens
 from acclimate.data.records import Document, Part
 from acclimate.errors import ModelError
+from acclimate.evaluate.generate import text_prompt
+from acclimate.panel.encode import beginning, encode_pairs
 from acclimate.source_schema import SourceSection
 from acclimate.types import Route
 from tests.data.samples import THINKING_TEMPLATE, chat, section, text
@@ -153,11 +155,26 @@ def test_rendered_text_gets_no_second_bos_and_no_eos_after_the_end_of_its_turn()
     assert tokenizer.decode(encode(pair(prompt, "hello<|eot_id|>"), tokenizer).ids) == prompt + "hello<|eot_id|>"
 
 
+def test_prompts_of_panels_and_answers_get_no_second_bos_either() -> None:
+    tokenizer = bos_and_turns()
+    prompt = "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|>"
+    for context in (prompt, "hi"):
+        (asked, _), *_ = encode_pairs([(context, [" yes"])], tokenizer, beginning(tokenizer))
+        assert tokenizer.decode(asked) == "<|begin_of_text|>" + context.removeprefix("<|begin_of_text|>")
+        assert text_prompt(tokenizer, context, whole=True)[1] == asked
+
+
 def test_a_chat_learns_its_assistant_and_no_eos_is_added() -> None:
     encoded = encode(chat(("user", "q"), ("assistant", "a b"), ("user", "r"), ("assistant", "c")))
     assert learned(encoded) == "a b<|im_end|>c<|im_end|>"
     assert (encoded.ids == 0).sum() == 0
     assert encoded.token_bytes[encoded.routes >= 0].sum() == 4
+
+
+def test_the_end_of_a_turn_is_no_text_though_it_is_no_special_token() -> None:
+    encoded = encode(chat(("user", "q"), ("assistant", "a b")), shaped("chatml, no special"))
+    assert learned(encoded, tokenizer=shaped("chatml, no special")) == "a b<|im_end|>"
+    assert encoded.token_bytes[encoded.routes >= 0].tolist() == [1, 1, 1, 0]
 
 
 def test_tool_messages_are_domain_and_answers_general() -> None:

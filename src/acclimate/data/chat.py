@@ -52,7 +52,14 @@ def render(
 
 
 def special_tokens(tokenizer: Any) -> dict[int, str]:
-    """Id -> spelling of every special token (bos, eos, turn marks); ``<think>`` and the like are ordinary text."""
+    """Id -> spelling of every token that is no text: bos, eos, turn marks, and what ends a turn though it is not marked
+    as special; ``<think>`` and the like are ordinary text."""
+    ends = {i: str(tokenizer.convert_ids_to_tokens(i)) for i in turn_end_ids(tokenizer)}
+    return _declared(tokenizer) | ends
+
+
+def _declared(tokenizer: Any) -> dict[int, str]:
+    """What the tokenizer itself calls special."""
     added = {int(i): str(token) for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     return added | dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
 
@@ -104,9 +111,9 @@ class ChatTemplate:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        self.special = list(special_tokens(tokenizer).values())
+        self.special = list(_declared(tokenizer).values())
         self.added = {int(i): str(token) for i, token in tokenizer.added_tokens_decoder.items()}
-        self.added |= special_tokens(tokenizer)
+        self.added |= _declared(tokenizer)
         self._modes: dict[Thinking | None, Turns] = {}
 
     @property
@@ -220,5 +227,7 @@ class ChatTemplate:
             return None
 
 
-FAILURES = (TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError)
+FAILURES = (
+    TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError, ArithmeticError, RecursionError,
+)  # fmt: skip
 """What templates raise about a chat that they do not take."""

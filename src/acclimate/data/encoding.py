@@ -222,7 +222,7 @@ class Encoder:
         for i in np.flatnonzero([raw.ended for raw in raws]).tolist():
             here = slice(firsts[i], firsts[i] + lengths[i])
             written = np.flatnonzero(spans[here, 0] < spans[here, 1])
-            doubled[firsts[i] + written[-1] + 1 : firsts[i] + lengths[i]] = True
+            doubled[firsts[i] + written.max(initial=-1) + 1 : firsts[i] + lengths[i]] = len(written) > 0
         return doubled
 
     def _counted(
