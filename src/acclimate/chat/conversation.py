@@ -13,7 +13,7 @@ from transformers import TextStreamer
 
 from acclimate.assembly import load_base
 from acclimate.data.chat import turn_end_ids
-from acclimate.errors import RunError, UsageError
+from acclimate.errors import RunError, UsageError, reason
 from acclimate.evaluate.generate import answer, chat_prompt, text_prompt
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import model_identity
@@ -107,7 +107,7 @@ class Conversation:
         try:
             return chat_prompt(self.tokenizer, messages, None)[1]
         except (TemplateError, ValueError) as error:
-            raise UsageError(f"The model's chat template refuses this conversation: {error}.") from None
+            raise UsageError(f"The model's chat template refuses this conversation: {reason(error)}.") from None
 
 
 def open_chat(

@@ -28,7 +28,7 @@ from acclimate.cli.options import (
     console,
     problems,
 )
-from acclimate.errors import AcclimateError, NonFiniteError, PeerError, Stopped, UsageError, is_out_of_memory
+from acclimate.errors import AcclimateError, NonFiniteError, PeerError, Stopped, UsageError, is_out_of_memory, reason
 
 app = typer.Typer(
     name="acclimate",
@@ -125,8 +125,9 @@ def _run() -> int:
         return 128 + signal.SIGINT
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
-            told = str(error).strip().partition("\n")[0] or "MemoryError"
-            problems.print(f"Error: Out of memory ({told}). {LESS_MEMORY}", style="red", highlight=False, markup=False)
+            problems.print(
+                f"Error: Out of memory ({reason(error)}). {LESS_MEMORY}", style="red", highlight=False, markup=False
+            )
             return RUNTIME_ERROR
         from acclimate.parallel.world import is_lost_peer
 

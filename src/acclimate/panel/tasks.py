@@ -119,8 +119,9 @@ def measure_task(
         except Exception as error:  # of the task's own code, templates and documents
             if isinstance(error, AcclimateError) or is_out_of_memory(error):
                 raise
+            told = " ".join(str(error).split())
             raise ConfigError(
-                f"sets.{name}.task: lm-eval cannot ask '{section.task}': {type(error).__name__}: {error}."
+                f"sets.{name}.task: lm-eval cannot ask '{section.task}': {type(error).__name__}: {told}."
             ) from error
         sides.append(found["samples"][section.task])
     lines, metrics = _lines(str(section.task), sides, means, answered)
