@@ -28,14 +28,14 @@ PANEL = parse_policy({"panels": {"p": {"general": {"max_drop": {"kl_base_tuned":
 def trained(pico_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs on the same documents: ``good`` hardly moved, ``bad`` forgot."""
     folder = tmp_path_factory.mktemp("gated")
-    corpora = write_corpora(folder / "corpora", 60)
+    corpora = write_corpora(folder / "corpora", 130)
     for name, changes in {
         "good": {"method": "mol", "optimizer": {"learning_rate": 1e-4}},
         "bad": {"method": "sft", "optimizer": {"learning_rate": 3e-2}},
     }.items():
         data = settings(pico_folder, corpora, folder, **changes, name=name, evaluation={"generations": 0})
         for source in data["sources"].values():
-            source["heldout"] = 24
+            source |= {"heldout": 60, "group": "none"}
         train(parse_config(data))
     return folder
 

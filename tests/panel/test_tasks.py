@@ -270,7 +270,8 @@ def test_examples_in_chat_form_are_turns(
     monkeypatch.setattr(tasks, "chat_text", listening)
     changes = {} if chosen is None else {"fewshot_as_multiturn": chosen}
     result = measured(organs, num_fewshot=2, max_items=2, panel={"template": "chat"}, **changes)
-    assert asked and all(found == roles for found in asked)
+    assert asked
+    assert all(found == roles for found in asked)
     assert result.sets["task"].task["fewshot_as_multiturn"] is (chosen is not False)
 
 

@@ -19,8 +19,16 @@ def export(
 ) -> None:
     """Write a Hugging Face folder: adapter or whole model, tokenizer, template and model card."""
     from acclimate.run import export as export_run
+    from acclimate.run_folder import turn_ends
 
     export_run(run, output, merge=merge, checkpoint=checkpoint)
+    ends = turn_ends(run)
+    if ends["ids"] and (output / "adapter_config.json").is_file():
+        told = (
+            f"Note: no loader reads from an adapter that this run learned to end turns with {', '.join(ends['tokens'])}"
+        )
+        todo = f"; set model.generation_config.eos_token_id = {ends['stops_at']}, or export with --merge."
+        console.print(told + todo, style="yellow", highlight=False, markup=False)
     console.print(f"Wrote {output}", highlight=False, soft_wrap=True)
 
 

@@ -22,8 +22,8 @@ def check_weights(folder: Path) -> None:
     """
     if (folder / "adapter_config.json").is_file() and any(folder.glob("model*.safetensors")):
         raise ModelError(
-            f"model.path: the folder '{folder}' holds an adapter (adapter_config.json) beside a model, and transformers "
-            "would load the adapter's own base in its place; move the adapter to a folder of its own."
+            f"model.path: the folder '{folder}' holds an adapter (adapter_config.json) beside a model, and "
+            "transformers would load the adapter's own base in its place; move the adapter to a folder of its own."
         )
     whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if not whole.is_file() and not index.is_file():
