@@ -16,6 +16,7 @@ from acclimate.errors import ConfigError, listed
 from acclimate.objective.objective import Objective
 from acclimate.plan import method_names, source_route
 
+
 @dataclass(frozen=True)
 class Mixture:
     """Which sources are trained on, at which share of trained tokens, for how many steps."""

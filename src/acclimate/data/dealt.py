@@ -48,8 +48,7 @@ class Dealt:
     @cached_property
     def active(self) -> NDArray[np.bool_]:
         """[routes] some term learns from this route."""
-        active: NDArray[np.bool_] = self.selects.any(0)
-        return active
+        return np.asarray(self.selects.any(0))
 
     def row_lengths(self) -> dict[str, int]:
         """By source, up to how many positions documents share a row: ``sequence_length``, or less where its route is
@@ -94,9 +93,7 @@ class Dealt:
         held = np.zeros((len(self.selects), looked_at), dtype=bool)
         sparse = self.sparse()
         for name, corpus in self.corpora.items() if any(sparse) else ():
-            packed = PackedSource(
-                corpus, name, self.sequence_length, self.active, seed, row_length=row_lengths[name]
-            )
+            packed = PackedSource(corpus, name, self.sequence_length, self.active, seed, row_length=row_lengths[name])
             rows = packed.rows(0)
             trained = rows.trained
             passes = -(-int(looked_at * self.tokens[name] + 1) // int(trained.sum()))

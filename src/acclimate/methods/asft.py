@@ -36,7 +36,9 @@ class Asft:
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = ({"kl_weight": 0.0}, "dft")
 
-    kl_weight: float = Field(0.05, ge=0, description="weight of KL(base || model); published 0.05 to 0.1 [from code]; 0 is dft")
+    kl_weight: float = Field(
+        0.05, ge=0, description="weight of KL(base || model); published 0.05 to 0.1 [from code]; 0 is dft"
+    )
 
     def plan(self, context: PlanContext) -> Plan:
         terms = [RoutedTerm("cross_entropy", CrossEntropy(), ("domain",))]
