@@ -1,8 +1,8 @@
-"""How much of its nominal weight a loss term has, by its share, the rows' length and the batch: ``python benchmarks/pull.py``.
+"""How much of its nominal weight a loss term has, by share, row length and batch: ``python benchmarks/pull.py``.
 
-The pull of a term is the mean over steps of the weight that a token of it was given, as a part of the nominal one: in
-each step the term's weights of all tokens together, 1 where the denominator is the step's own count, 0 where no token is
-there. The packer, mixer, loader and denominators are a run's; documents have lengths like the demo's; there is no model.
+The pull of a term is the mean over steps of the weight that it was given, as a part of the nominal one. A step gives 1
+where the denominator is its own count, 0 where it holds no token of the term, and else its tokens over the expected
+ones. The packer, mixer, loader and denominators are a run's; documents have lengths like the demo's; there is no model.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from acclimate.data.passes import Passes
 from acclimate.data.tokens import TokenCorpus
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.objective import Objective
+from acclimate.preflight import validate
 from acclimate.types import IGNORE, Route, RoutedTerm
+from tests.fixtures.runs import config
 
 SIZES = [(512, 512), (512, 2048), (2048, 2048), (2048, 4096)]
 SHARES = [0.05, 0.09, 0.11, 0.15, 0.25, 0.5]
@@ -175,3 +178,18 @@ def test_all_ranks_count_the_whole_step() -> None:
     for _ in range(4):
         whole = sum(int((batch.labels != IGNORE).sum()) for batch in alone.loader.next_step())
         assert whole == sum(int((b.labels != IGNORE).sum()) for part in parts for b in part.loader.next_step())
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.05, True), (0.5, False)])
+@pytest.mark.parametrize("objective", [{}, {"normalise": "all", "average": "sequence"}])
+def test_validate_names_a_term_that_many_steps_lack(
+    objective: dict[str, str], share: float, told: bool, pico_folder: Path, corpora: Path, tmp_path: Path
+) -> None:
+    found = {"domain": {"path": str(corpora / "domain.jsonl"), "share": 1 - share, "heldout": 4},
+             "general": {"path": str(corpora / "general.jsonl"), "share": share, "heldout": 4}}  # fmt: skip
+    sentences = validate(config(pico_folder, corpora, tmp_path, sources=found, objective=objective)).warnings
+    absent = [sentence for sentence in sentences if "is absent from about" in sentence]
+    assert len(absent) == told
+    for sentence in absent:
+        assert sentence.startswith("reverse_kl on general is absent from about ")
+        assert "budget.batch_tokens 128" in sentence

@@ -48,8 +48,7 @@ class Dealt:
     @cached_property
     def active(self) -> NDArray[np.bool_]:
         """[routes] some term learns from this route."""
-        active: NDArray[np.bool_] = self.selects.any(0)
-        return active
+        return np.asarray(self.selects.any(0))
 
     def row_lengths(self) -> dict[str, int]:
         """By source, up to how many positions documents share a row: ``sequence_length``, or less where its route is

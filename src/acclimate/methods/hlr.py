@@ -30,10 +30,11 @@ class Hlr:
     ``alpha_l = softmax_l(||Omega_l||_2)`` [second-hand], l a trained matrix or vector, or with ``layers: block`` all
     of a transformer block [ours].
     phi is e^-3 or 1e-3, which the source leaves ambiguous: e^-3 = 0.0498 here [second-hand]. A digest calls the layer
-    weights dynamic, so they may change while the domain is learned [second-hand]; ours are fixed by the store [ours]. Raw norms make the softmax collapse
-    onto one matrix: ``layer_weights: normalised`` is ``||Omega_l|| / sum_k ||Omega_k||`` [ours]. The largest alpha is
-    logged, with a note above 0.9. Under LoRA importance is that of the dense dW = s B A of each adapted matrix, and
-    its penalty reaches A and B by the chain rule [second-hand].
+    weights dynamic, so they may change while the domain is learned [second-hand]; ours are fixed by the store [ours].
+    Raw norms make the softmax collapse onto one matrix [second-hand]: ``layer_weights: normalised`` is
+    ``||Omega_l|| / sum_k ||Omega_k||`` [ours]. The largest alpha is logged, with a note above 0.9. Under LoRA
+    importance is that of the dense dW = s B A of each adapted matrix, and its penalty reaches A and B by the chain
+    rule [second-hand].
 
     The run starts from theta*, which the store holds; its base, for references and reports, is the base that the
     store was recorded on. At phi 0 it is sft from theta*, not from the base, so there is no neutral setting.

@@ -27,7 +27,7 @@ class Talr:
     ``tau: batch`` is the second reading: it costs one more head product, since logits are not kept, and it depends on
     ``training.micro_batch_size`` and ranks [ours]. ``tau: median`` is the median over the whole optimizer step, from a
     first pass without gradient at the step's own weights, so that it depends on no micro-batch, no rank and no saved
-    state; ``lower_median`` is the lower quantile of the same [ours]. A sequence is a document's piece in its row [ours].
+    state; ``lower_median`` is the lower quantile of the same [ours]. A sequence is a document's piece in its row.
 
     ``tau: 1, w_min: 0`` is dft. The other half of the recipe is a small learning rate, 1e-6 under full tuning of 3 to
     8 billion weights; there talr trades domain for general scores, and its gain is at the larger rate, 5e-6
@@ -53,7 +53,9 @@ class Talr:
     @classmethod
     def _positive_or_a_median(cls, value: float | str) -> float | str:
         if value not in MEDIANS and not (isinstance(value, float) and value > 0):
-            raise ValueError(f"{value!r} is neither a number above 0 nor {listed(MEDIANS)}.{nearest(str(value), MEDIANS)}")
+            raise ValueError(
+                f"{value!r} is neither a number above 0 nor {listed(MEDIANS)}.{nearest(str(value), MEDIANS)}"
+            )
         return value
 
     def plan(self, context: PlanContext) -> Plan:

@@ -19,7 +19,7 @@ def clipped(run: RunFolder) -> float | None:
     """Part of the steps whose gradient was longer than ``optimizer.max_grad_norm``; None where nothing is clipped."""
     limit = (run.config.get("optimizer") or {}).get("max_grad_norm", 1.0)
     norms = [norm for _, norm in run.series("gradient_norm")]
-    return sum(norm > limit for norm in norms) / len(norms) if norms and limit is not None else None
+    return float(sum(norm > limit for norm in norms) / len(norms)) if norms and limit is not None else None
 
 
 def absent(run: RunFolder) -> dict[str, float]:
@@ -33,14 +33,11 @@ def step_notes(data: ReportData) -> list[str]:
     """One sentence each on clipping and on absent terms, over the seeds of a run."""
     notes = []
     for run in data.runs:
-        parts = [part for seed in run.seeds if (part := clipped(seed)) is not None]
-        if parts and (part := sum(parts) / len(parts)) > 0:
-            hides = (
-                ", so max_grad_norm set the gradient's length and the weights of terms only its direction"
-                if part >= NEARLY_ALL
-                else ""
-            )
-            notes.append(f"{named(run.label)}: the gradient was clipped in {number.share(part)} of steps{hides}.")
+        cut = [part for seed in run.seeds if (part := clipped(seed)) is not None]
+        if (mean := sum(cut) / max(len(cut), 1)) > 0:
+            hides = ", so max_grad_norm set the gradient's length and the weights of terms only its direction"
+            told = hides if mean >= NEARLY_ALL else ""
+            notes.append(f"{named(run.label)}: the gradient was clipped in {number.share(mean)} of steps{told}.")
         for term, part in _mean([absent(seed) for seed in run.seeds]).items():
             if part > SELDOM:
                 notes.append(
