@@ -68,8 +68,10 @@ class Flips:
 
     @property
     def p(self) -> float:
-        """Two-sided, of no difference: McNemar's exact test; of items in groups the larger of that for as many items as tell
-        as much, and of the score test of the interval."""
+        """Two-sided, of no difference: McNemar's exact test.
+
+        Of items in groups it is that for as many items as tell as much, or the score test's where that is larger.
+        """
         if self.groups is None:
             return mcnemar(self.lost, self.won)
         score = 2 * NormalDist().cdf(-abs(self._score(0.0))) if self.won + self.lost else 1.0
