@@ -115,7 +115,7 @@ def test_a_check_of_the_gate_takes_the_groups_of_its_scores() -> None:
 def test_false_passes_of_clusters(name: str, how: str, bound: float) -> None:
     """The bar, with fewer simulations than benchmarks/2026-11-29-gate-error.md has."""
     row = next(row for row in ROWS if row.name == name)
-    truth, simulations = truth_of(row), 120
+    truth, simulations = truth_of(row), 80
     passes, _, power = errors(row, 100, simulations, truth, how)
     assert passes <= bound + 2 * math.sqrt(bound * (100 - bound) / simulations)
     assert power > 10  # and it is not merely mute

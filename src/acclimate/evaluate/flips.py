@@ -68,10 +68,14 @@ class Flips:
 
     @property
     def p(self) -> float:
-        """Two-sided, of no difference: McNemar's exact test; of items in groups, the score test of the interval."""
+        """Two-sided, of no difference: McNemar's exact test.
+
+        Of items in groups it is that for as many items as tell as much, or the score test's where that is larger.
+        """
         if self.groups is None:
             return mcnemar(self.lost, self.won)
-        return min(1.0, 2 * NormalDist().cdf(-abs(self._score(0.0)))) if self.won + self.lost else 1.0
+        score = 2 * NormalDist().cdf(-abs(self._score(0.0))) if self.won + self.lost else 1.0
+        return max(score, mcnemar(round(self.lost / self.effect), round(self.won / self.effect)))
 
     @property
     def mde(self) -> float | None:
