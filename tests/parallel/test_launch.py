@@ -36,7 +36,7 @@ def start(settings: RunConfig, *options: str) -> subprocess.Popen[str]:
 
 def run(settings: RunConfig, *options: str) -> None:
     process = start(settings, *options)
-    output, errors = process.communicate(timeout=100)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, output + errors
 
 

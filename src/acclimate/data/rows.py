@@ -163,7 +163,11 @@ def printable(path: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """A library's message as the end of a sentence, without the full stop."""
+    """A library's message as the end of a sentence, without the full stop.
+
+    >>> reason(ValueError("Could not convert:\\n  'x' with type str."))
+    "Could not convert: 'x' with type str"
+    """
     return (getattr(error, "strerror", None) or told(error)).rstrip(".")
 
 
