@@ -58,7 +58,9 @@ def test_a_streamed_run_says_what_it_does_not_know(pico_folder: Path, corpora: P
     )
     run_dir = train(settings).run_dir
     data = json.loads((run_dir / "data.json").read_text())
-    assert plan.data == {key: value for key, value in data.items() if key not in ("parameters", "memorisation", "turn_ends")}
+    assert plan.data == {
+        key: value for key, value in data.items() if key not in ("parameters", "memorisation", "turn_ends")
+    }
     streamed, prepared = data["sources"]["domain"], data["sources"]["general"]
     unknown = {"documents", "train_documents", "tokens", "trained_tokens", "epochs", "dropped"}
     unknown |= {"cut_documents", "cut_labels", "cut_prompts", "control_documents", "control_bytes"}

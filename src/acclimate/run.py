@@ -14,17 +14,17 @@ from rich.console import Console
 from acclimate.assembly import (
     Chosen,
     Mixture,
-    Reread,
     build_training,
     choose_reread,
     experts,
     heldout_prompts,
-    heldout_sets,
     load_base,
     load_model,
     load_tuned,
     reread,
     resolve,
+    score_memorised,
+    score_sets,
     select_labels,
     start,
     validation_sets,
@@ -35,12 +35,8 @@ from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.data.turn_ends import new_turn_ends
 from acclimate.errors import RunError, UsageError, listed
 from acclimate.evaluate.generate import side_by_side
-from acclimate.evaluate.grouped import codes
-from acclimate.evaluate.measure import Scores, measure
 from acclimate.evaluate.measured import write_measured
-from acclimate.evaluate.memorisation import document, memorisation
-from acclimate.evaluate.score_file import write_scores
-from acclimate.evaluate.summary import Record, change_records, records
+from acclimate.evaluate.summary import Record
 from acclimate.files import write_text
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import check_empty, save_model
@@ -48,7 +44,7 @@ from acclimate.model.load import load_tokenizer, model_identity
 from acclimate.model.reference import Reference
 from acclimate.parallel.shard import is_sharded, shard, whole_state
 from acclimate.parallel.world import SOLO, World, join
-from acclimate.plan import build_plan, method_names, with_absolute_stores
+from acclimate.plan import build_plan, with_absolute_stores
 from acclimate.preflight import data_record, warnings
 from acclimate.provenance import (
     finished,
@@ -271,28 +267,15 @@ def _measure(
     config: RunConfig, corpora: Corpora, model: CausalModel, base: Reference, chosen: Chosen, world: World = SOLO
 ) -> RunResult:
     """Scores every held-out set against the base and writes eval/, summary.json, generations.json and the card."""
-    run_dir, name, summary = config.run_dir, "+".join(method_names(config)), []
-    gains: dict[str, tuple[Scores, Scores]] = {}
+    run_dir = config.run_dir
     for folder in (run_dir / "eval", run_dir / "model", run_dir / "memorisation"):
         if folder.resolve().parent != run_dir.resolve():
             raise RunError(f"'{folder}' is a link that leads out of the run folder; nothing is written through it.")
-    for set_name, batches in heldout_sets(config, corpora, config.evaluation.documents).items():
-        tuned, before = measure(model, base, batches, list(special_tokens(model.tokenizer)), world)
-        corpus = corpora.sources[set_name]
-        at = tuned.document - corpus.first_heldout_id
-        named, overlapping = [corpus.groups[place] for place in at], corpus.overlapping[at]
-        about: Any = {"seed": config.seed, "set_name": set_name, "role": corpus.role, "groups": codes(named)}
-        for run, scores in (("base", before), (name, tuned)):
-            if scores is not None:
-                summary += records(scores, **(about | {"run": run}))
-        if before is not None:
-            gains[set_name] = tuned, before
-            summary += change_records(tuned, before, overlapping=overlapping, **(about | {"run": name}))
-        if world.is_main:
-            places = [corpora.document_name(int(number)) for number in tuned.document]
-            path, columns = run_dir / "eval" / f"{set_name}.jsonl", tuned.columns(before)
-            write_scores(path, places, columns, corpus.beginnings(tuned.document), named, overlapping)
-    _measure_memorisation(config, reread(config, corpora, chosen), model, base, gains, world)
+    summary, gains = score_sets(config, corpora, model, base, world)
+    parameters = read_json(run_dir / "data.json")["parameters"]["trained"] if world.is_main else 0
+    found = score_memorised(config, reread(config, corpora, chosen), model, base, gains, parameters, world)
+    if world.is_main and found:
+        write_json(run_dir / "memorisation" / "check.json", {"sources": found})
     prompts = heldout_prompts(config, corpora, model.tokenizer, model.positions)
     answers = side_by_side(model, base, prompts, config.evaluation.max_new_tokens, turn_ends(run_dir)["ids"])
     if not world.is_main:
@@ -303,32 +286,6 @@ def _measure(
     if summary:
         write_text(run_dir / "model" / "README.md", model_card(run_dir))
     return RunResult(run_dir, summary)
-
-
-def _measure_memorisation(
-    config: RunConfig,
-    samples: dict[str, Reread | None],
-    model: CausalModel,
-    base: Reference,
-    gains: dict[str, tuple[Scores, Scores]],
-    world: World,
-) -> None:
-    """Scores documents that were trained on, and writes memorisation/: what they gained beyond held-out ones."""
-    folder, special = config.run_dir / "memorisation", list(special_tokens(model.tokenizer))
-    found: dict[str, Any] = {}
-    for name, sample in samples.items():
-        if sample is None or name not in gains:
-            found[name] = {"not_measured": "streamed" if sample is None else "no held-out documents"}
-            continue
-        tuned, before = measure(model, base, sample.batches, special, world)
-        if world.is_main:
-            seen, unseen = (scores.columns(other) for scores, other in ((tuned, before), gains[name]))
-            parameters = read_json(config.run_dir / "data.json")["parameters"]["trained"]
-            result = memorisation(seen, unseen, sample.trained_on, parameters)
-            found[name] = document(result) if result else {"not_measured": "fewer than 3 documents"}
-            write_scores(folder / f"{name}.jsonl", sample.where, seen)
-    if world.is_main and found:
-        write_json(folder / "check.json", {"sources": found})
 
 
 def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | None = None) -> Path:

@@ -5,6 +5,7 @@ from acclimate.assembly.heldout import heldout_prompts, heldout_sets, validation
 from acclimate.assembly.mixture import Mixture, mix
 from acclimate.assembly.models import check_vocabulary, load_base, load_model, load_references, load_tuned, resolve
 from acclimate.assembly.reread import Chosen, Reread, choose_reread, reread
+from acclimate.assembly.scored import score_memorised, score_sets
 from acclimate.assembly.selection import check_selection, select_labels
 from acclimate.assembly.start import start
 from acclimate.assembly.stores import check_stores
@@ -31,6 +32,8 @@ __all__ = [
     "mix",
     "reread",
     "resolve",
+    "score_memorised",
+    "score_sets",
     "select_labels",
     "start",
     "validation_sets",

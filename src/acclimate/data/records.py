@@ -142,8 +142,8 @@ class RecordSchema:
             raise BadRow(
                 "missing field",
                 f"{where}: sources.{self.source}.group is '{self.group}', which this {what} does not have: it has "
-                f"{shown_names(names)}; accepted: {', '.join(GROUPINGS)}, or a field of every record (null: a group of its "
-                f"own).{nearest(self.group, [*GROUPINGS, *names])}",
+                f"{shown_names(names)}; accepted: {', '.join(GROUPINGS)}, or a field of every record (null: a group of "
+                f"its own).{nearest(self.group, [*GROUPINGS, *names])}",
             )
         return {"group": (self.group,)}
 

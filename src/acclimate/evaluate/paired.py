@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from acclimate.evaluate.grouped import Groups, beyond, count, numbered, quantile, sums, tail
-
 from acclimate.evaluate.ranges import Range, cut
 
 RESAMPLES = 2000

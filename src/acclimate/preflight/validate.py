@@ -113,7 +113,7 @@ def _shape(corpus: Corpus, sequence_length: int) -> dict[str, Any]:
 
 def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[str, Any]:
     """``data.json``: documents, tokens, dropped rows with reasons, share and epochs of each source, what its rows carry
-    that is not read, the part of its labels that the method masks; what rows cut, and control tokens in the text; overlap.
+    that is not read, the part of its labels that the method masks; what rows cut, control tokens in the text; overlap.
 
     Of a streamed source, what only a whole pass would tell is null.
     """
