@@ -107,17 +107,20 @@ def test_a_model_with_dropout_is_anchored_exactly(corpora: Path, tmp_path: Path)
     assert second["loss/general/reverse_kl"] > 0
 
 
-def test_expected_counts_are_of_tokens(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+def test_expected_counts_are_of_tokens_or_pieces(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     sources = {
         "domain": {"path": str(corpora / "domain.jsonl"), "share": 0.95},
         "general": {"path": str(corpora / "general.jsonl"), "share": 0.05},
     }
-    for average, expected in (("token", [None, pytest.approx(128 * 0.05 / 0.95)]), ("sequence", [None, None])):
+    for average in ("token", "sequence"):
         settings, _ = resolve(config(pico_folder, corpora, tmp_path, sources=sources, objective={"average": average}))
         settings = settings.model_copy(update={"sources": {n: settings.sources[n] for n in sources}})
         loaded = load_corpora(settings, load_tokenizer(settings.model))
         plan = build_plan(settings, PlanContext(full_tuning=True))
-        assert mix(settings, loaded, build_objective(settings, plan, loaded, {})).expected == expected
+        general = loaded.sources["general"].train
+        expected = 128 * 0.05 / 0.95 * (1 if average == "token" else len(general) / general.labels.sum())
+        found = mix(settings, loaded, build_objective(settings, plan, loaded, {})).expected
+        assert found == [None, pytest.approx(expected)]
 
 
 def test_a_source_of_share_0_is_measured_and_not_trained_on(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:

@@ -269,11 +269,11 @@ def panels(
 ) -> Callable[..., Path]:
     """Measures panel p of the named run, or of another one's model; returns the panel's folder."""
 
-    def measure(run: str, model: str | None = None, items: int = 30) -> Path:
+    def measure(run: str, model: str | None = None, items: int = 60) -> Path:
         path = runs / "files" / str(items) / "p.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         texts = runs / "files" / "general.jsonl"
-        texts.write_text("\n".join(json.dumps({"text": f"river city {i} train {i * i} cloud."}) for i in range(40)))
+        texts.write_text("\n".join(json.dumps({"text": f"river city {i} train {i * i} cloud."}) for i in range(80)))
         path.write_text(json.dumps({"sets": {"general": {"kind": "text", "path": str(texts), "max_items": items}}}))
         output = runs / run / "panels" / "p"
         of = [str(runs / run)] if model is None else [
