@@ -189,14 +189,16 @@ def check_digests(
         return None
     began: dict[str, Any] = read_json(path)
     try:
-        changed = [f"source '{name}'" for name, digest in data.items() if began["data"].get(name) != digest]
+        others = [name for name, digest in data.items() if began["data"].get(name) != digest]
+        changed = [f"source '{name}'" for name in others]
         was = began["model"]
         changed += ["the base model"] if was["digest"] != model["digest"] else []
         if was.get("reading", model.get("reading")) != model.get("reading"):
             changed.append("the base model's config.json or tokenizer")
         changed += [name for name, digest in (inputs or {}).items() if began["method_inputs"].get(name) != digest]
         began_with = began.get("held_out", held_out) or {}
-        changed += [f"the held-out part of '{n}'" for n, d in (held_out or {}).items() if began_with.get(n) != d]
+        moved = [name for name, digest in (held_out or {}).items() if began_with.get(name) != digest]
+        changed += [f"the held-out part of '{name}'" for name in moved if name not in others]
     except (AttributeError, KeyError, TypeError):
         raise RunError(f"'{path}' is damaged: it holds no digests of the run's model and data.") from None
     if changed:
