@@ -70,7 +70,7 @@ class Stream:
         self.dealt = Dealt(corpora, tokens, counted, selects, [route.name for route in routes], length)
         self.rows = self.dealt.row_lengths()
         self.objective.expected = tuple(self.dealt.denominators(average))
-        packed = {n: PackedSource(c, n, length, selects.any(0), 0, 0, self.rows[n]) for n, c in corpora.items()}
+        packed = {n: PackedSource(c, n, length, selects.any(0), 0, row_length=self.rows[n]) for n, c in corpora.items()}
         mixer = Mixer({name: Passes(source) for name, source in packed.items()}, self.shares)
         self.loader = Loader(mixer, count, batch, 8, np.arange(len(names)))
 
@@ -142,8 +142,8 @@ def test_short_rows_cut_no_document() -> None:
     stream = Stream(512, 512, 0.05)
     assert stream.rows == {"domain": 512, "general0": 13}
     (full, short) = (PackedSource(corpus(1), "g", 512, np.array([True, True]), 0, row_length=n) for n in (512, 13))
-    assert [list(x) for x in (full.document, full.start, full.length)] == [
-        list(x) for x in (short.document, short.start, short.length)
+    assert [list(x) for x in (full.document, full.pieces.start, full.pieces.length)] == [
+        list(x) for x in (short.document, short.pieces.start, short.pieces.length)
     ]
     rows = short.rows(0)
     assert max(row.length for row in rows) == 512
