@@ -128,7 +128,7 @@ def test_text_beside_a_call_must_be_printed() -> None:
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
 def test_reasoning_that_a_template_ignores_is_refused(key: str) -> None:
     for name in ("deepseek r1", "chatml", "llama 3", "smollm3"):
-        with pytest.raises(DataError, match=rf"message 2 \(assistant\) has a reasoning \('{key}'\) that the model's"):
+        with pytest.raises(DataError, match=rf"message 2 \(assistant\) has reasoning \('{key}'\) that the model's"):
             learned(name, [*turns("q"), {"role": "assistant", "content": "a", key: "long thoughts"}])
 
 

@@ -77,7 +77,8 @@ def test_odd_tokenizers(case: str, lora: dict[str, Any] | None, corpora: Path, t
 def test_silence_about_eos_where_it_was_asked_for(corpora: Path, tmp_path: Path) -> None:
     settings = config(save(tmp_path / "odd", without("eos_token")), corpora, tmp_path, budget=SHORT)
     sources = {name: section.model_copy(update={"append_eos": False}) for name, section in settings.sources.items()}
-    assert not any("eos" in warning for warning in validate(settings.model_copy(update={"sources": sources})).warnings)
+    found = validate(settings.model_copy(update={"sources": sources})).warnings
+    assert not any("has no eos token" in warning for warning in found)
 
 
 def test_added_tokens_that_have_an_embedding_are_learned(corpora: Path, tmp_path: Path) -> None:
@@ -155,6 +156,11 @@ def test_weights_that_are_not_there_are_not_made_up(
 def test_a_pickled_adapter_is_not_read(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     run_dir = train(config(pico_folder, corpora, tmp_path, budget=SHORT, lora={"rank": 2})).run_dir
     (run_dir / "model" / "adapter_model.safetensors").rename(run_dir / "model" / "adapter_model.bin")
+    with pytest.raises(RunError, match="holds other weights than this run's training wrote"):
+        evaluate_run(run_dir)
+    record = json.loads((run_dir / "provenance.json").read_text())
+    del record["tuned"]  # as of a run from before digests
+    (run_dir / "provenance.json").write_text(json.dumps(record))
     with pytest.raises(RunError, match=r"could not be read: there is no adapter_model\.safetensors\."):
         evaluate_run(run_dir)
 

@@ -39,6 +39,9 @@ FREE: dict[str, tuple[Any, str]] = {
 }
 REFUSED: dict[str, tuple[Any, str]] = {
     "seed": (1, "the order of documents"),
+    "data.overlap": ("drop", "which documents are held out"),
+    "evaluation.sequence_length": (64, "what is measured while training, which choices look at"),
+    "evaluation.overlap": (8, "what is measured while training, which choices look at"),
     "method": ("sft", "what is learned"),
     "lora": ({"rank": 4}, "which weights are learned"),
     "model.path": ("elsewhere", "an input"),

@@ -40,7 +40,7 @@ def start(path: Path, *options: str) -> subprocess.Popen[bytes]:
 
 def results(run_dir: Path) -> dict[str, bytes]:
     """Weights and measurements."""
-    found = [*(run_dir / "model").glob("*.safetensors"), run_dir / "summary.json", *(run_dir / "eval").iterdir()]
+    found = [*(run_dir / "model").glob("*.safetensors"), run_dir / "summary.json", *(run_dir / "eval").glob("*.jsonl")]
     return {str(path.relative_to(run_dir)): path.read_bytes() for path in found}
 
 

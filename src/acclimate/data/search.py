@@ -126,8 +126,9 @@ class Search:
             "reasoning": "a model that thinks, or another setting of thinking: the model would unlearn to think",
             "tool call": "a model whose template prints tool calls, or leave such rows out",
         }.get(missing, "another model, or give the row as 'prompt' and 'completion' strings, already rendered")
+        said = "reasoning" if missing == "reasoning" else f"a {missing}"
         return DataError(
-            f"{self.document.where}: message {i + 1} (assistant) has a {missing} ({held}) that the model's chat "
+            f"{self.document.where}: message {i + 1} (assistant) has {said} ({held}) that the model's chat "
             f"template does not print, or not as the row has it, so it would not be learned; take {remedy}."
         )  # fmt: skip
 

@@ -57,8 +57,8 @@ def _unending(end: TurnEnd, stops: set[int], tokenizer: Any) -> str | None:
     if end.ids[0] not in stops:
         others = ", ".join(repr(tokenizer.convert_ids_to_tokens(i)) for i in sorted(stops)) or "none"
         return (
-            f"answers end with {end.last!r}, which is learned, but the base stops elsewhere (its eos: {others}); what "
-            "generates must stop at both: eos_token_id in generation_config.json."
+            f"answers end with {end.last!r}, which is learned, but the base stops elsewhere (its eos: {others}); a "
+            "whole model that is tuned here stops at both, and beside an adapter what generates must be told so."
         )
     return None
 

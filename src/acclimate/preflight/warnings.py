@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -156,7 +157,9 @@ def _control(corpus: Corpus) -> Iterator[str]:
     spelt = sum(int((part.control > 0).sum()) for part in both)
     if spelt:
         size = sum(int(part.control.sum()) for part in both)
-        where = next(part.where[int(np.argmax(part.control > 0))] for part in both if part.control.any())
+        where = os.path.basename(
+            next(part.where[int(np.argmax(part.control > 0))] for part in both if part.control.any())
+        )
         many = "1 document spells" if spelt == 1 else f"{spelt:,} documents spell"
         yield (
             f"source '{corpus.name}': {many} special tokens of the tokenizer (first: {where}). They are read as these "
