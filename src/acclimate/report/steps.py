@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from acclimate.report import number
 from acclimate.report.collect import ReportData
 from acclimate.report.folder import RunFolder
-from acclimate.report.names import named
+from acclimate.report.names import joined, named
 
 NEARLY_ALL = 0.95
 """From this part of clipped steps on, a note says what clipping hides."""
@@ -32,12 +32,16 @@ def absent(run: RunFolder) -> dict[str, float]:
 def step_notes(data: ReportData) -> list[str]:
     """One sentence each on clipping and on absent terms, over the seeds of a run."""
     notes = []
+    alike: dict[tuple[str, bool], list[str]] = {}  # how many steps were clipped, whether nearly all -> runs
     for run in data.runs:
-        cut = [part for seed in run.seeds if (part := clipped(seed)) is not None]
-        if (mean := sum(cut) / max(len(cut), 1)) > 0:
-            hides = ", so max_grad_norm set the gradient's length and the weights of terms only its direction"
-            told = hides if mean >= NEARLY_ALL else ""
-            notes.append(f"{named(run.label)}: the gradient was clipped in {number.share(mean)} of steps{told}.")
+        parts = [part for seed in run.seeds if (part := clipped(seed)) is not None]
+        mean = sum(parts) / len(parts) if parts else 0.0
+        if mean > 0:
+            alike.setdefault((number.share(mean), mean >= NEARLY_ALL), []).append(run.label)
+    for (shown, nearly_all), labels in alike.items():
+        hides = ", so max_grad_norm set the gradient's length and the weights of terms only its direction"
+        notes.append(f"{joined(labels)}: the gradient was clipped in {shown} of steps{hides if nearly_all else ''}.")
+    for run in data.runs:
         for term, part in _mean([absent(seed) for seed in run.seeds]).items():
             if part > SELDOM:
                 notes.append(
