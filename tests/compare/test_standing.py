@@ -12,7 +12,7 @@ from acclimate.compare.standing import Standing, accuracy_changes, front, standi
 from acclimate.compare.table import ItemScores, TextScores
 from acclimate.compare.tuning import choose
 from acclimate.errors import ConfigError
-from tests.compare.tables import row, texts
+from tests.compare.tables import DOCUMENTS, row, texts
 
 
 def standing(found: list[Standing], method: str) -> Standing:
@@ -59,6 +59,34 @@ def test_of_two_documents_nothing_is_claimed() -> None:
     assert (a.gain.low, a.gain.high) == (None, None)
     assert a.ahead_of(b)
     assert not a.clearly_ahead_of(b)
+
+
+def test_copies_of_documents_are_no_more_documents() -> None:
+    """Each document four times: drawn one by one they halve the interval, in groups they do not narrow it."""
+    once = texts(0.2, 0.1, spread=0.05)
+
+    def copied(groups: list[int]) -> dict[str, TextScores]:
+        columns = {name: {k: v for k, v in vars(scores).items() if k != "groups"} for name, scores in once.items()}
+        return {
+            name: TextScores(**{k: 4 * v if isinstance(v, list) else v for k, v in given.items()}, groups=groups)
+            for name, given in columns.items()
+        }
+
+    widths = []
+    for found in (once, copied([]), copied(4 * list(range(DOCUMENTS)))):
+        (standing,) = standings([row("mol", found=found)], ["mol"])
+        assert standing.gain
+        assert standing.gain.low is not None
+        assert standing.gain.high is not None
+        widths.append(standing.gain.high - standing.gain.low)
+    assert widths[1] == pytest.approx(widths[0] / 2, rel=0.1)
+    assert widths[0] < widths[2] < 1.2 * widths[0]
+    right, wrong = [1] * 20 + [0] * 20, [0] * 40
+    alone, grouped = (
+        accuracy_changes([row("mol", items={"q": ItemScores(wrong, right, groups)}, kind="panel")], "mol")
+        for groups in ([], [i // 5 for i in range(40)])
+    )
+    assert grouped["q"].high - grouped["q"].low > 1.5 * (alone["q"].high - alone["q"].low)
 
 
 def test_a_panel_counts_with_its_run() -> None:

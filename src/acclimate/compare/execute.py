@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from acclimate.compare.cell import Cell
 from acclimate.compare.preparation import Preparation
-from acclimate.compare.table import ItemScores, Row, TextScores, rounded
+from acclimate.compare.table import SUMS, ItemScores, Row, TextScores, rounded
 from acclimate.config import RunConfig, save_config, with_absolute_paths
 from acclimate.errors import RunError, Stopped
+from acclimate.evaluate.grouped import codes
 from acclimate.evaluate.measured import check_measured, check_panel
 from acclimate.evaluate.score_file import read_scores
 from acclimate.files import alone
@@ -103,13 +104,15 @@ def panel_row(cell: Cell, folder: Path, digest: str | None) -> Row:
     others: list[str] = []
     for set_name, section in document["sets"].items():
         lines = [json.loads(line) for line in (folder / f"{set_name}.jsonl").read_text(encoding="utf-8").splitlines()]
+        groups = codes([line.get("group") for line in lines])
         if section["kind"] == "text":
-            columns = {key: [line[key] for line in lines] for key in TextScores.__annotations__ if key != "role"}
-            texts[f"{name}/{set_name}"] = _texts(section["role"], columns)
+            columns = {key: [line[key] for line in lines] for key in SUMS}
+            texts[f"{name}/{set_name}"] = _texts(section["role"], columns, groups)
         else:
             sides = {side: [line.get(f"{side}_correct") for line in lines] for side in ("base", "model")}
             if all(value in (0, 1) for values in sides.values() for value in values):  # a bool is one of them
-                items[f"{name}/{set_name}"] = ItemScores(**{s: list(map(int, values)) for s, values in sides.items()})
+                numbers = {side: list(map(int, values)) for side, values in sides.items()}
+                items[f"{name}/{set_name}"] = ItemScores(**numbers, groups=_numbers(groups))
             else:
                 others.append(set_name)
     return Row(
@@ -147,7 +150,8 @@ def _measured(row: Row, run_dir: Path, record: Mapping[str, Any], preparations: 
     """With what the run's folder says of scores and costs."""
     check_measured(run_dir, record)
     roles = {entry["set"]: entry["role"] for entry in read_json(run_dir / "summary.json")}
-    texts = {name: _texts(role, read_scores(run_dir / "eval" / f"{name}.jsonl")) for name, role in roles.items()}
+    scores = {name: read_scores(run_dir / "eval" / f"{name}.jsonl") for name in roles}
+    texts = {name: _texts(roles[name], columns, columns.get("group")) for name, columns in scores.items()}
     last = json.loads((run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     tokens = {key.removeprefix("trained_tokens/"): n for key, n in last.items() if key.startswith("trained_tokens/")}
     missing = [name for name in COSTS if name not in record]
@@ -169,9 +173,14 @@ def _digests(record: Mapping[str, Any]) -> dict[str, str]:
     return {"base": record["model"]["digest"]} | {f"sources.{name}": value for name, value in record["data"].items()}
 
 
-def _texts(role: str, columns: Mapping[str, Sequence[float] | NDArray[np.float64]]) -> TextScores:
-    names = [name for name in TextScores.__annotations__ if name != "role"]
-    return TextScores(role=role, **{name: rounded(columns[name]) for name in names})
+def _texts(
+    role: str, columns: Mapping[str, Sequence[float] | NDArray[np.float64]], groups: NDArray[Any] | None
+) -> TextScores:
+    return TextScores(role=role, **{name: rounded(columns[name]) for name in SUMS}, groups=_numbers(groups))
+
+
+def _numbers(groups: NDArray[Any] | None) -> list[int]:
+    return [] if groups is None else [int(group) for group in groups]
 
 
 def _bytes(folder: Path) -> int:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from acclimate.compare.table import ItemScores, Row, TextScores
 from acclimate.evaluate.crossed import Luck
-from acclimate.evaluate.flips import Flips
+from acclimate.evaluate.flips import score_change
+from acclimate.evaluate.grouped import Groups, count, widening
 from acclimate.evaluate.paired import FEWEST_DOCUMENTS, RESAMPLES
 from acclimate.evaluate.ranges import ANY, Range, change_range, cut, range_of
 from acclimate.evaluate.significance import holm
@@ -37,7 +38,7 @@ class Measured:
     value: float
     drawn: Array  # [R] for documents drawn anew
     seeds: tuple[tuple[int, float], ...]  # (seed, its own value)
-    documents: int  # of the smallest of its sets; too few give no interval
+    documents: int  # of the smallest of its sets, or groups of them; too few give no interval
     possible: Range = ANY  # of its values
 
     @property
@@ -166,11 +167,16 @@ def accuracy_changes(rows: Sequence[Row], method: str) -> dict[str, AccuracyChan
 def _accuracy_change(name: str, found: Sequence[ItemScores]) -> AccuracyChange:
     changes = np.array([np.subtract(scores.model, scores.base) for scores in found])  # [S, M] of -1, 0 and 1
     seeds, n = changes.shape
-    base = float(np.mean(found[0].base))
+    base, groups = float(np.mean(found[0].base)), _groups(found[0])
     if seeds == 1:
-        flips = Flips(won=int((changes == 1).sum()), lost=int((changes == -1).sum()), n=n)
+        model, before = (np.array(side, dtype=float) for side in (found[0].model, found[0].base))
+        flips = score_change(model, before, groups=groups)
         return AccuracyChange(n, base, flips.value, flips.low, flips.high, flips.p, flips.mde)
-    drawn = _times(name, n) @ changes.mean(0) / n + Luck.of(changes.mean(1).tolist()).draws()  # [R]
+    times, wider = _times(name, n, tuple(found[0].groups)), widening(groups, 0.95)
+    drawn = times @ changes.mean(0) / times.sum(1)
+    if math.isfinite(wider):
+        drawn = changes.mean() + wider * (drawn - changes.mean())
+    drawn = drawn + Luck.of(changes.mean(1).tolist()).draws()  # [R]
     unseen = 3 / n if not changes.any() else 0.0  # no item flipped: of n, 3 / n may still do so (rule of three)
     low, high = np.quantile(drawn, [0.025, 0.975])
     p = min(1.0, 2 * (min((drawn <= 0).sum(), (drawn >= 0).sum()) + 1) / (RESAMPLES + 1))
@@ -224,20 +230,33 @@ class _Draws:
         own, drawn = [], []
         for scores in self.texts.values():
             own.append(np.mean([metric(scores[name], None) for name in names]).item())
-            drawn.append(
-                np.mean([metric(scores[name], _times(name, len(scores[name].nats))) for name in names], axis=0)
-            )
-        documents = min(len(scores[name].nats) for scores in self.texts.values() for name in names)
+            drawn.append(np.mean([_drawn(name, scores[name], metric) for name in names], axis=0))
+        documents = min(
+            count(_groups(scores[name]), len(scores[name].nats)) for scores in self.texts.values() for name in names
+        )
         return Measured(
             float(np.mean(own)), np.mean(drawn, axis=0), tuple(zip(self.texts, own, strict=True)), documents, possible
         )
 
 
+def _drawn(name: str, scores: TextScores, metric: Metric) -> Array:
+    """[R] the metric of a set whose documents, or groups of them, are drawn anew; wider where groups are few."""
+    value, wider = metric(scores, None), widening(_groups(scores), 0.95)
+    drawn = metric(scores, _times(name, len(scores.nats), tuple(scores.groups)))
+    return value + wider * (drawn - value) if math.isfinite(wider) else drawn
+
+
+def _groups(scores: TextScores | ItemScores) -> Groups | None:
+    return np.array(scores.groups, dtype=np.int64) if scores.groups else None
+
+
 @lru_cache(maxsize=64)
-def _times(name: str, documents: int) -> Array:
-    """[R, M] how often each document of a set is drawn: the same for every method and seed."""
+def _times(name: str, documents: int, groups: tuple[int, ...] = ()) -> Array:
+    """[R, M] how often each document of a set is drawn, with its group: the same for every method and seed."""
     random = np.random.default_rng(zlib.crc32(name.encode()))
-    return random.multinomial(documents, np.full(documents, 1 / documents), RESAMPLES).astype(np.float64)
+    drawn = max(groups) + 1 if groups else documents
+    times = random.multinomial(drawn, np.full(drawn, 1 / drawn), RESAMPLES).astype(np.float64)
+    return times[:, list(groups)] if groups else times
 
 
 def _gain(scores: TextScores, times: Array | None) -> Array:

@@ -20,6 +20,8 @@ from pydantic.dataclasses import dataclass
 from acclimate.errors import RunError, reason
 from acclimate.files import unwritable
 
+SUMS = ("bytes", "tokens", "base_nats", "nats", "kl_base_tuned")
+"""Columns of :class:`TextScores`."""
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -33,6 +35,7 @@ class TextScores:
     base_nats: list[float]
     nats: list[float]
     kl_base_tuned: list[float]
+    groups: list[int] = field(default_factory=list)  # number of each document's group; empty: each is its own
 
     def column(self, name: str) -> NDArray[np.float64]:
         """[M]."""
@@ -45,6 +48,7 @@ class ItemScores:
 
     base: list[int]
     model: list[int]
+    groups: list[int] = field(default_factory=list)  # as of TextScores
 
 
 @dataclass(frozen=True, config=STRICT)
