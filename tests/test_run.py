@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from acclimate import run as run_module
 from acclimate.assembly import build_objective, heldout_prompts, mix, resolve
@@ -355,3 +356,28 @@ def test_disk_full_leaves_nothing_half(
     assert [path.name for path in (settings.run_dir / "checkpoints").iterdir()] == ["step-00000002"]
     monkeypatch.setattr(checkpoint, "save_file", original)
     assert train(settings, resume=True).summary
+
+
+def test_a_run_from_before_groups_keeps_its_split(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    settings = config(pico_folder, corpora, tmp_path, budget=SHORT)
+    alone = {name: section.model_copy(update={"group": "none"}) for name, section in settings.sources.items()}
+    result = train(settings.model_copy(update={"sources": alone}))
+    tokenizer = load_tokenizer(settings.model)
+    split, today = (
+        {name: list(corpus.heldout.where) for name, corpus in load_corpora(found, tokenizer).sources.items()}
+        for found in (settings.model_copy(update={"sources": alone}), settings)
+    )
+    assert split != today  # or nothing is tested
+    path = result.run_dir / "config.yaml"
+    data = yaml.safe_load(path.read_text())
+    for section in data["sources"].values():
+        del section["group"]
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    record = json.loads((result.run_dir / "provenance.json").read_text())
+    del record["held_out"]
+    (result.run_dir / "provenance.json").write_text(json.dumps(record))
+    assert evaluate_run(result.run_dir).summary == result.summary
+    record["held_out"] = dict.fromkeys(settings.sources, "another part")
+    (result.run_dir / "provenance.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match="began with other contents of the held-out part of 'domain'"):
+        evaluate_run(result.run_dir)
