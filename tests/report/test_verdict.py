@@ -233,3 +233,13 @@ def test_a_second_half_on_other_versions_is_said(tmp_path: Path) -> None:
     assert told in judged(folder)[1]
     path.write_text(json.dumps(plain | {"sessions": [sessions[0], sessions[0]]}))
     assert "sessions" not in judged(folder)[1]
+
+
+def test_the_gain_without_text_that_was_trained_on_stands_beside(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "mol", "mol")
+    assert "share text with training documents" not in judged(run)[1]
+    clean = {"value": -0.105, "low": -0.2, "high": -0.01, "n": 34, "p": 0.01, "mde": 0.1, "base": 1.05}
+    edit_summary(run, set="domain", metric="bits_per_byte_change", clean=clean)
+    notes = judged(run)[1]
+    assert "Without the 6 held-out documents of domain" in notes
+    assert "mol −10.0 % (all: −21.9 %)" in notes
