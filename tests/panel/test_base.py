@@ -48,7 +48,6 @@ KINDS: dict[str, Callable[[], peft.PeftConfig]] = {
     "loha": lambda: other("LoHaConfig", r=4),
     "lokr": lambda: other("LoKrConfig", r=4),
     "oft": lambda: other("OFTConfig", r=0, oft_block_size=4),
-    "boft": lambda: other("BOFTConfig", boft_block_size=4),
     "vera": lambda: other("VeraConfig", r=4, target_modules=["q_proj"]),
     "adalora": lambda: other("AdaLoraConfig", init_r=4, target_r=2, total_step=10),
     "ln": lambda: peft.LNTuningConfig(task_type="CAUSAL_LM"),
