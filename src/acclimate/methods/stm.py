@@ -62,7 +62,7 @@ class Stm:
         return Plan(selection=self)
 
     def __call__(self, nats: NDArray[np.float32], first: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which labels are learned; see :class:`~acclimate.token_weighting.TokenSelection`."""
+        """Which labels are learned; see :class:`~acclimate.types.token_weighting.TokenSelection`."""
         limit = np.log(self.threshold) if self.threshold is not None else np.percentile(nats, self.percentile or 0.0)
         learned: NDArray[np.bool_] = (nats <= limit) & ~(first & self.mask_first)
         return learned

@@ -6,15 +6,15 @@ Losses are in nats per token; evaluation is in bits per byte.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from acclimate.token_weighting import TokenSelection, TokenWeighting
+from acclimate.types.token_weighting import TokenSelection, TokenWeighting
 
 IGNORE = -100
 """Label of a position from which nothing is learned."""
@@ -139,62 +139,3 @@ class Callback:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Gets what :meth:`state_dict` gave when the checkpoint was written."""
-
-
-@dataclass(frozen=True)
-class PlanContext:
-    """What a method may know about the run when it plans."""
-
-    full_tuning: bool
-    lora_scaling: Mapping[str, float] = field(default_factory=dict)
-    """Scaling s of dW = s B A, keyed by the name of the adapted module; empty under full tuning."""
-    validation_documents: int = 0
-    """Held-out documents of each source that a choice may look at."""
-    total_steps: int = 0
-    """Of the run. 0 while nobody knows: which sources a plan learns from decides how many steps the budget buys."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a method adds to the harness; every slot may be empty.
-
-    ``terms`` says which routes learn what; if no method of the run has any, cross-entropy on the domain.
-    ``weighting`` weighs the tokens of every cross-entropy, ``selection`` chooses its labels. ``references`` names
-    frozen models besides ``base`` (values are model paths). ``update_scale`` maps the step's metrics to a factor on
-    the *update* (Adam would cancel a factor on the gradient). ``prepare`` runs
-    before training, ``finish`` after, on a ``Tuned``, and says what it did.
-    ``statistics`` are the stores it reads, checked against base and weights; ``notes`` tell the user what to know.
-    """
-
-    terms: tuple[RoutedTerm, ...] = ()
-    weighting: TokenWeighting | None = None
-    selection: TokenSelection | None = None
-    references: Mapping[str, str] = field(default_factory=dict)
-    transforms: tuple[GradientTransform, ...] = ()
-    update_scale: Callable[[Metrics], float] | None = None
-    callbacks: tuple[Callback, ...] = ()
-    prepare: tuple[Callable[[Any], None], ...] = ()
-    finish: tuple[Callable[[Any], str], ...] = ()
-    statistics: tuple[Any, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def routes(self) -> tuple[str, ...]:
-        """Names of the routes that some term learns from."""
-        return tuple(dict.fromkeys(name for routed in self.terms for name in routed.routes))
-
-    @property
-    def required_references(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(r.reference for r in self.terms if r.reference is not None))
-
-
-class Method(Protocol):
-    """An anti-forgetting method: its fields are its hyper-parameters, ``plan`` what it contributes.
-
-    ``neutral`` is a setting at which the method is bitwise another one, ``({"weight": 0}, "sft")``, or None. A field
-    annotated with :class:`~acclimate.statistics.store.Statistic` names a store that has to be made first.
-    """
-
-    neutral: ClassVar[tuple[dict[str, Any], str] | None]
-
-    def plan(self, context: PlanContext) -> Plan: ...
