@@ -77,7 +77,8 @@ def settings(inputs: Path, output: Path, name: str) -> dict[str, Any]:
 
 def acclimate(*arguments: str | Path) -> None:
     command = [sys.executable, "-m", "acclimate", *map(str, arguments)]
-    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=one_thread, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
 
@@ -129,7 +130,8 @@ def result(run: Path) -> dict[str, Any]:
         "scores": {path.stem: lines(path) for path in sorted((run / "eval").glob("*.jsonl"))},
         "summary": summary if isinstance(summary, list) else summary["records"],
         "metrics": [
-            {key: value for key, value in row.items() if not key.endswith(TIMES)} for row in lines(run / "metrics.jsonl")
+            {key: value for key, value in row.items() if not key.endswith(TIMES)}
+            for row in lines(run / "metrics.jsonl")
         ],
     }
 
@@ -145,7 +147,9 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
         gone = [f"{where}/{key} is gone" for key in before if key not in now]
         return gone + [d for key in before if key in now for d in differences(before[key], now[key], f"{where}/{key}")]
     if isinstance(before, list) and isinstance(now, list) and len(before) <= len(now):
-        return [d for at, (a, b) in enumerate(zip(before, now)) for d in differences(a, b, f"{where}/{at}")]
+        return [
+            d for at, (a, b) in enumerate(zip(before, now, strict=False)) for d in differences(a, b, f"{where}/{at}")
+        ]
     return [] if before == now else [f"{where}: {before!r} before, {now!r} now"]
 
 
