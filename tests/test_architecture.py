@@ -132,7 +132,7 @@ def test_torch_is_not_imported_where_files_are_enough() -> None:
 
 def test_judging_a_run_needs_no_torch() -> None:
     """The gate and a comparison of runs read files; loading torch would take longer than all they do."""
-    program = "import sys, acclimate.gate, acclimate.evaluate.comparison; sys.exit('torch' in sys.modules)"
+    program = "import sys, acclimate.gate, acclimate.runs.comparison; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

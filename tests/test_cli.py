@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from acclimate import run as run_module
 from acclimate.assembly import load_tuned
 from acclimate.config import load_config
-from acclimate.run_folder import read_config
+from acclimate.runs.beginning import read_config
 from tests.fixtures.runs import settings
 from tests.test_wrong_inputs import run_cli
 

@@ -14,9 +14,9 @@ from acclimate.assembly import Reread, build_objective, choose_reread, mix, rere
 from acclimate.config import RunConfig, parse_config
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.data.loader import Loader
-from acclimate.evaluate.score_file import read_scores
 from acclimate.plan import build_plan
 from acclimate.run import evaluate_run, train
+from acclimate.runs.scores import read_scores
 from acclimate.types import PlanContext
 from tests.fixtures.pico import pico_tokenizer
 from tests.fixtures.runs import config, settings

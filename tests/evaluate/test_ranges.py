@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 
 from acclimate.compare.standing import accuracy_changes, standings
-from acclimate.compare.table import ItemScores
-from acclimate.evaluate.comparison import compare_runs
 from acclimate.evaluate.measure import Scores
 from acclimate.evaluate.memorisation import memorisation
 from acclimate.evaluate.paired import mean_ratio, ratio, ratio_change
@@ -19,6 +17,8 @@ from acclimate.evaluate.summary import change_records
 from acclimate.gate.check import estimate
 from acclimate.panel.records import averages
 from acclimate.report import collect
+from acclimate.runs.cells import ItemScores
+from acclimate.runs.comparison import compare_runs
 from tests.compare.tables import row, texts
 from tests.report.runs import add_change, write_run
 

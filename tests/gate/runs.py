@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from acclimate.digest import tuned_identity
-from acclimate.evaluate.measured import write_measured
-from acclimate.evaluate.score_file import write_scores
+from acclimate.runs.measured import write_measured
+from acclimate.runs.scores import write_scores
 from tests.fixtures.panels import RUN_WEIGHTS
 from tests.report.runs import write_run
 

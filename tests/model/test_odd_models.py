@@ -18,7 +18,7 @@ from acclimate.model.adapter import attach_lora
 from acclimate.model.load import _from_pretrained, load_network
 from acclimate.preflight import validate
 from acclimate.run import evaluate_run, export, train
-from acclimate.run_folder import read_config
+from acclimate.runs.beginning import read_config
 from acclimate.schema import LoraSection, ModelSection
 from tests.fixtures.pico import pico_model, pico_tokenizer, save_pico
 from tests.fixtures.runs import config

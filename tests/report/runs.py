@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from acclimate.evaluate.paired import ratio_change
-from acclimate.evaluate.score_file import read_scores, write_scores
+from acclimate.runs.scores import read_scores, write_scores
 
 METHOD_TERMS = {
     "sft": ["loss/domain/ce"],

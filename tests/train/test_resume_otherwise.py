@@ -16,7 +16,8 @@ from acclimate.config import save_config
 from acclimate.errors import UsageError
 from acclimate.explain import section_paths
 from acclimate.run import train
-from acclimate.run_folder import check_run_dir, differences_from
+from acclimate.runs.beginning import differences_from
+from acclimate.runs.claim import check_run_dir
 from acclimate.schema import RunConfig
 from tests.fixtures.runs import config, lines, settings, weights
 from tests.train.test_resume import Killed, killed_at

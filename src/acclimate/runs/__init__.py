@@ -1,0 +1,1 @@
+"""The run folder: who may write it, what lies where, and reading it again."""
