@@ -66,7 +66,7 @@ def test_odd_tokenizers(case: str, lora: dict[str, Any] | None, corpora: Path, t
     assert any(NO_EOS in warning for warning in validate(settings).warnings) == ("eos" in case)
     result = train(settings)
     assert evaluate_run(result.run_dir).summary == result.summary
-    assert json.loads((result.run_dir / "generations.json").read_text())
+    assert json.loads((result.run_dir / "generations.json").read_text())["answers"]
     export(result.run_dir, tmp_path / "out", merge=True)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out")

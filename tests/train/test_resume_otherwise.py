@@ -170,7 +170,7 @@ def test_a_run_goes_on_with_all_that_is_free(
     losses = [[line["loss"] for line in lines(run.run_dir)] for run in (straight, resumed)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert [path.name for path in (resumed.run_dir / "checkpoints").glob("step-*")] == ["step-00000006"]
-    assert len(json.loads((resumed.run_dir / "generations.json").read_text())) == 1
+    assert len(json.loads((resumed.run_dir / "generations.json").read_text())["answers"]) == 1
     kept = json.loads((resumed.run_dir / "provenance.json").read_text())["sessions"]
     assert [(session["step"], session["versions"]["torch"]) for session in kept] == [(0, "1.0"), (2, torch.__version__)]
     # finished, it says that nothing of it has an effect any more
