@@ -194,8 +194,8 @@ def test_what_is_not_the_runs_own_is_refused(runs: Path, name: str) -> None:
 
 
 FORGED: dict[str, tuple[Callable[[Path], None], str]] = {
-    "lines three times": (lines(lambda found: 3 * found[:8]), "general.jsonl:9: this is not the scores of a document "
-                          "(it is the same one as in line 1)"),
+    "lines three times": (lines(lambda found: 3 * found[:8]), "general.jsonl:10: this is not the scores of a document "
+                          "(it is the same one as in line 2)"),
     "the same texts at other places": (
         lines(lambda found: [*found[:9], *(line.replace('"where": "', '"where": "copy of ') for line in found[:9])]),
         "general.jsonl:11: this is not the scores of a document (it is the same one as in line 2)",

@@ -82,12 +82,13 @@ class RunFolder:
         return statistics.median(rates) if rates else None
 
 
-def read_folder(path: Path) -> RunFolder:
+def read_folder(path: str | Path) -> RunFolder:
     """Reads RUN/.
 
     Raises:
         RunError: the folder is no run folder, the run has not finished, or a file is damaged.
     """
+    path = Path(path)
     if not path.is_dir():
         raise RunError(f"There is no run folder '{path}'. `acclimate train CONFIG` makes one.")
     run = Layout(path)
