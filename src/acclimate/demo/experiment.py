@@ -60,7 +60,7 @@ def run_demo(output: Path, quick: bool = False, seeds: int = 1, console: Console
     write_summary(Layout(output).summary, _together(results))
     write_report(folders, Layout(output).report, title=f"{data.model.name} adapted to medical definitions")
     console.print(summary_table(collect(folders), console.width))
-    console.print(f"Open {output / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"Open {Layout(output).report}", highlight=False, soft_wrap=True)
     return results
 
 
