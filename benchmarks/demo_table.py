@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from acclimate.runs.folder import read_summary
 
 COLUMNS = [
     ("domain", "bits_per_byte", "domain bits/byte"),
@@ -56,5 +57,5 @@ def bars(records: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    summary = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    summary = read_summary(Path(sys.argv[1]))
     print(table(summary), bars(summary), sep="\n\n")

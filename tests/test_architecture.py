@@ -47,37 +47,36 @@ ALLOWED: dict[str, set[str]] = {
     "gradient": {"parallel"},
     "statistics": {"gradient", "model"},
     "methods": {"objective", "gradient", "statistics", "weights"},
-    "weights": {"model", "parallel", "evaluate", "train", "provenance"},
+    "weights": {"model", "parallel", "evaluate", "train", "runs"},
     "registry": {"methods", "objective"},
     "plan": {"registry", "statistics"},
     "evaluate": {"model", "objective", "parallel"},
-    "train": {"data", "model", "objective", "gradient", "evaluate", "parallel"},
-    "report": {"evaluate"},
-    "gate": {"evaluate", "report"},
-    "provenance": {""},
+    "train": {"data", "model", "objective", "gradient", "evaluate", "parallel", "runs"},
+    "report": {"evaluate", "runs"},
+    "gate": {"evaluate", "report", "runs"},
     "template": set(),
     "catalogue": {"registry", "statistics"},
-    "assembly": {"data", "model", "parallel", "objective", "gradient", "evaluate", "train", "plan", "run_folder"},
-    "preflight": {"assembly", "data", "evaluate", "model", "plan", "run_folder"},
+    "assembly": {"data", "model", "parallel", "objective", "gradient", "evaluate", "train", "plan", "runs"},
+    "preflight": {"assembly", "data", "evaluate", "model", "plan", "runs"},
     "run": {
-        "assembly", "data", "model", "parallel", "evaluate", "train", "plan", "preflight", "provenance", "report",
-        "run_folder",
+        "assembly", "data", "model", "parallel", "evaluate", "train", "plan", "preflight", "report",
+        "runs",
     },
-    "run_folder": {"evaluate", "provenance"},
+    "runs": {"", "evaluate"},
     "record": {
-        "assembly", "data", "model", "objective", "parallel", "plan", "provenance", "run_folder", "statistics", "train",
+        "assembly", "data", "model", "objective", "parallel", "plan", "runs", "statistics", "train",
     },
-    "demo": {"evaluate", "model", "provenance", "report", "run", "run_folder"},
-    "chat": {"assembly", "data", "evaluate", "model", "run", "run_folder"},
-    "panel": {"assembly", "data", "evaluate", "model", "objective", "provenance", "report", "run", "run_folder"},
+    "demo": {"evaluate", "model", "report", "run", "runs"},
+    "chat": {"assembly", "data", "evaluate", "model", "run", "runs"},
+    "panel": {"assembly", "data", "evaluate", "model", "objective", "report", "run", "runs"},
     "doctor": {"", "model", "preflight"},
     "compare": {
-        "data", "evaluate", "panel", "parallel", "plan", "provenance", "registry", "report", "run_folder", "statistics",
+        "data", "evaluate", "panel", "parallel", "plan", "registry", "report", "runs", "statistics",
     },
     "document": {"compare", "gate", "panel", "registry"},
     "cli": {
         "", "parallel", "report", "run", "demo", "preflight", "template", "catalogue", "chat", "doctor", "gate",
-        "panel", "record", "run_folder", "statistics", "compare",
+        "panel", "record", "runs", "statistics", "compare",
     },
     "__main__": {"cli"},
     "": set(),
@@ -132,8 +131,54 @@ def test_torch_is_not_imported_where_files_are_enough() -> None:
 
 def test_judging_a_run_needs_no_torch() -> None:
     """The gate and a comparison of runs read files; loading torch would take longer than all they do."""
-    program = "import sys, acclimate.gate, acclimate.evaluate.comparison; sys.exit('torch' in sys.modules)"
+    rooms = "acclimate.gate, acclimate.runs.comparison, acclimate.runs.tidy_table"
+    program = f"import sys, {rooms}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_only_runs_knows_a_file_name_of_the_run_folder() -> None:
+    """No text that *is* such a name, and no path that ends in a folder's name or in a set's file; prose may name them.
+
+    The demo's corpora are no files of a run, and the model below says what to do with a folder that is one.
+    """
+    others = {SOURCE / "demo" / "corpora.py", SOURCE / "model" / "load.py"}
+    found = [
+        f"{path.relative_to(SOURCE)}:{node.lineno}"
+        for path in SOURCE.rglob("*.py")
+        if room(path) != "runs" and path not in others
+        for node in ast.walk(ast.parse(path.read_text()))
+        if spells(node)
+    ]
+    assert found == []
+
+
+def test_what_spells_a_file_name() -> None:
+    yes = (
+        "run / 'eval'",
+        "f(run, 'summary.json')",
+        "run / 'panels' / name",
+        "folder / f'{name}.jsonl'",
+        "'panel.json'",
+    )
+    no = ("'the file summary.json'", "config['model']", "f'eval/{name}.jsonl'", "'{name}.jsonl is missing'")
+    assert [any(map(spells, ast.walk(ast.parse(line)))) for line in (*yes, *no)] == [True] * 5 + [False] * 4
+
+
+FILES = {
+    "config.yaml", "provenance.json", "data.json", "metrics.jsonl", "summary.json", "generations.json",
+    "interpolation.json", "measured.json", "check.json", "panel.json", "report.html",
+}  # fmt: skip
+FOLDERS = {"eval", "memorisation", "panels", "model", "checkpoints", "best", "tensorboard"}
+
+
+def spells(node: ast.AST) -> bool:
+    if isinstance(node, ast.Constant):
+        return node.value in FILES
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        end = node.right.values[-1] if isinstance(node.right, ast.JoinedStr) else node.right
+        text = end.value if isinstance(end, ast.Constant) else ""
+        return text in FOLDERS or (isinstance(text, str) and text.endswith(".jsonl"))
+    return False
 
 
 def test_file_sizes_and_names() -> None:

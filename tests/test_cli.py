@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from acclimate import run as run_module
 from acclimate.assembly import load_tuned
 from acclimate.config import load_config
-from acclimate.run_folder import read_config
+from acclimate.runs.beginning import read_config
 from tests.fixtures.runs import settings
 from tests.test_wrong_inputs import run_cli
 
@@ -200,14 +200,16 @@ def test_train_eval_report_export(
     }  # fmt: skip
     assert yaml.safe_load((run_dir / "config.yaml").read_text())["seed"] == 3
     summary = (run_dir / "summary.json").read_text()
-    assert all(r["seed"] == 3 for r in json.loads(summary))
+    assert all(r["seed"] == 3 for r in json.loads(summary)["records"])
     assert run_cli(["train", str(path)], monkeypatch, capsys)[0] == 3  # exists
     assert (
         run_cli(["train", str(path), "--set", "seed=3", "--resume"], monkeypatch, capsys)[0] == 0
     )  # finished: as it is
 
     assert run_cli(["eval", str(run_dir)], monkeypatch, capsys)[0] == 0
-    for before, after in zip(json.loads(summary), json.loads((run_dir / "summary.json").read_text()), strict=True):
+    for before, after in zip(
+        json.loads(summary)["records"], json.loads((run_dir / "summary.json").read_text())["records"], strict=True
+    ):
         assert after["value"] == pytest.approx(before["value"], rel=1e-5, abs=1e-9)
     assert run_cli(["report", str(run_dir), "--output", str(tmp_path / "r.html")], monkeypatch, capsys)[0] == 0
     assert "<html" in (tmp_path / "r.html").read_text()

@@ -18,6 +18,8 @@ from acclimate import run as run_module
 from acclimate.errors import RunError
 from acclimate.files import write_text
 from acclimate.run import train
+from acclimate.runs.folder import read_summary
+from acclimate.runs.scores import read_lines
 from tests.fixtures.runs import config, settings
 from tests.test_wrong_inputs import run_cli
 
@@ -109,9 +111,9 @@ def test_every_file_of_a_run(
         json.loads(json_file.read_text())
     code, _, err = run_cli(["train", str(path), "--resume"], monkeypatch, capsys)
     assert code == 0, err
-    assert json.loads((run_dir / "summary.json").read_text()) == undisturbed
+    assert read_summary(run_dir / "summary.json") == undisturbed
     assert (run_dir / name).stat().st_size > 0
-    steps = [json.loads(line)["step"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in read_lines(run_dir / "metrics.jsonl")]
     assert steps == [1, 2, 3, 4]
 
 
@@ -169,7 +171,7 @@ def test_the_model_and_its_export(
     code, _, err = run_cli(["train", str(path), "--resume"], monkeypatch, capsys)
     assert code == 0, err
     if lora is None:
-        assert json.loads((run_dir / "summary.json").read_text()) == undisturbed
+        assert read_summary(run_dir / "summary.json") == undisturbed
     with monkeypatch.context() as patch:
         patch.setattr(run_module, "save_model", cramped(run_module.save_model))
         code, _, err = run_cli(["export", str(run_dir), "--output", str(tmp_path / "out")], patch, capsys)

@@ -14,9 +14,9 @@ from acclimate.assembly import Reread, build_objective, choose_reread, mix, rere
 from acclimate.config import RunConfig, parse_config
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.data.loader import Loader
-from acclimate.evaluate.score_file import read_scores
 from acclimate.plan import build_plan
 from acclimate.run import evaluate_run, train
+from acclimate.runs.scores import read_lines, read_scores
 from acclimate.types import PlanContext
 from tests.fixtures.pico import pico_tokenizer
 from tests.fixtures.runs import config, settings
@@ -46,8 +46,8 @@ def test_a_run_that_repeats_its_text_learns_it_by_heart(pico_folder: Path, corpo
     assert (found["measured"], found["trained_on"]) == (5, 6)
     assert found["gap"]["low"] > 0
     assert found["bits_per_parameter"]["value"] > found["heldout_bits_per_parameter"]["value"]
-    places = [json.loads(line)["where"] for line in (run / "memorisation" / "domain.jsonl").read_text().splitlines()]
-    held = [json.loads(line)["where"] for line in (run / "eval" / "domain.jsonl").read_text().splitlines()]
+    places = [line["where"] for line in read_lines(run / "memorisation" / "domain.jsonl")]
+    held = [line["where"] for line in read_lines(run / "eval" / "domain.jsonl")]
     assert not {place.split(", ")[-1] for place in held} & set(places)
     assert len(set(places)) == 5
     kept = {path.name: path.read_bytes() for path in [run / "summary.json", *(run / "eval").iterdir()]}
@@ -70,7 +70,7 @@ def test_only_documents_that_were_read_are_measured(
     deal = Loader.next_step
     monkeypatch.setattr(Loader, "next_step", lambda self: dealt.append(deal(self)) or dealt[-1])
     run = train(whole).run_dir
-    used = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["epochs/domain"]
+    used = read_lines(run / "metrics.jsonl")[-1]["epochs/domain"]
     assert 0 < used < 0.8
     trained_on = {
         loaded.document_name(document)
@@ -111,13 +111,13 @@ def test_a_stream_is_said_not_to_be_measured(pico_folder: Path, corpora: Path, t
 def test_held_out_lines_begin_with_their_text(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     run = train(config(pico_folder, corpora, tmp_path, budget={"steps": 2}, evaluation={"documents": 3})).run_dir
     texts = {json.loads(line)["text"] for line in (corpora / "domain.jsonl").read_text().splitlines()}
-    lines = [json.loads(line) for line in (run / "eval" / "domain.jsonl").read_text().splitlines()]
+    lines = read_lines(run / "eval" / "domain.jsonl")
     assert len(lines) == 3
     for line in lines:
         number = int(line["where"].rpartition(":")[2])
         assert line["text"] == json.loads((corpora / "domain.jsonl").read_text().splitlines()[number - 1])["text"]
         assert line["text"] in texts
-    chats = [json.loads(line) for line in (run / "eval" / "chat.jsonl").read_text().splitlines()]
+    chats = read_lines(run / "eval" / "chat.jsonl")
     assert all(line["text"].startswith("Say ") for line in chats)
 
 
@@ -127,7 +127,7 @@ def test_a_long_text_is_cut_in_its_line(pico_folder: Path, corpora: Path, tmp_pa
     sources = settings(pico_folder, corpora, tmp_path)["sources"]
     sources["general"] |= {"path": str(long)}
     run = train(config(pico_folder, corpora, tmp_path, sources=sources, budget={"steps": 2})).run_dir
-    lines = [json.loads(line) for line in (run / "eval" / "general.jsonl").read_text().splitlines()]
+    lines = read_lines(run / "eval" / "general.jsonl")
     assert all(len(line["text"]) == 241 and line["text"].endswith("…") for line in lines)
 
 
@@ -141,7 +141,7 @@ def test_measuring_again_gives_the_same(
     run = train(config(pico_folder, corpora, tmp_path, **changes)).run_dir
     measured = read_scores(run / "memorisation" / "domain.jsonl")
     texts = [json.loads(line)["text"] for line in (corpora / "domain.jsonl").read_text().splitlines()]
-    lines = [json.loads(line) for line in (run / "memorisation" / "domain.jsonl").read_text().splitlines()]
+    lines = read_lines(run / "memorisation" / "domain.jsonl")
     whole = [len(texts[int(line["where"].rpartition(":")[2]) - 1].encode()) for line in lines]
     assert all(
         0 <= size - seen <= 12 for seen, size in zip(measured["bytes"], whole, strict=True)

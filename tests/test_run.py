@@ -24,6 +24,7 @@ from acclimate.plan import build_plan
 from acclimate.preflight import validate
 from acclimate.report import collect, write_report
 from acclimate.run import evaluate_run, export, train
+from acclimate.runs.scores import read_lines
 from acclimate.types import PlanContext
 from tests.data.tables import write as write_table
 from tests.fixtures.pico import pico_tokenizer
@@ -74,7 +75,7 @@ def test_a_streamed_run_says_what_it_does_not_know(pico_folder: Path, corpora: P
     page = write_report([run_dir], tmp_path / "r.html").read_text()
     assert page.count("not counted") == 4 + 1 + 2 * 2  # numbers of the source, its dropped rows, two rows of overlap
     assert "| not counted |" in (run_dir / "model" / "README.md").read_text()
-    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    lines = read_lines(run_dir / "metrics.jsonl")
     assert all(line["data_seconds"] >= 0 and line["epochs/domain"] == 0 for line in lines)
     again = evaluate_run(run_dir)
     assert len(again.summary) > 0
@@ -103,7 +104,7 @@ def test_a_model_with_dropout_is_anchored_exactly(corpora: Path, tmp_path: Path)
     GPT2LMHeadModel(shape).save_pretrained(tmp_path / "gpt2")
     pico_tokenizer().save_pretrained(tmp_path / "gpt2")
     result = train(config(tmp_path / "gpt2", corpora, tmp_path / "runs", budget=SHORT))
-    first, second = [json.loads(line) for line in (result.run_dir / "metrics.jsonl").read_text().splitlines()]
+    first, second = read_lines(result.run_dir / "metrics.jsonl")
     assert first["loss/general/reverse_kl"] == 0
     assert second["loss/general/reverse_kl"] > 0
 
@@ -129,7 +130,7 @@ def test_a_source_of_share_0_is_measured_and_not_trained_on(pico_folder: Path, c
     sources["chat"]["share"] = 0
     result = train(config(pico_folder, corpora, tmp_path, sources=sources, budget=SHORT, method="mol"))
     assert {record["set"] for record in result.summary} == {"domain", "general", "chat"}
-    lines = [json.loads(line) for line in (result.run_dir / "metrics.jsonl").read_text().splitlines()]
+    lines = read_lines(result.run_dir / "metrics.jsonl")
     assert all(line["trained_tokens/general"] > 0 for line in lines)
     assert not any("trained_tokens/chat" in line or "loss/chat/reverse_kl" in line for line in lines)
     sources["general"]["share"] = 0
@@ -141,8 +142,8 @@ def test_validation_measures_other_documents(pico_folder: Path, corpora: Path, t
     places: dict[str, set[str]] = {}
     for split in ("test", "validation"):
         run = config(pico_folder, corpora, tmp_path, name=split, budget=SHORT, method="sft", data={"split": split})
-        lines = (train(run).run_dir / "eval" / "domain.jsonl").read_text().splitlines()
-        places[split] = {json.loads(line)["where"] for line in lines}
+        lines = read_lines(train(run).run_dir / "eval" / "domain.jsonl")
+        places[split] = {line["where"] for line in lines}
     assert len(places["test"]) == len(places["validation"]) == 4
     assert not places["test"] & places["validation"]
 
@@ -177,7 +178,7 @@ def test_trajectories_route_by_role_and_by_message(pico_folder: Path, tmp_path: 
         )
         settings = settings.model_copy(update={"sources": {"domain": type(settings.sources["domain"])(**source)}})
         result = train(settings)
-        lines = [json.loads(line) for line in (result.run_dir / "metrics.jsonl").read_text().splitlines()]
+        lines = read_lines(result.run_dir / "metrics.jsonl")
         losses.append([(line["loss/domain/cross_entropy"], line["loss/domain/reverse_kl"]) for line in lines])
         assert lines[0]["loss/domain/reverse_kl"] == 0 < lines[-1]["loss/domain/reverse_kl"]
     assert losses[0] == losses[1]
@@ -193,7 +194,11 @@ def test_chats_without_a_question_and_empty_prompts(pico_folder: Path, corpora: 
     settings = config(pico_folder, corpora, tmp_path, budget=SHORT, evaluation={"generations": 12})
     sources = settings.sources | {"chat": settings.sources["chat"].model_copy(update={"path": str(odd), "heldout": 8})}
     result = train(settings.model_copy(update={"sources": sources}))
-    shown = [a["prompt"] for a in json.loads((result.run_dir / "generations.json").read_text()) if a["set"] == "chat"]
+    shown = [
+        a["prompt"]
+        for a in json.loads((result.run_dir / "generations.json").read_text())["answers"]
+        if a["set"] == "chat"
+    ]
     assert all(prompt.endswith("? ") for prompt in shown)  # whole questions, and nothing else
     assert chat_prompt(pico_tokenizer(), [{"role": "assistant", "content": "x"}], None) == ("", [])
 

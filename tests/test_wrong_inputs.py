@@ -875,19 +875,19 @@ GATES: dict[str, tuple[str | None, Callable[[Path], None], str, int]] = {
         "The run in '{R}' has not been evaluated: it has no summary.json. Run `acclimate eval {R}`.", 1,
     ),
     "a gate on damaged scores": (
-        "default: {max_drop: {bits_per_byte: 2 %}}\n", signed(edit_file("eval/domain.jsonl", lambda text: "{}\n" + text.split("\n", 1)[1])),
-        "{R}/eval/domain.jsonl:1: this is not the scores of a document (KeyError: 'nats'); expected nats, base_nats, bytes, tokens, kl_base_tuned, agree. "
+        "default: {max_drop: {bits_per_byte: 2 %}}\n", signed(edit_file("eval/domain.jsonl", lambda text: text.replace("\n", "\n{}\n", 1))),
+        "{R}/eval/domain.jsonl:2: this is not the scores of a document (KeyError: 'nats'); expected nats, base_nats, bytes, tokens, kl_base_tuned, agree. "
         "Run `acclimate eval {R}` again.", 1,
     ),
     "a gate on scores that are not finite": (
         "default: {max_drop: {bits_per_byte: 2 %}}\n",
         signed(edit_file("eval/domain.jsonl", lambda text: re.sub('"nats": [0-9.]+', '"nats": NaN', text, count=1))),
-        "{R}/eval/domain.jsonl:1: this is not the scores of a document (a number is not finite); expected nats, base_nats, "
+        "{R}/eval/domain.jsonl:2: this is not the scores of a document (a number is not finite); expected nats, base_nats, "
         "bytes, tokens, kl_base_tuned, agree. Run `acclimate eval {R}` again.", 1,
     ),
     "a gate on a handful of documents": (
         "roles:\n  chat: {max_drop: {bits_per_byte: 2 %}}\n",
-        signed(edit_file("eval/chat.jsonl", lambda text: "".join(text.splitlines(keepends=True)[:12]))),
+        signed(edit_file("eval/chat.jsonl", lambda text: "".join(text.splitlines(keepends=True)[:13]))),
         "{P}:2: roles.chat: 'chat' was measured on 12 documents, and an interval over fewer than 20 does not keep what it "
         "says; hold out more (sources.chat.heldout, evaluation.documents), or leave the set out of the policy.", 3,
     ),
@@ -942,7 +942,8 @@ GATES: dict[str, tuple[str | None, Callable[[Path], None], str, int]] = {
     ),
     "a panel.json that is damaged": (
         "panels:\n  exams:\n    boolq: {max_drop: {accuracy: 2 points}}\n", panel(cut=("panel.json", lambda text: "{}")),
-        "'{R}/panels/exams/panel.json' is damaged (KeyError: 'name'). Measure it again with `acclimate eval --panel`.", 1,
+        "'{R}/panels/exams/panel.json' is no result of a panel (KeyError: 'panel'). Measure it again with "
+        "`acclimate eval RUN --panel`, or remove its folder.", 1,
     ),
 }  # fmt: skip
 
@@ -969,7 +970,7 @@ REPORTS: dict[str, tuple[Callable[[Path], None], str, int]] = {
     ),
     "a damaged line of scores": (
         signed(edit_file("eval/chat.jsonl", lambda text: text.replace('"bytes"', '"byte"', 1))),
-        "{R}/eval/chat.jsonl:1: this is not the scores of a document (KeyError: 'bytes'). Run `acclimate eval {R}` again.", 1,
+        "{R}/eval/chat.jsonl:2: this is not the scores of a document (KeyError: 'bytes'). Run `acclimate eval {R}` again.", 1,
     ),
     "a damaged panel": (
         edit_file("panels/exam/panel.json", lambda text: text[:50]),

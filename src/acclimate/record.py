@@ -21,8 +21,10 @@ from acclimate.model.load import empty_network, load_tokenizer, model_digest
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.parallel.launch import launched_processes
 from acclimate.plan import source_route
-from acclimate.provenance import versions
-from acclimate.run_folder import check_run_dir, sole_writer, with_saved_dtype
+from acclimate.runs.beginning import with_saved_dtype
+from acclimate.runs.claim import check_run_dir, sole_writer
+from acclimate.runs.layout import Layout
+from acclimate.runs.provenance import versions
 from acclimate.source_schema import SourceSection
 from acclimate.statistics.recorder import Recorder
 from acclimate.statistics.store import Store, write_store
@@ -75,7 +77,7 @@ def record(
         console.print("Note: weight decay is left out: it moves weights without a loss.", style="yellow")
     config = _recording(with_absolute_paths(config), recorder, output, tokens, source)
     work = config.run_dir
-    if (work / "config.yaml").exists() and not resume:
+    if Layout(work).config.exists() and not resume:
         raise UsageError(
             f"--output: a {recorder.kind} for '{output}' was begun before; continue it with --resume, or "
             f"remove '{work}'."
@@ -176,7 +178,7 @@ def _record(
     if not recorder.moves:  # AdamW would keep two moments of nothing
         training.optimizer = torch.optim.SGD(list(training.weights.masters.values()), lr=0.0)
     recorder.attach(training)
-    save_config(config, config.run_dir / "config.yaml")
+    save_config(config, Layout(config.run_dir).config)
     start(training, plan, config.run_dir, resume, console)
     with training.stop.listening(console):
         run_loop(training)

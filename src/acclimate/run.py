@@ -35,7 +35,6 @@ from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.data.turn_ends import new_turn_ends
 from acclimate.errors import RunError, UsageError, listed
 from acclimate.evaluate.generate import side_by_side
-from acclimate.evaluate.measured import write_measured
 from acclimate.evaluate.summary import Record
 from acclimate.files import write_text
 from acclimate.model.causal import CausalModel
@@ -46,33 +45,23 @@ from acclimate.parallel.shard import is_sharded, shard, whole_state
 from acclimate.parallel.world import SOLO, World, join
 from acclimate.plan import build_plan, with_absolute_stores
 from acclimate.preflight import data_record, warnings
-from acclimate.provenance import (
-    finished,
-    keep_weights,
-    peak_memory_mib,
-    provenance,
-    read_json,
-    sessions,
-    with_session,
-    write_json,
-)
 from acclimate.report import model_card
-from acclimate.run_folder import (
+from acclimate.runs.beginning import (
     as_chosen,
     begin_session,
     check_digests,
-    check_run_dir,
     check_trained,
-    has_model,
-    keeping_the_model,
     read_config,
-    read_summary,
     say_what_changed,
-    sole_writer,
     turn_ends,
     with_saved_dtype,
     without_effect,
 )
+from acclimate.runs.claim import check_run_dir, keeping_the_model, sole_writer
+from acclimate.runs.folder import read_summary, write_generations, write_summary
+from acclimate.runs.layout import Layout, read_json, write_json
+from acclimate.runs.measured import write_measured
+from acclimate.runs.provenance import finished, keep_weights, peak_memory_mib, provenance, sessions, with_session
 from acclimate.schema import ParallelSection
 from acclimate.train.checkpoint import checkpoint_weights, load_best
 from acclimate.train.loop import run_loop
@@ -120,19 +109,19 @@ def train(config: RunConfig, resume: bool = False, console: Console | None = Non
 
 
 def _train(config: RunConfig, resume: bool, console: Console, world: World) -> RunResult:
-    run_dir = config.run_dir
-    trained = resume and has_model(run_dir)  # it is written whole, after the last step
-    if trained and (run_dir / "summary.json").is_file() and "finished" in read_json(run_dir / "provenance.json"):
+    run_dir, run = config.run_dir, Layout(config.run_dir)
+    trained = resume and run.has_model  # it is written whole, after the last step
+    if trained and run.summary.is_file() and "finished" in read_json(run.provenance):
         console.print(f"{config.name}: finished before, nothing to do.{without_effect(config)}", highlight=False)
-        summary = read_summary(run_dir)
-        if world.is_main and summary and not (run_dir / "model" / "README.md").exists():  # the disk was full then
-            write_text(run_dir / "model" / "README.md", model_card(run_dir))
+        summary = read_summary(run.summary)
+        if world.is_main and summary and not run.card.exists():  # the disk was full then
+            write_text(run.card, model_card(run_dir))
         return RunResult(run_dir, summary)
     with world.all_or_none():
         build_plan(config, PlanContext(full_tuning=config.lora is None))  # configuration errors before slow work
         config, device = resolve(with_saved_dtype(config) if resume else config, world.local_rank)
     config = config.model_copy(update={"model": world.agree(config.model)})  # of a dtype chosen by its speed
-    if world.is_main and (run_dir / "config.yaml").exists():
+    if world.is_main and run.config.exists():
         say_what_changed(config, console)
     if trained:
         console.print(f"{config.name}: trained before; measuring it.")
@@ -175,7 +164,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         console.print(finish(tuned), highlight=False)
     costs["apart_forward_tokens"] = round(apart + training.counted_forwards(base))
     if world.is_main:
-        write_json(run_dir / "provenance.json", record | costs)  # before model/, by which a run is known as trained
+        write_json(run.provenance, record | costs)  # before model/, by which a run is known as trained
     _save(training, config)
     if world.is_main:
         record = keep_weights(run_dir, record | costs)
@@ -183,17 +172,17 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     with keeping_the_model(run_dir):
         result = _measure(config, corpora, model, base, chosen, world)
     if world.is_main:
-        write_json(run_dir / "provenance.json", finished(record, time.perf_counter() - started))
+        write_json(run.provenance, finished(record, time.perf_counter() - started))
     return result
 
 
 def _measured_again(config: RunConfig) -> RunResult:
     """Of a run that was interrupted after its training."""
-    started, run_dir = time.perf_counter(), config.run_dir
-    save_config(as_chosen(config), run_dir / "config.yaml")
-    result = evaluate_run(run_dir)
-    record = with_session(read_json(run_dir / "provenance.json"), read_json(run_dir / "data.json")["steps"], 1)
-    write_json(run_dir / "provenance.json", finished(record, time.perf_counter() - started))
+    started, run = time.perf_counter(), Layout(config.run_dir)
+    save_config(as_chosen(config), run.config)
+    result = evaluate_run(run.path)
+    record = with_session(read_json(run.provenance), read_json(run.data)["steps"], 1)
+    write_json(run.provenance, finished(record, time.perf_counter() - started))
     return result
 
 
@@ -206,7 +195,7 @@ def _save(training: Training, config: RunConfig) -> None:
     with world.all_or_none():
         if world.is_main:
             ends = turn_ends(config.run_dir)["stops_at"]
-            save_model(model, config.run_dir / "model", config.model.path, weights=weights, stops_at=ends)
+            save_model(model, Layout(config.run_dir).model, config.model.path, weights=weights, stops_at=ends)
 
 
 def _begin(
@@ -235,13 +224,14 @@ def _begin(
         )
     record |= {"statistics": stores} if stores else {}
     record |= {"started": began["started"], "sessions": sessions(began)} if began else {}
-    save_config(config, run_dir / "config.yaml")
+    run = Layout(run_dir)
+    save_config(config, run.config)
     trained = sum(p.numel() for p in training.model.trainable().values())
     parameters = {"trained": trained, "total": network.num_parameters()}
     about = data_record(config, corpora, mixture) | {"parameters": parameters, "memorisation": chosen}
     about["turn_ends"] = new_turn_ends(corpora, training.model, training.objective.terms)
-    write_json(run_dir / "data.json", about)
-    write_json(run_dir / "provenance.json", record)
+    write_json(run.data, about)
+    write_json(run.provenance, record)
     return record
 
 
@@ -254,12 +244,13 @@ def evaluate_run(run_dir: Path) -> RunResult:
     config, device = resolve(read_config(run_dir).model_copy(update={"parallel": ParallelSection()}))
     corpora = load_corpora(config, load_tokenizer(config.model))
     check_trained(run_dir)
-    model = load_tuned(config, run_dir / "model", device)
+    run = Layout(run_dir)
+    model = load_tuned(config, run.model, device)
     base = load_base(config, model, device)
     data, held_out = ({n: getattr(c, k) for n, c in corpora.sources.items()} for k in ("digest", "heldout_digest"))
     check_digests(run_dir, model_identity(config.model), data, held_out=held_out)
-    keep_weights(run_dir, read_json(run_dir / "provenance.json"))  # if it was killed before, or is of 0.1.0
-    chosen = read_json(run_dir / "data.json").get("memorisation", {})
+    keep_weights(run_dir, read_json(run.provenance))  # if it was killed before, or is of 0.1.0
+    chosen = read_json(run.data).get("memorisation", {})
     return _measure(config, corpora, model, base, chosen)
 
 
@@ -267,24 +258,24 @@ def _measure(
     config: RunConfig, corpora: Corpora, model: CausalModel, base: Reference, chosen: Chosen, world: World = SOLO
 ) -> RunResult:
     """Scores every held-out set against the base and writes eval/, summary.json, generations.json and the card."""
-    run_dir = config.run_dir
-    for folder in (run_dir / "eval", run_dir / "model", run_dir / "memorisation"):
+    run_dir, run = config.run_dir, Layout(config.run_dir)
+    for folder in (run.eval, run.model, run.memorisation):
         if folder.resolve().parent != run_dir.resolve():
             raise RunError(f"'{folder}' is a link that leads out of the run folder; nothing is written through it.")
     summary, gains = score_sets(config, corpora, model, base, world)
-    parameters = read_json(run_dir / "data.json")["parameters"]["trained"] if world.is_main else 0
+    parameters = read_json(run.data)["parameters"]["trained"] if world.is_main else 0
     found = score_memorised(config, reread(config, corpora, chosen), model, base, gains, parameters, world)
     if world.is_main and found:
-        write_json(run_dir / "memorisation" / "check.json", {"sources": found})
+        write_json(run.memorised, {"sources": found})
     prompts = heldout_prompts(config, corpora, model.tokenizer, model.positions)
     answers = side_by_side(model, base, prompts, config.evaluation.max_new_tokens, turn_ends(run_dir)["ids"])
     if not world.is_main:
         return RunResult(run_dir, summary)
-    write_json(run_dir / "generations.json", answers)
-    write_json(run_dir / "summary.json", summary)  # marks the run as finished
-    write_measured(run_dir, read_json(run_dir / "provenance.json"), {n: len(t.document) for n, (t, _) in gains.items()})
+    write_generations(run.generations, answers)
+    write_summary(run.summary, summary)  # marks the run as finished
+    write_measured(run_dir, read_json(run.provenance), {n: len(t.document) for n, (t, _) in gains.items()})
     if summary:
-        write_text(run_dir / "model" / "README.md", model_card(run_dir))
+        write_text(run.card, model_card(run_dir))
     return RunResult(run_dir, summary)
 
 
@@ -298,7 +289,8 @@ def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | N
     check_empty(output)
     config, model, _ = load_run(run_dir, checkpoint, quantised=not merge)
     check_trained(run_dir)
-    measured = (run_dir / "summary.json").is_file() and read_summary(run_dir)
+    run = Layout(run_dir)
+    measured = run.summary.is_file() and read_summary(run.summary)
     card = model_card(run_dir, merge, checkpoint) if measured else None
     save_model(model, output, config.model.path, card, merge, stops_at=turn_ends(run_dir)["stops_at"])
     return output
@@ -317,17 +309,17 @@ def load_run(
         UsageError: the folder is no run, or has no such checkpoint.
         RunError: the run is not trained yet, or the base under its adapter has changed since.
     """
-    config = read_config(run_dir)
+    config, run = read_config(run_dir), Layout(run_dir)
     if not quantised:
         config = config.model_copy(update={"model": config.model.model_copy(update={"quantization": None})})
-    found = sorted(path.name for path in (run_dir / "checkpoints").glob("[!.]*"))
+    found = sorted(path.name for path in run.checkpoints.glob("[!.]*"))
     if checkpoint is not None and checkpoint not in found:
         has = f"it has {listed(found)}" if found else "it kept none"
         raise UsageError(f"--checkpoint: '{run_dir}' has no checkpoint '{checkpoint}'; {has}.")
     config, device = resolve(config.model_copy(update={"parallel": ParallelSection()}))  # that was for training
-    model = load_tuned(config, run_dir / "model", device)
+    model = load_tuned(config, run.model, device)
     if config.lora is not None:  # an adapter is nothing without its base
         check_digests(run_dir, model_identity(config.model), {})
     if checkpoint is not None:
-        Weights(model.trainable()).load_state_dict(checkpoint_weights(run_dir / "checkpoints" / checkpoint))
+        Weights(model.trainable()).load_state_dict(checkpoint_weights(run.checkpoints / checkpoint))
     return config, model, device

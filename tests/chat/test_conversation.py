@@ -35,7 +35,7 @@ def run_dir(
 def test_answers_are_those_of_the_report(run_dir: Path) -> None:
     """The same prompts, greedily: both columns of the report, out of one chat."""
     tuned, base = open_chat(run_dir, base=True, max_new_tokens=12)
-    shown = [g for g in json.loads((run_dir / "generations.json").read_text()) if g["set"] == "chat"]
+    shown = [g for g in json.loads((run_dir / "generations.json").read_text())["answers"] if g["set"] == "chat"]
     assert len(shown) == 2
     assert all(g["tuned"] != g["base"] for g in shown)
     for generation in shown:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
-from acclimate.compare.table import ItemScores, Row, TextScores
+from acclimate.runs.cells import ItemScores, Row, TextScores
 from tests.fixtures.runs import settings
 
 DOCUMENTS = 40

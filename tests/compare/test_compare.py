@@ -23,11 +23,11 @@ from acclimate.compare import compare, execute, load_comparison, outcome_of, pen
 from acclimate.compare.cell import run_cell, trial_cells
 from acclimate.compare.execute import train_cell
 from acclimate.compare.page import markdown
-from acclimate.compare.table import append, read_table
 from acclimate.config import load_config
 from acclimate.errors import ConfigError, RunError
 from acclimate.files import alone
 from acclimate.panel import panel_digest
+from acclimate.runs.cells import append, read_table
 from tests.compare.tables import comparison_file
 from tests.test_wrong_inputs import run_cli
 

@@ -9,9 +9,9 @@ import pytest
 
 from acclimate.compare.schema import TuningSection
 from acclimate.compare.standing import Standing, accuracy_changes, front, standings
-from acclimate.compare.table import ItemScores, TextScores
 from acclimate.compare.tuning import choose
 from acclimate.errors import ConfigError
+from acclimate.runs.cells import ItemScores, TextScores
 from tests.compare.tables import DOCUMENTS, row, texts
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from acclimate.compare.table import Row, append, read_table
 from acclimate.errors import RunError
+from acclimate.runs.cells import Row, append, read_table
 from tests.compare.tables import row, texts
 
 

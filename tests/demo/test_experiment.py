@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from acclimate.runs.folder import read_summary
+
 
 def demo(output: Path) -> str:
     command = [sys.executable, "-m", "acclimate", "demo", "--quick", "--output", str(output)]
@@ -22,7 +24,7 @@ def demo(output: Path) -> str:
 @pytest.mark.timeout(1600)
 def test_the_quick_demo_learns_and_keeps(tmp_path: Path) -> None:
     demo(tmp_path)
-    records = json.loads((tmp_path / "summary.json").read_text())
+    records = read_summary(tmp_path / "summary.json")
     level = {"high", "low", "metric", "n", "role", "run", "seed", "set", "unit", "value"}
     changes = [r for r in records if r["metric"] == "bits_per_byte_change"]
     assert {r["run"] for r in changes} == {"sft", "replay", "mol"}
@@ -47,4 +49,4 @@ def test_the_quick_demo_learns_and_keeps(tmp_path: Path) -> None:
     started = time.monotonic()
     assert "finished before, nothing to do" in demo(tmp_path)  # a second call trains, downloads and converts nothing
     assert time.monotonic() - started < 60
-    assert json.loads((tmp_path / "summary.json").read_text()) == records
+    assert read_summary(tmp_path / "summary.json") == records

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from acclimate.errors import RunError
-from acclimate.evaluate.comparison import compare_runs, compare_seeds
 from acclimate.evaluate.paired import ratio
-from acclimate.evaluate.score_file import write_scores
+from acclimate.runs.comparison import compare_runs, compare_seeds
+from acclimate.runs.scores import write_scores
 from tests.gate.runs import Scores, planted
 
 

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 
 from acclimate.compare.standing import accuracy_changes, standings
-from acclimate.compare.table import ItemScores
-from acclimate.evaluate.comparison import compare_runs
 from acclimate.evaluate.measure import Scores
 from acclimate.evaluate.memorisation import memorisation
 from acclimate.evaluate.paired import mean_ratio, ratio, ratio_change
@@ -19,6 +17,9 @@ from acclimate.evaluate.summary import change_records
 from acclimate.gate.check import estimate
 from acclimate.panel.records import averages
 from acclimate.report import collect
+from acclimate.runs.cells import ItemScores
+from acclimate.runs.comparison import compare_runs
+from acclimate.runs.scores import read_lines
 from tests.compare.tables import row, texts
 from tests.report.runs import add_change, write_run
 
@@ -105,7 +106,7 @@ def test_of_two_runs(tmp_path: Path) -> None:
     near = write_run(tmp_path / "a", "mol", kl_chat=0.1)
     far = write_run(tmp_path / "b", "sft", kl_chat=0.1)
     path = far / "eval" / "chat.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()][:4]
+    lines = read_lines(path)[:4]
     for line, kl in zip(lines, (0.0, 0.0, 0.0, 9.0), strict=True):
         line["kl_base_tuned"] = kl
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

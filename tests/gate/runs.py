@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from acclimate.digest import tuned_identity
-from acclimate.evaluate.measured import write_measured
-from acclimate.evaluate.score_file import write_scores
+from acclimate.runs.folder import read_summary, write_summary
+from acclimate.runs.measured import write_measured
+from acclimate.runs.scores import read_lines, write_scores
 from tests.fixtures.panels import RUN_WEIGHTS
 from tests.report.runs import write_run
 
@@ -55,7 +56,8 @@ def scored_run(folder: Path, sets: dict[str, Scores] | None = None, **options: A
 
 def keep_sets(run: Path, documents: dict[str, int]) -> None:
     """Other sets, and other numbers of documents, than write_run wrote."""
-    edit(run / "summary.json", lambda records: [record for record in records if record["set"] in documents])
+    path = run / "summary.json"
+    write_summary(path, [record for record in read_summary(path) if record["set"] in documents])
 
     def held(data: dict[str, Any]) -> dict[str, Any]:
         sources = {
@@ -70,7 +72,7 @@ def sign(run: Path) -> None:
     """The digests of training and of measuring, as they are written after each."""
     edit(run / "provenance.json", lambda record: record | {"tuned": tuned_identity(run / "model")})
     record = json.loads((run / "provenance.json").read_text())
-    documents = {path.stem: len(path.read_text().splitlines()) for path in sorted((run / "eval").glob("*.jsonl"))}
+    documents = {path.stem: len(read_lines(path)) for path in sorted((run / "eval").glob("*.jsonl"))}
     write_measured(run, record, documents)
 
 

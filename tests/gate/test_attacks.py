@@ -16,6 +16,9 @@ from acclimate.gate import gate, parse_policy
 from acclimate.report import collect, model_card
 from acclimate.report.html import render
 from acclimate.run import evaluate_run, export, train
+from acclimate.runs.folder import read_summary, write_summary
+from acclimate.runs.layout import write_lines
+from acclimate.runs.scores import read_lines
 from tests.fixtures.runs import settings, write_corpora
 from tests.gate.runs import edit, sign
 from tests.test_wrong_inputs import run_cli
@@ -67,7 +70,7 @@ def replaced(name: str) -> Callable[[Path], None]:
 def lines(change: Callable[[list[str]], list[str]], name: str = "general") -> Callable[[Path], None]:
     def attack(runs: Path) -> None:
         path = runs / "bad" / "eval" / f"{name}.jsonl"
-        path.write_text("".join(f"{line}\n" for line in change(path.read_text().splitlines())))
+        write_lines(path, map(json.loads, change(list(map(json.dumps, read_lines(path))))))
 
     return attack
 
@@ -94,7 +97,8 @@ def renamed(runs: Path) -> None:
 
 
 def summary(change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> Callable[[Path], None]:
-    return lambda runs: edit(runs / "bad" / "summary.json", change)
+    path = Path("bad") / "summary.json"
+    return lambda runs: write_summary(runs / path, change(read_summary(runs / path)))
 
 
 def without_set(data: dict[str, Any]) -> dict[str, Any]:
@@ -190,11 +194,11 @@ def test_what_is_not_the_runs_own_is_refused(runs: Path, name: str) -> None:
 
 
 FORGED: dict[str, tuple[Callable[[Path], None], str]] = {
-    "lines three times": (lines(lambda found: 3 * found[:8]), "general.jsonl:9: this is not the scores of a document "
-                          "(it is the same one as in line 1)"),
+    "lines three times": (lines(lambda found: 3 * found[:8]), "general.jsonl:10: this is not the scores of a document "
+                          "(it is the same one as in line 2)"),
     "the same texts at other places": (
         lines(lambda found: [*found[:9], *(line.replace('"where": "', '"where": "copy of ') for line in found[:9])]),
-        "general.jsonl:10: this is not the scores of a document (it is the same one as in line 1)",
+        "general.jsonl:11: this is not the scores of a document (it is the same one as in line 2)",
     ),
     "more documents than are held out": (
         lines(lambda found: [*found, json.dumps(json.loads(found[0]) | {"where": "else", "text": "else"})]),

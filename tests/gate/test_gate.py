@@ -14,13 +14,13 @@ from acclimate.config import parse_config
 from acclimate.errors import ConfigError
 from acclimate.evaluate.flips import Flips
 from acclimate.evaluate.paired import Estimate
-from acclimate.evaluate.score_file import read_scores
 from acclimate.gate import gate, parse_policy
 from acclimate.gate.check import Check, estimate
 from acclimate.gate.page import verdict_markdown
 from acclimate.gate.policy import Margin, parse_margin
 from acclimate.report import collect
 from acclimate.run import train
+from acclimate.runs.scores import read_scores
 from tests.fixtures.panels import answers, last_words, texts, write_panel
 from tests.fixtures.runs import settings, write_corpora
 from tests.gate.runs import planted, scored_run

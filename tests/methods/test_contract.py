@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import fields
@@ -17,6 +16,7 @@ from acclimate.errors import ConfigError
 from acclimate.plan import build_plan
 from acclimate.registry import METHODS
 from acclimate.run import train
+from acclimate.runs.scores import read_lines
 from acclimate.types import PlanContext
 from tests.fixtures.gradients import built, step_gradient
 from tests.fixtures.methods import spec
@@ -74,8 +74,8 @@ def test_runs_in_bfloat16_with_finite_metrics(
     method = spec(name, pico_folder, corpora, made)
     settings = config(pico_folder, corpora, tmp_path, method=method, model={"dtype": "bfloat16"})
     result = train(settings)
-    for line in (result.run_dir / "metrics.jsonl").read_text().splitlines():
-        for key, value in json.loads(line).items():
+    for line in read_lines(result.run_dir / "metrics.jsonl"):
+        for key, value in line.items():
             assert math.isfinite(value), key
             units = r"step|loss(/.+/.+)?|penalty/.+|gradient_norm|learning_rate|tokens_per_second|trained_tokens/.+"
             units += r"|epochs/.+|data_seconds|weight/.+/.+|boost/gamma|boost/cosine"

@@ -16,6 +16,7 @@ from acclimate.errors import RunError
 from acclimate.objective.objective import Objective
 from acclimate.plan import build_plan
 from acclimate.run import load_run, train
+from acclimate.runs.scores import read_lines
 from acclimate.types import IGNORE, PlanContext
 from tests.fixtures.pico import save_pico
 from tests.fixtures.runs import config, settings
@@ -92,7 +93,7 @@ def test_an_expert_is_what_its_run_wrote(
             assert torch.equal(logits, known(ids).logits)
         assert not torch.equal(logits, model.network(ids).logits)
     run_dir = train(repair).run_dir
-    first = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[0])
+    first = read_lines(run_dir / "metrics.jsonl")[0]
     assert first["loss/general/forward_kl"] == 0.0 < first["loss/domain/forward_kl"]
     assert "method.expert" in json.loads((run_dir / "provenance.json").read_text())["method_inputs"]
 

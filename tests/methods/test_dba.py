@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from acclimate.methods.dba import Dba
 from acclimate.report import collect, write_report
 from acclimate.report.figures import learning
 from acclimate.run import train
+from acclimate.runs.scores import read_lines
 from acclimate.statistics.mean_gradient import MeanGradient
 from acclimate.statistics.store import write_store
 from acclimate.types import Plan, PlanContext
@@ -133,7 +133,7 @@ def test_correction_reaches_the_optimizer(pico_folder: Path, corpora: Path, tmp_
         run = train(
             config(pico_folder, corpora, tmp_path, name=name, method=method | own, schedule={"type": "constant"})
         )
-        lines[name] = [json.loads(line) for line in (run.run_dir / "metrics.jsonl").read_text().splitlines()]
+        lines[name] = read_lines(run.run_dir / "metrics.jsonl")
     for plain, corrected in zip(lines["plain"], lines["corrected"], strict=True):
         expected = plain["learning_rate"] * min(1 - corrected["boost/cosine"], 2.0)
         assert corrected["learning_rate"] == pytest.approx(expected)

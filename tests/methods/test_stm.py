@@ -24,6 +24,7 @@ from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_tokenizer
 from acclimate.preflight import validate
 from acclimate.run import train
+from acclimate.runs.scores import read_lines
 from tests.fixtures.runs import config
 
 CHATS = {
@@ -121,7 +122,7 @@ def test_what_is_masked_is_counted_and_said(pico_folder: Path, corpora: Path, tm
     assert data["sources"]["general"]["masked"] == 0
     assert f"Note: source 'domain': the method masks {domain['masked']:.1%} of its labels." in console.export_text()
     assert data["steps"] == -(-4 * learned // 128)
-    last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
+    last = read_lines(run_dir / "metrics.jsonl")[-1]
     assert abs(last["trained_tokens/domain"] - data["steps"] * 128) <= 96
     plan = validate(settings.model_copy(update={"name": "new"}))
     assert plan.data["sources"]["domain"]["trained_tokens"] > learned

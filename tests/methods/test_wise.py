@@ -14,6 +14,7 @@ from acclimate.data.corpus import load_corpora
 from acclimate.model.load import load_tokenizer
 from acclimate.report.collect import collect
 from acclimate.run import evaluate_run, load_run, train
+from acclimate.runs.scores import read_lines
 from acclimate.weights.interpolation import choose
 from tests.fixtures.runs import config, weights
 
@@ -84,7 +85,7 @@ def test_a_choice_is_made_on_documents_that_no_report_uses(
     found = train(settings)
     written = json.loads((found.run_dir / "interpolation.json").read_text())
     assert (written["alpha"], written["within"]) == (1.0, True)
-    answers = json.loads((found.run_dir / "generations.json").read_text())
+    answers = json.loads((found.run_dir / "generations.json").read_text())["answers"]
     loaded = load_corpora(settings, load_tokenizer(settings.model))
     unseen = [document.parts[0].text for document in loaded.sources["domain"].drawn()]
     first = settings.evaluation.validation_documents
@@ -131,7 +132,4 @@ def test_what_a_choice_costs_is_counted_alike(pico_folder: Path, corpora: Path, 
 
 
 def places(run_dir: Path) -> dict[str, list[str]]:
-    return {
-        path.stem: [json.loads(line)["where"] for line in path.read_text().splitlines()]
-        for path in (run_dir / "eval").glob("*.jsonl")
-    }
+    return {path.stem: [line["where"] for line in read_lines(path)] for path in (run_dir / "eval").glob("*.jsonl")}

@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from acclimate.model.adapter import attach_lora
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import merged, save_model
-from acclimate.provenance import read_json
 from acclimate.report import model_card
 from acclimate.run import export, train
+from acclimate.runs.layout import read_json
 from acclimate.schema import LoraSection
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import config

@@ -18,7 +18,7 @@ from acclimate.model.adapter import attach_lora
 from acclimate.model.load import _from_pretrained, load_network
 from acclimate.preflight import validate
 from acclimate.run import evaluate_run, export, train
-from acclimate.run_folder import read_config
+from acclimate.runs.beginning import read_config
 from acclimate.schema import LoraSection, ModelSection
 from tests.fixtures.pico import pico_model, pico_tokenizer, save_pico
 from tests.fixtures.runs import config
@@ -66,7 +66,7 @@ def test_odd_tokenizers(case: str, lora: dict[str, Any] | None, corpora: Path, t
     assert any(NO_EOS in warning for warning in validate(settings).warnings) == ("eos" in case)
     result = train(settings)
     assert evaluate_run(result.run_dir).summary == result.summary
-    assert json.loads((result.run_dir / "generations.json").read_text())
+    assert json.loads((result.run_dir / "generations.json").read_text())["answers"]
     export(result.run_dir, tmp_path / "out", merge=True)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out")

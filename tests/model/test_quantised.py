@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from acclimate.assembly import load_model, resolve
 from acclimate.errors import ModelError
 from acclimate.preflight import validate
 from acclimate.run import export, train
+from acclimate.runs.scores import read_lines
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import config
 
@@ -54,7 +54,7 @@ def test_a_whole_run(dtype: str, wide: Path, corpora: Path, tmp_path: Path) -> N
     model = {"quantization": "nf4", "dtype": dtype}
     settings = config(wide, corpora, tmp_path, training=training, model=model, **LORA)
     result = train(settings)
-    first = json.loads((result.run_dir / "metrics.jsonl").read_text().splitlines()[0])
+    first = read_lines(result.run_dir / "metrics.jsonl")[0]
     assert first["loss/general/reverse_kl"] == 0  # the reference is the quantised base, which is the student
     tuned, base = (
         next(

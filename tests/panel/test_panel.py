@@ -24,6 +24,7 @@ from acclimate.panel import PanelConfig, evaluate_panel, load_panel
 from acclimate.panel.pair import adapter_pair, model_pair
 from acclimate.report import write_report
 from acclimate.run import train
+from acclimate.runs.scores import read_lines
 from acclimate.schema import LoraSection
 from tests.fixtures.pico import pico_model, pico_tokenizer, save_pico
 from tests.fixtures.runs import config
@@ -137,7 +138,7 @@ def test_a_panel_from_the_command_line(
     for word in ("MDE", "p (Holm)", "by position", "16-63", "too few"):
         assert word in out, word
     assert "…" not in out  # no number is cut off, in a terminal of 80 columns
-    lines = [json.loads(line) for line in (tmp_path / "out" / "questions.jsonl").read_text().splitlines()]
+    lines = read_lines(tmp_path / "out" / "questions.jsonl")
     accuracy = next(
         r for r in found["records"] if (r["set"], r["metric"], r["run"]) == ("questions", "accuracy", "base")
     )
@@ -175,7 +176,7 @@ def test_a_text_without_a_token_to_predict_has_no_line(pico_folder: Path, tmp_pa
 
 def check_changes(found: dict[str, Any], folder: Path) -> None:
     """Each change equals what its items say, and all are adjusted together."""
-    lines = {name: [json.loads(line) for line in (folder / f"{name}.jsonl").open()] for name in found["sets"]}
+    lines = {name: read_lines(folder / f"{name}.jsonl") for name in found["sets"]}
     changes = {(r["set"], r["metric"]): r for r in found["records"] if r["metric"].endswith("_change") and "p" in r}
     assert set(changes) == {
         ("questions", "accuracy_change"), ("questions", "accuracy_norm_change"), ("last", "accuracy_change"),

@@ -14,13 +14,13 @@ import yaml
 
 from acclimate.errors import ConfigError, DataError
 from acclimate.evaluate.flips import Flips
-from acclimate.evaluate.panel_folder import read_panel
 from acclimate.gate.check import estimate, metrics_of
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import FrozenCopy
 from acclimate.panel import PanelConfig, PanelResult, evaluate_panel, load_panel, tasks
 from acclimate.panel.page import panel_tables, write_panel
 from acclimate.panel.pair import Pair
+from acclimate.runs.panel import read_panel
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.panel.test_panel import scripted
 

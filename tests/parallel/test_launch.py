@@ -19,6 +19,7 @@ import torch
 from acclimate.config import RunConfig, save_config
 from acclimate.parallel.launch import _wait
 from acclimate.run import train
+from acclimate.runs.scores import read_lines
 from acclimate.train.checkpoint import checkpoints, load_checkpoint, read_folder, save_checkpoint
 from tests.fixtures.gradients import built
 from tests.fixtures.runs import config, weights
@@ -41,7 +42,7 @@ def run(settings: RunConfig, *options: str) -> None:
 
 
 def losses(run_dir: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in read_lines(run_dir / "metrics.jsonl")]
 
 
 def back_to(run_dir: Path, step: int) -> None:

@@ -12,7 +12,9 @@ import numpy as np
 import yaml
 
 from acclimate.evaluate.paired import ratio_change
-from acclimate.evaluate.score_file import read_scores, write_scores
+from acclimate.runs.folder import read_summary
+from acclimate.runs.layout import write_lines
+from acclimate.runs.scores import read_scores, write_scores
 
 METHOD_TERMS = {
     "sft": ["loss/domain/ce"],
@@ -60,7 +62,7 @@ def write_run(
     _json(folder / "provenance.json", _provenance(seed, names, model_digest))
     _json(
         folder / "summary.json",
-        _summary(method, seed, names, base, domain, general, kl_general, kl_chat, spread, documents),
+        {"records": _summary(method, seed, names, base, domain, general, kl_general, kl_chat, spread, documents)},
     )
     _scores(folder / "eval", f"{method}{seed}", names, base, domain, general, kl_general, kl_chat, documents)
     for role, name in names.items():
@@ -71,20 +73,16 @@ def write_run(
             add_change(folder, found.value, (found.high - found.low) / 2, found.mde, name, role)
     _metrics(folder / "metrics.jsonl", method, seed, base, domain, general, kl_general, steps, names)
     prompts = ["What is tachycardia?", "Write a two-line poem about the sea.", "How do I boil an egg?"]
-    _json(
-        folder / "generations.json",
-        [
-            {
-                "set": names["domain"] if index == 0 else names["chat"],
-                "prompt": prompt,
-                "base": "Certainly! I'd be happy to help you with that question about health.",
-                "tuned": answer
-                if index == 0
-                else "The sea is wide, the sea is deep,\nit hums the tired shore to sleep.",
-            }
-            for index, prompt in enumerate(prompts)
-        ],
-    )
+    answers = [
+        {
+            "set": names["domain"] if index == 0 else names["chat"],
+            "prompt": prompt,
+            "base": "Certainly! I'd be happy to help you with that question about health.",
+            "tuned": answer if index == 0 else "The sea is wide, the sea is deep,\nit hums the tired shore to sleep.",
+        }
+        for index, prompt in enumerate(prompts)
+    ]
+    _json(folder / "generations.json", {"answers": answers})
     _json(folder / "data.json", _data(method, names, steps))
     return folder
 
@@ -109,29 +107,32 @@ def three_methods(folder: Path, seeds: int = 1, **overrides: Any) -> list[Path]:
 def edit_summary(folder: Path, **changes: Any) -> None:
     """Sets fields of every record of the tuned model that matches ``set`` and ``metric``."""
     where = {key: changes.pop(key) for key in ("run", "set", "metric") if key in changes}
-    records = json.loads((folder / "summary.json").read_text())
+    records = read_summary(folder / "summary.json")
     for record in records:
         if all(record[key] == value for key, value in where.items()):
             record.update(changes)
-    _json(folder / "summary.json", records)
+    _json(folder / "summary.json", {"records": records})
 
 
 def add_change(folder: Path, value: float, half: float, mde: float, name: str = "domain", role: str = "domain") -> None:
     """The paired change of bits per byte, as `acclimate eval` writes it; in the place of the one that is there."""
     drop_change(folder, name)
-    records = json.loads((folder / "summary.json").read_text())
+    records = read_summary(folder / "summary.json")
     method = next(record["run"] for record in records if record["run"] != "base")
     identity = {"run": method, "seed": records[0]["seed"], "set": name, "role": role}
     bounds = {"value": value, "low": value - half, "high": value + half, "n": 40, "p": 0.2, "mde": mde}
     _json(
-        folder / "summary.json", [*records, identity | {"metric": "bits_per_byte_change", "unit": "bits/byte"} | bounds]
+        folder / "summary.json",
+        {"records": [*records, identity | {"metric": "bits_per_byte_change", "unit": "bits/byte"} | bounds]},
     )
 
 
 def drop_change(folder: Path, name: str = "domain") -> None:
     """As in folders of before 2026-11-22."""
-    records = json.loads((folder / "summary.json").read_text())
-    _json(folder / "summary.json", [r for r in records if (r["set"], r["metric"]) != (name, "bits_per_byte_change")])
+    kept = [
+        r for r in read_summary(folder / "summary.json") if (r["set"], r["metric"]) != (name, "bits_per_byte_change")
+    ]
+    _json(folder / "summary.json", {"records": kept})
 
 
 def add_panel(folder: Path, context: str = "Which organ filters blood?", answer: str = "the kidney") -> None:
@@ -159,15 +160,24 @@ def add_panel(folder: Path, context: str = "Which organ filters blood?", answer:
             line |= {"context": f"{context} ({index})", "choices": [answer, "the skin"]}
             line |= {"base_correct": right, "base_picked": int(not right)}
             lines.append(line | {"model_correct": picked, "model_picked": int(not picked)})
-        (panel / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write_lines(panel / f"{name}.jsonl", lines)
     cloze = {"where": "c.jsonl:1", "right": 0, "model": [-1.0], "base": [-2.0], "context": "It is", "choices": ["so"]}
     cloze |= {"base_correct": False, "model_correct": True}
-    (panel / "last.jsonl").write_text(json.dumps(cloze) + "\n")
+    write_lines(panel / "last.jsonl", [cloze])
     sets = {name: {"kind": "choice", "role": "general"} for name in flips} | {
         "last": {"kind": "cloze", "role": "general"}
     }
     settings = {"name": "exam", "digest": "sha256:ab", "template": "plain"}
-    _json(panel / "panel.json", {"panel": settings, "sets": sets, "records": records})
+    _json(
+        panel / "panel.json",
+        {
+            "name": folder.name,
+            "panel": settings,
+            "base": {"path": "base", "digest": "sha256:4c1b7a90d2f3"},
+            "sets": sets,
+            "records": records,
+        },
+    )
 
 
 def add_memorisation(folder: Path, name: str = "domain", missing: str | None = None) -> None:
@@ -182,8 +192,9 @@ def add_memorisation(folder: Path, name: str = "domain", missing: str | None = N
     _json(folder / "memorisation" / "check.json", {"sources": sources})
 
 
-def _json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1))
+def _json(path: Path, document: dict[str, Any]) -> None:
+    """Half surrogates and all."""
+    path.write_text(json.dumps({"version": 1} | document, indent=1))
 
 
 def _summary(
@@ -280,7 +291,7 @@ def _metrics(
                     f"eval/{names['general']}/bits_per_byte": base["general"] + (general - base["general"]) * part,
                 }
             )
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_lines(path, lines)
 
 
 def _data(method: str, names: dict[str, str], steps: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import pytest
 
 from acclimate.report import write_report
+from acclimate.runs.scores import read_lines
 from tests.report.runs import add_change, add_memorisation, add_panel, three_methods, write_run
 
 CHROMIUM = shutil.which("chromium")
@@ -135,7 +136,7 @@ def test_hostile_items_and_documents_are_harmless(tmp_path: Path) -> None:
     add_change(run, -0.24, half=0.02, mde=0.03)
     add_panel(run, context=HOSTILE + "w" * 10_000_000, answer="=cmd()" + HOSTILE)
     add_memorisation(run, HOSTILE, missing=HOSTILE)
-    lines = [json.loads(line) for line in (run / "eval" / "general.jsonl").read_text().splitlines()]
+    lines = read_lines(run / "eval" / "general.jsonl")
     hostile = [json.dumps(line | {"where": HOSTILE * 99, "text": "@" + HOSTILE * 9999}) + "\n" for line in lines]
     (run / "eval" / "general.jsonl").write_text("".join(hostile))
     page = write_report([run], tmp_path / "report.html", title="Safe")

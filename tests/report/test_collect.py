@@ -8,9 +8,11 @@ import pytest
 
 from acclimate.errors import RunError
 from acclimate.evaluate.crossed import crossed_ratio
-from acclimate.evaluate.score_file import read_scores
 from acclimate.report import collect
 from acclimate.report.scoreboard import scoreboard
+from acclimate.runs.folder import read_summary, write_summary
+from acclimate.runs.layout import write_lines
+from acclimate.runs.scores import read_lines, read_scores
 from tests.report.runs import add_change, drop_change, edit_summary, three_methods, write_run
 
 
@@ -58,8 +60,8 @@ def test_seeds_without_scores_by_document_have_no_interval(tmp_path: Path) -> No
 def test_seeds_measured_on_other_documents_are_refused(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / f"mol-{seed}", seed=seed) for seed in range(2)]
     path = runs[1] / "eval" / "chat.jsonl"
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([*lines[1:], lines[0]]) + "\n")
+    lines = read_lines(path)
+    write_lines(path, [*lines[1:], lines[0]])
     with pytest.raises(RunError) as caught:
         collect(runs)
     assert str(caught.value) == (
@@ -120,8 +122,8 @@ def test_arithmetic_of_another_machine_is_tolerated(tmp_path: Path) -> None:
 
 def test_seeds_measured_differently_are_refused(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / f"s{seed}", seed=seed) for seed in range(2)]
-    records = [record for record in json.loads((runs[1] / "summary.json").read_text()) if record["set"] != "chat"]
-    (runs[1] / "summary.json").write_text(json.dumps(records))
+    records = [record for record in read_summary(runs[1] / "summary.json") if record["set"] != "chat"]
+    write_summary(runs[1] / "summary.json", records)
     with pytest.raises(RunError, match=rf"Run `acclimate eval {runs[1]}`"):
         collect(runs)
 

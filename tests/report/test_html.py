@@ -12,6 +12,8 @@ import pytest
 from acclimate.errors import RunError
 from acclimate.report import collect, summary_table, write_report
 from acclimate.report.picture import inert
+from acclimate.runs.folder import read_summary, write_summary
+from acclimate.runs.scores import read_lines
 from tests.report.runs import three_methods, write_run
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\u202egnp.exe"
@@ -101,7 +103,7 @@ def test_every_number_of_the_table_comes_from_the_files(tmp_path: Path) -> None:
     board = Page(write_report(runs, tmp_path / "report.html").read_text()).board
     assert [row[0] for row in board[1:]] == ["base", "sft", "replay", "mol"]
     for row, run in zip(board[2:], runs, strict=True):
-        records = json.loads((run / "summary.json").read_text())
+        records = read_summary(run / "summary.json")
         found = {(r["run"] == "base", r["set"], r["metric"]): r for r in records}
 
         def cell(key: tuple[bool, str, str], scale: float = 1, digits: int = 3, unit: str = "") -> str:
@@ -113,9 +115,7 @@ def test_every_number_of_the_table_comes_from_the_files(tmp_path: Path) -> None:
         change = found[False, "domain", "bits_per_byte_change"]
         low, high = (-100 * change[name] / base for name in ("low", "high"))
         rates = sorted(
-            line["tokens_per_second"]
-            for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-            if "tokens_per_second" in line
+            line["tokens_per_second"] for line in read_lines(run / "metrics.jsonl") if "tokens_per_second" in line
         )
         assert row[1:] == [
             cell((False, "domain", "bits_per_byte")),
@@ -175,8 +175,8 @@ def test_a_run_that_logged_and_measured_little(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", steps=0)
     (run / "generations.json").unlink()
     (run / "data.json").write_text("{}")
-    records = [r for r in json.loads((run / "summary.json").read_text()) if r["metric"] == "bits_per_byte"]
-    (run / "summary.json").write_text(json.dumps(records))
+    records = [r for r in read_summary(run / "summary.json") if r["metric"] == "bits_per_byte"]
+    write_summary(run / "summary.json", records)
     text = write_report([run], tmp_path / "report.html").read_text()
     assert 'id="learning"' not in text
     assert 'id="kept"' not in text

@@ -12,7 +12,8 @@ from acclimate.report import collect, write_report
 from acclimate.report.documents import worst
 from acclimate.report.figures import hurts
 from acclimate.report.hurts import flip_numbers, flips, worst_documents
-from acclimate.report.panels import read_panels
+from acclimate.runs.panel import panels_of
+from acclimate.runs.scores import read_lines
 from tests.report.runs import add_change, add_memorisation, add_panel, drop_change, three_methods, write_run
 
 
@@ -86,7 +87,7 @@ def test_flipped_items_with_their_text(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     add_panel(run)
     data = collect([run])
-    panels = [(data.runs[0], read_panels(run, data.folders[0].provenance))]
+    panels = [(data.runs[0], panels_of(run, data.folders[0].provenance))]
     (found,) = flips(panels)
     assert found.counts == (("exam", "anatomy", 1, 2), ("exam", "history", 1, 0), ("exam", "last", 0, 1))
     assert [(item.where, item.nats) for item in found.lost] == [("anatomy.jsonl:1", -3.0), ("history.jsonl:1", -3.0)]
@@ -105,11 +106,11 @@ def test_items_of_older_folders_have_no_text(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     add_panel(run)
     path = run / "panels" / "exam" / "anatomy.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = read_lines(path)
     path.write_text(
         "".join(json.dumps({k: v for k, v in line.items() if k not in ("context", "choices")}) + "\n" for line in lines)
     )
-    panels = [(collect([run]).runs[0], read_panels(run, {}))]
+    panels = [(collect([run]).runs[0], panels_of(run, {}))]
     assert flip_numbers(panels).rows[0][4:7] == ("choice 1", "choice 2", "choice 1")
     assert "anatomy.jsonl:1" in write_report([run], tmp_path / "r.html").read_text()
 

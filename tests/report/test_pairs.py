@@ -12,10 +12,10 @@ import pytest
 from acclimate.compare.page import told_apart
 from acclimate.compare.standing import standings
 from acclimate.evaluate.paired import ratio
-from acclimate.evaluate.score_file import read_places, read_scores, write_scores
 from acclimate.report import collect, model_card
 from acclimate.report.html import render
 from acclimate.report.pairs import against
+from acclimate.runs.scores import read_places, read_scores, write_scores
 from tests.compare.tables import row, texts
 from tests.report.runs import add_change, write_run
 from tests.test_wrong_inputs import run_cli

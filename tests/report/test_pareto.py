@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from acclimate.report.folder import Measure
 from acclimate.report.palette import Slot
 from acclimate.report.pareto import Point, dominated, pareto
+from acclimate.runs.folder import Measure
 
 
 def point(label: str, x: float, y: float) -> Point:

@@ -7,6 +7,7 @@ from typing import Any
 from acclimate.report import collect
 from acclimate.report.figures import gained_finding, kept_finding
 from acclimate.report.verdict import verdict
+from acclimate.runs.folder import read_summary, write_summary
 from tests.report.runs import add_change, drop_change, edit_summary, three_methods, write_run
 
 
@@ -176,8 +177,8 @@ def test_seeds_of_a_single_method(tmp_path: Path) -> None:
 
 def test_nothing_kept_was_measured(tmp_path: Path) -> None:
     run = write_run(tmp_path / "mol")
-    records = [record for record in json.loads((run / "summary.json").read_text()) if record["role"] == "domain"]
-    (run / "summary.json").write_text(json.dumps(records))
+    records = [record for record in read_summary(run / "summary.json") if record["role"] == "domain"]
+    write_summary(run / "summary.json", records)
     headline, _ = judged(run)
     assert "what was kept is unknown" in headline
 

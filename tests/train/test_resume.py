@@ -23,6 +23,7 @@ from acclimate import run as run_module
 from acclimate.config import load_config, save_config
 from acclimate.errors import DataError, RunError, Stopped, UsageError
 from acclimate.run import evaluate_run, train
+from acclimate.runs.folder import read_summary
 from acclimate.train.callbacks.evaluate import Evaluate
 from acclimate.train.checkpoint import checkpoints
 from acclimate.train.stop import StopRequest
@@ -342,7 +343,7 @@ def test_keep_last_and_best(pico_folder: Path, corpora: Path, tmp_path: Path) ->
     kept = load_file(result.run_dir / "checkpoints" / "best" / "tensors-00000.safetensors")
     assert all(torch.equal(kept[f"weights/{name}"], tensor) for name, tensor in weights(result.run_dir).items())
     # what chose is not what is reported
-    reported = json.loads((result.run_dir / "summary.json").read_text())
+    reported = read_summary(result.run_dir / "summary.json")
     assert {r["n"] for r in reported if r["set"] == "domain"} == {2}
 
 

@@ -16,7 +16,8 @@ from acclimate.config import save_config
 from acclimate.errors import UsageError
 from acclimate.explain import section_paths
 from acclimate.run import train
-from acclimate.run_folder import check_run_dir, differences_from
+from acclimate.runs.beginning import differences_from
+from acclimate.runs.claim import check_run_dir
 from acclimate.schema import RunConfig
 from tests.fixtures.runs import config, lines, settings, weights
 from tests.train.test_resume import Killed, killed_at
@@ -169,7 +170,7 @@ def test_a_run_goes_on_with_all_that_is_free(
     losses = [[line["loss"] for line in lines(run.run_dir)] for run in (straight, resumed)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert [path.name for path in (resumed.run_dir / "checkpoints").glob("step-*")] == ["step-00000006"]
-    assert len(json.loads((resumed.run_dir / "generations.json").read_text())) == 1
+    assert len(json.loads((resumed.run_dir / "generations.json").read_text())["answers"]) == 1
     kept = json.loads((resumed.run_dir / "provenance.json").read_text())["sessions"]
     assert [(session["step"], session["versions"]["torch"]) for session in kept] == [(0, "1.0"), (2, torch.__version__)]
     # finished, it says that nothing of it has an effect any more

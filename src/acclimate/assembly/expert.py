@@ -14,7 +14,8 @@ from acclimate.model.adapter import load_adapter
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_config_of, load_network, load_tokenizer, model_digest, model_identity
 from acclimate.model.reach import reach_of
-from acclimate.run_folder import check_digests
+from acclimate.runs.beginning import check_digests
+from acclimate.runs.layout import Layout
 from acclimate.schema import ModelSection
 from acclimate.types import Plan
 
@@ -90,14 +91,15 @@ def experts(config: RunConfig, plan: Plan) -> list[Expert]:
 
 def _expert(config: RunConfig, name: str, path: str) -> Expert:
     folder = Path(os.path.expanduser(path))
-    if not (folder / "config.yaml").is_file():
+    found = Layout(folder)
+    if not found.config.is_file():
         whole = {"path": path, "revision": None, "quantization": None}
         return Expert(name, path, config.model.model_copy(update=whole), None)
-    if not (folder / "model").is_dir():
+    if not found.model.is_dir():
         raise RunError(f"method.{name}: the run '{path}' has no model/ yet: it is not finished.")
-    run = load_config(folder / "config.yaml")
+    run = load_config(found.config)
     if run.lora is None:
-        whole = {"path": str(folder / "model"), "revision": None, "quantization": None}
+        whole = {"path": str(found.model), "revision": None, "quantization": None}
         return Expert(name, path, config.model.model_copy(update=whole), None)
     same = {"device": config.model.device, "attention": config.model.attention}
-    return Expert(name, path, run.model.model_copy(update=same), folder / "model")
+    return Expert(name, path, run.model.model_copy(update=same), found.model)

@@ -13,12 +13,13 @@ from acclimate.data.corpus import Corpora
 from acclimate.evaluate.grouped import codes
 from acclimate.evaluate.measure import Scores, measure
 from acclimate.evaluate.memorisation import document, memorisation
-from acclimate.evaluate.score_file import write_scores
 from acclimate.evaluate.summary import Record, change_records, records
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
 from acclimate.parallel.world import World
 from acclimate.plan import method_names
+from acclimate.runs.layout import Layout
+from acclimate.runs.scores import write_scores
 
 Gains = dict[str, tuple[Scores, Scores]]
 """Set -> scores of the tuned model and of the base."""
@@ -44,7 +45,7 @@ def score_sets(
             summary += change_records(tuned, before, overlapping=overlapping, **(about | {"run": name}))
         if world.is_main:
             places = [corpora.document_name(int(number)) for number in tuned.document]
-            path, columns = config.run_dir / "eval" / f"{set_name}.jsonl", tuned.columns(before)
+            path, columns = Layout(config.run_dir).scores(set_name), tuned.columns(before)
             write_scores(path, places, columns, corpus.beginnings(tuned.document), named, overlapping)
     return summary, gains
 
@@ -74,5 +75,5 @@ def score_memorised(
             seen, unseen = (scores.columns(other) for scores, other in ((tuned, before), gains[name]))
             result = memorisation(seen, unseen, sample.trained_on, parameters)
             found[name] = document(result) if result else {"not_measured": "fewer than 3 documents"}
-            write_scores(config.run_dir / "memorisation" / f"{name}.jsonl", sample.where, seen)
+            write_scores(Layout(config.run_dir).reread(name), sample.where, seen)
     return found

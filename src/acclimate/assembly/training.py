@@ -34,6 +34,7 @@ from acclimate.objective.objective import Objective
 from acclimate.parallel.shard import shard
 from acclimate.parallel.world import SOLO, World
 from acclimate.plan import build_plan
+from acclimate.runs.layout import Layout
 from acclimate.train.callbacks.evaluate import NET_CHANGE, Evaluate
 from acclimate.train.callbacks.log import MetricsLog, TensorBoard
 from acclimate.train.callbacks.progress import ProgressBar
@@ -175,8 +176,9 @@ def _rows(config: RunConfig, corpus: Corpus, active: NDArray[np.bool_], row_leng
 
 def _watchers(config: RunConfig, console: Console, total_steps: int) -> list[Callback]:
     """What writes and prints metrics: on one rank only."""
+    run = Layout(config.run_dir)
     return [
-        MetricsLog(config.run_dir / "metrics.jsonl"),
-        *(TensorBoard(config.run_dir / "tensorboard") for target in config.report_to if target == "tensorboard"),
+        MetricsLog(run.metrics),
+        *(TensorBoard(run.tensorboard) for target in config.report_to if target == "tensorboard"),
         ProgressBar(console, config.name, total_steps),
     ]

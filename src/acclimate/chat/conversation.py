@@ -18,7 +18,7 @@ from acclimate.evaluate.generate import answer, chat_prompt, text_prompt
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import model_identity
 from acclimate.run import load_run
-from acclimate.run_folder import check_digests
+from acclimate.runs.beginning import check_digests
 
 
 class Conversation:

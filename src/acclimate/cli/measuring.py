@@ -10,6 +10,7 @@ import typer
 
 from acclimate.cli.options import GateClosed, Run, console
 from acclimate.errors import UsageError
+from acclimate.runs.layout import Layout
 
 NOTHING_HELD_OUT = "No source holds documents out, so nothing was measured and there is no report."
 
@@ -50,7 +51,7 @@ def _panel(
     if output is None:
         if run is None:
             raise UsageError("--output: is required where no run folder is named; give a new folder.")
-        output = run / "panels" / panel.name
+        output = Layout(run).panel(panel.name).path
     check_output(output)
     pair = open_pair(run, model, adapter, base)
     for note in pair.said_of(panel):
@@ -82,12 +83,12 @@ def report(
     policy: Annotated[Path | None, typer.Option(help="A gate's policy; its verdict on each run is shown.")] = None,
 ) -> None:
     """Write one self-contained HTML page about one run or several."""
-    _report(runs, output or runs[0] / "report.html", policy)
+    _report(runs, output or Layout(runs[0]).report, policy)
 
 
 def report_on(run: Path, summary: list[dict[str, Any]]) -> None:
     if summary:
-        _report([run], run / "report.html")
+        _report([run], Layout(run).report)
     else:
         console.print(NOTHING_HELD_OUT)
 

@@ -47,7 +47,7 @@ def train(
     from acclimate.config import load_config
     from acclimate.parallel.launch import launch, launched_processes, launched_rank
     from acclimate.run import train as train_run
-    from acclimate.run_folder import what_resume_does
+    from acclimate.runs.claim import what_resume_does
 
     loaded = load_config(config, set_ or ())
     if nproc is not None and nproc > 1:

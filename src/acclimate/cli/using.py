@@ -19,7 +19,7 @@ def export(
 ) -> None:
     """Write a Hugging Face folder: adapter or whole model, tokenizer, template and model card."""
     from acclimate.run import export as export_run
-    from acclimate.run_folder import turn_ends
+    from acclimate.runs.beginning import turn_ends
 
     export_run(run, output, merge=merge, checkpoint=checkpoint)
     ends = turn_ends(run)

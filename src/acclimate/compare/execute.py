@@ -5,7 +5,6 @@ A process of its own, because peak memory is counted by process, and a crash end
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
@@ -18,22 +17,22 @@ from numpy.typing import NDArray
 
 from acclimate.compare.cell import Cell
 from acclimate.compare.preparation import Preparation
-from acclimate.compare.table import SUMS, ItemScores, Row, TextScores, rounded
 from acclimate.config import RunConfig, save_config, with_absolute_paths
 from acclimate.errors import RunError, Stopped
 from acclimate.evaluate.grouped import codes
-from acclimate.evaluate.measured import check_measured, check_panel
-from acclimate.evaluate.score_file import read_scores
 from acclimate.files import alone
 from acclimate.panel import load_panel, panel_digest
 from acclimate.parallel.launch import launch
 from acclimate.plan import with_absolute_stores
-from acclimate.provenance import read_json
-from acclimate.run_folder import differences_from
+from acclimate.runs.beginning import differences_from
+from acclimate.runs.cells import SUMS, ItemScores, Row, TextScores, rounded
+from acclimate.runs.folder import read_summary
+from acclimate.runs.layout import Layout, PanelLayout, read_json
+from acclimate.runs.measured import check_measured, check_panel
+from acclimate.runs.scores import last_line, read_lines, read_scores
 
 DIVERGED = 4
 SIGNALS = {128 + number: number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-WEIGHTS = ("model", "checkpoints")
 MADE = ("acclimate", "commit", "versions", "platform", "started", "finished", "processes", "tuned")
 COSTS = ("train_seconds", "forward_tokens", "train_peak_memory_mib", "apart_forward_tokens")
 
@@ -67,10 +66,10 @@ def train_cell(cell: Cell, nproc: int) -> Row:
     save_config(config, path)
     if _is_empty(config.run_dir) or _began_otherwise(config):
         shutil.rmtree(config.run_dir)
-    begun = ["--resume"] if (config.run_dir / "config.yaml").exists() else []
+    begun = ["--resume"] if Layout(config.run_dir).config.exists() else []
     outcome = _acclimate(["train", str(path), *begun], cell.name, nproc, may_diverge=True)
     row = Row(cell.key, cell.kind, cell.method, cell.settings, cell.seed, outcome)
-    record = read_json(config.run_dir / "provenance.json")
+    record = read_json(Layout(config.run_dir).provenance)
     made = {name: record[name] for name in MADE if name in record}
     row = replace(row, digests=_digests(record) | cell.prepared, made=made)
     return row if outcome == "diverged" else _measured(row, config.run_dir, record, cell.preparations)
@@ -79,15 +78,16 @@ def train_cell(cell: Cell, nproc: int) -> Row:
 def measure_panel(cell: Cell, panel: Path) -> Row:
     """Measures a panel on a trained run."""
     run_dir = cell.config.run_dir
-    if not (run_dir / "model").is_dir():
+    run = Layout(run_dir)
+    if not run.model.is_dir():
         raise RunError(
             f"The panel '{panel}' is not measured on {cell.name} yet, and the run's model is not here "
-            f"('{run_dir / 'model'}'): measure it on the machine that has it, or take the run's line out of the table "
+            f"('{run.model}'): measure it on the machine that has it, or take the run's line out of the table "
             "to train it again."
         )
     _acclimate(["eval", str(run_dir), "--panel", str(panel)], cell.name)
-    folder = run_dir / "panels" / load_panel(panel).name
-    check_panel(run_dir, read_json(run_dir / "provenance.json"), folder)
+    folder = run.panel(load_panel(panel).name).path
+    check_panel(run_dir, read_json(run.provenance), folder)
     return panel_row(cell, folder, panel_digest(panel))
 
 
@@ -97,19 +97,21 @@ def panel_row(cell: Cell, folder: Path, digest: str | None) -> Row:
     Args:
         digest: of the panel's file and what it names.
     """
-    document = read_json(folder / "panel.json")
+    document = read_json(PanelLayout(folder).document)
     name = document["panel"]["name"]
     texts: dict[str, TextScores] = {}
     items: dict[str, ItemScores] = {}
     others: list[str] = []
     for set_name, section in document["sets"].items():
-        lines = [json.loads(line) for line in (folder / f"{set_name}.jsonl").read_text(encoding="utf-8").splitlines()]
+        lines = read_lines(PanelLayout(folder).items(set_name))
         groups = codes([line.get("group") for line in lines])
         if section["kind"] == "text":
             columns = {key: [line[key] for line in lines] for key in SUMS}
             texts[f"{name}/{set_name}"] = _texts(section["role"], columns, groups)
         else:
-            sides = {side: [line.get(f"{side}_correct") for line in lines] for side in ("base", "model")}
+            sides: dict[str, list[Any]] = {
+                side: [line.get(f"{side}_correct") for line in lines] for side in ("base", "model")
+            }
             if all(value in (0, 1) for values in sides.values() for value in values):  # a bool is one of them
                 numbers = {side: list(map(int, values)) for side, values in sides.items()}
                 items[f"{name}/{set_name}"] = ItemScores(**numbers, groups=_numbers(groups))
@@ -132,36 +134,38 @@ def panel_row(cell: Cell, folder: Path, digest: str | None) -> Row:
 
 def _began_otherwise(config: RunConfig) -> bool:
     """Whether the cell, which has no row, began with other settings that do not count, like ``micro_batch_size``."""
-    return (config.run_dir / "config.yaml").is_file() and bool(differences_from(with_absolute_stores(config)))
+    return Layout(config.run_dir).config.is_file() and bool(differences_from(with_absolute_stores(config)))
 
 
 def _is_empty(run_dir: Path) -> bool:
     """Whether it was finished and its weights are deleted: nothing of it can go on."""
-    return (run_dir / "summary.json").is_file() and not any((run_dir / name).is_dir() for name in WEIGHTS)
+    run = Layout(run_dir)
+    return run.summary.is_file() and not (run.model.is_dir() or run.checkpoints.is_dir())
 
 
 def forget_model(run_dir: Path) -> None:
     """Frees the disk of weights that are not looked at again; scores and logs stay."""
-    for name in WEIGHTS:
-        shutil.rmtree(run_dir / name, ignore_errors=True)
+    for folder in (Layout(run_dir).model, Layout(run_dir).checkpoints):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _measured(row: Row, run_dir: Path, record: Mapping[str, Any], preparations: Sequence[Preparation]) -> Row:
     """With what the run's folder says of scores and costs."""
     check_measured(run_dir, record)
-    roles = {entry["set"]: entry["role"] for entry in read_json(run_dir / "summary.json")}
-    scores = {name: read_scores(run_dir / "eval" / f"{name}.jsonl") for name in roles}
+    run = Layout(run_dir)
+    roles = {entry["set"]: entry["role"] for entry in read_summary(run.summary)}
+    scores = {name: read_scores(run.scores(name)) for name in roles}
     texts = {name: _texts(roles[name], columns, columns.get("group")) for name, columns in scores.items()}
-    last = json.loads((run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    last = last_line(run.metrics)
     tokens = {key.removeprefix("trained_tokens/"): n for key, n in last.items() if key.startswith("trained_tokens/")}
     missing = [name for name in COSTS if name not in record]
     if missing:
         raise RunError(
-            f"'{run_dir / 'provenance.json'}' does not say what the run cost ({', '.join(missing)}), because it was "
+            f"'{run.provenance}' does not say what the run cost ({', '.join(missing)}), because it was "
             "trained by an older acclimate; delete the folder, and the same command trains it again."
         )
     costs = {name: float(record[name]) for name in COSTS[:-1]}
-    stored = (run_dir / "model", *(preparation.stored for preparation in preparations))
+    stored = (run.model, *(preparation.stored for preparation in preparations))
     costs["stored_mib"] = sum(_bytes(folder) for folder in stored) / 2**20
     costs["preparation_seconds"] = sum(preparation.cost[0] for preparation in preparations)
     costs["preparation_forward_tokens"] = record["apart_forward_tokens"] + sum(p.cost[1] for p in preparations)

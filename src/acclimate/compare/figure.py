@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from acclimate.compare.standing import Measured, Standing
-from acclimate.report.folder import Measure
 from acclimate.report.palette import SLOTS, Slot
 from acclimate.report.pareto import Point, pareto
 from acclimate.report.svg import standalone
+from acclimate.runs.folder import Measure
 
 GAIN = "domain gain, % fewer bits per byte (right is better)"
 COSTS = {

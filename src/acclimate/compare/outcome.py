@@ -9,10 +9,10 @@ from functools import cached_property
 from acclimate.compare.cell import Cell, run_cell, trial_cells
 from acclimate.compare.schema import Comparison, Settings
 from acclimate.compare.standing import Standing, standings
-from acclimate.compare.table import Row, read_table
 from acclimate.compare.tuning import choose
 from acclimate.errors import RunError
 from acclimate.panel import load_panel, panel_digest
+from acclimate.runs.cells import Row, read_table
 
 APART = ("prepared.", "panel.")
 """Beginnings of digests in which rows of one table may differ."""

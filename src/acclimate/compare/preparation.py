@@ -13,9 +13,9 @@ from acclimate.compare.identity import identity
 from acclimate.compare.schema import PrepareSection, Settings
 from acclimate.config import RunConfig
 from acclimate.errors import ConfigError, listed
-from acclimate.provenance import read_json
 from acclimate.registry import METHODS
-from acclimate.statistics.store import required_statistics
+from acclimate.runs.layout import Layout, read_json
+from acclimate.statistics.store import MANIFEST, required_statistics
 
 EXPERT = "expert"  # the kind, and the setting of a method
 OPTIONS = {
@@ -49,27 +49,27 @@ class Preparation:
     def command(self) -> list[str]:
         path = str(self.folder.with_suffix(".yaml"))
         if self.kind == EXPERT:
-            return ["train", path, *(["--resume"] if (self.folder / "config.yaml").exists() else [])]
+            return ["train", path, *(["--resume"] if Layout(self.folder).config.exists() else [])]
         options = [part for name, value in self.options.items() for part in (f"--{name}", str(value))]
         begun = ["--resume"] if self.folder.with_name(f"{self.folder.name}.recording").exists() else []
         return ["stats", self.kind, path, "--output", str(self.folder), *options, *begun]
 
     @property
     def is_made(self) -> bool:
-        return (self.folder / ("summary.json" if self.kind == EXPERT else "manifest.json")).is_file()
+        return (Layout(self.folder).summary if self.kind == EXPERT else self.folder / MANIFEST).is_file()
 
     @property
     def stored(self) -> Path:
         """What the method reads of it."""
-        return self.folder / "model" if self.kind == EXPERT else self.folder
+        return Layout(self.folder).model if self.kind == EXPERT else self.folder
 
     @property
     def cost(self) -> tuple[float, float]:
         """Seconds, and tokens through one forward."""
         if self.kind == EXPERT:
-            record = read_json(self.folder / "provenance.json")
+            record = read_json(Layout(self.folder).provenance)
             return record["train_seconds"], record["forward_tokens"]
-        manifest = read_json(self.folder / "manifest.json")
+        manifest = read_json(self.folder / MANIFEST)
         return manifest["seconds"], manifest["forward_tokens"]
 
 

@@ -16,13 +16,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.compare.table import ItemScores, Row, TextScores
 from acclimate.evaluate.crossed import Luck
 from acclimate.evaluate.flips import score_change
 from acclimate.evaluate.grouped import Groups, count, widening
 from acclimate.evaluate.paired import FEWEST_DOCUMENTS, RESAMPLES
 from acclimate.evaluate.ranges import ANY, Range, change_range, cut, range_of
 from acclimate.evaluate.significance import holm
+from acclimate.runs.cells import ItemScores, Row, TextScores
 
 ALPHA = 0.05
 DETECTABLE = 2.8 / (2 * 1.96)

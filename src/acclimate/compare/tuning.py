@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from acclimate.compare.schema import TuningSection
 from acclimate.compare.standing import mean_drift, mean_gain
-from acclimate.compare.table import Row
 from acclimate.errors import ConfigError
+from acclimate.runs.cells import Row
 
 
 def choose(trials: Sequence[Row], section: TuningSection) -> Row | None:

@@ -15,10 +15,11 @@ from acclimate.compare.execute import forget_model, measure_panel, prepare, trai
 from acclimate.compare.outcome import Outcome, outcome_of
 from acclimate.compare.page import summary_table, write_pages
 from acclimate.compare.schema import Comparison
-from acclimate.compare.table import append
 from acclimate.errors import UsageError, listed, nearest
 from acclimate.files import alone
 from acclimate.panel import load_panel
+from acclimate.runs.cells import append
+from acclimate.runs.layout import Layout
 
 WAIT_SECONDS = 2.0
 """Between two looks at whether other processes have finished."""
@@ -105,7 +106,7 @@ def compare(
 
 def _is_elsewhere(task: Task) -> bool:
     """A panel on a run whose model is not on this machine."""
-    return task.panel is not None and not (task.cell.config.run_dir / "model").is_dir()
+    return task.panel is not None and not Layout(task.cell.config.run_dir).model.is_dir()
 
 
 def _take(comparison: Comparison, task: Task, only: Sequence[str], nproc: int, console: Console) -> bool:

@@ -13,10 +13,10 @@ from rich.console import Console
 from acclimate.config import RunConfig, parse_config
 from acclimate.demo.corpora import DemoData, prepare
 from acclimate.evaluate.summary import Record
-from acclimate.provenance import write_json
 from acclimate.report import collect, summary_table, write_report
 from acclimate.run import RunResult, train
-from acclimate.run_folder import read_summary
+from acclimate.runs.folder import read_summary, write_summary
+from acclimate.runs.layout import Layout, write_json
 
 METHODS = ("sft", "replay", "mol")
 
@@ -57,10 +57,10 @@ def run_demo(output: Path, quick: bool = False, seeds: int = 1, console: Console
             config = demo_config(data, size, output, f"{method}-{seed}", method, learning_rate, seed)
             results.append(train(config, resume=True, console=console))
     folders = [result.run_dir for result in results]
-    write_json(output / "summary.json", _together(results))
-    write_report(folders, output / "report.html", title=f"{data.model.name} adapted to medical definitions")
+    write_summary(Layout(output).summary, _together(results))
+    write_report(folders, Layout(output).report, title=f"{data.model.name} adapted to medical definitions")
     console.print(summary_table(collect(folders), console.width))
-    console.print(f"Open {output / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"Open {Layout(output).report}", highlight=False, soft_wrap=True)
     return results
 
 
@@ -116,11 +116,11 @@ def _choose_learning_rate(data: DemoData, size: Size, output: Path, console: Con
             "evaluation": config.evaluation.model_copy(update={"generations": 0}),
         }
         trial = config.model_copy(update=quiet)
-        if (trial.run_dir / "summary.json").is_file():
-            result = RunResult(trial.run_dir, read_summary(trial.run_dir))
+        if Layout(trial.run_dir).summary.is_file():
+            result = RunResult(trial.run_dir, read_summary(Layout(trial.run_dir).summary))
         else:
             result = train(trial, resume=True, console=console)
-            shutil.rmtree(result.run_dir / "model", ignore_errors=True)  # a trial's weights are never used again
+            shutil.rmtree(Layout(result.run_dir).model, ignore_errors=True)  # a trial's weights are never used again
         found[learning_rate] = next(r["value"] for r in result.summary if r["run"] == "sft")
     best = min(found, key=lambda rate: found[rate])
     shown = ", ".join(f"{rate:g}: {bits:.3f}" for rate, bits in found.items())

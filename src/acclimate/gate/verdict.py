@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from acclimate.errors import ConfigError, RunError, listed, nearest
-from acclimate.evaluate.measured import Origin, check_measured, check_panel
 from acclimate.evaluate.paired import MINIMUM_DOCUMENTS
-from acclimate.evaluate.panel_folder import AGAIN, PanelFolder, read_panel
-from acclimate.evaluate.score_file import read_scores
 from acclimate.gate.check import Check, Outcome, estimate, metrics_of
 from acclimate.gate.policy import Policy, Rule, load_policy
-from acclimate.report.folder import RunFolder, TextSet, read_folder
+from acclimate.runs.folder import RunFolder, TextSet, read_folder
+from acclimate.runs.layout import Layout
+from acclimate.runs.measured import Origin, check_measured, check_panel
+from acclimate.runs.panel import AGAIN, PanelFolder, read_panel
+from acclimate.runs.scores import read_scores
 
 
 @dataclass(frozen=True)
@@ -174,9 +175,10 @@ def _checks(judged: Judged, rule: Rule, policy: Policy, place: str) -> list[Chec
 
 def _panel(folder: RunFolder, name: str, policy: Policy) -> PanelFolder:
     """A panel that the run's own model and base were measured on, with every set that the policy names."""
-    place, path = policy.places.at(f"panels.{name}"), folder.path / "panels" / name
-    if not (path / "panel.json").is_file():
-        names = sorted(found.parent.name for found in path.parent.glob("*/panel.json"))
+    place, run = policy.places.at(f"panels.{name}"), Layout(folder.path)
+    path = run.panel(name).path
+    if run.panel(name) not in run.panels:
+        names = [panel.path.name for panel in run.panels]
         has = f"; it was measured on {listed(names)}.{nearest(name, names)}" if names else "."
         raise ConfigError(
             f"{place}: the run '{folder.path}' was not measured on a panel '{name}'{has} "
@@ -219,7 +221,7 @@ def _check_everything_applies(folder: RunFolder, policy: Policy) -> None:
 
 
 def _scores(folder: RunFolder, item: TextSet, place: str) -> Mapping[str, np.ndarray]:
-    path = folder.path / "eval" / f"{item.name}.jsonl"
+    path = Layout(folder.path).scores(item.name)
     if not path.is_file():
         raise RunError(
             f"The run '{folder.path}' has no scores by document of '{item.name}' (eval/{item.name}.jsonl). "

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from acclimate.errors import RunError
-from acclimate.evaluate.panel_folder import PanelFolder, read_panel
 from acclimate.panel.page import TITLES
 from acclimate.report.card import plain
+from acclimate.runs.panel import PanelFolder, read_panel
 
 SIGNIFICANT = 0.05
 NOTE = "* apart from its base: p < 0.05, adjusted by Holm's method for all changes of that panel."
@@ -67,7 +67,7 @@ def matrix(folders: Sequence[Path]) -> Matrix:
     keys = dict.fromkeys(key for values in found for key in values)
     rows = [Row(*key, tuple(values.get(key) for values in found)) for key in keys]
     columns = _names(["base"] if len(bases) == 1 else [panel.base_path for panel in bases], bases)
-    columns += _names([panel.name for panel in panels], panels)
+    columns += _names([panel.model for panel in panels], panels)
     return Matrix(tuple(columns), (*rows, *_averages(rows, panels[0])))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -13,14 +12,14 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from acclimate.digest import sha256_of
 from acclimate.errors import UsageError
 from acclimate.evaluate.measure import POSITIONS
 from acclimate.evaluate.summary import DRIFT_METRICS, Record
-from acclimate.files import write_text
 from acclimate.panel.evaluate import PanelResult
 from acclimate.panel.pair import Pair
-from acclimate.provenance import versions, write_json
+from acclimate.runs.layout import PanelLayout
+from acclimate.runs.panel import save_panel
+from acclimate.runs.provenance import versions
 
 TITLES = {
     "accuracy": "accuracy",
@@ -39,17 +38,16 @@ _BUCKETS = [f"{first}-{after - 1}" for first, after in pairwise(POSITIONS)] + [f
 
 def check_output(folder: Path) -> None:
     """A folder that is new, empty, or holds an earlier panel."""
-    if folder.exists() and not (folder.is_dir() and ((folder / "panel.json").is_file() or not any(folder.iterdir()))):
+    if folder.exists() and not (
+        folder.is_dir() and (PanelLayout(folder).document.is_file() or not any(folder.iterdir()))
+    ):
         raise UsageError(f"--output: '{folder}' holds something that is no panel; give a new folder.")
 
 
 def write_panel(folder: Path, pair: Pair, result: PanelResult) -> None:
-    """``SET.jsonl`` with a line an item, then ``panel.json``: what was measured on what, and its numbers."""
+    """What was measured on what, its numbers, and every item."""
     check_output(folder)
-    for name, found in result.sets.items():
-        write_text(folder / f"{name}.jsonl", "".join(json.dumps(line) + "\n" for line in found.items))
-    files = {f"{name}.jsonl": sha256_of([folder / f"{name}.jsonl"]) for name in result.sets}
-    write_json(folder / "panel.json", document(pair, result) | {"files": files})
+    save_panel(folder, {name: found.items for name, found in result.sets.items()}, document(pair, result))
 
 
 def document(pair: Pair, result: PanelResult) -> dict[str, Any]:

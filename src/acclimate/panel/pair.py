@@ -27,9 +27,9 @@ from acclimate.model.reference import AdapterOff, FrozenCopy, Reference
 from acclimate.model.untouched import Untouched
 from acclimate.panel.reading import check_tokenizers, common_template
 from acclimate.panel.schema import PanelConfig
-from acclimate.provenance import read_json
 from acclimate.run import load_run
-from acclimate.run_folder import check_digests, check_trained
+from acclimate.runs.beginning import check_digests, check_trained
+from acclimate.runs.layout import Layout, read_json
 from acclimate.schema import ModelSection
 
 
@@ -74,9 +74,9 @@ def run_pair(run_dir: Path) -> Pair:
     config, model, device = load_run(run_dir)
     base, identity = load_base(config, model, device), model_identity(config.model)
     check_digests(run_dir, identity, {})
-    name, path = run_dir.resolve().name, str(run_dir / "model")
+    name, path = run_dir.resolve().name, str(Layout(run_dir).model)
     about = _identity(name, path, config.model, identity["digest"], model)
-    return Pair(model, base, about | {"tuned": tuned_identity(run_dir / "model")})
+    return Pair(model, base, about | {"tuned": tuned_identity(Layout(run_dir).model)})
 
 
 def model_pair(path: str, base_path: str) -> Pair:
@@ -150,7 +150,7 @@ def _check_base(folder: Path, recorded: str, base_path: str, digest: str) -> str
 
     A run folder's ``provenance.json`` has the digest, also when the base has been moved.
     """
-    provenance, was = folder.resolve().parent / "provenance.json", None
+    provenance, was = Layout(folder.resolve().parent).provenance, None
     if provenance.is_file():
         was = read_json(provenance).get("model", {}).get("digest")
     elif os.path.exists(os.path.expanduser(recorded)):

@@ -29,7 +29,8 @@ from acclimate.plan import build_plan
 from acclimate.preflight.cost import memory, seconds
 from acclimate.preflight.labels import turn_ends
 from acclimate.preflight.warnings import warnings
-from acclimate.run_folder import check_place
+from acclimate.runs.claim import check_place
+from acclimate.runs.layout import Layout
 from acclimate.types import PlanContext
 
 
@@ -84,7 +85,7 @@ def validate(config: RunConfig) -> Preflight:
             "which labels the method masks is known after a forward of the base; tokens, steps and times are counted "
             "as if it masked none."
         )
-    if (config.run_dir / "config.yaml").exists():
+    if Layout(config.run_dir).config.exists():
         notes.append(f"the run '{config.run_dir}' exists; `acclimate train` wants --resume or another name.")
     return Preflight(
         config=config,

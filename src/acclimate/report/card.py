@@ -12,9 +12,9 @@ import yaml
 
 from acclimate.report import number
 from acclimate.report.collect import collect
-from acclimate.report.folder import Measure
 from acclimate.report.html import TEMPLATES
 from acclimate.report.verdict import verdict
+from acclimate.runs.folder import Measure
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_CACHE = re.compile(r"models--([\w.-]+?)--([\w.-]+)")

@@ -12,10 +12,10 @@ from typing import Any
 from acclimate.apart import SAME_RUN, without
 from acclimate.config import RunConfig
 from acclimate.errors import RunError
-from acclimate.evaluate.measured import check_measured
 from acclimate.evaluate.transfer import Transfer, improvement, transfer
-from acclimate.report.folder import Measure, RunFolder, TextSet, read_folder
 from acclimate.report.seeds import together
+from acclimate.runs.folder import Measure, RunFolder, TextSet, read_folder
+from acclimate.runs.measured import check_measured
 
 # The same weights on the same documents; what is left is the arithmetic of another machine or batch size.
 BASE_TOLERANCE = 1e-3

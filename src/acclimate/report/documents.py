@@ -9,7 +9,8 @@ from typing import Any
 
 from acclimate.errors import RunError
 from acclimate.report import number
-from acclimate.report.folder import RunFolder
+from acclimate.runs.folder import RunFolder
+from acclimate.runs.layout import Layout, body
 
 LIMIT = 300  # characters of a place or a text
 
@@ -44,9 +45,9 @@ def worst(folder: RunFolder, most: int) -> list[Document]:
 
 def _documents(folder: RunFolder, name: str) -> list[Document]:
     """Of one set; none where the folder holds no scores by document, or is from before they held the base's."""
-    path = folder.path / "eval" / f"{name}.jsonl"
+    path = Layout(folder.path).scores(name)
     documents = []
-    for row, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.is_file() else ()):
+    for row, line in body(path, path.read_text(encoding="utf-8").splitlines() if path.is_file() else ()):
         try:
             record: dict[str, Any] = json.loads(line)
             if record["bytes"] > 0 and "base_nats" in record:
@@ -56,7 +57,7 @@ def _documents(folder: RunFolder, name: str) -> list[Document]:
                 documents.append(Document(name, where, text, int(record["bytes"]), *scores))
         except (ValueError, TypeError, KeyError) as error:
             raise RunError(
-                f"{path}:{row + 1}: this is not the scores of a document ({type(error).__name__}: {error}). Run "
+                f"{path}:{row}: this is not the scores of a document ({type(error).__name__}: {error}). Run "
                 f"`acclimate eval {folder.path}` again."
             ) from None
     return documents

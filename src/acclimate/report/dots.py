@@ -9,10 +9,10 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from acclimate.report import number
-from acclimate.report.folder import Measure
 from acclimate.report.palette import BASE, Slot
 from acclimate.report.picture import Picture, plain, short, whole
 from acclimate.report.svg import INK, MUTED, PAPER, colour, draw
+from acclimate.runs.folder import Measure
 
 ROW = 38  # pixels per row
 

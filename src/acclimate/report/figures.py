@@ -8,13 +8,13 @@ from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.curves import Curve, curves
 from acclimate.report.dots import Dot, dots
-from acclimate.report.folder import Measure, TextSet
 from acclimate.report.names import joined, named, phrase
 from acclimate.report.outcome import outcome
 from acclimate.report.pairs import against
 from acclimate.report.palette import BASE, slots
 from acclimate.report.pareto import Point, pareto
 from acclimate.report.picture import Picture
+from acclimate.runs.folder import Measure, TextSet
 
 MOST_ROWS = 24  # of a picture that ranks
 

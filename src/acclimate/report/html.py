@@ -19,10 +19,10 @@ from acclimate.report.names import named
 from acclimate.report.origin import Origin, origin, without_home
 from acclimate.report.palette import BASE, slots
 from acclimate.report.panel_table import panel_tables
-from acclimate.report.panels import read_panels
 from acclimate.report.scoreboard import measures, scoreboard
 from acclimate.report.sessions import with_short_sessions
 from acclimate.report.verdict import verdict
+from acclimate.runs.panel import panels_of
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 """Characters that no HTML page may hold."""
@@ -74,7 +74,7 @@ def render(data: ReportData, title: str | None = None, gates: Sequence[Mapping[s
         (run, seed.seed, panel)
         for run in data.runs
         for seed in run.seeds
-        for panel in read_panels(seed.path, seed.provenance)
+        for panel in panels_of(seed.path, seed.provenance)
     ]
     first = [(run, [panel for other, seed, panel in read if (other, seed) == (run, run.seeds[0].seed)])
              for run in data.runs]  # fmt: skip

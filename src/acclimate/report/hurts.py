@@ -10,8 +10,8 @@ from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.documents import Document, worst
 from acclimate.report.origin import without_home
-from acclimate.report.panels import Flip, PanelFolder
 from acclimate.report.picture import Numbers, plain
+from acclimate.runs.panel import Flip, PanelFolder
 
 DOCUMENTS = 5  # of each run
 ITEMS = 4  # of each run, lost and won

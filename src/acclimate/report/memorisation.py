@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +10,11 @@ from acclimate.errors import RunError
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.dots import Dot, dots
-from acclimate.report.folder import Measure, RunFolder
 from acclimate.report.names import joined, named
 from acclimate.report.palette import slots
 from acclimate.report.picture import Numbers, Picture, plain
+from acclimate.runs.folder import Measure, RunFolder
+from acclimate.runs.layout import Layout, parsed
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,12 @@ def _bounds(check: Check) -> tuple[str, ...]:
 
 def _read(folder: RunFolder) -> tuple[list[Check], dict[str, str]]:
     """The checks of a run, and why a source has none."""
-    path = folder.path / "memorisation" / "check.json"
+    path = Layout(folder.path).memorised
     if not path.is_file():
         return [], {}
     checks, absent = [], {}
     try:
-        for source, entry in json.loads(path.read_text(encoding="utf-8"))["sources"].items():
+        for source, entry in parsed(path)["sources"].items():
             if "not_measured" in entry:
                 absent[str(source)] = f"not measured ({entry['not_measured']})"
                 continue

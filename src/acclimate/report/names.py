@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from acclimate.report import number
-from acclimate.report.folder import TextSet
+from acclimate.runs.folder import TextSet
 
 DIRECTION = re.compile(r"[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 """Invisible characters that turn or hide what stands beside them; a name needs none."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from acclimate.evaluate.measured import check_measured
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
-from acclimate.report.folder import TextSet
 from acclimate.report.names import joined, named, phrase
 from acclimate.report.outcome import each, fell, outcome, why
 from acclimate.report.pairs import against, told
+from acclimate.runs.folder import TextSet
+from acclimate.runs.measured import check_measured
 
 DRIFT = "kl_base_tuned"
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
-from acclimate.report.folder import TextSet
 from acclimate.report.names import named
+from acclimate.runs.folder import TextSet
 
 
 def outcome(data: ReportData, run: Run, text_set: TextSet) -> str:

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from acclimate.evaluate.comparison import compare_seeds
 from acclimate.evaluate.significance import holm
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
-from acclimate.report.folder import TextSet
+from acclimate.runs.comparison import compare_seeds
+from acclimate.runs.folder import TextSet
 
 ALPHA = 0.05
 NOT_PAIRED = "the two were not measured on the same documents, so they cannot be compared pairwise"

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.dots import Dot, dots
-from acclimate.report.folder import Measure
 from acclimate.report.names import named
 from acclimate.report.palette import slots
-from acclimate.report.panels import PanelFolder, Row
+from acclimate.report.panels import Row, rows_of
 from acclimate.report.picture import Numbers, Picture, plain
 from acclimate.report.scoreboard import Cell
+from acclimate.runs.folder import Measure
+from acclimate.runs.panel import PanelFolder
 
 MOST_ROWS = 24  # of a picture
 METRICS: dict[str, tuple[str, number.Spelling, number.Spelling]] = {
@@ -65,7 +66,7 @@ def panel_tables(data: ReportData, panels: Sequence[tuple[Run, int, PanelFolder]
 
 
 def _table(data: ReportData, index: int, group: Sequence[tuple[Run, int, PanelFolder]]) -> PanelTable:
-    rows = [(run, seed, row) for run, seed, panel in group for row in panel.rows]
+    rows = [(run, seed, row) for run, seed, panel in group for row in rows_of(panel)]
     rows.sort(key=lambda entry: (list(METRICS).index(entry[2].metric), -entry[2].loss))
     lines = tuple(
         Line(run, seed, row.text_set, METRICS[row.metric][0], _cells(row), row.p_holm is not None and row.p_holm < 0.05)

@@ -1,17 +1,15 @@
-"""The panels of a run, read from RUN/panels/: what each set says, and items whose answer changed."""
+"""What each set of a panel says: base, model, change and drift."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from acclimate.errors import RunError
-from acclimate.evaluate.measured import check_panel
-from acclimate.report.folder import Measure
+from acclimate.runs.folder import Measure
+from acclimate.runs.layout import PanelLayout
+from acclimate.runs.panel import PanelFolder, damaged
 
 HEADLINES = ("accuracy", "accuracy_norm", "word_nats", "bits_per_byte")
 """Metrics that model and base each have, so that there is a change."""
@@ -38,61 +36,19 @@ class Row:
         return self.change.value if self.metric in LOWER_IS_BETTER else -self.change.value
 
 
-@dataclass(frozen=True)
-class Flip:
-    """An item that one of the two models got right and the other did not. ``context`` is empty in old folders."""
-
-    text_set: str
-    where: str
-    context: str
-    choices: tuple[str, ...]
-    right: int
-    base_picked: int | None  # None of a cloze
-    tuned_picked: int | None
-    lost: bool
-    nats: float  # log-likelihood of the right answer, model less base
-
-
-@dataclass(frozen=True)
-class PanelFolder:
-    """One panel that was put to a run's model and its base."""
-
-    name: str
-    digest: str
-    settings: Mapping[str, Any]
-    rows: tuple[Row, ...]
-    flips: tuple[Flip, ...]
-
-
-def read_panels(run_dir: Path, provenance: Mapping[str, Any]) -> tuple[PanelFolder, ...]:
-    """Every panel of a run, by name.
+def rows_of(panel: PanelFolder) -> list[Row]:
+    """Of every set and metric that model and base each have.
 
     Raises:
-        RunError: a file is damaged or edited, or a panel was measured on another model than the run's.
+        RunError: a record is none.
     """
-    found = []
-    for path in sorted((run_dir / "panels").glob("*/panel.json")):
-        found.append(_panel(path.parent))
-        check_panel(run_dir, provenance, path.parent)
-    return tuple(found)
-
-
-def _panel(folder: Path) -> PanelFolder:
-    path = folder / "panel.json"
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        settings, sets = document["panel"], document["sets"]
-        rows = _rows(document["records"])
-        kinds = {str(name): str(entry["kind"]) for name, entry in sets.items()}
-        digest = str(settings["digest"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path, error) from None
-    answered = {name: kind == "lm_eval" for name, kind in kinds.items() if kind != "text"}
-    flips = [flip for name, task in answered.items() for flip in _flips(folder / f"{name}.jsonl", name, task)]
-    return PanelFolder(folder.name, digest, settings, rows, tuple(flips))
+        return _rows(panel.records)
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(PanelLayout(panel.path).document, error) from None
 
 
-def _rows(records: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:
+def _rows(records: Sequence[Mapping[str, Any]]) -> list[Row]:
     found = {(str(r["set"]), str(r["metric"]), str(r["run"])): r for r in records}
     rows = []
     for name, metric in ((name, metric) for name, metric, run in found if run == "base" and metric in HEADLINES):
@@ -111,7 +67,7 @@ def _rows(records: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:
                 drift=_measure(drift) if drift else None,
             )
         )
-    return tuple(rows)
+    return rows
 
 
 def _measure(record: Mapping[str, Any]) -> Measure:
@@ -120,33 +76,3 @@ def _measure(record: Mapping[str, Any]) -> Measure:
     if not all(math.isfinite(number) for number in (value, low, high, mde) if number is not None):
         raise ValueError(f"{record['metric']} of {record['set']!r} is not finite")
     return Measure(value, low, high, int(record["n"]), mde)
-
-
-def _flips(path: Path, name: str, task: bool) -> list[Flip]:
-    flips = []
-    try:
-        for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-            line = json.loads(text)
-            if task and not {"right", "base_correct"} <= line.keys():
-                continue  # without choices, or without an accuracy
-            if line["base_correct"] == line["model_correct"]:
-                continue
-            right, picked = int(line["right"]), (line.get("base_picked"), line.get("model_picked"))
-            choices = tuple(map(str, line.get("choices") or ()))
-            nats = float(line["model"][right]) - float(line["base"][right])
-            flips.append(
-                Flip(
-                    name, str(line["where"]), str(line.get("context") or ""), choices, right, *picked,
-                    bool(line["base_correct"]), nats,
-                )
-            )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise _damaged(path, error) from None
-    return flips
-
-
-def _damaged(path: Path, error: Exception) -> RunError:
-    return RunError(
-        f"'{path}' is no result of a panel ({type(error).__name__}: {error}). Measure it again with `acclimate eval "
-        "RUN --panel`, or remove its folder."
-    )

@@ -11,10 +11,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from acclimate.report.folder import Measure
 from acclimate.report.palette import BASE, Slot
 from acclimate.report.picture import Picture, plain, short, whole
 from acclimate.report.svg import INK, MUTED, PAPER, colour, draw
+from acclimate.runs.folder import Measure
 
 HEIGHT = 310
 FEW = 8  # runs whose names find room beside their marks

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
-from acclimate.report.folder import Measure, RunFolder, TextSet
 from acclimate.report.palette import BASE, Slot, slots
 from acclimate.report.picture import Numbers, plain
+from acclimate.runs.folder import Measure, RunFolder, TextSet
 
 
 @dataclass(frozen=True)

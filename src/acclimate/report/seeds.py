@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from acclimate.errors import RunError
-from acclimate.evaluate.comparison import SUMS
 from acclimate.evaluate.crossed import crossed_ratio
 from acclimate.evaluate.ranges import ANY, Range, change_range, range_of
-from acclimate.evaluate.score_file import read_scores
-from acclimate.report.folder import Measure, RunFolder
+from acclimate.runs.comparison import SUMS
+from acclimate.runs.folder import Measure, RunFolder
+from acclimate.runs.layout import Layout
+from acclimate.runs.scores import read_scores
 
 Scores = Mapping[str, np.ndarray]
 
@@ -84,7 +85,7 @@ def _possible_change(scores: Sequence[Scores] | None) -> Range:
 
 def _same_documents(seeds: Sequence[RunFolder], name: str) -> list[Scores] | None:
     """The scores of every seed, or None where one has none, or of folders from before the base stood in them."""
-    paths = [seed.path / "eval" / f"{name}.jsonl" for seed in seeds]
+    paths = [Layout(seed.path).scores(name) for seed in seeds]
     if not all(path.is_file() for path in paths):
         return None
     scores: list[Scores] = [read_scores(path) for path in paths]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from acclimate.report import number
 from acclimate.report.collect import ReportData
-from acclimate.report.folder import RunFolder
 from acclimate.report.names import joined, named
+from acclimate.runs.folder import RunFolder
 
 NEARLY_ALL = 0.95
 """From this part of clipped steps on, a note says what clipping hides."""

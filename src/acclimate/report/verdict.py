@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from acclimate.report import notes, number
 from acclimate.report.collect import ReportData, Run
-from acclimate.report.folder import TextSet
 from acclimate.report.names import joined, named, phrase
 from acclimate.report.outcome import each, fell, outcome, why
 from acclimate.report.pairs import against, told
 from acclimate.report.sessions import sessions
 from acclimate.report.steps import step_notes
+from acclimate.runs.folder import TextSet
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from acclimate.errors import AcclimateError, DamagedError, RunError, reason
 from acclimate.files import discard, sync
 from acclimate.parallel.shard import is_spread, local, spread_like
 from acclimate.parallel.world import SOLO, World
+from acclimate.runs.layout import Layout
+from acclimate.runs.scores import last_line
 from acclimate.tensorfiles import SavedTensors
 from acclimate.train.training import Training
-
-STEP = re.compile(r"step-(\d+)")
 
 
 def save_checkpoint(training: Training, folder: Path) -> None:
@@ -117,7 +117,7 @@ def load_best(training: Training, run_dir: Path) -> str:
     Raises:
         RunError: none were kept, because nothing was evaluated during training.
     """
-    folder = run_dir / "checkpoints" / "best"
+    folder = Layout(run_dir).best
     with training.world.all_or_none():
         if training.world.is_main:
             recover(folder)
@@ -131,7 +131,7 @@ def load_best(training: Training, run_dir: Path) -> str:
     training.weights.load_state_dict(tensors.under("weights/"))
     if best["step"] == training.step:
         return f"The last weights are the best ones: {_changes(best)}."
-    last = json.loads((run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    last = last_line(Layout(run_dir).metrics)
     return (
         f"The model is that of step {best['step']} of {training.step}, the best: {_changes(best)}. The last one's: "
         f"{_changes(last)}."
@@ -242,7 +242,7 @@ def newest_intact(run_dir: Path, world: World = SOLO) -> tuple[Path | None, list
 
 def _newest_intact(run_dir: Path) -> tuple[Path | None, list[str]]:
     problems = []
-    for folder in reversed(checkpoints(run_dir)):
+    for folder in reversed(Layout(run_dir).step_checkpoints):
         try:
             verify(folder)
         except DamagedError as error:
@@ -255,9 +255,3 @@ def _newest_intact(run_dir: Path) -> tuple[Path | None, list[str]]:
             "checkpoints/ away."
         )
     return None, []
-
-
-def checkpoints(run_dir: Path) -> list[Path]:
-    """Step checkpoints of a run, oldest first."""
-    found = [(int(m[1]), p) for p in (run_dir / "checkpoints").glob("step-*") if (m := STEP.fullmatch(p.name))]
-    return [path for _, path in sorted(found)]

@@ -13,7 +13,7 @@ from acclimate.evaluate.measure import measure
 from acclimate.evaluate.summary import Record, records
 from acclimate.model.reference import Reference
 from acclimate.parallel.shard import local, release
-from acclimate.provenance import write_json
+from acclimate.runs.layout import Layout, write_json
 from acclimate.train.tuned import Tuned
 from acclimate.train.weights import Weights
 
@@ -40,7 +40,7 @@ class Interpolation:
         alpha, within = choose(found, self.max_general_rise) if len(self.alphas) > 1 else (self.alphas[0], True)
         place(weights, start, end, alpha)
         if tuned.training.world.is_main:
-            write_json(tuned.run_dir / "interpolation.json", {"alpha": alpha, "within": within, "records": found})
+            write_json(Layout(tuned.run_dir).interpolation, {"alpha": alpha, "within": within, "records": found})
         among = f" of {', '.join(map(str, self.alphas))}" if len(self.alphas) > 1 else ""
         beyond = "" if within else f"; with each, some general set rises by more than {self.max_general_rise:.1%}"
         return f"Interpolated between the base's weights and the tuned ones: alpha {alpha}{among}{beyond}."

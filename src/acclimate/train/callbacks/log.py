@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from acclimate.errors import UsageError
-from acclimate.files import unwritable, write_text
+from acclimate.runs.layout import append_line, body, write_lines
 from acclimate.train.training import Training
 from acclimate.types import Callback, Metrics
 
@@ -19,24 +19,20 @@ class MetricsLog(Callback):
         self.path = path
 
     def on_step_end(self, state: Training, metrics: Metrics) -> None:
-        try:
-            with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"step": state.step} | metrics) + "\n")
-        except OSError as error:
-            raise unwritable(self.path, error) from error
+        append_line(self.path, {"step": state.step} | metrics)
 
     def drop_after(self, step: int) -> None:
         """Removes lines later than ``step``, and a torn last line."""
         if not self.path.exists():
             return
         kept = []
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for _, line in body(self.path, self.path.read_text(encoding="utf-8", errors="replace").splitlines()):
             try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
+                if (found := json.loads(line))["step"] <= step:
+                    kept.append(found)
             except (ValueError, KeyError, TypeError):
                 continue
-        write_text(self.path, "".join(kept))
+        write_lines(self.path, kept)
 
 
 class TensorBoard(Callback):

@@ -9,7 +9,8 @@ from typing import Any
 
 from acclimate.errors import DamagedError, reason
 from acclimate.files import discard, sync, unwritable
-from acclimate.train.checkpoint import checkpoints, recover, save_checkpoint, verify, write_folder
+from acclimate.runs.layout import Layout
+from acclimate.train.checkpoint import recover, save_checkpoint, verify, write_folder
 from acclimate.train.training import Training
 from acclimate.types import Callback, Metrics
 
@@ -30,8 +31,8 @@ class Save(Callback):
         watch: str,
         say: Callable[[str], None] = lambda note: None,
     ) -> None:
-        self.folder, self.every, self.keep_last, self.watch = run_dir / "checkpoints", every, keep_last, watch
-        self.run_dir, self.say = run_dir, say
+        self.run, self.every, self.keep_last, self.watch = Layout(run_dir), every, keep_last, watch
+        self.say = say
         self.best: float | None = None
         self._told: set[Path] = set()
 
@@ -41,7 +42,7 @@ class Save(Callback):
             self.best = value
             weights = {f"weights/{name}": tensor for name, tensor in state.weights.state_dict().items()}
             measured = {name: found for name, found in metrics.items() if name.startswith("eval/")}
-            write_folder(self.folder / "best", weights, {"step": state.step, **measured}, state.world)
+            write_folder(self.run.best, weights, {"step": state.step, **measured}, state.world)
         due = self.every is not None and state.step % self.every == 0 and state.step < state.total_steps
         if due or state.stop.agreed:
             self._save(state)
@@ -54,10 +55,10 @@ class Save(Callback):
         with state.world.all_or_none():
             if state.world.is_main:
                 self._sync_metrics()
-        save_checkpoint(state, self.folder / f"step-{state.step:08d}")
+        save_checkpoint(state, self.run.checkpoint(state.step))
         if not state.world.is_main:
             return
-        for old in checkpoints(self.run_dir)[: -self.keep_last]:
+        for old in self.run.step_checkpoints[: -self.keep_last]:
             if (error := discard(old)) and old not in self._told:
                 self._told.add(old)
                 self.say(
@@ -67,9 +68,9 @@ class Save(Callback):
 
     def _sync_metrics(self) -> None:
         """The lines of the steps before a checkpoint are on the disk before it is."""
-        path = self.run_dir / "metrics.jsonl"
+        path = self.run.metrics
         try:
-            for written in (path, self.run_dir) if path.is_file() else ():
+            for written in (path, self.run.path) if path.is_file() else ():
                 sync(written)
         except OSError as error:
             raise unwritable(path, error) from error
@@ -79,9 +80,9 @@ class Save(Callback):
         if self.best is None:
             return None
         with suppress(OSError):  # another rank has done it
-            recover(self.folder / "best")
+            recover(self.run.best)
         try:
-            verify(self.folder / "best")
+            verify(self.run.best)
         except DamagedError as error:
             self.best = None
             return f"{error} The best weights are chosen anew from here on."

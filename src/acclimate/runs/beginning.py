@@ -1,11 +1,8 @@
-"""The run folder as the verbs find it: who may write to it, and whether it is the run that it is taken for."""
+"""How a run began, and whether it is the run that it is taken for."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,56 +10,10 @@ from rich.console import Console
 
 from acclimate.apart import FREE_ON_RESUME, Apart, marks
 from acclimate.config import RunConfig, load_config
-from acclimate.errors import ConfigError, DataError, RunError, UsageError
-from acclimate.evaluate.measured import check_weights
-from acclimate.evaluate.summary import Record
-from acclimate.files import leftovers, sweep, unwritable
-from acclimate.provenance import other_versions, read_json, with_session, write_json
-
-
-def check_place(config: RunConfig) -> None:
-    """The run folder can be made; makes nothing.
-
-    Raises:
-        ConfigError: something that is no folder is in its way, or it is closed.
-    """
-    folder = config.run_dir.parent.absolute()
-    place = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise ConfigError(f"output_dir: '{config.output_dir}' cannot be written to; choose another folder.")
-    if config.run_dir.exists() and not config.run_dir.is_dir():
-        raise ConfigError(f"name: '{config.run_dir}' is a file, so it cannot be the run folder; choose another name.")
-
-
-def check_run_dir(config: RunConfig, resume: bool) -> None:
-    """Nothing that exists is overwritten, and a run is only continued by the configuration that began it."""
-    path = config.run_dir / "config.yaml"
-    check_place(config)
-    try:
-        config.run_dir.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(config.run_dir.parent, error) from error
-    if not path.exists():
-        held = config.run_dir.iterdir() if config.run_dir.is_dir() else ()
-        if any(not (path.name.startswith(".") and path.suffix == ".partial") for path in held):
-            raise UsageError(f"The folder '{config.run_dir}' holds something that is no run; choose another name.")
-        return
-    if not resume:
-        raise UsageError(
-            f"The run '{config.run_dir}' exists. Continue it with --resume, or choose another name, for example "
-            f"--set name={config.name}-2."
-        )
-    if differences := differences_from(config):
-        raise UsageError(
-            f"The run '{config.run_dir}' began with another configuration; it differs at {'; '.join(differences)}. "
-            "Use the configuration it began with, or another name."
-        )
-    finished = (config.run_dir / "summary.json").is_file()
-    if finished and not has_model(config.run_dir) and not _has_checkpoints(config.run_dir):
-        raise RunError(
-            f"The run '{config.run_dir}' is finished, but its model/ is gone and it kept no checkpoint to make it "
-            "from; start a new run under another name."
-        )
+from acclimate.errors import RunError, UsageError
+from acclimate.runs.layout import Layout, read_json, write_json
+from acclimate.runs.measured import check_weights
+from acclimate.runs.provenance import other_versions, with_session
 
 
 def differences_from(config: RunConfig) -> list[str]:
@@ -81,7 +32,7 @@ def say_what_changed(config: RunConfig, console: Console) -> None:
         )
     if other := _differing(config, others):
         told.append(f"{'; '.join(other)}. What is learned is the same.")
-    path = config.run_dir / "provenance.json"
+    path = Layout(config.run_dir).provenance
     for note in told + (other_versions(read_json(path)) if path.is_file() else []):
         console.print(f"Note: {note}", style="yellow", highlight=False)
 
@@ -95,13 +46,13 @@ def without_effect(config: RunConfig) -> str:
 def begin_session(run_dir: Path, record: Mapping[str, Any], step: int, processes: int) -> dict[str, Any]:
     """Writes provenance.json with the session that goes on after ``step``, and returns it."""
     record = with_session(record, step, processes)
-    write_json(run_dir / "provenance.json", record)
+    write_json(Layout(run_dir).provenance, record)
     return record
 
 
 def as_chosen(config: RunConfig) -> RunConfig:
     """Of a run that is trained and not measured: what was chosen when it began stays."""
-    began = load_config(config.run_dir / "config.yaml").evaluation
+    began = load_config(Layout(config.run_dir).config).evaluation
     kept = {"overlap_ngram": began.overlap_ngram}
     if config.evaluation.memorisation_documents:  # 0 still measures none
         kept["memorisation_documents"] = began.memorisation_documents
@@ -110,7 +61,7 @@ def as_chosen(config: RunConfig) -> RunConfig:
 
 def _differing(config: RunConfig, kinds: Collection[Apart | None]) -> list[str]:
     """``path: this then, that now`` of the settings with one of these marks; None is no mark."""
-    began, now = _as_it_began(load_config(config.run_dir / "config.yaml")), with_saved_dtype(config)
+    began, now = _as_it_began(load_config(Layout(config.run_dir).config)), with_saved_dtype(config)
     found, marked = [], marks(RunConfig)
     for path, then, today in _differences(began.model_dump(mode="json"), now.model_dump(mode="json")):
         mark = next((marked[way] for way in _patterns(path) if way in marked), None)
@@ -136,28 +87,9 @@ def _as_it_began(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"sources": sources})
 
 
-def has_model(run_dir: Path) -> bool:
-    """Whether the run's ``model/`` is there: a whole model, or an adapter."""
-    return any((run_dir / "model" / name).is_file() for name in ("config.json", "adapter_config.json"))
-
-
-def _has_checkpoints(run_dir: Path) -> bool:
-    return any((run_dir / "checkpoints").glob("step-*"))
-
-
-def what_resume_does(run_dir: Path) -> str:
-    if has_model(run_dir):
-        return "measures the trained model"
-    return (
-        "continues from the last checkpoint"
-        if _has_checkpoints(run_dir)
-        else "begins at step 0, for there is no checkpoint yet"
-    )
-
-
 def with_saved_dtype(config: RunConfig) -> RunConfig:
     """``dtype: auto`` means what it meant when the run began."""
-    path = config.run_dir / "config.yaml"
+    path = Layout(config.run_dir).config
     if config.model.dtype != "auto" or not path.exists():
         return config
     saved = load_config(path).model.dtype
@@ -184,7 +116,7 @@ def check_digests(
         model: :func:`~acclimate.model.load.model_identity` of the base.
         held_out: source -> digest of which documents are held out, which runs of 0.1.0 did not keep.
     """
-    path = run_dir / "provenance.json"
+    path = Layout(run_dir).provenance
     if not path.is_file():
         return None
     began: dict[str, Any] = read_json(path)
@@ -216,70 +148,23 @@ def check_trained(run_dir: Path) -> None:
     Raises:
         RunError: it is another model.
     """
-    if (run_dir / "provenance.json").is_file():
-        check_weights(run_dir, read_json(run_dir / "provenance.json"))
-
-
-@contextmanager
-def sole_writer(run_dir: Path) -> Iterator[None]:
-    """Refuses a second process that trains the same run; the lock goes when its holder ends, however that happens."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    handle = os.open(run_dir, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = run_dir.is_dir() and os.path.samestat(os.fstat(handle), run_dir.stat())
-        except BlockingIOError:
-            mine = False
-        if not mine:  # or its holder has just ended and taken the empty folder away
-            raise RunError(f"The run '{run_dir}' is being trained by another process; wait for it, or stop it.")
-        sweep([*leftovers(run_dir), *_left_by_a_trainer(run_dir)])
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                run_dir.rmdir()  # nothing was begun in it; before the lock goes, so that nobody holds it by then
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def keeping_the_model(run_dir: Path) -> Iterator[None]:
-    """Around the measuring of a run that is trained: text that is gone or changed costs no model, and it says so."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(
-            f"{error} The trained model is whole and kept in '{run_dir / 'model'}': export and chat work, and "
-            f"`acclimate eval {run_dir} --panel FILE` measures it on a panel. To measure it on its own held-out text, "
-            "make good what is said above, then run the same command with --resume; it trains nothing again."
-        ) from error
-
-
-def _left_by_a_trainer(run_dir: Path) -> list[Path]:
-    """Folders that were half written or already replaced when a trainer of this run was killed."""
-    stale = (run_dir / "checkpoints").glob(".*.stale")
-    replaced = [path for path in stale if path.with_name(path.name[1:].removesuffix(".stale")).is_dir()]
-    return [run_dir / ".model.partial", *(run_dir / "checkpoints").glob(".*.partial"), *replaced]
+    if (path := Layout(run_dir).provenance).is_file():
+        check_weights(run_dir, read_json(path))
 
 
 def turn_ends(run_dir: Path) -> dict[str, list[Any]]:
     """``{ids, tokens, stops_at}`` of data.json: what ends a turn as this run learned it, where its base does not stop;
     empty lists where there is nothing of the kind."""
-    path = run_dir / "data.json"
+    path = Layout(run_dir).data
     found = read_json(path).get("turn_ends") if path.is_file() else None
     return {key: list((found or {}).get(key, ())) for key in ("ids", "tokens", "stops_at")}
 
 
 def read_config(run_dir: Path) -> RunConfig:
     """The resolved configuration of a run folder, pointing at that folder wherever it has been moved."""
-    if not (run_dir / "config.yaml").is_file():
+    path = Layout(run_dir).config
+    if not path.is_file():
         raise UsageError(f"'{run_dir}' is no run folder: it has no config.yaml. `acclimate train` makes one.")
-    config = _as_it_began(load_config(run_dir / "config.yaml"))
+    config = _as_it_began(load_config(path))
     resolved = run_dir.resolve()
     return config.model_copy(update={"output_dir": str(resolved.parent), "name": resolved.name})
-
-
-def read_summary(run_dir: Path) -> list[Record]:
-    records: list[Record] = read_json(run_dir / "summary.json")
-    return records

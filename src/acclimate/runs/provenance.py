@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import platform
 import re
 import resource
@@ -20,8 +19,8 @@ import torch
 import acclimate
 from acclimate.config import RunConfig, dump_config
 from acclimate.digest import tuned_identity
-from acclimate.errors import RunError, without_credentials
-from acclimate.files import write_text
+from acclimate.errors import without_credentials
+from acclimate.runs.layout import Layout, write_json
 
 PATH = re.compile(r"~?(?:/[^/\s=,'\"\]}]+)*/([^/\s=,'\"\]}]+)")
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "datasets", "pyarrow")
@@ -113,8 +112,9 @@ def keep_weights(run_dir: Path, record: dict[str, Any]) -> dict[str, Any]:
     """Writes the record with the digest of model/, unless it has one: what the run's numbers must be of from now on."""
     if "tuned" in record:
         return record
-    record = record | {"tuned": tuned_identity(run_dir / "model")}
-    write_json(run_dir / "provenance.json", record)
+    run = Layout(run_dir)
+    record = record | {"tuned": tuned_identity(run.model)}
+    write_json(run.provenance, record)
     return record
 
 
@@ -123,26 +123,6 @@ def peak_memory_mib(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) // 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-
-def write_json(path: Path, document: Any) -> None:
-    """Indented JSON, atomically."""
-    write_text(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Reads a file of a run folder.
-
-    Raises:
-        RunError: it is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"'{path}' is missing: the run is not finished, or the folder is no run.") from None
-    except ValueError:
-        hint = " `acclimate eval` writes it again." if path.name == "summary.json" else ""
-        raise RunError(f"'{path}' is damaged: it is not JSON.{hint}") from None
 
 
 def _now() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from typing import Any
 import yaml
 
 from acclimate.errors import RunError, reason
+from acclimate.runs.layout import Layout, body, parsed, read_json, write_json
 
+RECORDS, ANSWERS = "records", "answers"
 ROLES = ("domain", "general", "chat")
 
 
@@ -80,40 +82,41 @@ class RunFolder:
         return statistics.median(rates) if rates else None
 
 
-def read_folder(path: Path) -> RunFolder:
+def read_folder(path: str | Path) -> RunFolder:
     """Reads RUN/.
 
     Raises:
         RunError: the folder is no run folder, the run has not finished, or a file is damaged.
     """
+    path = Path(path)
     if not path.is_dir():
         raise RunError(f"There is no run folder '{path}'. `acclimate train CONFIG` makes one.")
-    if not (path / "config.yaml").is_file():
+    run = Layout(path)
+    if not run.config.is_file():
         raise RunError(f"'{path}' is not a run folder: it has no config.yaml. `acclimate train CONFIG` makes one.")
-    for name in ("provenance.json", "metrics.jsonl"):
-        if not (path / name).is_file():
+    for file in (run.provenance, run.metrics):
+        if not file.is_file():
             raise RunError(
-                f"The run in '{path}' has not been trained: it has no {name}. Run `acclimate train {path}/config.yaml`."
+                f"The run in '{path}' has not been trained: it has no {file.name}. Run `acclimate train {run.config}`."
             )
-    if not (path / "summary.json").is_file():
+    if not run.summary.is_file():
         raise RunError(
             f"The run in '{path}' has not been evaluated: it has no summary.json. "
             + (
                 f"Run `acclimate eval {path}`."
-                if (path / "model").is_dir()
+                if run.model.is_dir()
                 else "It is not finished; use acclimate train --resume."
             )
         )
-    config_text = _text(path / "config.yaml")
+    config_text = _text(run.config)
     try:
         config = yaml.safe_load(config_text)
     except yaml.YAMLError as error:
-        raise RunError(f"'{path / 'config.yaml'}' is not YAML: {' '.join(str(error).split())}.") from None
+        raise RunError(f"'{run.config}' is not YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(config, dict):
-        raise RunError(f"'{path / 'config.yaml'}' is not a run configuration: it holds no sections.")
-    method, sets, base, changes, measures = _summary(path)
-    steps, skipped = _metrics(path / "metrics.jsonl")
-    provenance = _json(path / "provenance.json")
+        raise RunError(f"'{run.config}' is not a run configuration: it holds no sections.")
+    method, sets, base, changes, measures = _summary(run)
+    steps, skipped = _metrics(run.metrics)
     return RunFolder(
         path=path,
         name=str(config.get("name", path.name)),
@@ -121,15 +124,15 @@ def read_folder(path: Path) -> RunFolder:
         seed=int(config.get("seed", 0)),
         config=config,
         config_text=config_text,
-        provenance=provenance if isinstance(provenance, dict) else {"provenance": provenance},
+        provenance=_json(run.provenance),
         steps=steps,
         skipped_lines=skipped,
         sets=sets,
         base=base,
         changes=changes,
         measures=measures,
-        generations=_generations(path / "generations.json"),
-        data=_data(path / "data.json"),
+        generations=_generations(run.generations),
+        data=_json(run.data) if run.data.is_file() else {},
     )
 
 
@@ -140,40 +143,62 @@ def _text(path: Path) -> str:
         raise RunError(f"'{path}' cannot be read: {reason(error)}.") from None
 
 
-def _json(path: Path) -> Any:
+def _json(path: Path, rows: str | None = None) -> dict[str, Any]:
+    again = f"Run `acclimate eval {path.parent}` again."
     try:
-        return json.loads(_text(path))
+        return parsed(path, rows)
     except json.JSONDecodeError as error:
-        raise RunError(
-            f"'{path}' is not complete JSON (line {error.lineno}: {error.msg}). "
-            f"Run `acclimate eval {path.parent}` again."
-        ) from None
+        raise RunError(f"'{path}' is not complete JSON (line {error.lineno}: {error.msg}). {again}") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"'{path}' cannot be read: {reason(error)}.") from None
+
+
+def write_summary(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """``{run, seed, set, role, metric, unit, value, low, high, n}`` each, and of a change ``p`` and ``mde``."""
+    write_json(path, {RECORDS: list(records)})
+
+
+def read_summary(path: Path) -> list[dict[str, Any]]:
+    """What :func:`write_summary` wrote.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    found = read_json(path, RECORDS).get(RECORDS)
+    if not isinstance(found, list):
+        raise RunError(f"'{path}' is damaged: it holds no list of records. `acclimate eval` writes it again.")
+    return found
+
+
+def write_generations(path: Path, answers: Sequence[Mapping[str, str]]) -> None:
+    """``{set, prompt, base, tuned}`` each."""
+    write_json(path, {ANSWERS: list(answers)})
 
 
 def _summary(
-    path: Path,
+    run: Layout,
 ) -> tuple[str, tuple[TextSet, ...], dict[str, Measure], dict[str, Measure], dict[tuple[str, str], Measure]]:
     """The method's name, the sets, the base's bits per byte, their paired changes, and the tuned model's measures."""
-    file = path / "summary.json"
+    file = run.summary
     sets: dict[str, TextSet] = {}
     base: dict[str, Measure] = {}
     changes: dict[str, Measure] = {}
     measures: dict[tuple[str, str], Measure] = {}
     labels: dict[str, None] = {}
-    records = _json(file)
+    records = _json(file, RECORDS).get(RECORDS)
     for index, record in enumerate(records if isinstance(records, list) else [records]):
         try:
-            run, name, role, metric = (str(record[key]) for key in ("run", "set", "role", "metric"))
+            label, name, role, metric = (str(record[key]) for key in ("run", "set", "role", "metric"))
             low, high, mde = (_bound(found) for found in (record["low"], record["high"], record.get("mde")))
             measure = Measure(_finite(record["value"]), low, high, int(record["n"]), mde, _clean(record.get("clean")))
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"'{file}': record {index} is not a measurement ({type(error).__name__}: {error}); expected run, seed, "
-                f"set, role, metric, unit, value, low, high and n. Run `acclimate eval {path}` again."
+                f"set, role, metric, unit, value, low, high and n. Run `acclimate eval {run.path}` again."
             ) from None
         sets.setdefault(name, TextSet(name, role))
-        if run != "base":
-            labels[run] = None
+        if label != "base":
+            labels[label] = None
             if metric == "bits_per_byte_change":
                 changes[name] = measure
             else:
@@ -181,11 +206,11 @@ def _summary(
         elif metric == "bits_per_byte":
             base[name] = measure
     if not records:
-        raise RunError(f"The run '{path}' holds no documents out, so nothing was measured: no report.")
+        raise RunError(f"The run '{run.path}' holds no documents out, so nothing was measured: no report.")
     if len(labels) != 1:
-        held = " and ".join(f"'{label}'" for label in labels) or "only the base"
+        held = " and ".join(f"'{one}'" for one in labels) or "only the base"
         raise RunError(
-            f"'{file}' should measure the base and one tuned model; it holds {held}. Run `acclimate eval {path}`."
+            f"'{file}' should measure the base and one tuned model; it holds {held}. Run `acclimate eval {run.path}`."
         )
     ordered = sorted(sets.values(), key=lambda item: ROLES.index(item.role) if item.role in ROLES else len(ROLES))
     return next(iter(labels)), tuple(ordered), base, changes, measures
@@ -215,8 +240,8 @@ def _metrics(path: Path) -> tuple[tuple[Mapping[str, float], ...], int]:
     """
     merged: dict[int, dict[str, float]] = {}
     skipped = 0
-    lines = [line for line in _text_lenient(path).split("\n") if line.strip()]
-    for index, text in enumerate(lines):
+    lines = body(path, [line for line in _text_lenient(path).split("\n") if line.strip()])
+    for index, (_, text) in enumerate(lines):
         try:
             line = json.loads(text)
             step = int(line["step"])
@@ -240,14 +265,9 @@ def _text_lenient(path: Path) -> str:
 def _generations(path: Path) -> tuple[Generation, ...]:
     if not path.is_file():
         return ()
-    rows = _json(path)
+    rows = _json(path, ANSWERS).get(ANSWERS)
     return tuple(
         Generation(*(str(row.get(key) or "") for key in ("set", "prompt", "base", "tuned")))
         for row in (rows if isinstance(rows, list) else [])
         if isinstance(row, dict)
     )
-
-
-def _data(path: Path) -> Mapping[str, Any]:
-    data = _json(path) if path.is_file() else {}
-    return data if isinstance(data, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,8 @@ from acclimate.evaluate.crossed import CrossedEstimate, Luck, crossed_ratio
 from acclimate.evaluate.grouped import Groups, count, subset
 from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, ratio_change
 from acclimate.evaluate.ranges import change_range
-from acclimate.evaluate.score_file import read_places, read_scores
+from acclimate.runs.layout import Layout, parsed
+from acclimate.runs.scores import read_places, read_scores
 
 SUMS = {
     "bits_per_byte": ("nats", "bytes"),
@@ -66,7 +66,7 @@ def compare_seeds(
     if len(common) >= 2:
         runs, others = ({seed: side[seed] for seed in common} for side in (runs, others))
     folders = [*runs.values(), *others.values()]
-    if not all((folder / "eval" / f"{set_name}.jsonl").is_file() for folder in folders):
+    if not all(Layout(folder).scores(set_name).is_file() for folder in folders):
         return None
     found = _columns(folders, _shared(folders, set_name), metric)
     if found is None:
@@ -85,7 +85,7 @@ def compare_seeds(
 
 def _shared(folders: Sequence[Path], set_name: str) -> list[Scores]:
     """Scores of the documents that stand in every folder, in the order of the first."""
-    paths = [folder / "eval" / f"{set_name}.jsonl" for folder in folders]
+    paths = [Layout(folder).scores(set_name) for folder in folders]
     scores = [read_scores(path) for path in paths]
     rows = [{place: row for row, place in enumerate(read_places(path))} for path in paths]
     table = [[one[place] for one in rows] for place in rows[0] if all(place in one for one in rows)]
@@ -127,8 +127,8 @@ def _check_base(folders: Sequence[Path], scores: Sequence[Scores]) -> None:
 
 def _base(run: Path) -> str:
     """Digest of the weights that the run began with."""
-    path = run / "provenance.json"
+    path = Layout(run).provenance
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["model"]["digest"])
+        return str(parsed(path)["model"]["digest"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"'{path}' does not say which base the run began with ({reason(error)}).") from None

@@ -13,7 +13,7 @@ import numpy as np
 
 from acclimate.errors import RunError, reason
 from acclimate.evaluate.grouped import codes
-from acclimate.files import write_text
+from acclimate.runs.layout import body, write_lines
 
 COLUMNS = ("nats", "base_nats", "bytes", "tokens", "kl_base_tuned", "agree")
 COUNTS = ("bytes", "tokens", "agree")
@@ -48,7 +48,7 @@ def write_scores(
         line["group"] = group
     for line, overlaps in zip(lines, [] if overlapping is None else overlapping.tolist(), strict=False):
         line["overlap"] = overlaps
-    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+    write_lines(path, lines)
 
 
 def read_scores(path: Path) -> dict[str, np.ndarray]:
@@ -65,7 +65,7 @@ def read_scores(path: Path) -> dict[str, np.ndarray]:
 
 def read_groups(path: Path) -> dict[str, np.ndarray]:
     """``group``, [M] numbers, of a file that :func:`read_columns` accepts; nothing where no two lines share one."""
-    named = [json.loads(line).get("group") for line in path.read_text(encoding="utf-8").splitlines()]
+    named = [line.get("group") for line in read_lines(path)]
     found = codes([None if name is None else str(name) for name in named])
     return {} if found is None else {"group": found}
 
@@ -84,24 +84,24 @@ def read_columns(path: Path, columns: Mapping[str, Column], what: str, remedy: s
         RunError: it cannot be read, a line lacks a number or holds an impossible one, or repeats an item.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = body(path, path.read_text(encoding="utf-8").splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"'{path}' cannot be read: {reason(error)}.") from None
     table = np.empty((len(lines), len(columns)))
     seen: dict[tuple[Any, ...], int] = {}
-    for row, line in enumerate(lines):
+    for row, (number, line) in enumerate(lines):
         try:
             record = json.loads(line)
             table[row] = [find(record) for find in columns.values()]
             wrong = _impossible(dict(zip(columns, table[row].tolist(), strict=True)))
             for key in _same(record) if not wrong else ():
-                if (first := seen.setdefault(key, row)) != row:
-                    wrong = f"it is the same one as in line {first + 1}"
+                if (first := seen.setdefault(key, number)) != number:
+                    wrong = f"it is the same one as in line {first}"
         except (ValueError, TypeError, LookupError) as error:
             wrong = f"{type(error).__name__}: {error}"
         if wrong:
             raise RunError(
-                f"{path}:{row + 1}: this is not the scores of {what} ({wrong}); expected {', '.join(columns)}. {remedy}"
+                f"{path}:{number}: this is not the scores of {what} ({wrong}); expected {', '.join(columns)}. {remedy}"
             )
     return {name: table[:, column] for column, name in enumerate(columns)}
 
@@ -134,4 +134,15 @@ def _same(record: Mapping[str, Any]) -> list[tuple[Any, ...]]:
 
 def read_places(path: Path) -> list[str]:
     """Where each document of a file that :func:`read_scores` accepts came from."""
-    return [str(json.loads(line).get("where")) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [str(line.get("where")) for line in read_lines(path)]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Of a file that is whole: its objects, in order."""
+    return [json.loads(line) for _, line in body(path, path.read_text(encoding="utf-8").splitlines())]
+
+
+def last_line(path: Path) -> dict[str, Any]:
+    """Of such a file whose end is whole."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
+    return found

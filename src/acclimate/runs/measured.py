@@ -5,18 +5,14 @@ It catches mix-ups and edits of some files. Who can write all files can write al
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from acclimate.digest import has_files, sha256_of, tuned_identity
 from acclimate.errors import RunError
-from acclimate.files import write_text
-
-COVERED = ("summary.json", "data.json")
-"""Files whose digests are kept beside those of eval/."""
+from acclimate.runs.layout import Layout, PanelLayout, parsed, write_json
 
 
 @dataclass(frozen=True)
@@ -53,16 +49,21 @@ def write_measured(run_dir: Path, provenance: Mapping[str, Any], documents: Mapp
         provenance: of the run; its base and data are what was measured.
         documents: set -> how many were scored.
     """
-    files = [*COVERED, *(f"eval/{name}.jsonl" for name in documents)]
+    run = Layout(run_dir)
     record = {
-        "format": 1,
-        "weights": tuned_identity(run_dir / "model"),
+        "weights": tuned_identity(run.model),
         "base": provenance["model"]["digest"],
         "data": provenance["data"],
         "documents": dict(documents),
-        "files": {name: sha256_of([run_dir / name]) for name in files},
+        "files": {name: sha256_of([path]) for name, path in _covered(run, documents).items()},
     }
-    write_text(run_dir / "eval" / "measured.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    write_json(run.measured, record)
+
+
+def _covered(run: Layout, documents: Iterable[str]) -> dict[str, Path]:
+    """Files whose digests are kept, by their place in the run folder."""
+    paths = (run.summary, run.data, *map(run.scores, documents))
+    return {path.relative_to(run.path).as_posix(): path for path in paths}
 
 
 def check_measured(run_dir: Path, provenance: Mapping[str, Any]) -> Origin:
@@ -71,7 +72,8 @@ def check_measured(run_dir: Path, provenance: Mapping[str, Any]) -> Origin:
     Raises:
         RunError: they are not; the sentence says what is another one.
     """
-    path, tuned = run_dir / "eval" / "measured.json", provenance.get("tuned")
+    run, tuned = Layout(run_dir), provenance.get("tuned")
+    path = run.measured
     if not path.is_file() and tuned is None:
         return Origin(None, False, {})
     again = f"Restore it, or run `acclimate eval {run_dir}`."
@@ -79,7 +81,7 @@ def check_measured(run_dir: Path, provenance: Mapping[str, Any]) -> Origin:
         missing = "provenance.json holds no digest of its weights" if tuned is None else "eval/measured.json is missing"
         raise RunError(f"Nothing shows which weights the numbers of '{run_dir}' are of: {missing}. {again}")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parsed(path)
         weights, base, data, files = (found[key] for key in ("weights", "base", "data", "files"))
         documents = {str(name): int(count) for name, count in found["documents"].items()}
         covered = {str(name): str(digest) for name, digest in files.items()}
@@ -89,18 +91,16 @@ def check_measured(run_dir: Path, provenance: Mapping[str, Any]) -> Origin:
     check_weights(run_dir, provenance)
     if weights != tuned:
         raise RunError(
-            f"The numbers in '{run_dir / 'eval'}' are of other weights than this run's training wrote "
+            f"The numbers in '{run.eval}' are of other weights than this run's training wrote "
             f"({_short(weights)}, not {_short(tuned)}). {again}"
         )
     if base != began:
-        raise RunError(
-            f"The numbers in '{run_dir / 'eval'}' were measured against another base than the run's. {again}"
-        )
+        raise RunError(f"The numbers in '{run.eval}' were measured against another base than the run's. {again}")
     if other := sorted(name for name in {*data, *digests} if data.get(name) != digests.get(name)):
-        raise RunError(f"The numbers in '{run_dir / 'eval'}' are of other data of {', '.join(other)}. {again}")
-    for name in (*COVERED, *(f"eval/{name}.jsonl" for name in documents)):
-        check_file(run_dir / name, covered.get(name), again)
-    return Origin(str(tuned["digest"]), has_files(run_dir / "model"), documents)
+        raise RunError(f"The numbers in '{run.eval}' are of other data of {', '.join(other)}. {again}")
+    for name, file in _covered(run, documents).items():
+        check_file(file, covered.get(name), again)
+    return Origin(str(tuned["digest"]), has_files(run.model), documents)
 
 
 def check_weights(run_dir: Path, provenance: Mapping[str, Any]) -> None:
@@ -109,7 +109,7 @@ def check_weights(run_dir: Path, provenance: Mapping[str, Any]) -> None:
     Raises:
         RunError: it is another model.
     """
-    tuned, folder = provenance.get("tuned"), run_dir / "model"
+    tuned, folder = provenance.get("tuned"), Layout(run_dir).model
     if tuned is None or not has_files(folder):
         return
     here = tuned_identity(folder)
@@ -133,12 +133,13 @@ def check_panel(run_dir: Path, provenance: Mapping[str, Any], folder: Path) -> b
         RunError: it was measured on something else, or edited.
     """
     again = f"Measure it again with `acclimate eval {run_dir} --panel FILE`, or remove the folder."
+    panel = PanelLayout(folder)
     try:
-        document = json.loads((folder / "panel.json").read_text(encoding="utf-8"))
+        document = parsed(panel.document)
         model, base, asked = ({**(document.get(key) or {})} for key in ("model", "base", "panel"))
         files, sets = document.get("files"), list(document["sets"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RunError(f"'{folder / 'panel.json'}' is damaged ({type(error).__name__}: {error}). {again}") from None
+        raise RunError(f"'{panel.document}' is damaged ({type(error).__name__}: {error}). {again}") from None
     tuned, began = provenance.get("tuned"), (provenance.get("model") or {}).get("digest")
     if tuned is not None and "digest" in model and (document.get("tuned") or model)["digest"] != tuned.get("digest"):
         raise RunError(
@@ -154,7 +155,7 @@ def check_panel(run_dir: Path, provenance: Mapping[str, Any], folder: Path) -> b
     if asked.get("name") != folder.name:
         raise RunError(f"'{folder}' holds the panel '{asked.get('name')}', not '{folder.name}'. {again}")
     for name in sets:
-        check_file(folder / f"{name}.jsonl", files.get(f"{name}.jsonl"), again)
+        check_file(panel.items(name), files.get(panel.items(name).name), again)
     return tuned is not None and "digest" in model
 
 

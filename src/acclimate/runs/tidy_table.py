@@ -1,0 +1,239 @@
+"""All numbers of runs, panels and comparisons as one tidy table: a number a row."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from acclimate.errors import RunError, UsageError
+from acclimate.evaluate.bootstrap import Interval, mean_interval, ratio_interval
+from acclimate.evaluate.flips import score_change
+from acclimate.evaluate.grouped import count
+from acclimate.evaluate.paired import FEWEST_DOCUMENTS, ratio_change
+from acclimate.evaluate.ranges import change_range
+from acclimate.runs.cells import ItemScores, TextScores, read_table
+from acclimate.runs.cells import Row as Cell
+from acclimate.runs.folder import RunFolder, read_folder, read_summary
+from acclimate.runs.layout import Layout, PanelLayout
+from acclimate.runs.measured import check_measured
+from acclimate.runs.panel import PanelFolder, panels_of, read_panel
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+
+BASE = "base"
+SOURCED = ("loss", "weight", "eval", "trained_tokens", "epochs")
+"""Numbers of a step that are each of one source: ``loss/SOURCE/TERM``, ``eval/SET/METRIC``, ``epochs/SOURCE``."""
+UNITS = {
+    "loss": "nats/token",
+    "eval/bits_per_byte": "bits/byte",
+    "eval/change_percent": "%",
+    "trained_tokens": "tokens",
+    "tokens_per_second": "tokens/s",
+    "data_seconds": "s",
+}
+"""Of what ``metrics.jsonl`` counts, by the longest beginning."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number. ``low`` and ``high`` are its 95 % interval, ``n`` the documents or items it is of."""
+
+    run: str  # "base" of what the base scores
+    seed: int | None
+    step: int | None  # after which it was measured; 0 of the base
+    set: str | None  # a set of a panel is PANEL/SET
+    role: str | None
+    metric: str  # eval/METRIC is of a measurement while training, on the documents that choices look at
+    unit: str | None
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+
+
+COLUMNS: Mapping[str, str] = {
+    "run": "string", "seed": "int64", "step": "int64", "set": "string", "role": "string", "metric": "string",
+    "unit": "string", "value": "float64", "low": "float64", "high": "float64", "n": "int64",
+}  # fmt: skip
+"""Name -> type in Arrow; those of whole numbers may be missing, so pandas has them as ``Int64``."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows in the order of the paths; equal ones, as of a base that several runs share, stand once."""
+
+    rows: tuple[Row, ...]
+
+    def columns(self) -> dict[str, list[Any]]:
+        """By name, for any library of tables."""
+        cells = list(zip(*map(astuple, self.rows), strict=True)) or [()] * len(COLUMNS)
+        return dict(zip(COLUMNS, map(list, cells), strict=True))
+
+    def to_arrow(self) -> pyarrow.Table:
+        """A ``pyarrow.Table``."""
+        import pyarrow
+
+        schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in COLUMNS.items()])
+        return pyarrow.table(self.columns(), schema=schema)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A ``pandas.DataFrame``.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise UsageError(
+                "runs.table(...).to_pandas() needs pandas; run `pip install 'acclimate[pandas]'`, or take to_arrow()."
+            ) from None
+        kinds = {"int64": "Int64", "float64": "float64", "string": "object"}
+        return pandas.DataFrame(
+            {name: pandas.Series(cells, dtype=kinds[COLUMNS[name]]) for name, cells in self.columns().items()}
+        )
+
+
+def table(paths: str | Path | Iterable[str | Path], steps: bool = True) -> Table:
+    """Numbers of finished runs with their panels, of single panels, and of comparisons.
+
+    Nothing of a run or a panel is computed again. A comparison keeps sums by document, so its intervals are made here,
+    of each of its runs alone.
+
+    Args:
+        paths: run folders, panels' folders, and tables of comparisons (``NAME.jsonl``).
+        steps: whether the numbers of every step (``metrics.jsonl``) are in it.
+
+    Raises:
+        RunError: a path is none of these, a file is damaged, or numbers are not of the run's own weights.
+        UsageError: no path.
+
+    >>> table([])
+    Traceback (most recent call last):
+    acclimate.errors.UsageError: A table needs at least one run, panel or comparison: runs.table("runs/mol").
+    """
+    found = list(dict.fromkeys(map(Path, [paths] if isinstance(paths, str | Path) else paths)))
+    if not found:
+        raise UsageError('A table needs at least one run, panel or comparison: runs.table("runs/mol").')
+    names = [path.resolve().name for path in found]
+    rows: dict[Row, None] = {}
+    for path, name in zip(found, names, strict=True):
+        label = name if names.count(name) == 1 else str(path)
+        rows |= dict.fromkeys(_rows(path, label, steps))
+    return Table(tuple(rows))
+
+
+def _rows(path: Path, label: str, steps: bool) -> Iterator[Row]:
+    if path.is_file():
+        for cell in read_table(path):
+            yield from _of_cell(cell)
+    elif PanelLayout(path).document.is_file():
+        panel = read_panel(path)
+        yield from _of_panel(panel, panel.model, None, None)
+    elif path.is_dir():
+        folder = read_folder(path)
+        check_measured(path, folder.provenance)
+        last = int(folder.steps[-1]["step"]) if folder.steps else None
+        yield from _of_summary(folder, label, last)
+        for panel in panels_of(path, folder.provenance):
+            yield from _of_panel(panel, label, folder.seed, last)
+        yield from _of_steps(folder, label) if steps else ()
+    else:
+        raise RunError(f"There is nothing at '{path}'; a table reads run folders, RUN/panels/NAME and NAME.jsonl.")
+
+
+def _of_summary(folder: RunFolder, label: str, last: int | None) -> Iterator[Row]:
+    for record in read_summary(Layout(folder.path).summary):
+        yield _row(record, label, record["set"], folder.seed, last)
+
+
+def _of_panel(panel: PanelFolder, label: str, seed: int | None, last: int | None) -> Iterator[Row]:
+    for record in panel.records:
+        yield _row(record, label, f"{panel.name}/{record['set']}", seed, last)
+
+
+def _row(record: Mapping[str, Any], label: str, name: str, seed: int | None, last: int | None) -> Row:
+    base = record["run"] == BASE
+    numbers = (record["value"], record.get("low"), record.get("high"), record["n"])
+    about = (name, record["role"], record["metric"], record.get("unit"))
+    return Row(BASE if base else label, seed, 0 if base else last, *about, *numbers)
+
+
+def _of_steps(folder: RunFolder, label: str) -> Iterator[Row]:
+    roles = {item.name: item.role for item in folder.sets}
+    for line in folder.steps:
+        for key, value in line.items():
+            if key != "step":
+                family, _, rest = key.partition("/")
+                name, _, of = rest.rpartition("/") if family in ("loss", "weight", "eval") else (rest, "", "")
+                sourced = family in SOURCED and bool(name)
+                metric = "/".join(filter(None, (family, of))) if sourced else key
+                unit = UNITS.get(metric, UNITS.get(metric.partition("/")[0]))
+                at, role = (name, roles.get(name)) if sourced else (None, None)
+                yield Row(label, folder.seed, int(line["step"]), at, role, metric, unit, value)
+
+
+def _of_cell(cell: Cell) -> Iterator[Row]:
+    """A trial is measured on other documents than a run, so its base stands beside it under another name."""
+    kind = "trial " if cell.kind == "trial" else ""
+    settings = " ".join(f"{name}={json.dumps(value)}" for name, value in cell.settings.items())
+    label = f"{kind}{cell.method} {settings}".rstrip()
+    for name, text in cell.texts.items():
+        yield from (_named(row, label, kind, cell.seed, name, text.role) for row in _of_text(text))
+    for name, items in cell.items.items():
+        yield from (_named(row, label, kind, cell.seed, name, None) for row in _of_items(items))
+
+
+def _named(row: Row, label: str, kind: str, seed: int, name: str, role: str | None) -> Row:
+    base = row.run == BASE
+    run = f"{kind}{BASE}" if base else label
+    return replace(row, run=run, seed=None if base else seed, step=0 if base else None, set=name, role=role)
+
+
+def _of_text(text: TextScores) -> Iterator[Row]:
+    columns = {name: text.column(name) for name in ("bytes", "tokens", "nats", "base_nats", "kl_base_tuned")}
+    kept = columns["bytes"] > 0
+    groups = _groups(text.groups)
+    own = None if groups is None else groups[kept]
+    size = columns["bytes"][kept]
+    bits, before = (columns[name][kept] / math.log(2) for name in ("nats", "base_nats"))
+    for run, sums in (("", bits), (BASE, before)):
+        yield _measured(run, "bits_per_byte", "bits/byte", ratio_interval(sums, size, groups=own), len(size))
+    change: Interval = float((bits.sum() - before.sum()) / size.sum()), None, None
+    if count(own, len(size)) >= FEWEST_DOCUMENTS:
+        possible = change_range("bits_per_byte", float(before.sum() / size.sum()))
+        found = ratio_change(bits, before, size, groups=own).within(possible)
+        change = found.value, found.low, found.high
+    yield _measured("", "bits_per_byte_change", "bits/byte", change, len(size))
+    drift = ratio_interval(columns["kl_base_tuned"], columns["tokens"], groups=groups)
+    yield _measured("", "kl_base_tuned", "nats/token", drift, len(kept))
+
+
+def _of_items(items: ItemScores) -> Iterator[Row]:
+    sides, groups = {BASE: np.array(items.base, float), "": np.array(items.model, float)}, _groups(items.groups)
+    unit, n = "share of items", len(items.base)
+    for run, right in sides.items():
+        yield _measured(run, "accuracy", unit, mean_interval(right, groups=groups), n)
+    change: Interval = float(np.mean(sides[""] - sides[BASE])), None, None
+    if count(groups, n) >= FEWEST_DOCUMENTS:
+        found = score_change(sides[""], sides[BASE], groups=groups)
+        change = found.value, found.low, found.high
+    yield _measured("", "accuracy_change", unit, change, n)
+
+
+def _measured(run: str, metric: str, unit: str, interval: Interval, n: int) -> Row:
+    value, low, high = (one if one is not None and math.isfinite(one) else None for one in interval)
+    assert value is not None
+    return Row(run, None, None, None, None, metric, unit, value, low, high, n)
+
+
+def _groups(numbers: Sequence[int]) -> np.ndarray | None:
+    return np.array(numbers) if numbers else None
