@@ -19,8 +19,8 @@ import numpy as np
 
 from acclimate.data.near import near_duplicates, sketch
 from acclimate.data.records import Document, Part
-from acclimate.evaluate.flips import Flips, score_change
-from acclimate.evaluate.paired import Estimate, ratio
+from acclimate.paired.flips import Flips, score_change
+from acclimate.paired.ratio import Estimate, ratio
 
 Random = np.random.Generator
 Array = np.ndarray

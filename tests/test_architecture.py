@@ -11,6 +11,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src" / "acclimate"
 FREE = {
     "types",
+    "paired",
     "chat_template",
     "errors",
     "explain",
@@ -28,6 +29,7 @@ FREE = {
 
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
+    "paired": set(),
     "chat_template": set(),
     "errors": set(),
     "digest": set(),
@@ -58,7 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     "template": set(),
     "catalogue": {"registry", "statistics"},
     "assembly": {"data", "model", "parallel", "objective", "gradient", "evaluate", "train", "plan", "run_folder"},
-    "preflight": {"assembly", "data", "evaluate", "model", "plan", "run_folder"},
+    "preflight": {"assembly", "data", "model", "plan", "run_folder"},
     "run": {
         "assembly", "data", "model", "parallel", "evaluate", "train", "plan", "preflight", "provenance", "report",
         "run_folder",

@@ -11,8 +11,8 @@ import pytest
 
 from acclimate.errors import RunError
 from acclimate.evaluate.comparison import compare_runs, compare_seeds
-from acclimate.evaluate.paired import ratio
 from acclimate.evaluate.score_file import write_scores
+from acclimate.paired.ratio import ratio
 from tests.gate.runs import Scores, planted
 
 

@@ -12,13 +12,13 @@ import pytest
 
 from acclimate.config import parse_config
 from acclimate.errors import ConfigError
-from acclimate.evaluate.flips import Flips
-from acclimate.evaluate.paired import Estimate
 from acclimate.evaluate.score_file import read_scores
 from acclimate.gate import gate, parse_policy
 from acclimate.gate.check import Check, estimate
 from acclimate.gate.page import verdict_markdown
 from acclimate.gate.policy import Margin, parse_margin
+from acclimate.paired.flips import Flips
+from acclimate.paired.ratio import Estimate
 from acclimate.report import collect
 from acclimate.run import train
 from tests.fixtures.panels import answers, last_words, texts, write_panel
@@ -287,7 +287,7 @@ def test_a_panel_that_cannot_decide_says_how_many_more_items_would(tmp_path: Pat
 @pytest.mark.parametrize("n", [100, 300])
 @pytest.mark.parametrize(("flipped", "points"), [(0.05, 2), (0.05, 5), (0.1, 2), (0.3, 5)])
 def test_at_the_limit_itself_an_accuracy_seldom_passes_or_fails(n: int, flipped: float, points: int) -> None:
-    """Simulated; `tests/evaluate/test_flips.py` enumerates."""
+    """Simulated; `tests/paired/test_flips.py` enumerates."""
     random, limit, outcomes = np.random.default_rng(n), Margin(float(points), "points"), []
     for _ in range(1500):
         kind = random.choice(3, n, p=[(flipped - points / 100) / 2, (flipped + points / 100) / 2, 1 - flipped])

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from acclimate.evaluate.paired import ratio_change
 from acclimate.evaluate.score_file import read_scores, write_scores
+from acclimate.paired.ratio import ratio_change
 
 METHOD_TERMS = {
     "sft": ["loss/domain/ce"],

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from acclimate.errors import RunError
-from acclimate.evaluate.crossed import crossed_ratio
 from acclimate.evaluate.score_file import read_scores
+from acclimate.paired.seeds import crossed_ratio
 from acclimate.report import collect
 from acclimate.report.scoreboard import scoreboard
 from tests.report.runs import add_change, drop_change, edit_summary, three_methods, write_run

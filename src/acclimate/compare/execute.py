@@ -21,10 +21,10 @@ from acclimate.compare.preparation import Preparation
 from acclimate.compare.table import SUMS, ItemScores, Row, TextScores, rounded
 from acclimate.config import RunConfig, save_config, with_absolute_paths
 from acclimate.errors import RunError, Stopped
-from acclimate.evaluate.grouped import codes
 from acclimate.evaluate.measured import check_measured, check_panel
 from acclimate.evaluate.score_file import read_scores
 from acclimate.files import alone
+from acclimate.paired.grouped import codes
 from acclimate.panel import load_panel, panel_digest
 from acclimate.parallel.launch import launch
 from acclimate.plan import with_absolute_stores

@@ -24,8 +24,8 @@ from acclimate.compare.standing import (
     mean_drift,
     mean_gain,
 )
-from acclimate.evaluate.significance import holm
 from acclimate.files import write_text
+from acclimate.paired.significance import holm
 from acclimate.report import number
 
 Spelling = Callable[[float], str]

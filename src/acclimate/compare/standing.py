@@ -1,7 +1,7 @@
 """What the table says of each method: gain on the domain, drift and loss elsewhere, and who is ahead of whom.
 
 Documents are drawn anew together for all methods, so a difference of two methods is paired over documents; the luck of
-training is added by Student's t (:class:`acclimate.evaluate.crossed.Luck`): of the differences by seed where both have
+training is added by Student's t (:class:`acclimate.paired.seeds.Luck`): of the differences by seed where both have
 the same seeds, otherwise of both methods.
 """
 
@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.compare.table import ItemScores, Row, TextScores
-from acclimate.evaluate.crossed import Luck
-from acclimate.evaluate.flips import score_change
-from acclimate.evaluate.grouped import Groups, count, widening
-from acclimate.evaluate.paired import FEWEST_DOCUMENTS, RESAMPLES
-from acclimate.evaluate.ranges import ANY, Range, change_range, cut, range_of
-from acclimate.evaluate.significance import holm
+from acclimate.paired.flips import score_change
+from acclimate.paired.grouped import Groups, count, widening
+from acclimate.paired.ranges import ANY, Range, change_range, cut, range_of
+from acclimate.paired.ratio import FEWEST_DOCUMENTS, RESAMPLES
+from acclimate.paired.seeds import Luck
+from acclimate.paired.significance import holm
 
 ALPHA = 0.05
 DETECTABLE = 2.8 / (2 * 1.96)

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from acclimate.errors import RunError, reason
-from acclimate.evaluate.crossed import CrossedEstimate, Luck, crossed_ratio
-from acclimate.evaluate.grouped import Groups, count, subset
-from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, ratio_change
-from acclimate.evaluate.ranges import change_range
 from acclimate.evaluate.score_file import read_places, read_scores
+from acclimate.paired.grouped import Groups, count, subset
+from acclimate.paired.ranges import change_range
+from acclimate.paired.ratio import FEWEST_DOCUMENTS, Estimate, ratio_change
+from acclimate.paired.seeds import CrossedEstimate, Luck, crossed_ratio
 
 SUMS = {
     "bits_per_byte": ("nats", "bytes"),
@@ -57,7 +57,7 @@ def compare_seeds(
     """The same of two methods that were trained with several seeds each; None where too few documents are shared.
 
     Seeds are paired where two or more are the same, and only those count then; otherwise the means over all seeds are
-    compared, with the luck of both (:class:`~acclimate.evaluate.crossed.Luck`).
+    compared, with the luck of both (:class:`~acclimate.paired.seeds.Luck`).
 
     Args:
         runs, others: seed -> run folder.

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from acclimate.errors import RunError, reason
-from acclimate.evaluate.grouped import codes
 from acclimate.files import write_text
+from acclimate.paired.grouped import codes
 
 COLUMNS = ("nats", "base_nats", "bytes", "tokens", "kl_base_tuned", "agree")
 COUNTS = ("bytes", "tokens", "agree")

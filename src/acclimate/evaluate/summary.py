@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from acclimate.evaluate.bootstrap import Interval, ratio_interval
-from acclimate.evaluate.flips import Flips
-from acclimate.evaluate.grouped import Groups, count, subset
 from acclimate.evaluate.measure import DRIFT, POSITIONS, Scores
-from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, ratio_change
-from acclimate.evaluate.ranges import change_range
+from acclimate.paired.bootstrap import Interval, ratio_interval
+from acclimate.paired.flips import Flips
+from acclimate.paired.grouped import Groups, count, subset
+from acclimate.paired.ranges import change_range
+from acclimate.paired.ratio import FEWEST_DOCUMENTS, Estimate, ratio_change
 
 Record = dict[str, Any]
 """{run, seed, set, role, metric, unit, value, low, high, n}; of a change also p and mde, of drift also positions"""

@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from acclimate.evaluate.flips import Flips, score_change
-from acclimate.evaluate.grouped import subset
-from acclimate.evaluate.paired import (
+from acclimate.gate.policy import Margin
+from acclimate.paired.flips import Flips, score_change
+from acclimate.paired.grouped import subset
+from acclimate.paired.ranges import NOT_NEGATIVE, Range
+from acclimate.paired.ratio import (
     MINIMUM_DIVERGENCES,
     MINIMUM_GROUPS,
     Estimate,
@@ -19,8 +21,6 @@ from acclimate.evaluate.paired import (
     ratio,
     ratio_change,
 )
-from acclimate.evaluate.ranges import NOT_NEGATIVE, Range
-from acclimate.gate.policy import Margin
 
 Outcome = Literal["pass", "fail", "inconclusive"]
 PRACTICAL = 100

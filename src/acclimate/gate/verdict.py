@@ -11,11 +11,11 @@ import numpy as np
 
 from acclimate.errors import ConfigError, RunError, listed, nearest
 from acclimate.evaluate.measured import Origin, check_measured, check_panel
-from acclimate.evaluate.paired import MINIMUM_DOCUMENTS
 from acclimate.evaluate.panel_folder import AGAIN, PanelFolder, read_panel
 from acclimate.evaluate.score_file import read_scores
 from acclimate.gate.check import Check, Outcome, estimate, metrics_of
 from acclimate.gate.policy import Policy, Rule, load_policy
+from acclimate.paired.ratio import MINIMUM_DOCUMENTS
 from acclimate.report.folder import RunFolder, TextSet, read_folder
 
 

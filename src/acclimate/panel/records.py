@@ -9,13 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.evaluate.bootstrap import Interval, mean_interval, ratio_interval
-from acclimate.evaluate.flips import score_change
-from acclimate.evaluate.grouped import Groups, count, subset
 from acclimate.evaluate.measure import Scores
-from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, mean_ratio
-from acclimate.evaluate.ranges import change_range
-from acclimate.evaluate.significance import holm
 from acclimate.evaluate.summary import (
     DRIFT_METRICS,
     NO_INTERVAL,
@@ -26,6 +20,12 @@ from acclimate.evaluate.summary import (
     records,
 )
 from acclimate.evaluate.summary import UNITS as UNITS_OF_TEXT
+from acclimate.paired.bootstrap import Interval, mean_interval, ratio_interval
+from acclimate.paired.flips import score_change
+from acclimate.paired.grouped import Groups, count, subset
+from acclimate.paired.ranges import change_range
+from acclimate.paired.ratio import FEWEST_DOCUMENTS, Estimate, mean_ratio
+from acclimate.paired.significance import holm
 from acclimate.panel.schema import SetSection
 
 SIDES = ("model", "base")

@@ -13,7 +13,7 @@ from acclimate.apart import SAME_RUN, without
 from acclimate.config import RunConfig
 from acclimate.errors import RunError
 from acclimate.evaluate.measured import check_measured
-from acclimate.evaluate.transfer import Transfer, improvement, transfer
+from acclimate.paired.transfer import Transfer, improvement, transfer
 from acclimate.report.folder import Measure, RunFolder, TextSet, read_folder
 from acclimate.report.seeds import together
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from acclimate.evaluate.comparison import compare_seeds
-from acclimate.evaluate.significance import holm
+from acclimate.paired.significance import holm
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.folder import TextSet

@@ -10,9 +10,9 @@ import numpy as np
 
 from acclimate.errors import RunError
 from acclimate.evaluate.comparison import SUMS
-from acclimate.evaluate.crossed import crossed_ratio
-from acclimate.evaluate.ranges import ANY, Range, change_range, range_of
 from acclimate.evaluate.score_file import read_scores
+from acclimate.paired.ranges import ANY, Range, change_range, range_of
+from acclimate.paired.seeds import crossed_ratio
 from acclimate.report.folder import Measure, RunFolder
 
 Scores = Mapping[str, np.ndarray]
@@ -21,7 +21,7 @@ Scores = Mapping[str, np.ndarray]
 def together(seeds: Sequence[RunFolder]) -> tuple[dict[tuple[str, str], Measure], dict[str, Measure]]:
     """Measures by set and metric, and paired changes by set, over all seeds.
 
-    The interval of several seeds draws seeds and documents anew (:mod:`acclimate.evaluate.crossed`), from the scores by
+    The interval of several seeds draws seeds and documents anew (:mod:`acclimate.paired.seeds`), from the scores by
     document of every seed. Where a folder lacks them there is no interval, and so nothing is claimed.
 
     Raises:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from benchmarks.gate_error import ROWS, errors, truth_of
 
-from acclimate.evaluate.bootstrap import mean_interval, ratio_interval
-from acclimate.evaluate.crossed import crossed_ratio
-from acclimate.evaluate.flips import flips, score_change
-from acclimate.evaluate.grouped import beyond, codes, numbered, quantile, sums
-from acclimate.evaluate.paired import mean_ratio, ratio
 from acclimate.gate.check import estimate
+from acclimate.paired.bootstrap import mean_interval, ratio_interval
+from acclimate.paired.flips import flips, score_change
+from acclimate.paired.grouped import beyond, codes, numbered, quantile, sums
+from acclimate.paired.ratio import mean_ratio, ratio
+from acclimate.paired.seeds import crossed_ratio
 
 
 def sample(n: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from acclimate.evaluate import paired
-from acclimate.evaluate.crossed import crossed_ratio
-from acclimate.evaluate.paired import Estimate, mean_change, mean_ratio, ratio, ratio_change
+from acclimate.paired import ratio as paired
+from acclimate.paired.ratio import Estimate, mean_change, mean_ratio, ratio, ratio_change
+from acclimate.paired.seeds import crossed_ratio
 
 Random = np.random.Generator
 

@@ -10,9 +10,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from acclimate.evaluate.grouped import Groups, count, numbered, quantile, sums
-from acclimate.evaluate.paired import POWER, Estimate, mean_change
-from acclimate.evaluate.significance import mcnemar
+from acclimate.paired.grouped import Groups, count, numbered, quantile, sums
+from acclimate.paired.ratio import POWER, Estimate, mean_change
+from acclimate.paired.significance import mcnemar
 
 HALVINGS = 60  # of an interval at most 2 long: to below the rounding of a float
 

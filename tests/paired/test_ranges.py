@@ -13,10 +13,10 @@ from acclimate.compare.standing import accuracy_changes, standings
 from acclimate.compare.table import ItemScores
 from acclimate.evaluate.comparison import compare_runs
 from acclimate.evaluate.measure import Scores
-from acclimate.evaluate.memorisation import memorisation
-from acclimate.evaluate.paired import mean_ratio, ratio, ratio_change
 from acclimate.evaluate.summary import change_records
 from acclimate.gate.check import estimate
+from acclimate.paired.memorisation import memorisation
+from acclimate.paired.ratio import mean_ratio, ratio, ratio_change
 from acclimate.panel.records import averages
 from acclimate.report import collect
 from tests.compare.tables import row, texts

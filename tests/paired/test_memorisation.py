@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from acclimate.evaluate.memorisation import document, memorisation
+from acclimate.paired.memorisation import document, memorisation
 
 
 def columns(gains: np.ndarray, size: np.ndarray) -> dict[str, np.ndarray]:

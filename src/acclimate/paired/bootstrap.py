@@ -7,9 +7,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from acclimate.evaluate.flips import design_effect
-from acclimate.evaluate.grouped import Groups, numbered, sums, widening
-from acclimate.evaluate.paired import FEWEST_DOCUMENTS, chunks
+from acclimate.paired.flips import design_effect
+from acclimate.paired.grouped import Groups, numbered, sums, widening
+from acclimate.paired.ratio import FEWEST_DOCUMENTS, chunks
 
 Interval = tuple[float, float | None, float | None]
 """Value, low and high, with no bounds where there are too few documents to tell."""
@@ -18,7 +18,7 @@ Interval = tuple[float, float | None, float | None]
 def mean_interval(scores: np.ndarray, level: float = 0.95, groups: Groups | None = None) -> Interval:
     """The mean of scores by item and its interval: of right and wrong ones Wilson's, of others :func:`ratio_interval`.
 
-    Items in groups count as so many as tell as much (:func:`~acclimate.evaluate.flips.design_effect`).
+    Items in groups count as so many as tell as much (:func:`~acclimate.paired.flips.design_effect`).
     No draw from items that are all right, or all wrong, has another mean, though the next item may be.
 
     Reference: Wilson, *Probable inference, the law of succession, and statistical inference*, JASA 22, 1927.

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from acclimate.evaluate.paired import Estimate, chunks, ratio
-from acclimate.evaluate.ranges import change_range
+from acclimate.paired.ranges import change_range
+from acclimate.paired.ratio import Estimate, chunks, ratio
 
 FEWEST_DOCUMENTS = 3
 

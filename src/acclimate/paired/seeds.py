@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.evaluate.grouped import Groups, numbered, sums, widening
-from acclimate.evaluate.paired import RESAMPLES
-from acclimate.evaluate.ranges import ANY, Range, cut
+from acclimate.paired.grouped import Groups, numbered, sums, widening
+from acclimate.paired.ranges import ANY, Range, cut
+from acclimate.paired.ratio import RESAMPLES
 
 
 @dataclass(frozen=True)

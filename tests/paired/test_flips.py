@@ -9,9 +9,9 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from acclimate.evaluate.bootstrap import mean_interval, ratio_interval
-from acclimate.evaluate.flips import Flips, flips
-from acclimate.evaluate.significance import mcnemar
+from acclimate.paired.bootstrap import mean_interval, ratio_interval
+from acclimate.paired.flips import Flips, flips
+from acclimate.paired.significance import mcnemar
 
 Z = NormalDist().inv_cdf(0.975)
 

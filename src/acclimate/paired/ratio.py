@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from acclimate.evaluate.grouped import Groups, beyond, count, numbered, quantile, sums, tail
-from acclimate.evaluate.ranges import Range, cut
+from acclimate.paired.grouped import Groups, beyond, count, numbered, quantile, sums, tail
+from acclimate.paired.ranges import Range, cut
 
 RESAMPLES = 2000
 DRAWN_AT_ONCE = 1 << 20  # numbers in memory: all resamples of many items at once would be too many
