@@ -65,11 +65,11 @@ def test_one_group_tells_nothing() -> None:
     a, b = sample(10)
     one = np.zeros(10)
     assert (ratio(a, b, groups=one).low, ratio(a, b, groups=one).high) == (-math.inf, math.inf)
-    assert ratio_interval(a, b, groups=one)[1:] == (None, None)
-    assert mean_interval((a > 1).astype(float), groups=one)[1:] == (None, None)
+    assert not ratio_interval(a, b, groups=one).bounded
+    assert not mean_interval((a > 1).astype(float), groups=one).bounded
     found = flips(np.arange(10) > 2, np.arange(10) > 4, groups=one)
     assert (found.low, found.high) == (pytest.approx(-1.0), pytest.approx(1.0))
-    assert found.mde is None
+    assert math.isinf(found.mde)
     assert found.items_to_tell_from(0.5) == math.inf
 
 

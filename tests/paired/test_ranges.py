@@ -75,9 +75,9 @@ def test_of_a_comparison() -> None:
     assert found.gain
     assert found.drift
     assert found.loss
-    assert (found.drift.low, found.gain.high) == (0, 1)  # Student's t of two seeds reaches beyond both
-    assert found.drift.high is not None
-    assert found.drift.high > 0.4
+    assert (found.drift.estimate.low, found.gain.estimate.high) == (0, 1)  # Student's t of two seeds reaches beyond both
+    assert found.drift.estimate.high is not None
+    assert found.drift.estimate.high > 0.4
     right, wrong = [True] * 20, [False] * 20
     answers = [ItemScores(model=right, base=wrong), ItemScores(model=wrong, base=wrong)]
     panels = [row("mol", seed, "panel", items={"quiz": scores}) for seed, scores in enumerate(answers)]

@@ -11,10 +11,11 @@ import numpy as np
 
 from acclimate.errors import RunError, reason
 from acclimate.evaluate.score_file import read_places, read_scores
+from acclimate.paired.estimate import Estimate
 from acclimate.paired.grouped import Groups, count, subset
 from acclimate.paired.ranges import change_range
-from acclimate.paired.ratio import FEWEST_DOCUMENTS, Estimate, ratio_change
-from acclimate.paired.seeds import CrossedEstimate, Luck, crossed_ratio
+from acclimate.paired.ratio import FEWEST_DOCUMENTS, ratio_change
+from acclimate.paired.seeds import Luck, crossed_ratio
 
 SUMS = {
     "bits_per_byte": ("nats", "bytes"),
@@ -53,7 +54,7 @@ def compare_runs(run: Path, other: Path, set_name: str, level: float = 0.95) -> 
 
 def compare_seeds(
     runs: Mapping[int, Path], others: Mapping[int, Path], set_name: str, metric: str, level: float = 0.95
-) -> Estimate | CrossedEstimate | None:
+) -> Estimate | None:
     """The same of two methods that were trained with several seeds each; None where too few documents are shared.
 
     Seeds are paired where two or more are the same, and only those count then; otherwise the means over all seeds are

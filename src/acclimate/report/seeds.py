@@ -11,14 +11,15 @@ import numpy as np
 from acclimate.errors import RunError
 from acclimate.evaluate.comparison import SUMS
 from acclimate.evaluate.score_file import read_scores
-from acclimate.paired.ranges import ANY, Range, change_range, range_of
+from acclimate.paired.estimate import ANY, Estimate, Range
+from acclimate.paired.ranges import change_range, range_of
 from acclimate.paired.seeds import crossed_ratio
-from acclimate.report.folder import Measure, RunFolder
+from acclimate.report.folder import RunFolder
 
 Scores = Mapping[str, np.ndarray]
 
 
-def together(seeds: Sequence[RunFolder]) -> tuple[dict[tuple[str, str], Measure], dict[str, Measure]]:
+def together(seeds: Sequence[RunFolder]) -> tuple[dict[tuple[str, str], Estimate], dict[str, Estimate]]:
     """Measures by set and metric, and paired changes by set, over all seeds.
 
     The interval of several seeds draws seeds and documents anew (:mod:`acclimate.paired.seeds`), from the scores by
@@ -48,14 +49,14 @@ def together(seeds: Sequence[RunFolder]) -> tuple[dict[tuple[str, str], Measure]
 Ratio = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # [S, M], [M], and the groups [M]
 
 
-def _mean(found: Sequence[Measure], ratio: Ratio | None, possible: Range) -> Measure:
+def _mean(found: Sequence[Estimate], ratio: Ratio | None, possible: Range) -> Estimate:
     value, n = statistics.fmean(measure.value for measure in found), min(measure.n for measure in found)
-    if ratio is None or any(measure.low is None for measure in found):
-        return Measure(value, None, None, n)
+    if ratio is None or not all(estimate.bounded for estimate in found):
+        return Estimate(value, n=n)
     crossed = crossed_ratio(ratio[0], ratio[1], possible=possible, groups=ratio[2])
     if not math.isfinite(crossed.high):  # one group shows no spread
-        return Measure(value, None, None, n)
-    return Measure(value, crossed.low, crossed.high, n)
+        return Estimate(value, n=n)
+    return Estimate(value, crossed.low, crossed.high, n)
 
 
 def _ratio(scores: Sequence[Scores] | None, metric: str) -> Ratio | None:
