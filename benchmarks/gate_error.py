@@ -19,8 +19,9 @@ import numpy as np
 
 from acclimate.data.near import near_duplicates, sketch
 from acclimate.data.records import Document, Part
-from acclimate.evaluate.flips import Flips, score_change
-from acclimate.evaluate.paired import Estimate, ratio
+from acclimate.paired.estimate import Estimate
+from acclimate.paired.flips import score_change
+from acclimate.paired.ratio import ratio
 
 Random = np.random.Generator
 Array = np.ndarray
@@ -135,7 +136,7 @@ ROWS = [
 ]
 
 
-def estimate(row: Row, drawn: tuple[Array, Array], groups: Array | None) -> Estimate | Flips:
+def estimate(row: Row, drawn: tuple[Array, Array], groups: Array | None) -> Estimate:
     return score_change(*drawn, groups=groups) if row.accuracy else ratio(*drawn, groups=groups)
 
 

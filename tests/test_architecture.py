@@ -11,6 +11,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src" / "acclimate"
 FREE = {
     "types",
+    "paired",
     "chat_template",
     "errors",
     "explain",
@@ -28,6 +29,7 @@ FREE = {
 
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
+    "paired": set(),
     "chat_template": set(),
     "errors": set(),
     "digest": set(),

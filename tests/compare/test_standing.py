@@ -29,7 +29,7 @@ def test_numbers_are_means_of_sets_and_seeds() -> None:
     assert found.drift.value == pytest.approx(0.2)
     assert found.loss.value == pytest.approx(0.0)
     assert found.gain.seeds == ((0, pytest.approx(0.2)), (1, pytest.approx(0.3)))
-    assert found.gain.low < -0.2 < 0.7 < found.gain.high  # the luck of two seeds: 0.25 +- 12.7 x 0.05
+    assert found.gain.estimate.low < -0.2 < 0.7 < found.gain.estimate.high  # the luck of two seeds: 0.25 +- 12.7 x 0.05
 
 
 def test_parts_are_of_sums_and_loss_is_a_rise() -> None:
@@ -56,7 +56,7 @@ def test_of_two_documents_nothing_is_claimed() -> None:
 
     a, b = standings([row("a", found=few(0.3)), row("b", found=few(0.1))], ["a", "b"])
     assert a.gain
-    assert (a.gain.low, a.gain.high) == (None, None)
+    assert not a.gain.estimate.bounded
     assert a.ahead_of(b)
     assert not a.clearly_ahead_of(b)
 
@@ -76,9 +76,8 @@ def test_copies_of_documents_are_no_more_documents() -> None:
     for found in (once, copied([]), copied(4 * list(range(DOCUMENTS)))):
         (standing,) = standings([row("mol", found=found)], ["mol"])
         assert standing.gain
-        assert standing.gain.low is not None
-        assert standing.gain.high is not None
-        widths.append(standing.gain.high - standing.gain.low)
+        assert standing.gain.estimate.bounded
+        widths.append(standing.gain.estimate.high - standing.gain.estimate.low)
     assert widths[1] == pytest.approx(widths[0] / 2, rel=0.1)
     assert widths[0] < widths[2] < 1.2 * widths[0]
     right, wrong = [1] * 20 + [0] * 20, [0] * 40
@@ -122,7 +121,7 @@ def test_documents_are_drawn_together() -> None:
     assert a.gain
     assert b.gain
     assert same.gain
-    assert a.gain.high > b.gain.low  # each by itself would tell nothing
+    assert a.gain.estimate.high > b.gain.estimate.low  # each by itself would tell nothing
     assert b.gain.differs(a.gain)
     assert not same.gain.differs(a.gain)
     assert np.array_equal(same.gain.drawn, a.gain.drawn)
@@ -134,7 +133,7 @@ def test_the_interval_covers_what_it_says() -> None:
     for seed in range(200):
         (found,) = standings([row("a", found=texts(0.2, 0.1, spread=0.05, seed=seed))], ["a"])
         assert found.gain
-        covered += found.gain.low <= 0.2 <= found.gain.high
+        covered += found.gain.estimate.low <= 0.2 <= found.gain.estimate.high
     assert 0.88 <= covered / 200 <= 0.99
 
 

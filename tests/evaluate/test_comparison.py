@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from acclimate.errors import RunError
-from acclimate.evaluate.paired import ratio
+from acclimate.paired.ratio import ratio
 from acclimate.runs.comparison import compare_runs, compare_seeds
 from acclimate.runs.scores import write_scores
 from tests.gate.runs import Scores, planted

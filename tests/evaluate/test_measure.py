@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from acclimate.evaluate.bootstrap import ratio_interval
 from acclimate.evaluate.measure import POSITIONS, Scores, measure
 from acclimate.evaluate.summary import bits_per_byte, change_records, records
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import FrozenCopy
+from acclimate.paired.bootstrap import ratio_interval
 from acclimate.types import IGNORE, PAD_DOCUMENT
 from tests.fixtures.batches import packed
 from tests.fixtures.pico import pico_model, pico_tokenizer

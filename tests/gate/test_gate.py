@@ -12,12 +12,12 @@ import pytest
 
 from acclimate.config import parse_config
 from acclimate.errors import ConfigError
-from acclimate.evaluate.flips import Flips
-from acclimate.evaluate.paired import Estimate
 from acclimate.gate import gate, parse_policy
 from acclimate.gate.check import Check, estimate
 from acclimate.gate.page import verdict_markdown
 from acclimate.gate.policy import Margin, parse_margin
+from acclimate.paired.estimate import Estimate
+from acclimate.paired.flips import Flips
 from acclimate.report import collect
 from acclimate.run import train
 from acclimate.runs.scores import read_scores
@@ -91,8 +91,9 @@ def test_estimates_are_in_their_units() -> None:
 
 def example(low: float, high: float, kind: str = "max_drop", limit: float = 1.0) -> Check:
     middle = (low + high) / 2
-    error, reach = (high - low) / 4, 0.71 * (high - low)
-    found = Estimate(middle, low, high, error, below=reach, above=reach, caution=1.3, p=0.5, n=100)
+    reach = 0.71 * (high - low)
+    needed = lambda limit: 100 * (reach / abs(limit - middle)) ** 2  # noqa: E731
+    found = Estimate(middle, low, high, 100, p=0.5, items_to_tell_from=needed)
     return Check("s", "chat", kind, "bits_per_byte", found, Margin(limit, "%"))
 
 
@@ -272,22 +273,24 @@ def test_panels_are_gated_by_set(tmp_path: Path) -> None:
 
 def test_a_panel_that_cannot_decide_says_how_many_more_items_would(tmp_path: Path) -> None:
     run = scored_run(tmp_path / "run")
-    write_panel(run / "panels" / "p", {"exam": ("choice", answers(np.random.default_rng(0), 100, flipped=0.1))})
+    lines = answers(np.random.default_rng(0), 100, flipped=0.1)
+    write_panel(run / "panels" / "p", {"exam": ("choice", lines)})
     policy = {"panels": {"p": {"exam": {"max_drop": {"accuracy": "3 points"}}}}}
     (check,) = gate(run, parse_policy(policy)).checks
     assert check.outcome == "inconclusive"
     assert re.fullmatch(r"about [\d,]+ more items \(100 now\) would decide, in 80 % of cases", check.remedy)
     needed = 100 + (check.more_items or 0)
-    scale, found = needed / 100, check.found
-    assert isinstance(found, Flips)
-    alike = Flips(round(found.won * scale), round(found.lost * scale), needed, unit=100)
-    assert alike.high < 3.0
+    drops = np.array([int(line["base_correct"]) - int(line["model_correct"]) for line in lines])
+    won, lost = int(np.sum(drops > 0)), int(np.sum(drops < 0))
+    assert check.found.value == won - lost  # the drop: base before model
+    alike = Flips(round(won * needed / 100), round(lost * needed / 100), needed)
+    assert 100 * alike.high < 3.0
 
 
 @pytest.mark.parametrize("n", [100, 300])
 @pytest.mark.parametrize(("flipped", "points"), [(0.05, 2), (0.05, 5), (0.1, 2), (0.3, 5)])
 def test_at_the_limit_itself_an_accuracy_seldom_passes_or_fails(n: int, flipped: float, points: int) -> None:
-    """Simulated; `tests/evaluate/test_flips.py` enumerates."""
+    """Simulated; `tests/paired/test_flips.py` enumerates."""
     random, limit, outcomes = np.random.default_rng(n), Margin(float(points), "points"), []
     for _ in range(1500):
         kind = random.choice(3, n, p=[(flipped - points / 100) / 2, (flipped + points / 100) / 2, 1 - flipped])

@@ -14,12 +14,12 @@ import yaml
 from transformers import AutoModelForCausalLM
 
 from acclimate.errors import ModelError, UsageError
-from acclimate.evaluate.flips import Flips
-from acclimate.evaluate.significance import holm, mcnemar
 from acclimate.model.adapter import attach_lora
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import save_model
 from acclimate.model.reference import FrozenCopy
+from acclimate.paired.flips import Flips
+from acclimate.paired.significance import holm, mcnemar
 from acclimate.panel import PanelConfig, evaluate_panel, load_panel
 from acclimate.panel.pair import adapter_pair, model_pair
 from acclimate.report import write_report

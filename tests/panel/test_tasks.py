@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from acclimate.errors import ConfigError, DataError
-from acclimate.evaluate.flips import Flips
 from acclimate.gate.check import estimate, metrics_of
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import FrozenCopy
+from acclimate.paired.flips import Flips
 from acclimate.panel import PanelConfig, PanelResult, evaluate_panel, load_panel, tasks
 from acclimate.panel.page import panel_tables, write_panel
 from acclimate.panel.pair import Pair

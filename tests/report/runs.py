@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from acclimate.evaluate.paired import ratio_change
+from acclimate.paired.ratio import ratio_change
 from acclimate.runs.folder import read_summary
 from acclimate.runs.layout import write_lines
 from acclimate.runs.scores import read_scores, write_scores

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from acclimate.errors import RunError
-from acclimate.evaluate.crossed import crossed_ratio
+from acclimate.paired.seeds import crossed_ratio
 from acclimate.report import collect
 from acclimate.report.scoreboard import scoreboard
 from acclimate.runs.folder import read_summary, write_summary

@@ -11,7 +11,7 @@ import pytest
 
 from acclimate.compare.page import told_apart
 from acclimate.compare.standing import standings
-from acclimate.evaluate.paired import ratio
+from acclimate.paired.ratio import ratio
 from acclimate.report import collect, model_card
 from acclimate.report.html import render
 from acclimate.report.pairs import against

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from acclimate.paired.estimate import Estimate
 from acclimate.report.palette import Slot
 from acclimate.report.pareto import Point, dominated, pareto
-from acclimate.runs.folder import Measure
 
 
 def point(label: str, x: float, y: float) -> Point:
-    return Point(label, Slot(1 + len(label) % 8), Measure(x, x - 1, x + 1, 40), Measure(y, y - 0.1, y + 0.1, 40))
+    return Point(label, Slot(1 + len(label) % 8), Estimate(x, x - 1, x + 1, 40), Estimate(y, y - 0.1, y + 0.1, 40))
 
 
 def test_a_point_is_beaten_by_one_that_is_better_at_one_and_no_worse_at_the_other() -> None:
@@ -19,7 +19,7 @@ def test_a_point_is_beaten_by_one_that_is_better_at_one_and_no_worse_at_the_othe
 
 def test_the_picture_brings_intervals_and_says_who_is_beaten() -> None:
     seeds = Point(
-        "many", Slot(3), Measure(9, None, None, 40), Measure(-0.5, -0.7, -0.3, 40), [(0, 8.5, -0.4), (1, 9.5, -0.6)]
+        "many", Slot(3), Estimate(9, None, None, 40), Estimate(-0.5, -0.7, -0.3, 40), [(0, 8.5, -0.4), (1, 9.5, -0.6)]
     )
     picture = pareto("p", "Which?", [point("best", 10, -1.0), seeds], "gain, %", "cost,\nnats")
     assert picture.columns == (

@@ -10,12 +10,12 @@ from acclimate.assembly.reread import Reread
 from acclimate.config import RunConfig
 from acclimate.data.chat import special_tokens
 from acclimate.data.corpus import Corpora
-from acclimate.evaluate.grouped import codes
 from acclimate.evaluate.measure import Scores, measure
-from acclimate.evaluate.memorisation import document, memorisation
 from acclimate.evaluate.summary import Record, change_records, records
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
+from acclimate.paired.grouped import codes
+from acclimate.paired.memorisation import document, memorisation
 from acclimate.parallel.world import World
 from acclimate.plan import method_names
 from acclimate.runs.layout import Layout

@@ -19,8 +19,8 @@ from acclimate.compare.cell import Cell
 from acclimate.compare.preparation import Preparation
 from acclimate.config import RunConfig, save_config, with_absolute_paths
 from acclimate.errors import RunError, Stopped
-from acclimate.evaluate.grouped import codes
 from acclimate.files import alone
+from acclimate.paired.grouped import codes
 from acclimate.panel import load_panel, panel_digest
 from acclimate.parallel.launch import launch
 from acclimate.plan import with_absolute_stores

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from acclimate.compare.standing import Measured, Standing
+from acclimate.compare.standing import Standing
 from acclimate.report.palette import SLOTS, Slot
 from acclimate.report.pareto import Point, pareto
 from acclimate.report.svg import standalone
-from acclimate.runs.folder import Measure
 
 GAIN = "domain gain, % fewer bits per byte (right is better)"
 COSTS = {
@@ -22,9 +21,10 @@ def figures(found: Sequence[Standing]) -> dict[str, str]:
     drawn = {}
     for cost, (slug, axis, scale) in COSTS.items():
         points = [
-            Point(standing.method, Slot(1 + index % SLOTS), _measure(gain, 100.0), _measure(other, scale), seeds)
+            Point(standing.method, Slot(1 + index % SLOTS), *axes, seeds)
             for index, standing in enumerate(found)
             if (gain := standing.gain) is not None and (other := getattr(standing, cost)) is not None
+            for axes in [(gain.estimate.scaled(100.0), other.estimate.scaled(scale))]
             for seeds in [[(s, 100 * x, scale * y) for (s, x), (_, y) in zip(gain.seeds, other.seeds, strict=True)]]
         ]
         if points:
@@ -32,8 +32,3 @@ def figures(found: Sequence[Standing]) -> dict[str, str]:
                 pareto(slug, "What was gained, and at what cost?", points, GAIN, axis).svg
             )
     return drawn
-
-
-def _measure(found: Measured, scale: float) -> Measure:
-    low, high = (None if bound is None else scale * bound for bound in (found.low, found.high))
-    return Measure(scale * found.value, low, high, found.documents)

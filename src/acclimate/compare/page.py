@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from acclimate.compare.cell import spelled
 from acclimate.compare.figure import figures
 from acclimate.compare.outcome import Outcome
 from acclimate.compare.standing import (
-    ALPHA,
     Measured,
     Standing,
     accuracy_changes,
@@ -24,8 +24,9 @@ from acclimate.compare.standing import (
     mean_drift,
     mean_gain,
 )
-from acclimate.evaluate.significance import holm
 from acclimate.files import write_text
+from acclimate.paired.estimate import ALPHA, finite
+from acclimate.paired.significance import holm
 from acclimate.report import number
 
 Spelling = Callable[[float], str]
@@ -90,7 +91,8 @@ def table_csv(outcome: Outcome) -> str:
         for name in ("gain", "drift", "loss"):
             measured: Measured | None = getattr(standing, name)
             if measured is not None:
-                writer.writerow((standing.method, name, "mean", measured.value, measured.low, measured.high))
+                bounds = map(finite, (measured.estimate.low, measured.estimate.high))
+                writer.writerow((standing.method, name, "mean", measured.value, *bounds))
                 writer.writerows((standing.method, name, seed, value, "", "") for seed, value in measured.seeds)
     return buffer.getvalue()
 
@@ -212,7 +214,7 @@ def _accuracy(outcome: Outcome) -> str:
             number.share(change.base),
             f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]",
             f"{p:.2g}",
-            number.NONE if change.mde is None else f"{100 * change.mde:.1f}",
+            number.NONE if math.isinf(change.mde) else f"{100 * change.mde:.1f}",
         ]
         for (name, method, change), p in zip(found, adjusted, strict=True)
     ]
@@ -280,9 +282,10 @@ def _value(measured: Measured | None, spell: Spelling) -> str:
 def _interval(measured: Measured | None, spell: Spelling) -> str:
     if measured is None:
         return ""
-    if measured.low is None or measured.high is None:
+    estimate = measured.estimate
+    if not estimate.bounded:
         return f"{measured.documents} documents are too few to tell"
-    return f"{spell(measured.low)} to {spell(measured.high)}"
+    return f"{spell(estimate.low)} to {spell(estimate.high)}"
 
 
 def _bracketed(measured: Measured | None, spell: Spelling) -> str:

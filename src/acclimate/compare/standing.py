@@ -1,30 +1,30 @@
 """What the table says of each method: gain on the domain, drift and loss elsewhere, and who is ahead of whom.
 
 Documents are drawn anew together for all methods, so a difference of two methods is paired over documents; the luck of
-training is added by Student's t (:class:`acclimate.evaluate.crossed.Luck`): of the differences by seed where both have
+training is added by Student's t (:class:`acclimate.paired.seeds.Luck`): of the differences by seed where both have
 the same seeds, otherwise of both methods.
 """
 
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.evaluate.crossed import Luck
-from acclimate.evaluate.flips import score_change
-from acclimate.evaluate.grouped import Groups, count, widening
-from acclimate.evaluate.paired import FEWEST_DOCUMENTS, RESAMPLES
-from acclimate.evaluate.ranges import ANY, Range, change_range, cut, range_of
-from acclimate.evaluate.significance import holm
+from acclimate.paired.estimate import ALPHA, ANY, Estimate, Range
+from acclimate.paired.flips import score_change
+from acclimate.paired.grouped import Groups, count
+from acclimate.paired.ranges import change_range, range_of
+from acclimate.paired.ratio import FEWEST_DOCUMENTS
+from acclimate.paired.resample import shared_counts, two_sided, widened
+from acclimate.paired.seeds import Luck
+from acclimate.paired.significance import holm
 from acclimate.runs.cells import ItemScores, Row, TextScores
 
-ALPHA = 0.05
 DETECTABLE = 2.8 / (2 * 1.96)
 """Widths of a 95 % interval that a change must have for another sample to show it with 80 % power: 1.96 + 0.84 standard
 errors."""
@@ -41,23 +41,17 @@ class Measured:
     documents: int  # of the smallest of its sets, or groups of them; too few give no interval
     possible: Range = ANY  # of its values
 
-    @property
-    def low(self) -> float | None:
-        return self._quantile(0.025)
-
-    @property
-    def high(self) -> float | None:
-        return self._quantile(0.975)
+    @cached_property
+    def estimate(self) -> Estimate:
+        found = Estimate(self.value, n=self.documents)
+        if self.documents < FEWEST_DOCUMENTS:
+            return found
+        low, high = np.quantile(self.drawn + self.luck.draws(), [0.025, 0.975])
+        return replace(found, low=float(low), high=float(high)).within(self.possible)
 
     @property
     def luck(self) -> Luck:
         return Luck.of([value for _, value in self.seeds])
-
-    def _quantile(self, part: float) -> float | None:
-        if self.documents < FEWEST_DOCUMENTS:
-            return None
-        bound = float(np.quantile(self.drawn + self.luck.draws(), part))
-        return cut(bound, bound, self.possible)[0]
 
     def p_of(self, other: Measured) -> float:
         """Of no difference, two-sided, over the same documents; paired by seed where both have the same ones."""
@@ -66,8 +60,7 @@ class Measured:
         mine, theirs = dict(self.seeds), dict(other.seeds)
         same = mine.keys() == theirs.keys() and len(mine) > 1
         luck = Luck.of([mine[seed] - theirs[seed] for seed in mine]) if same else self.luck.beside(other.luck)
-        draws = self.drawn - other.drawn + luck.draws()
-        return min(1.0, 2 * (float(min(np.sum(draws <= 0), np.sum(draws >= 0))) + 1) / (RESAMPLES + 1))
+        return two_sided(self.drawn - other.drawn + luck.draws())
 
     def differs(self, other: Measured) -> bool:
         """Whether the two are told apart, at 5 %, were this the only difference that is looked at."""
@@ -142,21 +135,11 @@ def front(found: Sequence[Standing]) -> list[Standing]:
     return [one for one in complete if not any(other.ahead_of(one) for other in complete)]
 
 
-@dataclass(frozen=True)
-class AccuracyChange:
-    """Accuracy of the model less the base's on the same n items, as a part of them; p of no change."""
+def accuracy_changes(rows: Sequence[Row], method: str) -> dict[str, Estimate]:
+    """Accuracy less the base's on the same items, as a part of them, by panel set.
 
-    n: int
-    base: float
-    value: float
-    low: float
-    high: float
-    p: float
-    mde: float | None
-
-
-def accuracy_changes(rows: Sequence[Row], method: str) -> dict[str, AccuracyChange]:
-    """By panel set: of one seed with the interval and test for flipped answers, of several over items and seeds."""
+    Of one seed with the interval and test for flipped answers, of several over items and seeds.
+    """
     own = sorted((row for row in rows if row.kind == "panel" and row.method == method), key=lambda row: row.seed)
     return {
         name: _accuracy_change(name, [row.items[name] for row in own if name in row.items])
@@ -164,25 +147,22 @@ def accuracy_changes(rows: Sequence[Row], method: str) -> dict[str, AccuracyChan
     }
 
 
-def _accuracy_change(name: str, found: Sequence[ItemScores]) -> AccuracyChange:
+def _accuracy_change(name: str, found: Sequence[ItemScores]) -> Estimate:
     changes = np.array([np.subtract(scores.model, scores.base) for scores in found])  # [S, M] of -1, 0 and 1
     seeds, n = changes.shape
     base, groups = float(np.mean(found[0].base)), _groups(found[0])
     if seeds == 1:
         model, before = (np.array(side, dtype=float) for side in (found[0].model, found[0].base))
-        flips = score_change(model, before, groups=groups)
-        return AccuracyChange(n, base, flips.value, flips.low, flips.high, flips.p, flips.mde)
-    times, wider = _times(name, n, tuple(found[0].groups)), widening(groups, 0.95)
-    drawn = times @ changes.mean(0) / times.sum(1)
-    if math.isfinite(wider):
-        drawn = changes.mean() + wider * (drawn - changes.mean())
+        return replace(score_change(model, before, groups=groups), base=base)
+    times = shared_counts(name, n, tuple(found[0].groups))
+    drawn = widened(times @ changes.mean(0) / times.sum(1), changes.mean(), groups, 0.95)
     drawn = drawn + Luck.of(changes.mean(1).tolist()).draws()  # [R]
     unseen = 3 / n if not changes.any() else 0.0  # no item flipped: of n, 3 / n may still do so (rule of three)
     low, high = np.quantile(drawn, [0.025, 0.975])
-    p = min(1.0, 2 * (min((drawn <= 0).sum(), (drawn >= 0).sum()) + 1) / (RESAMPLES + 1))
     detectable = max(DETECTABLE * float(high - low), 3 / n)
-    low, high = cut(float(low) - unseen, float(high) + unseen, change_range("accuracy", base))
-    return AccuracyChange(n, base, float(changes.mean()), low, high, float(p), detectable)
+    low, high, p = float(low) - unseen, float(high) + unseen, two_sided(drawn)
+    change = Estimate(float(changes.mean()), low, high, n, p, detectable, base=base)
+    return change.within(change_range("accuracy", base))
 
 
 def mean_gain(texts: Mapping[str, TextScores]) -> float | None:
@@ -241,22 +221,12 @@ class _Draws:
 
 def _drawn(name: str, scores: TextScores, metric: Metric) -> Array:
     """[R] the metric of a set whose documents, or groups of them, are drawn anew; wider where groups are few."""
-    value, wider = metric(scores, None), widening(_groups(scores), 0.95)
-    drawn = metric(scores, _times(name, len(scores.nats), tuple(scores.groups)))
-    return value + wider * (drawn - value) if math.isfinite(wider) else drawn
+    drawn = metric(scores, shared_counts(name, len(scores.nats), tuple(scores.groups)))
+    return widened(drawn, metric(scores, None), _groups(scores), 0.95)
 
 
 def _groups(scores: TextScores | ItemScores) -> Groups | None:
     return np.array(scores.groups, dtype=np.int64) if scores.groups else None
-
-
-@lru_cache(maxsize=64)
-def _times(name: str, documents: int, groups: tuple[int, ...] = ()) -> Array:
-    """[R, M] how often each document of a set is drawn, with its group: the same for every method and seed."""
-    random = np.random.default_rng(zlib.crc32(name.encode()))
-    drawn = max(groups) + 1 if groups else documents
-    times = random.multinomial(drawn, np.full(drawn, 1 / drawn), RESAMPLES).astype(np.float64)
-    return times[:, list(groups)] if groups else times
 
 
 def _gain(scores: TextScores, times: Array | None) -> Array:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from acclimate.evaluate.bootstrap import Interval, ratio_interval
-from acclimate.evaluate.flips import Flips
-from acclimate.evaluate.grouped import Groups, count, subset
 from acclimate.evaluate.measure import DRIFT, POSITIONS, Scores
-from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, ratio_change
-from acclimate.evaluate.ranges import change_range
+from acclimate.paired.bootstrap import ratio_interval
+from acclimate.paired.estimate import Estimate
+from acclimate.paired.grouped import Groups, count, subset
+from acclimate.paired.ranges import change_range
+from acclimate.paired.ratio import FEWEST_DOCUMENTS, ratio_change
 
 Record = dict[str, Any]
 """{run, seed, set, role, metric, unit, value, low, high, n}; of a change also p and mde, of drift also positions"""
@@ -51,19 +51,16 @@ def records(
     found, text = [], scores.bytes > 0
     if text.any():
         bits = ratio_interval(scores.nats[text] / math.log(2), scores.bytes[text], groups=subset(groups, text))
-        found.append(_record(identity, "bits_per_byte", bits, int(np.sum(text)), subset(groups, text)))
+        found.append(_record(identity, "bits_per_byte", bits))
     for metric, column in DRIFT_METRICS.items():
         if (sums := getattr(scores, column)) is not None:
             interval = ratio_interval(sums, scores.tokens, groups=groups)
-            record = _record(identity, metric, interval, len(text), groups)
-            found.append(record | {"positions": _by_position(scores, column, groups)})
+            found.append(_record(identity, metric, interval) | {"positions": _by_position(scores, column, groups)})
     return found
 
 
-def _record(identity: Record, metric: str, interval: Interval, n: int, groups: Groups | None) -> Record:
-    value, low, high = interval
-    found = {"metric": metric, "unit": UNITS[metric], "value": value, "low": low, "high": high, "n": n}
-    return identity | found | ({} if groups is None else {"groups": count(groups, n)})
+def _record(identity: Record, metric: str, found: Estimate) -> Record:
+    return identity | {"metric": metric, "unit": UNITS[metric]} | found.record()
 
 
 def _by_position(scores: Scores, column: str, groups: Groups | None) -> list[Record]:
@@ -74,11 +71,11 @@ def _by_position(scores: Scores, column: str, groups: Groups | None) -> list[Rec
     for bucket, first in enumerate(POSITIONS):
         here = tokens[:, bucket] > 0
         if here.any():
-            own = subset(groups, here)
-            value, low, high = ratio_interval(sums[here, bucket], tokens[here, bucket], groups=own)
+            share = ratio_interval(sums[here, bucket], tokens[here, bucket], groups=subset(groups, here)).record()
             last = POSITIONS[bucket + 1] - 1 if bucket + 1 < len(POSITIONS) else None
-            counts = {"tokens": int(tokens[:, bucket].sum()), "n": int(np.sum(here))}
-            found.append({"first": first, "last": last, "value": value, "low": low, "high": high} | counts)
+            share["tokens"] = int(tokens[:, bucket].sum())
+            share.pop("groups", None)
+            found.append({"first": first, "last": last} | share)
     return found
 
 
@@ -119,18 +116,9 @@ def _change(tuned: Scores, base: Scores, chosen: np.ndarray, groups: Groups | No
     bits, before, size = tuned.nats[chosen] / math.log(2), base.nats[chosen] / math.log(2), tuned.bytes[chosen]
     n, own = int(np.sum(chosen)), subset(groups, chosen)
     if count(own, n) < FEWEST_DOCUMENTS:
-        return {"value": float((bits.sum() - before.sum()) / size.sum()), "n": n} | NO_INTERVAL
+        return Estimate(float((bits.sum() - before.sum()) / size.sum()), n=n).record(change=True)
     possible = change_range("bits_per_byte", float(before.sum() / size.sum()))
-    return fields(ratio_change(bits, before, size, groups=own).within(possible))
-
-
-NO_INTERVAL: Record = {"low": None, "high": None, "p": None, "mde": None}
-
-
-def fields(found: Estimate | Flips) -> Record:
-    """What a record says of a change."""
-    said = {name: getattr(found, name) for name in ("value", "low", "high", "n", "p", "mde")}
-    return said | ({} if found.groups is None else {"groups": found.groups})
+    return ratio_change(bits, before, size, groups=own).within(possible).record(change=True)
 
 
 def bits_per_byte(scores: Scores) -> float:

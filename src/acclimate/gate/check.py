@@ -9,18 +9,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from acclimate.evaluate.flips import Flips, score_change
-from acclimate.evaluate.grouped import subset
-from acclimate.evaluate.paired import (
+from acclimate.gate.policy import Margin
+from acclimate.paired.estimate import NOT_NEGATIVE, Estimate, Range, finite
+from acclimate.paired.flips import score_change
+from acclimate.paired.grouped import subset
+from acclimate.paired.ratio import (
     MINIMUM_DIVERGENCES,
     MINIMUM_GROUPS,
-    Estimate,
     mean_change,
     ratio,
     ratio_change,
 )
-from acclimate.evaluate.ranges import NOT_NEGATIVE, Range
-from acclimate.gate.policy import Margin
 
 Outcome = Literal["pass", "fail", "inconclusive"]
 PRACTICAL = 100
@@ -37,7 +36,7 @@ class Check:
     role: str
     kind: str
     metric: str
-    found: Estimate | Flips
+    found: Estimate
     limit: Margin
     items: str = "documents"  # what is counted
 
@@ -94,16 +93,11 @@ class Check:
         found = self.found
         return {
             "set": self.set_name, "role": self.role, "check": self.kind, "metric": self.metric, "unit": self.limit.unit,
-            "value": found.value, "low": _finite(found.low), "high": _finite(found.high), "limit": self.limit.value,
+            "value": found.value, "low": finite(found.low), "high": finite(found.high), "limit": self.limit.value,
             "n": found.n, "groups": found.groups, "unseen": self.unseen, "too_few": self.too_few or None,
-            "mde": _finite(found.mde), "outcome": self.outcome,
+            "mde": finite(found.mde), "outcome": self.outcome,
             "more_items": self.more_items if self.outcome == "inconclusive" and not self.too_few else None,
         }  # fmt: skip
-
-
-def _finite(value: float | None) -> float | None:
-    """None for an end that one group leaves open: JSON has no infinity."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -121,7 +115,7 @@ def metrics_of(scores: Mapping[str, np.ndarray]) -> list[str]:
     return [metric for metric, columns in COLUMNS.items() if all(column in scores for column in columns)]
 
 
-def estimate(kind: str, metric: str, unit: str, scores: Mapping[str, np.ndarray], level: float) -> Estimate | Flips:
+def estimate(kind: str, metric: str, unit: str, scores: Mapping[str, np.ndarray], level: float) -> Estimate:
     """The drop (max_drop) or gain (min_gain) of a metric, in its unit.
 
     bits_per_byte: ``bits tuned - bits base`` over bytes, or over the base's bits in percent; a gain is the reverse.

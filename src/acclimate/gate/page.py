@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rich import box
 from rich.console import Group, JustifyMethod
 from rich.table import Table
@@ -53,7 +55,7 @@ def verdict_markdown(verdict: Verdict) -> str:
 
 def _cells(check: Check) -> list[str]:
     found, unit = check.found, check.limit.unit
-    mde = "" if found.mde is None else _number(found.mde)
+    mde = "" if found.bounded and math.isinf(found.mde) else _number(found.mde)
     sign = "<" if check.kind == "max_drop" else ">"
     name = NAMES[check.kind, check.metric]
     return [

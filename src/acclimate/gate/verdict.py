@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from acclimate.errors import ConfigError, RunError, listed, nearest
-from acclimate.evaluate.paired import MINIMUM_DOCUMENTS
 from acclimate.gate.check import Check, Outcome, estimate, metrics_of
 from acclimate.gate.policy import Policy, Rule, load_policy
+from acclimate.paired.ratio import MINIMUM_DOCUMENTS
 from acclimate.runs.folder import RunFolder, TextSet, read_folder
 from acclimate.runs.layout import Layout
 from acclimate.runs.measured import Origin, check_measured, check_panel

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from acclimate.errors import ConfigError
-from acclimate.evaluate.grouped import Groups, codes
 from acclimate.evaluate.measure import Scores
 from acclimate.evaluate.summary import Record
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
+from acclimate.paired.grouped import Groups, codes
 from acclimate.panel.encode import encode
 from acclimate.panel.items import Item, read_items
 from acclimate.panel.records import SIDES, adjust, averages, choice_records, score_records, text_records

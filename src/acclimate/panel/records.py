@@ -9,23 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.evaluate.bootstrap import Interval, mean_interval, ratio_interval
-from acclimate.evaluate.flips import score_change
-from acclimate.evaluate.grouped import Groups, count, subset
 from acclimate.evaluate.measure import Scores
-from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, mean_ratio
-from acclimate.evaluate.ranges import change_range
-from acclimate.evaluate.significance import holm
 from acclimate.evaluate.summary import (
     DRIFT_METRICS,
-    NO_INTERVAL,
     Record,
     bits_per_byte,
     change_records,
-    fields,
     records,
 )
 from acclimate.evaluate.summary import UNITS as UNITS_OF_TEXT
+from acclimate.paired.bootstrap import mean_interval, ratio_interval
+from acclimate.paired.estimate import Estimate
+from acclimate.paired.flips import score_change
+from acclimate.paired.grouped import Groups, count, subset
+from acclimate.paired.ranges import change_range
+from acclimate.paired.ratio import FEWEST_DOCUMENTS, mean_ratio
+from acclimate.paired.significance import holm
 from acclimate.panel.schema import SetSection
 
 SIDES = ("model", "base")
@@ -50,7 +49,7 @@ def choice_records(
     tokens = np.array([line["right_tokens"] for line in lines])
     for metric, column in DRIFT_METRICS.items():
         interval = ratio_interval(np.array([line[column] for line in lines]), tokens, groups=groups)
-        found.append(_identity(name, section, metric, "model") | _values(interval, len(lines)))
+        found.append(_identity(name, section, metric, "model") | _values(interval))
     return found
 
 
@@ -106,12 +105,11 @@ def averages(texts: Sequence[tuple[str, Scores, Scores, Groups | None]]) -> dict
         means = [float(np.mean([bits_per_byte(one) for one in side])) for side in zip(*pairs, strict=True)]
         sums = [((tuned.nats - before.nats) / math.log(2), tuned.bytes) for tuned, before in pairs]
         written = [(bits[size > 0], size[size > 0]) for bits, size in sums]
-        change = {"value": means[0] - means[1], "n": sum(len(size) for _, size in written)} | NO_INTERVAL
+        change = Estimate(means[0] - means[1], n=sum(len(size) for _, size in written))
         sizes = (count(own, len(size)) for own, (_, size) in zip(grouped[role], written, strict=True))
         if min(sizes) >= FEWEST_DOCUMENTS:
-            mean = mean_ratio(written, groups=grouped[role])
-            change = fields(mean.within(change_range("bits_per_byte", means[1])))
-        found[role] = dict(zip(SIDES, means, strict=True)) | {"change": change}
+            change = mean_ratio(written, groups=grouped[role]).within(change_range("bits_per_byte", means[1]))
+        found[role] = dict(zip(SIDES, means, strict=True)) | {"change": change.record(change=True)}
     return found
 
 
@@ -121,16 +119,14 @@ def _compared(
     """Means over items of model and base, and the change."""
     n = len(columns[0])
     found = [
-        _identity(name, section, metric, side) | _values(mean_interval(column, groups=groups), n)
+        _identity(name, section, metric, side) | _values(mean_interval(column, groups=groups))
         for side, column in zip(SIDES, columns, strict=True)
     ]
-    change = {"value": float(np.mean(columns[0] - columns[1])), "n": n} | NO_INTERVAL
+    change = Estimate(float(np.mean(columns[0] - columns[1])), n=n)
     if count(groups, n) >= FEWEST_DOCUMENTS:
-        measured = score_change(columns[0], columns[1], groups=groups)
-        if isinstance(measured, Estimate):  # of flips it is possible as it is
-            measured = measured.within(change_range(metric, float(np.mean(columns[1]))))
-        change = fields(measured)
-    return [*found, _identity(name, section, metric, "model", "_change") | change]
+        possible = change_range(metric, float(np.mean(columns[1])))
+        change = score_change(columns[0], columns[1], groups=groups).within(possible)
+    return [*found, _identity(name, section, metric, "model", "_change") | change.record(change=True)]
 
 
 def _identity(name: str, section: SetSection, metric: str, side: str, change: str = "") -> Record:
@@ -143,5 +139,5 @@ def _identity(name: str, section: SetSection, metric: str, side: str, change: st
     }
 
 
-def _values(interval: Interval, n: int) -> Record:
-    return dict(zip(("value", "low", "high"), interval, strict=True)) | {"n": n}
+def _values(found: Estimate) -> Record:
+    return {key: value for key, value in found.record().items() if key != "groups"}

@@ -13,7 +13,7 @@ from acclimate.assembly.mixture import epochs
 from acclimate.config import RunConfig
 from acclimate.data.corpus import Corpora, Corpus
 from acclimate.data.pieces import cuts
-from acclimate.evaluate.paired import MINIMUM_DOCUMENTS, MINIMUM_GROUPS
+from acclimate.paired.ratio import MINIMUM_DOCUMENTS, MINIMUM_GROUPS
 from acclimate.preflight.labels import label_notes
 from acclimate.schema import ScheduleSection
 from acclimate.types import Plan

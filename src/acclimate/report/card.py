@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
@@ -10,11 +11,11 @@ from typing import Any
 import jinja2
 import yaml
 
+from acclimate.paired.estimate import Estimate
 from acclimate.report import number
 from acclimate.report.collect import collect
 from acclimate.report.html import TEMPLATES
 from acclimate.report.verdict import verdict
-from acclimate.runs.folder import Measure
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_CACHE = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
@@ -116,20 +117,20 @@ def plain(value: Any) -> str:
     return re.sub(r"([\\`*\[\]|])", r"\\\1", text)
 
 
-def _row(metric: str, base: Measure | None, tuned: Measure) -> tuple[str, str, str]:
+def _row(metric: str, base: Estimate | None, tuned: Estimate) -> tuple[str, str, str]:
     name, spell = METRIC_NAMES[metric]
     limits = number.interval(tuned, spell)
     before = spell(base.value) if metric == "bits_per_byte" and base else number.NONE
     return name, before, f"{spell(tuned.value)} ({limits})" if limits else spell(tuned.value)
 
 
-def _change(metric: str, change: Measure | None) -> tuple[str, str]:
+def _change(metric: str, change: Estimate | None) -> tuple[str, str]:
     """The paired change with its interval, and the smallest that would have shown; drift is a change already."""
     if metric != "bits_per_byte" or change is None:
         return number.NONE, number.NONE
     limits = number.interval(change, number.signed)
     value = f"{number.signed(change.value)} ({limits})" if limits else number.signed(change.value)
-    return value, number.NONE if change.mde is None else number.bits(change.mde)
+    return value, number.NONE if math.isinf(change.mde) else number.bits(change.mde)
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, str]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from acclimate.apart import SAME_RUN, without
 from acclimate.config import RunConfig
 from acclimate.errors import RunError
-from acclimate.evaluate.transfer import Transfer, improvement, transfer
+from acclimate.paired.estimate import Estimate
+from acclimate.paired.transfer import Transfer, improvement, transfer
 from acclimate.report.seeds import together
-from acclimate.runs.folder import Measure, RunFolder, TextSet, read_folder
+from acclimate.runs.folder import RunFolder, TextSet, read_folder
 from acclimate.runs.measured import check_measured
 
 # The same weights on the same documents; what is left is the arithmetic of another machine or batch size.
@@ -28,14 +29,14 @@ class Run:
     label: str
     method: str
     seeds: tuple[RunFolder, ...]
-    measures: Mapping[tuple[str, str], Measure]  # (set, metric)
-    changes: Mapping[str, Measure]  # set -> paired change
+    measures: Mapping[tuple[str, str], Estimate]  # (set, metric)
+    changes: Mapping[str, Estimate]  # set -> paired change
 
-    def measure(self, name: str, metric: str) -> Measure | None:
+    def measure(self, name: str, metric: str) -> Estimate | None:
         """Of several seeds the mean, with an interval over seeds and documents."""
         return self.measures.get((name, metric))
 
-    def paired_change(self, name: str) -> Measure | None:
+    def paired_change(self, name: str) -> Estimate | None:
         """Bits per byte, tuned minus base on the same documents; None if any seed's folder does not hold it."""
         return self.changes.get(name)
 
@@ -59,7 +60,7 @@ class ReportData:
 
     runs: tuple[Run, ...]
     sets: tuple[TextSet, ...]
-    base: Mapping[str, Measure]  # set -> bits per byte
+    base: Mapping[str, Estimate]  # set -> bits per byte
 
     @property
     def folders(self) -> tuple[RunFolder, ...]:
@@ -84,7 +85,7 @@ class ReportData:
         measured = [item for item in self.role("chat", "general") if any(self.drift(run, item) for run in self.runs)]
         return next(iter(measured), None)
 
-    def drift(self, run: Run, text_set: TextSet) -> Measure | None:
+    def drift(self, run: Run, text_set: TextSet) -> Estimate | None:
         """KL(base || tuned) in nats per token."""
         return run.measure(text_set.name, "kl_base_tuned")
 
@@ -98,7 +99,7 @@ class ReportData:
             value = run.by_seed(text_set.name, "bits_per_byte").get(seed)
         return None if base is None or value is None or not base.value else 100 * (value / base.value - 1)
 
-    def relative_change(self, run: Run, text_set: TextSet, seed: int | None = None) -> Measure | None:
+    def relative_change(self, run: Run, text_set: TextSet, seed: int | None = None) -> Estimate | None:
         """:meth:`change` with the paired interval and the minimum detectable effect, all in percent of the base."""
         value = self.change(run, text_set, seed)
         if value is None:
@@ -106,9 +107,8 @@ class ReportData:
         own = run.changes if seed is None else next(one.changes for one in run.seeds if one.seed == seed)
         found, part = own.get(text_set.name), 100 / self.base[text_set.name].value
         if found is None:
-            return Measure(value, None, None, run.seeds[0].measures[text_set.name, "bits_per_byte"].n)
-        low, high, mde = (None if bound is None else part * bound for bound in (found.low, found.high, found.mde))
-        return Measure(value, low, high, found.n, mde)
+            return Estimate(value, n=run.seeds[0].measures[text_set.name, "bits_per_byte"].n)
+        return replace(found.scaled(part), value=value)
 
     def transfer(self, run: Run) -> Transfer | None:
         """What the run gained and lost in bits per byte, over sets; None unless both kinds were measured."""
@@ -139,7 +139,7 @@ def collect(run_dirs: Sequence[Path]) -> ReportData:
         check_measured(folder.path, folder.provenance)
     for other in folders[1:]:
         _check_comparable(folders[0], other)
-    base: dict[str, Measure] = {}
+    base: dict[str, Estimate] = {}
     sets: dict[str, TextSet] = {}
     for folder in folders:
         base = {**folder.base, **base}

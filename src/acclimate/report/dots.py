@@ -8,11 +8,11 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from acclimate.paired.estimate import Estimate
 from acclimate.report import number
 from acclimate.report.palette import BASE, Slot
 from acclimate.report.picture import Picture, plain, short, whole
 from acclimate.report.svg import INK, MUTED, PAPER, colour, draw
-from acclimate.runs.folder import Measure
 
 ROW = 38  # pixels per row
 
@@ -23,7 +23,7 @@ class Dot:
 
     label: str
     slot: Slot
-    measure: Measure
+    measure: Estimate
     seeds: Mapping[int, float]
     note: str = ""
     row: str = ""  # what the row is called where it is not the run
@@ -42,7 +42,7 @@ def dots(
     def paint(axes: Axes) -> None:
         for y, dot in enumerate(items):
             ink, measure = colour(dot.slot), dot.measure
-            if measure.low is not None and measure.high is not None:
+            if measure.bounded:
                 axes.plot([measure.low, measure.high], [y, y], color=ink, lw=2.2, alpha=0.55)
             if len(dot.seeds) > 1:
                 axes.scatter(list(dot.seeds.values()), [y + 0.26] * len(dot.seeds), s=13, color=ink, alpha=0.8, lw=0)

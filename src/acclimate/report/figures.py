@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 
+from acclimate.paired.estimate import Estimate
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.curves import Curve, curves
@@ -14,7 +15,7 @@ from acclimate.report.pairs import against
 from acclimate.report.palette import BASE, slots
 from acclimate.report.pareto import Point, pareto
 from acclimate.report.picture import Picture
-from acclimate.runs.folder import Measure, TextSet
+from acclimate.runs.folder import TextSet
 
 MOST_ROWS = 24  # of a picture that ranks
 
@@ -43,7 +44,7 @@ def kept(data: ReportData) -> list[Picture]:
 def hurts(data: ReportData) -> list[Picture]:
     """The change of every set under every run, the worst first."""
     marks = slots(data.runs)
-    ranked: list[tuple[Measure, TextSet, Run]] = []
+    ranked: list[tuple[Estimate, TextSet, Run]] = []
     for run in data.runs:
         ranked += [(change, item, run) for item in data.sets if (change := run.paired_change(item.name))]
     ranked.sort(key=lambda entry: -entry[0].value)
@@ -97,7 +98,7 @@ def throughput(data: ReportData) -> list[Picture]:
     """Median tokens per second of each run."""
     marks = slots(data.runs)
     items = [
-        Dot(run.label, marks[run.label], Measure(statistics.fmean(run.rates.values()), None, None, 0), run.rates)
+        Dot(run.label, marks[run.label], Estimate(statistics.fmean(run.rates.values())), run.rates)
         for run in data.runs
         if run.rates
     ]
@@ -170,7 +171,6 @@ def _points(data: ReportData, item: TextSet, metric: str) -> list[Point]:
         change = data.relative_change(run, domain) if domain else None
         cost = data.drift(run, item) if metric == "kl_base_tuned" else data.relative_change(run, item)
         if domain and change and cost:
-            gain = Measure(-change.value, _minus(change.high), _minus(change.low), change.n)
             seeds = []
             for seed in (one.seed for one in run.seeds):
                 gained = data.change(run, domain, seed)
@@ -179,12 +179,8 @@ def _points(data: ReportData, item: TextSet, metric: str) -> list[Point]:
                 )
                 if gained is not None and paid is not None:
                     seeds.append((seed, -gained, paid))
-            points.append(Point(run.label, marks[run.label], gain, cost, seeds))
+            points.append(Point(run.label, marks[run.label], change.scaled(-1), cost, seeds))
     return points
-
-
-def _minus(bound: float | None) -> float | None:
-    return None if bound is None else -bound
 
 
 def _learning(data: ReportData, key: str, slug: str) -> Picture:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from acclimate.errors import RunError
+from acclimate.paired.estimate import Estimate
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.dots import Dot, dots
 from acclimate.report.names import joined, named
 from acclimate.report.palette import slots
 from acclimate.report.picture import Numbers, Picture, plain
-from acclimate.runs.folder import Measure, RunFolder
+from acclimate.runs.folder import RunFolder
 from acclimate.runs.layout import Layout, parsed
 
 
@@ -24,11 +25,11 @@ class Check:
     source: str
     measured: int
     trained_on: int
-    training: Measure
-    heldout: Measure
-    gap: Measure  # how much more training text gained, bits/byte
-    bits: Measure  # memorised, per trained parameter
-    chance: Measure  # what the same sum makes of unseen documents
+    training: Estimate
+    heldout: Estimate
+    gap: Estimate  # how much more training text gained, bits/byte
+    bits: Estimate  # memorised, per trained parameter
+    chance: Estimate  # what the same sum makes of unseen documents
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _finding(source: str, rows: list[tuple[Run, int, Check]]) -> str:
     gaps: dict[str, list[bool]] = {}
     for run, _, check in rows:
         if check.source == source:
-            gaps.setdefault(run.label, []).append(check.gap.low is not None and check.gap.low > 0)
+            gaps.setdefault(run.label, []).append(check.gap.low > 0)
     clear = [label for label, seeds in gaps.items() if all(seeds)]
     if not clear:
         return f"No clear difference between {named(source)} text that was trained on and text that was not"
@@ -112,7 +113,7 @@ def _read(folder: RunFolder) -> tuple[list[Check], dict[str, str]]:
                 absent[str(source)] = f"not measured ({entry['not_measured']})"
                 continue
             found = (
-                _measure(entry, key)
+                _estimate(entry, key)
                 for key in (
                     "training_change",
                     "heldout_change",
@@ -129,10 +130,7 @@ def _read(folder: RunFolder) -> tuple[list[Check], dict[str, str]]:
     return checks, absent
 
 
-def _measure(entry: dict[str, Any], key: str) -> Measure:
-    found = entry[key]
-    if not all(math.isfinite(float(found[name])) for name in ("value", "low", "high")):
+def _estimate(entry: dict[str, Any], key: str) -> Estimate:
+    if not all(math.isfinite(float(entry[key][name])) for name in ("value", "low", "high")):
         raise ValueError(f"{key} is not finite")
-    return Measure(
-        float(found["value"]), float(found["low"]), float(found["high"]), int(found.get("n", entry["measured"]))
-    )
+    return Estimate.from_record({"n": entry["measured"]} | entry[key])

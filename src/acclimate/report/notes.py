@@ -49,7 +49,7 @@ def contrary(data: ReportData, best: Run, other: Run, kept: TextSet) -> list[str
             notes.append(
                 f"On {phrase(item)} it is the other way round: {named(best.label)} moved further than "
                 f"{named(other.label)} (KL {number.nats(one.value)} vs {number.nats(two.value)} nats/token; "
-                f"{difference})."
+                f"{told(difference)})."
             )
     return notes
 
@@ -97,8 +97,8 @@ def clean(data: ReportData, domain: TextSet) -> list[str]:
         found = [seed.changes[domain.name] for seed in run.seeds if domain.name in seed.changes]
         known = [(change.clean, change.n) for change in found if change.clean is not None]
         if known and len(known) == len(found):
-            value = sum(part[0] for part, _ in known) / len(known)
-            apart = max(apart, *(n - part[1] for part, n in known))
+            value = sum(100 * part.value / part.base for part, _ in known) / len(known)
+            apart = max(apart, *(n - part.n for part, n in known))
             words.append(
                 f"{named(run.label)} {number.change(value)} (all: {number.change(data.change(run, domain) or 0)})"
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from acclimate.runs.folder import Measure
+from acclimate.paired.estimate import Estimate
 
 NONE = "–"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -116,9 +116,9 @@ NOT_COUNTED = "not counted"
 """In the place of a number that only a whole pass over a streamed source would tell."""
 
 
-def interval(measure: Measure, spell: Spelling) -> str:
+def interval(measure: Estimate, spell: Spelling) -> str:
     """``low – high`` with the unit said once, or nothing where no interval was measured."""
-    if measure.low is None or measure.high is None:
+    if not measure.bounded:
         return ""
     low = spell(measure.low).split("\u00a0")[0]
     return f"{low}\u202f–\u202f{spell(measure.high)}"

@@ -6,6 +6,7 @@ holds no paired change nothing is claimed. Two runs are compared in the same way
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from acclimate.report import number
@@ -17,7 +18,7 @@ from acclimate.runs.folder import TextSet
 def outcome(data: ReportData, run: Run, text_set: TextSet) -> str:
     """``learned``, ``worse`` or ``unclear`` (or not measured) against the base, in bits per byte."""
     change = run.paired_change(text_set.name)
-    if change is None or change.low is None or change.high is None:
+    if change is None:
         return "unclear"
     return "learned" if change.high < 0 else "worse" if change.low > 0 else "unclear"
 
@@ -40,9 +41,9 @@ def why(data: ReportData, run: Run, domain: TextSet) -> str:
     change = run.paired_change(domain.name)
     if change is None:
         return ", there is no paired interval to tell by"
-    if change.low is None:
+    if not change.bounded:
         return ", too few documents to tell"
-    if change.mde is None:  # of several seeds
+    if math.isinf(change.mde):  # of several seeds
         return ", which may be chance"
     return f", which may be chance; a change of {number.bits(change.mde)} would show in 80\u00a0% of cases"
 

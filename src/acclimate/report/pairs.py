@@ -6,49 +6,22 @@ Intervals of two runs say little of their difference: what makes a document hard
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
 
-from acclimate.evaluate.significance import holm
+from acclimate.paired.estimate import Estimate
+from acclimate.paired.significance import holm
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.runs.comparison import compare_seeds
 from acclimate.runs.folder import TextSet
 
-ALPHA = 0.05
 NOT_PAIRED = "the two were not measured on the same documents, so they cannot be compared pairwise"
 
 
-@dataclass(frozen=True)
-class Difference:
-    """One run less another over the ``n`` documents of both; ``p`` is adjusted for all runs that it is held against."""
-
-    value: float
-    low: float
-    high: float
-    p: float
-    n: int
-
-    @property
-    def apart(self) -> bool:
-        return self.p < ALPHA and (self.low > 0 or self.high < 0)
-
-    @property
-    def below(self) -> bool:
-        return self.apart and self.value < 0
-
-    @property
-    def above(self) -> bool:
-        return self.apart and self.value > 0
-
-    def __str__(self) -> str:
-        p = number.probability(self.p)
-        return f"paired over {self.n} documents, p {p if p.startswith('<') else f'= {p}'}"
-
-
 @lru_cache(maxsize=256)
-def against(data: ReportData, run: Run, item: TextSet, metric: str) -> Mapping[str, Difference]:
-    """``run`` less each other run, by label; without those that it shares too few documents with.
+def against(data: ReportData, run: Run, item: TextSet, metric: str) -> Mapping[str, Estimate]:
+    """``run`` less each other run over the documents of both, by label; without those that share too few with it.
 
     The p-values of the others are adjusted together by Holm's method. Several seeds are paired by seed where both runs
     have the same two or more; otherwise their means are compared, and the luck of both is added.
@@ -60,12 +33,12 @@ def against(data: ReportData, run: Run, item: TextSet, metric: str) -> Mapping[s
             if estimate := compare_seeds(mine, theirs, item.name, metric):
                 found[other.label] = estimate
     adjusted = holm([estimate.p for estimate in found.values()])
-    return {
-        label: Difference(estimate.value, estimate.low, estimate.high, p, estimate.n)
-        for (label, estimate), p in zip(found.items(), adjusted, strict=True)
-    }
+    return {label: replace(estimate, p=p) for (label, estimate), p in zip(found.items(), adjusted, strict=True)}
 
 
-def told(difference: Difference | None) -> str:
+def told(difference: Estimate | None) -> str:
     """By what two runs are told apart, or are not."""
-    return NOT_PAIRED if difference is None else str(difference)
+    if difference is None:
+        return NOT_PAIRED
+    p = number.probability(difference.p)
+    return f"paired over {difference.n} documents, p {p if p.startswith('<') else f'= {p}'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,6 @@ from acclimate.report.palette import slots
 from acclimate.report.panels import Row, rows_of
 from acclimate.report.picture import Numbers, Picture, plain
 from acclimate.report.scoreboard import Cell
-from acclimate.runs.folder import Measure
 from acclimate.runs.panel import PanelFolder
 
 MOST_ROWS = 24  # of a picture
@@ -92,7 +92,7 @@ def _table(data: ReportData, index: int, group: Sequence[tuple[Run, int, PanelFo
 
 def _cells(row: Row) -> tuple[Cell, ...]:
     _, spell, change = METRICS[row.metric]
-    mde = Cell(number.NONE) if row.change.mde is None else Cell(change(row.change.mde).lstrip("+"))
+    mde = Cell(number.NONE) if math.isinf(row.change.mde) else Cell(change(row.change.mde).lstrip("+"))
     return (
         Cell(number.count(row.tuned.n)),
         Cell(spell(row.base.value), number.interval(row.base, spell)),
@@ -112,9 +112,7 @@ def _picture(
     items = []
     for run, seed, row in rows:
         if row.metric == metric and seed == run.seeds[0].seed:
-            low, high = (None if bound is None else unit * bound for bound in (row.change.low, row.change.high))
-            change = Measure(unit * row.change.value, low, high, row.change.n)
-            items.append(Dot(run.label, marks[run.label], change, {seed: 0.0}, row=row.text_set))
+            items.append(Dot(run.label, marks[run.label], row.change.scaled(unit), {seed: 0.0}, row=row.text_set))
     if not items:
         return None
     caption = f"The {MOST_ROWS} worst of {len(items)}; all are in the table." if len(items) > MOST_ROWS else ""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from acclimate.runs.folder import Measure
+from acclimate.paired.estimate import Estimate
 from acclimate.runs.layout import PanelLayout
 from acclimate.runs.panel import PanelFolder, damaged
 
@@ -24,11 +23,11 @@ class Row:
     text_set: str
     role: str
     metric: str
-    base: Measure
-    tuned: Measure
-    change: Measure
+    base: Estimate
+    tuned: Estimate
+    change: Estimate
     p_holm: float | None
-    drift: Measure | None  # KL(base || tuned) on the set
+    drift: Estimate | None  # KL(base || tuned) on the set
 
     @property
     def loss(self) -> float:
@@ -52,7 +51,7 @@ def _rows(records: Sequence[Mapping[str, Any]]) -> list[Row]:
     found = {(str(r["set"]), str(r["metric"]), str(r["run"])): r for r in records}
     rows = []
     for name, metric in ((name, metric) for name, metric, run in found if run == "base" and metric in HEADLINES):
-        base, tuned = (_measure(found[name, metric, run]) for run in ("base", "model"))
+        base, tuned = (Estimate.from_record(found[name, metric, run]) for run in ("base", "model"))
         change, drift = found.get((name, f"{metric}_change", "model")), found.get((name, DRIFT, "model"))
         rows.append(
             Row(
@@ -62,17 +61,9 @@ def _rows(records: Sequence[Mapping[str, Any]]) -> list[Row]:
                 base=base,
                 tuned=tuned,
                 # in folders of before 2026-11-23 there is only the difference
-                change=_measure(change) if change else Measure(tuned.value - base.value, None, None, tuned.n),
+                change=Estimate.from_record(change) if change else Estimate(tuned.value - base.value, n=tuned.n),
                 p_holm=None if change is None or change.get("p_holm") is None else float(change["p_holm"]),
-                drift=_measure(drift) if drift else None,
+                drift=Estimate.from_record(drift) if drift else None,
             )
         )
     return rows
-
-
-def _measure(record: Mapping[str, Any]) -> Measure:
-    value = float(record["value"])
-    low, high, mde = (None if record.get(key) is None else float(record[key]) for key in ("low", "high", "mde"))
-    if not all(math.isfinite(number) for number in (value, low, high, mde) if number is not None):
-        raise ValueError(f"{record['metric']} of {record['set']!r} is not finite")
-    return Measure(value, low, high, int(record["n"]), mde)

@@ -11,10 +11,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
+from acclimate.paired.estimate import Estimate
 from acclimate.report.palette import BASE, Slot
 from acclimate.report.picture import Picture, plain, short, whole
 from acclimate.report.svg import INK, MUTED, PAPER, colour, draw
-from acclimate.runs.folder import Measure
 
 HEIGHT = 310
 FEW = 8  # runs whose names find room beside their marks
@@ -33,8 +33,8 @@ class Point:
 
     label: str
     slot: Slot
-    x: Measure
-    y: Measure
+    x: Estimate
+    y: Estimate
     seeds: Sequence[tuple[int, float, float]] = ()
 
 
@@ -212,8 +212,8 @@ def _point_to_better(axes: Axes, taken: Sequence[Place]) -> None:
     axes.annotate("better", free, color=MUTED, fontsize=10, ha="center", arrowprops=arrow, **place)
 
 
-def _bounds(measure: Measure) -> list[float]:
-    return [] if measure.low is None or measure.high is None else [measure.low, measure.high]
+def _bounds(measure: Estimate) -> list[float]:
+    return [measure.low, measure.high] if measure.bounded else []
 
 
 def _padded(values: Sequence[float], before: float, after: float) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def inert(cell: str) -> str:
 
 def plain(value: float | None) -> str:
     """A number for a file; empty where there is none."""
-    return "" if value is None else f"{value:.6g}"
+    return "" if value is None or not math.isfinite(value) else f"{value:.6g}"
 
 
 def whole(seeds: Mapping[int, float] | Sequence[tuple[int, float, float]]) -> str:

@@ -6,11 +6,12 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from acclimate.paired.estimate import Estimate
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.palette import BASE, Slot, slots
 from acclimate.report.picture import Numbers, plain
-from acclimate.runs.folder import Measure, RunFolder, TextSet
+from acclimate.runs.folder import RunFolder, TextSet
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,15 @@ def measures(data: ReportData) -> Numbers:
     return Numbers("measures", columns, tuple(rows))
 
 
-def _plain(measure: Measure) -> tuple[str, ...]:
+def _plain(measure: Estimate) -> tuple[str, ...]:
     return (*map(plain, (measure.value, measure.low, measure.high, measure.mde)), str(measure.n))
 
 
-def _written(measure: Measure | None, spell: number.Spelling) -> Cell:
+def _written(measure: Estimate | None, spell: number.Spelling) -> Cell:
     return Cell(number.NONE) if measure is None else Cell(spell(measure.value), number.interval(measure, spell))
 
 
-def _of(run: Run, item: TextSet, metric: str, seed: int | None) -> Measure | None:
+def _of(run: Run, item: TextSet, metric: str, seed: int | None) -> Estimate | None:
     if seed is None:
         return run.measure(item.name, metric)
     return _seed(run, seed).measures.get((item.name, metric))

@@ -9,20 +9,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from acclimate.errors import RunError
-from acclimate.evaluate.crossed import crossed_ratio
-from acclimate.evaluate.ranges import ANY, Range, change_range, range_of
+from acclimate.paired.estimate import ANY, Estimate, Range
+from acclimate.paired.ranges import change_range, range_of
+from acclimate.paired.seeds import crossed_ratio
 from acclimate.runs.comparison import SUMS
-from acclimate.runs.folder import Measure, RunFolder
+from acclimate.runs.folder import RunFolder
 from acclimate.runs.layout import Layout
 from acclimate.runs.scores import read_scores
 
 Scores = Mapping[str, np.ndarray]
 
 
-def together(seeds: Sequence[RunFolder]) -> tuple[dict[tuple[str, str], Measure], dict[str, Measure]]:
+def together(seeds: Sequence[RunFolder]) -> tuple[dict[tuple[str, str], Estimate], dict[str, Estimate]]:
     """Measures by set and metric, and paired changes by set, over all seeds.
 
-    The interval of several seeds draws seeds and documents anew (:mod:`acclimate.evaluate.crossed`), from the scores by
+    The interval of several seeds draws seeds and documents anew (:mod:`acclimate.paired.seeds`), from the scores by
     document of every seed. Where a folder lacks them there is no interval, and so nothing is claimed.
 
     Raises:
@@ -49,14 +50,14 @@ def together(seeds: Sequence[RunFolder]) -> tuple[dict[tuple[str, str], Measure]
 Ratio = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # [S, M], [M], and the groups [M]
 
 
-def _mean(found: Sequence[Measure], ratio: Ratio | None, possible: Range) -> Measure:
+def _mean(found: Sequence[Estimate], ratio: Ratio | None, possible: Range) -> Estimate:
     value, n = statistics.fmean(measure.value for measure in found), min(measure.n for measure in found)
-    if ratio is None or any(measure.low is None for measure in found):
-        return Measure(value, None, None, n)
+    if ratio is None or not all(estimate.bounded for estimate in found):
+        return Estimate(value, n=n)
     crossed = crossed_ratio(ratio[0], ratio[1], possible=possible, groups=ratio[2])
     if not math.isfinite(crossed.high):  # one group shows no spread
-        return Measure(value, None, None, n)
-    return Measure(value, crossed.low, crossed.high, n)
+        return Estimate(value, n=n)
+    return Estimate(value, crossed.low, crossed.high, n)
 
 
 def _ratio(scores: Sequence[Scores] | None, metric: str) -> Ratio | None:

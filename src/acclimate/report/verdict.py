@@ -73,7 +73,7 @@ def _several(data: ReportData, learned: Sequence[Run], domain: TextSet) -> tuple
     versus = f"KL {number.nats(a.value)} vs {number.nats(b.value)} nats/token"
     if clear:
         less = number.change(100 * (1 - a.value / b.value), 0).lstrip("+")
-        than = f"{named(other.label)} ({versus}; {difference})"
+        than = f"{named(other.label)} ({versus}; {told(difference)})"
         first = f"{opening} and moved {less} less from the base on {phrase(kept)} than {than}"
     else:
         first = (
@@ -108,7 +108,7 @@ def _gains_compared(data: ReportData, best: Run, other: Run, domain: TextSet) ->
         return f"What the two gained on the domain cannot be told apart ({pair}; {told(difference)})."
     more = "more" if difference.below else "less"
     opening = "It also learned" if more == "more" else "It paid for that: it learned"
-    return f"{opening} {more} of the domain than {named(other.label)} ({pair}; {difference})."
+    return f"{opening} {more} of the domain than {named(other.label)} ({pair}; {told(difference)})."
 
 
 def _nothing_learned(data: ReportData, domain: TextSet) -> list[str]:

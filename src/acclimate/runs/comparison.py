@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from acclimate.errors import RunError, reason
-from acclimate.evaluate.crossed import CrossedEstimate, Luck, crossed_ratio
-from acclimate.evaluate.grouped import Groups, count, subset
-from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, ratio_change
-from acclimate.evaluate.ranges import change_range
+from acclimate.paired.estimate import Estimate
+from acclimate.paired.grouped import Groups, count, subset
+from acclimate.paired.ranges import change_range
+from acclimate.paired.ratio import FEWEST_DOCUMENTS, ratio_change
+from acclimate.paired.seeds import Luck, crossed_ratio
 from acclimate.runs.layout import Layout, parsed
 from acclimate.runs.scores import read_places, read_scores
 
@@ -53,11 +54,11 @@ def compare_runs(run: Path, other: Path, set_name: str, level: float = 0.95) -> 
 
 def compare_seeds(
     runs: Mapping[int, Path], others: Mapping[int, Path], set_name: str, metric: str, level: float = 0.95
-) -> Estimate | CrossedEstimate | None:
+) -> Estimate | None:
     """The same of two methods that were trained with several seeds each; None where too few documents are shared.
 
     Seeds are paired where two or more are the same, and only those count then; otherwise the means over all seeds are
-    compared, with the luck of both (:class:`~acclimate.evaluate.crossed.Luck`).
+    compared, with the luck of both (:class:`~acclimate.paired.seeds.Luck`).
 
     Args:
         runs, others: seed -> run folder.

@@ -13,22 +13,11 @@ from typing import Any
 import yaml
 
 from acclimate.errors import RunError, reason
+from acclimate.paired.estimate import Estimate
 from acclimate.runs.layout import Layout, body, parsed, read_json, write_json
 
 RECORDS, ANSWERS = "records", "answers"
 ROLES = ("domain", "general", "chat")
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A number and its 95 % interval. Without an interval nothing is claimed of it."""
-
-    value: float
-    low: float | None
-    high: float | None
-    n: int  # documents
-    mde: float | None = None  # of a paired change: the minimum detectable effect
-    clean: tuple[float, int] | None = None  # of a paired change: percent of the base, and n, without overlapping text
 
 
 @dataclass(frozen=True)
@@ -63,11 +52,11 @@ class RunFolder:
     steps: tuple[Mapping[str, float], ...]  # one merged line of metrics per step, in order
     skipped_lines: int
     sets: tuple[TextSet, ...]
-    base: Mapping[str, Measure]  # set -> bits per byte
+    base: Mapping[str, Estimate]  # set -> bits per byte
     changes: Mapping[
-        str, Measure
+        str, Estimate
     ]  # set -> bits per byte tuned minus base, paired; none in folders of before 2026-11-22
-    measures: Mapping[tuple[str, str], Measure]  # (set, metric)
+    measures: Mapping[tuple[str, str], Estimate]  # (set, metric)
     generations: tuple[Generation, ...]
     data: Mapping[str, Any]
 
@@ -177,20 +166,20 @@ def write_generations(path: Path, answers: Sequence[Mapping[str, str]]) -> None:
 
 def _summary(
     run: Layout,
-) -> tuple[str, tuple[TextSet, ...], dict[str, Measure], dict[str, Measure], dict[tuple[str, str], Measure]]:
+) -> tuple[str, tuple[TextSet, ...], dict[str, Estimate], dict[str, Estimate], dict[tuple[str, str], Estimate]]:
     """The method's name, the sets, the base's bits per byte, their paired changes, and the tuned model's measures."""
     file = run.summary
     sets: dict[str, TextSet] = {}
-    base: dict[str, Measure] = {}
-    changes: dict[str, Measure] = {}
-    measures: dict[tuple[str, str], Measure] = {}
+    base: dict[str, Estimate] = {}
+    changes: dict[str, Estimate] = {}
+    measures: dict[tuple[str, str], Estimate] = {}
     labels: dict[str, None] = {}
     records = _json(file, RECORDS).get(RECORDS)
     for index, record in enumerate(records if isinstance(records, list) else [records]):
         try:
             label, name, role, metric = (str(record[key]) for key in ("run", "set", "role", "metric"))
-            low, high, mde = (_bound(found) for found in (record["low"], record["high"], record.get("mde")))
-            measure = Measure(_finite(record["value"]), low, high, int(record["n"]), mde, _clean(record.get("clean")))
+            _ = record["low"], record["high"]  # None where there is no interval, but there
+            measure = Estimate.from_record(record)
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"'{file}': record {index} is not a measurement ({type(error).__name__}: {error}); expected run, seed, "
@@ -214,23 +203,6 @@ def _summary(
         )
     ordered = sorted(sets.values(), key=lambda item: ROLES.index(item.role) if item.role in ROLES else len(ROLES))
     return next(iter(labels)), tuple(ordered), base, changes, measures
-
-
-def _clean(found: Any) -> tuple[float, int] | None:
-    if found is None:
-        return None
-    return 100 * _finite(found["value"]) / _finite(found["base"]), int(found["n"])
-
-
-def _finite(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{value} is not a finite number")
-    return number
-
-
-def _bound(value: Any) -> float | None:
-    return None if value is None or not math.isfinite(float(value)) else float(value)
 
 
 def _metrics(path: Path) -> tuple[tuple[Mapping[str, float], ...], int]:

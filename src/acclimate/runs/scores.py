@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from acclimate.errors import RunError, reason
-from acclimate.evaluate.grouped import codes
+from acclimate.paired.grouped import codes
 from acclimate.runs.layout import body, write_lines
 
 COLUMNS = ("nats", "base_nats", "bytes", "tokens", "kl_base_tuned", "agree")

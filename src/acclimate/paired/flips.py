@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from statistics import NormalDist
 
 import numpy as np
 
-from acclimate.evaluate.grouped import Groups, count, numbered, quantile, sums
-from acclimate.evaluate.paired import POWER, Estimate, mean_change
-from acclimate.evaluate.significance import mcnemar
+from acclimate.paired.estimate import Estimate
+from acclimate.paired.grouped import Groups, count, numbered, quantile, sums
+from acclimate.paired.ratio import POWER, mean_change
+from acclimate.paired.significance import mcnemar
 
 HALVINGS = 60  # of an interval at most 2 long: to below the rounding of a float
 
@@ -22,30 +22,39 @@ class Flips:
     """Of ``n`` items, ``won`` that only the model has right, and ``lost`` that only its base has: a change of accuracy.
 
     Args:
-        unit: of all numbers, as parts of an item: 1 for shares, 100 for points.
         effect: how many items of this sample tell as much as one of independent ones (see :func:`design_effect`).
-        groups: that the items belong to; None: each is its own.
     """
 
     won: int
     lost: int
     n: int
     level: float = 0.95
-    unit: float = 1.0
     effect: float = 1.0
-    groups: int | None = None
+    grouped: bool = False
+
+    def estimate(self, unit: float = 1.0, groups: int | None = None) -> Estimate:
+        """The change of accuracy, and what is known of it.
+
+        Args:
+            unit: of all numbers, as parts of an item: 1 for shares, 100 for points.
+        """
+
+        def needed(limit: float) -> float:
+            return self.items_to_tell(abs(limit - value) / unit)
+
+        value = unit * (self.won - self.lost) / self.n
+        return Estimate(
+            value,
+            unit * self.low,
+            unit * self.high,
+            self.n,
+            self.p,
+            unit * self.mde,
+            groups=groups,
+            items_to_tell_from=needed,
+        )
 
     @property
-    def independent(self) -> int:
-        """Groups, or items where each is its own."""
-        return self.n if self.groups is None else self.groups
-
-    @property
-    def value(self) -> float:
-        """Accuracy of the model less that of its base."""
-        return self.unit * (self.won - self.lost) / self.n
-
-    @cached_property
     def low(self) -> float:
         """The lower end of Tango's score interval, which no item that flipped does not make a point.
 
@@ -55,16 +64,12 @@ class Flips:
         Reference: Tango, *Equivalence test and confidence interval for the difference in proportions for the
         paired-sample design*, Statistics in Medicine 17, 1998, equations 11 and 12.
         """
-        return self.unit * _root(
-            lambda change: self._score(change) < self._quantile, -1.0, (self.won - self.lost) / self.n
-        )
+        return _root(lambda change: self._score(change) < self._quantile, -1.0, (self.won - self.lost) / self.n)
 
-    @cached_property
+    @property
     def high(self) -> float:
         """The upper end of the same interval."""
-        return self.unit * _root(
-            lambda change: self._score(change) < -self._quantile, (self.won - self.lost) / self.n, 1.0
-        )
+        return _root(lambda change: self._score(change) < -self._quantile, (self.won - self.lost) / self.n, 1.0)
 
     @property
     def p(self) -> float:
@@ -72,24 +77,23 @@ class Flips:
 
         Of items in groups it is that for as many items as tell as much, or the score test's where that is larger.
         """
-        if self.groups is None:
+        if not self.grouped:
             return mcnemar(self.lost, self.won)
         score = 2 * NormalDist().cdf(-abs(self._score(0.0))) if self.won + self.lost else 1.0
         return max(score, mcnemar(round(self.lost / self.effect), round(self.won / self.effect)))
 
     @property
-    def mde(self) -> float | None:
+    def mde(self) -> float:
         """Minimum detectable effect: a change that McNemar's exact test would find in 80 % of such samples.
 
-        None of so few items that it would not find even one in which all of them flip.
+        Infinite of so few items that it would not find even one in which all of them flip.
         """
         if not self._found_in(self.n, 1.0):
-            return None
-        return self.unit * _root(lambda change: self._found_in(self.n, change), 0.0, 1.0)
+            return math.inf
+        return _root(lambda change: self._found_in(self.n, change), 0.0, 1.0)
 
-    def items_to_tell_from(self, limit: float) -> float:
-        """How many items in all would tell the value from ``limit`` with 80 % power, were it the true one."""
-        gap = abs(limit - self.value) / self.unit
+    def items_to_tell(self, gap: float) -> float:
+        """How many items in all would tell a change from one so far from it with 80 % power, were it the true one."""
         if gap == 0 or math.isinf(self.effect):
             return math.inf
         needed = 1.0
@@ -161,21 +165,21 @@ def flips(
     level: float = 0.95,
     unit: float = 1.0,
     groups: Groups | None = None,
-) -> Flips:
-    """
+) -> Estimate:
+    """The change of accuracy by the items that flipped.
+
     Args:
         right, base_right: [M] bool, whether model and base answered each item rightly.
         groups: [M] the group of each item; None: each is its own.
 
-    >>> found = flips(np.array([True] * 5), np.array([True] * 4 + [False]))
-    >>> found.won, found.lost, found.n, found.value
-    (1, 0, 5, 0.2)
+    >>> flips(np.array([True] * 5), np.array([True] * 4 + [False])).value
+    0.2
     """
     won, lost, n = int(np.sum(right & ~base_right)), int(np.sum(base_right & ~right)), len(right)
     if (groups := numbered(groups)) is None:
-        return Flips(won, lost, n, level, unit)
+        return Flips(won, lost, n, level).estimate(unit)
     effect = design_effect(right.astype(float) - base_right, groups, level)
-    return Flips(won, lost, n, level, unit, effect, count(groups, n))
+    return Flips(won, lost, n, level, effect, grouped=True).estimate(unit, count(groups, n))
 
 
 def score_change(
@@ -184,7 +188,7 @@ def score_change(
     level: float = 0.95,
     unit: float = 1.0,
     groups: Groups | None = None,
-) -> Flips | Estimate:
+) -> Estimate:
     """The mean change of scores by item: of right and wrong ones their flips, of others a studentised interval."""
     both = np.concatenate([scores, base_scores])
     if np.isin(both, (0, 1)).all():
@@ -193,7 +197,11 @@ def score_change(
 
 
 def _root(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """Where ``holds`` begins to be true, by halving; it is false at ``low`` or below and true from there on."""
+    """Where ``holds`` begins to be true, by halving; it is false at ``low`` or below and true from there on.
+
+    It needs a predicate alone. SciPy's root finders need a finite function with one zero: Tango's score is infinite
+    where nothing flips, and multiplied out it has a second zero at the value itself.
+    """
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if holds(middle) else (middle, high)

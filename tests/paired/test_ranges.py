@@ -11,10 +11,10 @@ import pytest
 
 from acclimate.compare.standing import accuracy_changes, standings
 from acclimate.evaluate.measure import Scores
-from acclimate.evaluate.memorisation import memorisation
-from acclimate.evaluate.paired import mean_ratio, ratio, ratio_change
 from acclimate.evaluate.summary import change_records
 from acclimate.gate.check import estimate
+from acclimate.paired.memorisation import memorisation
+from acclimate.paired.ratio import mean_ratio, ratio, ratio_change
 from acclimate.panel.records import averages
 from acclimate.report import collect
 from acclimate.runs.cells import ItemScores
@@ -76,9 +76,12 @@ def test_of_a_comparison() -> None:
     assert found.gain
     assert found.drift
     assert found.loss
-    assert (found.drift.low, found.gain.high) == (0, 1)  # Student's t of two seeds reaches beyond both
-    assert found.drift.high is not None
-    assert found.drift.high > 0.4
+    assert (found.drift.estimate.low, found.gain.estimate.high) == (
+        0,
+        1,
+    )  # Student's t reaches beyond both
+    assert found.drift.estimate.high is not None
+    assert found.drift.estimate.high > 0.4
     right, wrong = [True] * 20, [False] * 20
     answers = [ItemScores(model=right, base=wrong), ItemScores(model=wrong, base=wrong)]
     panels = [row("mol", seed, "panel", items={"quiz": scores}) for seed, scores in enumerate(answers)]

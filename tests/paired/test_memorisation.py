@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from acclimate.evaluate.memorisation import document, memorisation
+from acclimate.paired.memorisation import document, memorisation
 
 
 def columns(gains: np.ndarray, size: np.ndarray) -> dict[str, np.ndarray]:
@@ -28,7 +28,7 @@ def test_by_hand() -> None:
     assert found.bits_per_parameter.value == pytest.approx((30 + 10 + 0 + 0) / 4 * 400 / 1000)
     assert found.heldout_bits_per_parameter.value == pytest.approx((10 / 3) * (125 / (400 / 3)) * 400 / 1000)
     assert (found.measured, found.trained_on) == (4, 400)
-    assert document(found)["gap"] == vars(found.gap)
+    assert document(found)["gap"] == {"value": found.gap.value, "low": found.gap.low, "high": found.gap.high}
 
 
 def test_documents_without_text_do_not_count_and_two_are_too_few() -> None:

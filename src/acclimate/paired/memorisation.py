@@ -9,19 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from acclimate.evaluate.paired import Estimate, chunks, ratio
-from acclimate.evaluate.ranges import change_range
-
-FEWEST_DOCUMENTS = 3
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with a 95 % interval."""
-
-    value: float
-    low: float
-    high: float
+from acclimate.paired.estimate import Estimate
+from acclimate.paired.ranges import change_range
+from acclimate.paired.ratio import FEWEST_DOCUMENTS, ratio
+from acclimate.paired.resample import indices
 
 
 @dataclass(frozen=True)
@@ -33,9 +24,9 @@ class Memorisation:
     parameters: int  # trained ones
     training: Estimate
     heldout: Estimate
-    gap: Interval  # bits/byte
-    bits_per_parameter: Interval
-    heldout_bits_per_parameter: Interval  # what the same sum makes of unseen documents: chance, not memory
+    gap: Estimate  # bits/byte
+    bits_per_parameter: Estimate
+    heldout_bits_per_parameter: Estimate  # what the same sum makes of unseen documents: chance, not memory
 
 
 def memorisation(
@@ -62,28 +53,27 @@ def memorisation(
     if min(seen.shape[1], unseen.shape[1]) < FEWEST_DOCUMENTS:
         return None
     scale = trained_on / parameters
-    random = np.random.default_rng(0)
-    sizes = seen.shape[1], unseen.shape[1]
-    table = []
-    for count in chunks(max(sizes)):
-        draws = [tuple(random.integers(0, size, size) for size in sizes) for _ in range(count)]
-        drawn, other = (kind[:, np.stack([draw[i] for draw in draws])] for i, kind in enumerate((seen, unseen)))
-        table.append(_sums(drawn, other, scale))
+    table = [
+        _sums(seen[:, own], unseen[:, other], scale)
+        for own, other in indices(np.random.default_rng(0), seen.shape[1], unseen.shape[1])
+    ]
     low, high = np.quantile(np.concatenate(table, axis=1), [0.025, 0.975], axis=1)
     values = _sums(seen, unseen, scale)
-    gap, own, chance = (Interval(*map(float, bounds)) for bounds in zip(values, low, high, strict=True))
+    ends = zip(values.tolist(), low.tolist(), high.tolist(), strict=True)
+    gap, own, chance = (Estimate(value, least, most) for value, least, most in ends)
     before, after = (_change(kind, columns) for kind, columns in ((seen, training), (unseen, heldout)))
     return Memorisation(seen.shape[1], trained_on, parameters, before, after, gap, own, chance)
 
 
 def document(found: Memorisation) -> dict[str, Any]:
     """Plain data for ``memorisation/check.json``."""
-    estimates = {
-        key: {name: getattr(estimate, name) for name in ("value", "low", "high", "n", "p", "mde")}
-        for key, estimate in (("training_change", found.training), ("heldout_change", found.heldout))
-    }
+    changes = {"training_change": found.training, "heldout_change": found.heldout}
     intervals = {key: vars(getattr(found, key)) for key in ("gap", "bits_per_parameter", "heldout_bits_per_parameter")}
-    return {key: getattr(found, key) for key in ("measured", "trained_on", "parameters")} | {**estimates, **intervals}
+    return (
+        {key: getattr(found, key) for key in ("measured", "trained_on", "parameters")}
+        | {key: change.record(change=True) for key, change in changes.items()}
+        | {key: {name: estimate[name] for name in ("value", "low", "high")} for key, estimate in intervals.items()}
+    )
 
 
 def _gains(columns: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.evaluate.grouped import Groups, numbered, sums, widening
-from acclimate.evaluate.paired import RESAMPLES
-from acclimate.evaluate.ranges import ANY, Range, cut
+from acclimate.paired.estimate import ANY, Estimate, Range
+from acclimate.paired.grouped import Groups, numbered, sums
+from acclimate.paired.resample import RESAMPLES, counts, two_sided, widened
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,6 @@ class Luck:
         return self.error * np.random.default_rng(0).standard_t(self.freedom, RESAMPLES)
 
 
-@dataclass(frozen=True)
-class CrossedEstimate:
-    """The mean over seeds with its interval, and the value of every seed."""
-
-    value: float
-    low: float
-    high: float
-    seeds: tuple[float, ...]
-    n: int  # items
-    p: float  # of 0, two-sided
-
-
 def crossed_ratio(
     numerators: np.ndarray,
     denominator: np.ndarray,
@@ -61,7 +49,7 @@ def crossed_ratio(
     possible: Range = ANY,
     groups: Groups | None = None,
     luck: Luck | None = None,
-) -> CrossedEstimate:
+) -> Estimate:
     """The mean over seeds of ``sum(numerator) / sum(denominator)``, with an interval over items and seeds.
 
     Items are drawn anew for all seeds together (percentile bootstrap); the luck of training is added by Student's t
@@ -79,18 +67,13 @@ def crossed_ratio(
     n, groups = numerators.shape[1], numbered(groups)
     numerators, denominator = sums(groups, numerators), sums(groups, denominator)
     items = numerators.shape[1]
-    if items < 2:
-        own = numerators.sum(1) / denominator.sum()
-        return CrossedEstimate(float(own.mean()), -math.inf, math.inf, tuple(own.tolist()), n, 1.0)
-    drawn = np.empty(RESAMPLES)
-    for index in range(RESAMPLES):  # one draw at a time: all at once would be RESAMPLES x M numbers
-        times = np.bincount(random.integers(0, items, items), minlength=items)  # [M]
-        drawn[index] = (numerators @ times).mean() / (denominator @ times)
     own = numerators.sum(1) / denominator.sum()
-    if groups is not None:
-        drawn = own.mean() + widening(groups, level) * (drawn - own.mean())
-    drawn += (luck or Luck.of(own)).draws()
-    bounds = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    low, high = cut(float(bounds[0]), float(bounds[1]), possible)
-    p = min(1.0, 2 * (float(min(np.sum(drawn <= 0), np.sum(drawn >= 0))) + 1) / (RESAMPLES + 1))
-    return CrossedEstimate(float(own.mean()), low, high, tuple(own.tolist()), n, p)
+    if items < 2:
+        return Estimate(float(own.mean()), n=n, p=1.0)
+    # One draw at a time, though they are made in chunks: a product of matrices rounds otherwise.
+    drawn = np.array(
+        [(numerators @ times).mean() / (denominator @ times) for chunk in counts(random, items) for times in chunk]
+    )
+    drawn = widened(drawn, own.mean(), groups, level) + (luck or Luck.of(own)).draws()
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(float(own.mean()), float(low), float(high), n, two_sided(drawn)).within(possible)

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from acclimate.evaluate import paired
-from acclimate.evaluate.crossed import crossed_ratio
-from acclimate.evaluate.paired import Estimate, mean_change, mean_ratio, ratio, ratio_change
+from acclimate.paired import resample
+from acclimate.paired.estimate import Estimate
+from acclimate.paired.ratio import mean_change, mean_ratio, ratio, ratio_change
+from acclimate.paired.seeds import crossed_ratio
 
 Random = np.random.Generator
 
@@ -128,7 +129,7 @@ def test_interval_equals_a_plain_loop() -> None:
         return float(np.sqrt(np.sum(residual**2) * 25 / 24) / b.sum())
 
     studentised = []
-    for draw in random.integers(0, 25, (paired.RESAMPLES, 25)):
+    for draw in random.integers(0, 25, (resample.RESAMPLES, 25)):
         a, b = difference[draw], size[draw]
         studentised.append((a.sum() / b.sum() - value) / spread(a, b))
     without = [np.delete(difference, i).sum() / np.delete(size, i).sum() for i in range(25)]
@@ -141,14 +142,13 @@ def test_interval_equals_a_plain_loop() -> None:
 
 def test_mde_of_many_items_is_2_8_errors() -> None:
     found = ratio_change(*two_models(np.random.default_rng(9), 5000, 0.0))
-    assert found.mde / found.caution == pytest.approx((1.96 + 0.842) * found.error, rel=0.03)
-    assert 1 < found.caution < 1.2
+    assert 0.97 < found.mde / ((1.96 + 0.842) * found.error) < 1.2  # caution for what the sample may have missed
 
 
 def test_many_items_are_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     tuned, base, size = two_models(np.random.default_rng(4), 50, 0.0)
     whole = ratio_change(tuned, base, size)
-    monkeypatch.setattr(paired, "DRAWN_AT_ONCE", 50 * 300)
+    monkeypatch.setattr(resample, "DRAWN_AT_ONCE", 50 * 300)
     parts = ratio_change(tuned, base, size)
     assert (parts.low, parts.high) == pytest.approx((whole.low, whole.high), rel=1e-9)
 
@@ -161,7 +161,7 @@ def test_a_higher_level_is_wider() -> None:
 
 def test_no_spread_is_a_point() -> None:
     same = np.array([3.0, 5.0, 0.1])
-    assert ratio_change(same, same, np.ones(3)) == Estimate(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 3)
+    assert ratio_change(same, same, np.ones(3)) == Estimate(0.0, 0.0, 0.0, 3, p=1.0, mde=0.0, error=0.0)
     shifted = ratio(0.1 * same, same)
     assert (shifted.low, shifted.high) == (shifted.value, shifted.value)
     assert shifted.p < 0.001
@@ -195,8 +195,7 @@ def test_crossed_interval_covers_seeds_and_items() -> None:
         hits.append(found.low <= 0.1 <= found.high)
         alone = ratio(numerators.mean(0), size)
         items_only.append(alone.low <= 0.1 <= alone.high)
-        assert found.seeds == pytest.approx(tuple(numerators.sum(1) / size.sum()))
-        assert found.value == pytest.approx(np.mean(found.seeds))
+        assert found.value == pytest.approx(np.mean(numerators.sum(1) / size.sum()))
     assert np.mean(hits) >= 0.87
     assert np.mean(items_only) < np.mean(hits)  # nothing but the items was let vary
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-Range = tuple[float, float]
+from acclimate.paired.estimate import ANY, NOT_NEGATIVE, SHARE, Range
 
-SHARE: Range = (0.0, 1.0)
-NOT_NEGATIVE: Range = (0.0, math.inf)
-ANY: Range = (-math.inf, math.inf)
 RANGES: Mapping[str, Range] = {
     "bits_per_byte": NOT_NEGATIVE,
     "kl_base_tuned": NOT_NEGATIVE,
@@ -34,13 +31,3 @@ def change_range(metric: str, base: float) -> Range:
     """
     least, most = range_of(metric)
     return (-most, most) if most < math.inf else (least - base, most)
-
-
-def cut(low: float, high: float, possible: Range) -> Range:
-    """The part of an interval that is possible.
-
-    >>> cut(-0.01, 0.2, NOT_NEGATIVE)
-    (0.0, 0.2)
-    """
-    least, most = possible
-    return min(max(low, least), most), max(min(high, most), least)

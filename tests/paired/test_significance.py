@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from acclimate.evaluate.significance import holm, mcnemar
-from acclimate.evaluate.transfer import improvement, transfer
+from acclimate.paired.significance import holm, mcnemar
+from acclimate.paired.transfer import improvement, transfer
 
 
 def test_mcnemar_is_the_binomial_tail() -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from acclimate.evaluate.grouped import Groups, beyond, count, numbered, quantile, sums, tail
-from acclimate.evaluate.ranges import Range, cut
+from acclimate.paired.estimate import Estimate
+from acclimate.paired.grouped import Groups, beyond, count, numbered, quantile, sums, tail
+from acclimate.paired.resample import RESAMPLES, counts
 
-RESAMPLES = 2000
-DRAWN_AT_ONCE = 1 << 20  # numbers in memory: all resamples of many items at once would be too many
 FEWEST_DOCUMENTS = 3
 """Of two, half of all resamples are one document twice: their interval excludes the truth in 38 % of cases."""
 MINIMUM_DOCUMENTS = 20
@@ -26,56 +25,6 @@ MINIMUM_GROUPS = 8
 POWER = 0.8
 SPREAD_CAUTION = 12.0
 """How much the square of the error's own relative spread adds to a minimum detectable effect; chosen by simulation."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A difference with its interval and two-sided p-value (of no difference).
-
-    ``error`` is its standard error (jackknife). ``below`` and ``above`` are how far under or over a limit the truth
-    must lie for the intervals of 80 % of resamples to leave the limit out; ``caution`` is a factor on that, since the
-    sample may have missed what makes the next one vary.
-    """
-
-    value: float
-    low: float
-    high: float
-    error: float
-    below: float
-    above: float
-    caution: float
-    p: float
-    n: int
-    groups: int | None = None  # that the items belong to; None: each is its own
-
-    @property
-    def independent(self) -> int:
-        """Groups, or items where each is its own: what the sample has drawn apart from each other."""
-        return self.n if self.groups is None else self.groups
-
-    @property
-    def mde(self) -> float:
-        """Minimum detectable effect: a true difference that another such sample would tell from 0 with 80 % power.
-
-        For many items at 95 % ``(1.96 + 0.84) error``. In either direction, and of what each sample prints, not only
-        on average (docs/log.md, 2026-11-22).
-        """
-        return self.caution * max(self.below, self.above)
-
-    def within(self, possible: Range) -> Estimate:
-        """With an interval that holds no value the quantity cannot have."""
-        low, high = cut(self.low, self.high, possible)
-        return replace(self, low=low, high=high)
-
-    def items_to_tell_from(self, limit: float) -> float:
-        """How many items in all would tell the value from ``limit`` with 80 % power, were it the true one.
-
-        The error falls with the square root of the number of items, in groups as large as these; infinite when the
-        value is the limit itself.
-        """
-        gap = abs(limit - self.value)
-        reach = self.below if self.value < limit else self.above
-        return self.n * (reach / gap) ** 2 if gap else math.inf
 
 
 def ratio(
@@ -131,12 +80,13 @@ def mean_ratio(
         sets = [(sums(own, one[0]), sums(own, one[1])) for own, one in zip(grouped, sets, strict=True)]
         if any(np.count_nonzero(denominator) < 2 for _, denominator in sets):
             value = float(np.mean([numerator.sum() / denominator.sum() for numerator, denominator in sets]))
-            return Estimate(value, -math.inf, math.inf, math.inf, math.inf, math.inf, 1.0, 1.0, n, number)
+            return Estimate(value, n=n, p=1.0, groups=number)
     drawn = [_resampled(*one, random) for one in sets]
     value = float(np.mean([one.value for one in drawn]))
     error = math.sqrt(sum(one.error**2 for one in drawn)) / len(drawn)
     if error <= 1e-12 * abs(value):  # every item says the same: rounding is no spread
-        return Estimate(value, value, value, 0.0, 0.0, 0.0, 1.0, 1.0 if value == 0 else 1 / (RESAMPLES + 1), n, number)
+        p = 1.0 if value == 0 else 1 / (RESAMPLES + 1)
+        return Estimate(value, value, value, n, p, 0.0, groups=number, error=0.0, items_to_tell_from=_needed(value))
     deviations = np.mean([one.deviations for one in drawn], axis=0)
     errors = np.sqrt(np.sum([one.errors**2 for one in drawn], axis=0)) / len(drawn)
     # A resample that but for rounding has no spread (sparse differences, few items) takes the sample's own error.
@@ -151,18 +101,35 @@ def mean_ratio(
         p = max(p, 2 * beyond(abs(value) / error, fewest))
     influence = np.concatenate([one.influence for one in drawn])
     skewness = float(np.sum(influence**3) / np.sum(influence**2) ** 1.5)  # of the estimate: falls with the root of n
+    below = float(np.quantile(deviations - lower * errors, POWER))
+    above = float(np.quantile(upper * errors - deviations, POWER))
+    # The sample may have missed what makes the next one vary.
+    caution = (1 + SPREAD_CAUTION * float(np.var(errors)) / error**2) * (1 + abs(skewness))
     return Estimate(
         value,
         low=float(value - upper * error),
         high=float(value - lower * error),
-        error=error,
-        below=float(np.quantile(deviations - lower * errors, POWER)),
-        above=float(np.quantile(upper * errors - deviations, POWER)),
-        caution=(1 + SPREAD_CAUTION * float(np.var(errors)) / error**2) * (1 + abs(skewness)),
-        p=p,
         n=n,
+        p=p,
+        mde=caution * max(below, above),
         groups=number,
+        error=error,
+        items_to_tell_from=_needed(value, n, below, above),
     )
+
+
+def _needed(value: float, n: int = 0, below: float = 0.0, above: float = 0.0) -> Callable[[float], float]:
+    """Of a limit, how many items would tell the value from it: the error falls with the square root of their number.
+
+    Args:
+        below, above: how far under or over a limit the truth must lie for 80 % of resamples to leave the limit out.
+    """
+
+    def needed(limit: float) -> float:
+        gap, reach = abs(limit - value), below if value < limit else above
+        return n * (reach / gap) ** 2 if gap else math.inf
+
+    return needed
 
 
 @dataclass(frozen=True)
@@ -184,19 +151,9 @@ def _resampled(numerator: np.ndarray, denominator: np.ndarray, random: np.random
     moments = np.stack([rest, denominator, rest**2, rest * denominator, denominator**2], axis=1)  # [M, 5]
     without_one = (numerator.sum() - numerator) / (denominator.sum() - denominator)  # [M]
     error = float(np.sqrt((n - 1) * np.var(without_one)))
-    found = []
-    for size in chunks(n):
-        draws = random.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
-        counts = np.bincount(draws.ravel(), minlength=size * n).reshape(size, n)  # how often each item was drawn
-        found.append(_ratio_and_error(counts @ moments, n))
+    found = [_ratio_and_error(times @ moments, n) for times in counts(random, n)]
     deviations, errors = np.concatenate(found, axis=1)
     return _Resampled(value, error, rest / denominator.sum(), deviations, errors)
-
-
-def chunks(n: int) -> list[int]:
-    """How many resamples of ``n`` items are drawn at once, again and again until there are ``RESAMPLES``."""
-    chunk = max(1, DRAWN_AT_ONCE // n)
-    return [min(chunk, RESAMPLES - start) for start in range(0, RESAMPLES, chunk)]
 
 
 def _ratio_and_error(sums: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
