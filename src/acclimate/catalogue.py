@@ -18,16 +18,15 @@ from acclimate.types import Method
 
 def describe(method: type[Method]) -> dict[str, str]:
     """A method's facts, by heading; a control has no evidence of its own."""
-    facts, stores = method.facts, required_statistics(method)
+    facts, stores = method.described(), required_statistics(method)
     settings = (f"{f.name}={_given(f, stores)}" for f in fields(method))  # type: ignore[arg-type]
     return {
-        "summary": method.summary(),
+        "summary": facts.pop("summary"),
         "settings": ", ".join(settings) or "none",
-        "stores": facts.stores,
-        "costs per step": facts.costs,
-        "needs": facts.needs,
-        "reference": facts.reference,
-        "evidence": ", ".join(facts.evidence) or "control",
+        "stores": facts.pop("stores"),
+        "costs per step": facts.pop("costs"),
+        "evidence": ", ".join(facts.pop("evidence")) or "control",
+        **facts,
     }
 
 

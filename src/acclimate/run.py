@@ -218,7 +218,7 @@ def _begin(
     held_out = {n: c.heldout_digest for n, c in corpora.sources.items()}
     began = check_digests(run_dir, identity, data, inputs, held_out)
     record = provenance(config, job.device, identity, data, inputs) | {"processes": job.world.size}
-    record |= {"held_out": held_out}
+    record |= {"held_out": held_out, "methods": {n: m.described() for n, m in composition.methods.items()}}
     stores = [store.origin for store in composition.statistics]
     if began and [s["sha256"] for s in began.get("statistics", [])] != [s["sha256"] for s in stores]:
         raise RunError(

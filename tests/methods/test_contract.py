@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from acclimate.errors import ConfigError
 from acclimate.plan import build_plan, compose
 from acclimate.registry import METHODS
 from acclimate.run import train
-from acclimate.types import PlanContext
+from acclimate.types import Evidence, PlanContext
 from tests.fixtures.gradients import built, step_gradient
 from tests.fixtures.methods import spec
 from tests.fixtures.runs import config
@@ -119,12 +121,15 @@ def test_configuration_round_trip_and_unknown_keys(
 
 @pytest.mark.parametrize("name", METHODS)
 def test_documented(name: str) -> None:
-    described = describe(METHODS[name])
+    described, facts = describe(METHODS[name]), METHODS[name].facts
     assert all(described.values()), described
-    assert re.search(r"arXiv \d{4}\.\d{4,5}", described["reference"])
+    assert re.search(r"arXiv \d{4}\.\d{4,5}", facts.reference)
+    labels = re.findall(rf"\[({'|'.join(get_args(Evidence))})\b", inspect.getdoc(METHODS[name]) or "")
+    assert set(facts.evidence) == set(labels)
     rows = (ROOT / "docs" / "methods.md").read_text().splitlines()
     (row,) = [row for row in rows if row.startswith(f"| [{name}]")]
     assert f"src/acclimate/methods/{name}.py" in row
+    assert row.endswith(f" | {facts.stores} | {facts.costs} | {facts.needs} | {facts.reference} |")
     assert (ROOT / "src" / "acclimate" / "methods" / f"{name}.py").is_file()
 
 

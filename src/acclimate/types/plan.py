@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
 from acclimate.types.central import Callback, GradientTransform, Metrics, RoutedTerm
@@ -88,5 +88,6 @@ class Method:
         return Plan()
 
     @classmethod
-    def summary(cls) -> str:
-        return (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
+    def described(cls) -> dict[str, Any]:
+        """What it does, the first paragraph of its docstring, and its facts."""
+        return {"summary": (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")} | asdict(cls.facts)
