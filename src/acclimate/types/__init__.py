@@ -15,6 +15,8 @@ from acclimate.types.central import (
     Stage,
 )
 from acclimate.types.plan import (
+    Evidence,
+    Facts,
     Method,
     Plan,
     PlanContext,
@@ -31,6 +33,8 @@ __all__ = [
     "Batch",
     "Callback",
     "Chunk",
+    "Evidence",
+    "Facts",
     "GradientTransform",
     "LossTerm",
     "Method",

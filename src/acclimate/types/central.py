@@ -85,7 +85,7 @@ class RoutedTerm:
     """A loss term, the routes whose tokens it sees, its weight, and the reference it compares with.
 
     ``name`` labels the metric (``loss/<source>/<name>``). ``reference`` is a key of
-    :attr:`Plan.references` (``base`` is always known), None for a term without one.
+    :attr:`Method.references` (``base`` is always known), None for a term without one.
     """
 
     name: str
