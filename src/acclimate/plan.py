@@ -119,9 +119,10 @@ def _compose(plans: Mapping[str, Plan]) -> Plan:
         references={key: path for plan in plans.values() for key, path in plan.references.items()},
         transforms=tuple(transform for plan in plans.values() for transform in plan.transforms),
         update_scale=scale,
+        controllers=tuple(controller for plan in plans.values() for controller in plan.controllers),
         callbacks=tuple(callback for plan in plans.values() for callback in plan.callbacks),
-        prepare=tuple(step for plan in plans.values() for step in plan.prepare),
-        finish=tuple(step for plan in plans.values() for step in plan.finish),
+        start=_one_of(plans, "start", "start from weights of their own"),
+        after=_one_of(plans, "after", "settle the weights after training"),
         statistics=tuple(store for plan in plans.values() for store in plan.statistics),
         notes=tuple(note for plan in plans.values() for note in plan.notes),
     )

@@ -136,3 +136,8 @@ def fields(found: Estimate | Flips) -> Record:
 def bits_per_byte(scores: Scores) -> float:
     """Of all documents together, without an interval."""
     return float(scores.nats.sum() / math.log(2) / scores.bytes.sum())
+
+
+def drift(scores: Scores) -> dict[str, float]:
+    """Each metric of drift over all tokens, without an interval."""
+    return {m: float(getattr(scores, column).sum() / scores.tokens.sum()) for m, column in DRIFT_METRICS.items()}

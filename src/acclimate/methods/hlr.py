@@ -74,7 +74,7 @@ class Hlr:
         )
         return Plan(
             transforms=(penalty,) if self.phi > 0 else (),
-            prepare=(lambda training: training.weights.load_state_dict(store.end),),
+            start=store.end,
             statistics=(store,),
             notes=notes if alpha[first] > COLLAPSED else (),
         )

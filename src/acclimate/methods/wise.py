@@ -68,4 +68,4 @@ class Wise:
                 "evaluation.validation_documents, or give a single alpha."
             )
         alphas = tuple(self.alpha) if isinstance(self.alpha, list) else (self.alpha,)
-        return Plan(finish=(Interpolation(alphas, self.max_general_rise),))
+        return Plan(after=Interpolation(alphas, self.max_general_rise))

@@ -4,6 +4,8 @@ from acclimate.types.central import (
     IGNORE,
     METHOD_ROUTES,
     PAD_DOCUMENT,
+    PLACE,
+    WEIGHTS,
     Batch,
     Callback,
     Chunk,
@@ -13,11 +15,16 @@ from acclimate.types.central import (
     Route,
     RoutedTerm,
     Stage,
+    TrainingState,
 )
+from acclimate.types.dials import Controller, Dial, dials_of
 from acclimate.types.plan import (
+    After,
     Method,
     Plan,
     PlanContext,
+    Settled,
+    Tuned,
 )
 from acclimate.types.token_weighting import (
     TokenSelection,
@@ -28,9 +35,14 @@ __all__ = [
     "IGNORE",
     "METHOD_ROUTES",
     "PAD_DOCUMENT",
+    "PLACE",
+    "WEIGHTS",
+    "After",
     "Batch",
     "Callback",
     "Chunk",
+    "Controller",
+    "Dial",
     "GradientTransform",
     "LossTerm",
     "Method",
@@ -39,7 +51,11 @@ __all__ = [
     "PlanContext",
     "Route",
     "RoutedTerm",
+    "Settled",
     "Stage",
     "TokenSelection",
     "TokenWeighting",
+    "TrainingState",
+    "Tuned",
+    "dials_of",
 ]
