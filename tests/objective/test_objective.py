@@ -15,7 +15,7 @@ from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.divergence import Divergence
 from acclimate.objective.objective import Objective
 from acclimate.objective.weighting import Confidence
-from acclimate.types import IGNORE, WEIGHTS, Batch, Chunk, Route, RoutedTerm
+from acclimate.types import IGNORE, WEIGHTS, Batch, Chunk, Dial, Route, RoutedTerm
 from tests.fixtures.batches import packed
 
 ROUTES = (Route("domain", "domain"), Route("general", "general"), Route("tools", "tools"))
