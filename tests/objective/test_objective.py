@@ -17,6 +17,7 @@ from acclimate.objective.objective import Objective
 from acclimate.objective.weighting import Confidence
 from acclimate.types import IGNORE, WEIGHTS, Batch, Chunk, Dial, Route, RoutedTerm
 from tests.fixtures.batches import packed
+from tests.methods.test_token_weights import Fixed
 
 ROUTES = (Route("domain", "domain"), Route("general", "general"), Route("tools", "tools"))
 V, D = 259, 16
@@ -33,22 +34,6 @@ class FixedReference:
     def hidden(self, batch: Batch) -> Tensor:
         self.calls += 1
         return self.states
-
-
-@dataclass
-class ByBatch:
-    """A student or reference whose hidden states are given, by micro-batch."""
-
-    states: list[Tensor]
-    head: Head
-    batches: list[Batch]
-    calls: int = 0
-
-    def hidden(self, batch: Batch) -> Tensor:
-        self.calls += 1
-        return next(states for states, known in zip(self.states, self.batches, strict=True) if known is batch)
-
-    __call__ = hidden
 
 
 @dataclass
@@ -167,9 +152,9 @@ def test_gradient_equals_full_logits(
     expected = naive_loss(terms, hiddens, head, states, reference_head, batches, normalise, average)
     expected_grads = torch.autograd.grad(expected, leaves)
 
-    base = ByBatch(states, reference_head, batches)
+    base = Fixed(states, reference_head, batches)
     objective = Objective(terms, ROUTES, {"base": base}, normalise=normalise, average=average, chunk_tokens=chunk)
-    step, student = objective.step(batches), ByBatch(hiddens, head, batches)
+    step, student = objective.step(batches), Fixed(hiddens, head, batches)
     total = sum((step.loss(student, batch) for batch in batches), torch.zeros((), dtype=torch.float64))
     grads = torch.autograd.grad(total, leaves)
     assert base.calls == len(batches)
@@ -212,8 +197,8 @@ def test_accumulation_does_not_change_the_gradient() -> None:
     ]
 
     def gradient(batches: list[Batch], states: list[Tensor]) -> Tensor:
-        base = ByBatch([state + 0.1 for state in states], head, batches)
-        step, student = Objective(terms, ROUTES, {"base": base}).step(batches), ByBatch(states, head, batches)
+        base = Fixed([state + 0.1 for state in states], head, batches)
+        step, student = Objective(terms, ROUTES, {"base": base}).step(batches), Fixed(states, head, batches)
         return sum(torch.autograd.grad(step.loss(student, part), head.weight)[0] for part in batches)
 
     whole = gradient([batch], [hidden])
@@ -285,7 +270,7 @@ def test_a_term_reads_columns_of_its_tokens(tau: str | None) -> None:
     states = [torch.randn(*b.labels.shape, D, dtype=torch.float64, generator=generator) for b in batches]
     weighting = None if tau is None else Confidence(tau)
     terms = [RoutedTerm("top_k", TopK(), ("general", "tools"), 0.5, weighting=weighting)]
-    step, student = Objective(terms, ROUTES, {}, chunk_tokens=4).step(batches), ByBatch(states, head, batches)
+    step, student = Objective(terms, ROUTES, {}, chunk_tokens=4).step(batches), Fixed(states, head, batches)
     step.observe(student)
     (found,) = torch.autograd.grad(sum(step.loss(student, batch) for batch in batches), head.weight)
     nats, means = [], []

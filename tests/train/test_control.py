@@ -17,6 +17,7 @@ from acclimate.errors import ConfigError, NonFiniteError
 from acclimate.methods.fields import STRICT
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.divergence import Divergence
+from acclimate.preflight import validate
 from acclimate.registry import METHODS
 from acclimate.run import train
 from acclimate.train.checkpoint import checkpoints, states
@@ -124,6 +125,8 @@ def test_a_controller_needs_its_measurements(
 ) -> None:
     settings = config(pico_folder, corpora, tmp_path, method={"name": "kept", "budget": 1.0})
     with pytest.raises(ConfigError, match=r"'doubling' is guided by the kl_base_tuned .*; set training.eval_steps\."):
+        validate(settings)
+    with pytest.raises(ConfigError, match=r"'doubling' is guided by"):
         train(settings)
     monkeypatch.setattr(Doubling, "reads", ("kl",))
     with pytest.raises(ConfigError, match=r"'doubling' reads 'kl'; accepted: kl_base_tuned, "):

@@ -9,7 +9,7 @@ from acclimate.assembly.scored import score_memorised, score_sets
 from acclimate.assembly.selection import check_selection, select_labels
 from acclimate.assembly.start import start
 from acclimate.assembly.stores import check_stores
-from acclimate.assembly.training import build_loader, build_objective, build_training
+from acclimate.assembly.training import build_loader, build_objective, build_training, metrics_read
 
 __all__ = [
     "Chosen",
@@ -29,6 +29,7 @@ __all__ = [
     "load_model",
     "load_references",
     "load_tuned",
+    "metrics_read",
     "mix",
     "reread",
     "resolve",

@@ -66,8 +66,8 @@ def load_model(config: RunConfig, device: torch.device) -> CausalModel:
 
 def load_references(config: RunConfig, plan: Plan, model: CausalModel) -> dict[str, Reference]:
     """The references that the plan's terms and controllers ask for, and no other."""
-    measured = any(controller.reads for controller in plan.controllers)
-    references = {"base": base_reference(model)} if measured or "base" in plan.required_references else {}
+    compared = "base" in plan.required_references or any(controller.reads for controller in plan.controllers)
+    references = {"base": base_reference(model)} if compared else {}
     for expert in experts(config, plan):
         expert.check(config, model.tokenizer)
         references[expert.name] = FrozenCopy(expert.load(model))

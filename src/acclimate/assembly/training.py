@@ -123,18 +123,11 @@ def build_training(
     return training, plan, mixture
 
 
-def _probe(
-    config: RunConfig,
-    plan: Plan,
-    corpora: Corpora,
-    references: Mapping[str, Reference],
-    model: CausalModel,
-    world: World,
-) -> Probe | None:
-    """Measures the documents that choices look at, or else some of those that are reported.
+def metrics_read(config: RunConfig, plan: Plan) -> list[str]:
+    """What controllers want to know of held-out text beyond bits per byte.
 
     Raises:
-        ConfigError: a controller reads what nothing measures.
+        ConfigError: nothing measures it.
     """
     reads = [(controller.name, metric) for controller in plan.controllers for metric in controller.reads]
     for name, metric in reads:
@@ -145,11 +138,24 @@ def _probe(
                 f"method: '{name}' is guided by the {metric} of held-out text while training, which nothing measures; "
                 "set training.eval_steps."
             )
+    return list(dict.fromkeys(metric for _, metric in reads))
+
+
+def _probe(
+    config: RunConfig,
+    plan: Plan,
+    corpora: Corpora,
+    references: Mapping[str, Reference],
+    model: CausalModel,
+    world: World,
+) -> Probe | None:
+    """Measures the documents that choices look at, or else some of those that are reported."""
+    metrics = metrics_read(config, plan)
     if config.training.eval_steps is None:
         return None
     sets = validation_sets(config, corpora) or heldout_sets(config, corpora, config.evaluation.training_documents)
     roles = {name: (corpora.sources[name].role, batches) for name, batches in sets.items()}
-    special, metrics = list(special_tokens(model.tokenizer)), list(dict.fromkeys(metric for _, metric in reads))
+    special = list(special_tokens(model.tokenizer))
     return Probe(config.training.eval_steps, roles, special, model, world, metrics, references.get("base"))
 
 

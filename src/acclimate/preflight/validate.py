@@ -15,6 +15,7 @@ from acclimate.assembly import (
     check_stores,
     check_vocabulary,
     experts,
+    metrics_read,
     mix,
     resolve,
     validation_sets,
@@ -77,7 +78,8 @@ def validate(config: RunConfig) -> Preflight:
     plan = build_plan(config, replace(context, total_steps=mixture.total_steps))
     build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
     validation_sets(config, corpora)
-    copies = sum(name != "base" or config.lora is None for name in plan.required_references)
+    references = {*plan.required_references, *("base" for metric in metrics_read(config, plan))}
+    copies = sum(name != "base" or config.lora is None for name in references)
     notes = warnings(config, corpora, mixture, tokenizer, plan)
     if plan.selection is not None:
         notes.append(
