@@ -49,7 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "gradient": {"parallel"},
     "statistics": {"gradient", "model"},
     "methods": {"objective", "gradient", "statistics", "weights"},
-    "weights": {"model", "parallel", "evaluate", "train", "runs"},
+    "weights": set(),
     "registry": {"methods", "objective"},
     "plan": {"registry", "statistics"},
     "evaluate": {"model", "objective", "parallel"},

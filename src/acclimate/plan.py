@@ -126,9 +126,10 @@ def build_plan(composition: Composition, context: PlanContext) -> Plan:
     return Plan(
         transforms=tuple(transform for plan in plans.values() for transform in plan.transforms),
         update_scale=_one_of(plans, "update_scale", "scale the update"),
+        controllers=tuple(controller for plan in plans.values() for controller in plan.controllers),
         callbacks=tuple(callback for plan in plans.values() for callback in plan.callbacks),
-        prepare=tuple(step for plan in plans.values() for step in plan.prepare),
-        finish=tuple(step for plan in plans.values() for step in plan.finish),
+        start=_one_of(plans, "start", "start from weights of their own"),
+        after=_one_of(plans, "after", "settle the weights after training"),
         notes=tuple(note for plan in plans.values() for note in plan.notes),
     )
 

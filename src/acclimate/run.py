@@ -65,7 +65,7 @@ from acclimate.runs.provenance import finished, keep_weights, peak_memory_mib, p
 from acclimate.train.checkpoint import checkpoint_weights, load_best
 from acclimate.train.loop import run_loop
 from acclimate.train.training import Training
-from acclimate.train.tuned import Tuned
+from acclimate.train.tuned import TunedRun
 from acclimate.train.weights import Weights
 
 
@@ -145,6 +145,11 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     apart = training.counted_forwards()  # of choosing labels, where that is not in the cache
     with training.stop.listening(console):
         run_loop(training)
+    infeasible = {c.name: c.infeasible for c in training.controllers if c.infeasible is not None}
+    for sentence in infeasible.values():
+        console.print(f"Note: {sentence}", style="yellow", highlight=False, markup=False)
+    if world.is_main and infeasible:
+        record["infeasible"] = infeasible
     costs = {
         "train_seconds": round(training.seconds, 2),
         "forward_tokens": round(training.forwards),
@@ -157,9 +162,11 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     if is_sharded(model) and base.model is not model and not is_sharded(base.model):
         shard(base.model, base.model.layers, world, config.parallel)
     sets = {name: (corpora.sources[name].role, batches) for name, batches in validation.items()}
-    for finish in plan.finish:
-        tuned = Tuned(training, base, sets, list(special_tokens(model.tokenizer)), config.seed, run_dir)
-        console.print(finish(tuned), highlight=False)
+    if plan.after is not None:
+        settled = plan.after(TunedRun(training, base, sets, list(special_tokens(model.tokenizer)), config.seed))
+        console.print(settled.says, highlight=False)
+        if world.is_main:
+            write_json(run.interpolation, settled.record)
     costs["apart_forward_tokens"] = round(apart + training.counted_forwards(base))
     if world.is_main:
         write_json(run.provenance, record | costs)  # before model/, by which a run is known as trained

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +61,16 @@ class Stream:
     ) -> None:  # fmt: skip
         names = ["domain", *(f"general{i}" for i in range(general))]
         routes = [Route(name, "general" if name != "domain" else name) for name in names]
-        self.objective = Objective([RoutedTerm("ce", CrossEntropy(), to) for to in terms], routes, {}, average=average)
+        objective = Objective([RoutedTerm("ce", CrossEntropy(), to) for to in terms], routes, {}, average=average)
         self.shares = {name: 1 - share if name == "domain" else share / general for name in names}
         corpora = {name: corpus(i, **documents) for i, name in enumerate(names)}
         step = batch if count == "all" else batch / self.shares[count]
         tokens = {name: part * step for name, part in self.shares.items()}
         counted = names if count == "all" else [count]
-        selects = self.objective.selects.numpy()
+        selects = objective.selects.numpy()
         self.dealt = Dealt(corpora, tokens, counted, selects, [route.name for route in routes], length)
         self.rows = self.dealt.row_lengths()
-        self.objective.expected = tuple(self.dealt.denominators(average))
+        self.objective = replace(objective, expected=tuple(self.dealt.denominators(average)))
         packed = {n: PackedSource(c, n, length, selects.any(0), 0, row_length=self.rows[n]) for n, c in corpora.items()}
         mixer = Mixer({name: Passes(source) for name, source in packed.items()}, self.shares)
         self.loader = Loader(mixer, count, batch, 8, np.arange(len(names)))
@@ -77,11 +78,8 @@ class Stream:
     def step(self) -> torch.Tensor:
         """[terms] what the tokens of a step weigh in each term together, of a nominal 1."""
         batches = self.loader.next_step()
-        units = sum(
-            torch.stack([self.objective._units(batch, k).sum() for k in range(len(self.objective.terms))])
-            for batch in batches
-        )
-        return units / self.objective.count(batches).clamp_min(1e-9)  # type: ignore[no-any-return]
+        units = replace(self.objective, expected=None).step(batches).counts
+        return units / self.objective.step(batches).counts.clamp_min(1e-9)
 
     def pulls(self, steps: int) -> torch.Tensor:
         return torch.stack([self.step() for _ in range(steps)])

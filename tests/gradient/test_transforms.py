@@ -7,14 +7,15 @@ import torch
 from acclimate.gradient.chain import Chain
 from acclimate.gradient.clip import ClipNorm
 from acclimate.gradient.penalty import L2ToBase
-from acclimate.types import Stage
+from acclimate.types import Dial, Stage
 
 
 def test_l2_equals_autograd() -> None:
     generator = torch.Generator().manual_seed(0)
     base = {n: torch.randn(5, 4, generator=generator, dtype=torch.float64) for n in ("a.weight", "b.weight")}
     params = {n: t.clone() for n, t in base.items()}
-    penalty = L2ToBase(0.3)
+    penalty = L2ToBase(dial := Dial("weight", 9.0, 0.0, 9.0))
+    dial.move(0.3)
     state = penalty.init(params)
     for tensor in params.values():
         tensor.add_(torch.randn(tensor.shape, generator=generator, dtype=torch.float64))

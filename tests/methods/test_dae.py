@@ -31,9 +31,8 @@ def gradients(method: Any, normalise: str) -> tuple[torch.Tensor, list[torch.Ten
     expert = [state.flip(-1) for state in other]
     references = {"base": Fixed(other, head, batches), "expert": Fixed(expert, head, batches)}
     objective = Objective(composed(method).terms, ROUTES, cast(Any, references), normalise=normalise)
-    counts = objective.count(batches)
-    student = cast(Any, Fixed(hidden, head, batches))
-    loss = sum(objective(student, batch, counts)[0] for batch in batches)
+    taken, student = objective.step(batches), cast(Any, Fixed(hidden, head, batches))
+    loss = sum(taken.loss(student, batch) for batch in batches)
     assert isinstance(loss, torch.Tensor)
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach(), [h.grad for h in hidden if h.grad is not None]

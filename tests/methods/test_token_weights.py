@@ -20,7 +20,8 @@ from acclimate.errors import ConfigError
 from acclimate.model.causal import CausalModel
 from acclimate.model.head import Head
 from acclimate.model.load import load_tokenizer
-from acclimate.objective.objective import Objective, Sums
+from acclimate.objective.objective import Objective
+from acclimate.objective.step import Sums
 from acclimate.plan import Composition, compose
 from acclimate.types import IGNORE, Batch, Route
 from tests.fixtures.batches import packed
@@ -77,16 +78,14 @@ def taken(method: Any, chunk_tokens: int = 7) -> tuple[Tensor, list[Tensor], Sum
     batches, hidden, other, head = step()
     base = Fixed(other, head, batches)
     objective = Objective(composed(method).terms, ROUTES, {"base": cast(Any, base)}, chunk_tokens=chunk_tokens)
-    counts = objective.count(batches)
+    taken = objective.step(batches)
     first = Fixed([h.detach() for h in hidden], head, batches)
-    objective.observe(cast(CausalModel, first), batches)
+    taken.observe(cast(CausalModel, first))
     student = cast(CausalModel, Fixed(hidden, head, batches))
-    parts = [objective(student, batch, counts) for batch in batches]
-    loss = parts[0][0] + parts[1][0]
+    loss = taken.loss(student, batches[0]) + taken.loss(student, batches[1])
     loss.backward()  # type: ignore[no-untyped-call]
-    sums = parts[0][1]
-    sums += parts[1][1]
-    return loss.detach(), [h.grad for h in hidden if h.grad is not None], sums, first.calls
+    assert taken.sums is not None
+    return loss.detach(), [h.grad for h in hidden if h.grad is not None], taken.sums, first.calls
 
 
 def tokens(route: int) -> Iterator[tuple[Tensor, Tensor, Tensor, int]]:
@@ -157,13 +156,12 @@ def test_a_step_without_a_token_of_the_weighted_term(method: Any) -> None:
     _, _, _, head = step()
     states = [torch.randn(*batches[0].labels.shape, D, dtype=torch.float64)]
     objective = Objective(composed(method).terms, ROUTES, {"base": cast(Any, Fixed(states, head, batches))})
-    counts = objective.count(batches)
+    taken = objective.step(batches)
     student = cast(CausalModel, Fixed(states, head, batches))
-    objective.observe(student, batches)
+    taken.observe(student)
     states[0].requires_grad_()
-    loss, sums = objective(student, batches[0], counts)
-    assert torch.isfinite(loss)
-    assert not any(key.startswith(("loss/domain", "weight/domain")) for key in objective.report(sums))
+    assert torch.isfinite(taken.loss(student, batches[0]))
+    assert not any(key.startswith(("loss/domain", "weight/domain")) for key in taken.report())
 
 
 def test_asft_adds_the_divergence_from_the_base_on_the_same_tokens() -> None:

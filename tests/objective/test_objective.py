@@ -14,8 +14,10 @@ from acclimate.objective import chunked
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.divergence import Divergence
 from acclimate.objective.objective import Objective
-from acclimate.types import IGNORE, Batch, Route, RoutedTerm
+from acclimate.objective.weighting import Confidence
+from acclimate.types import IGNORE, WEIGHTS, Batch, Chunk, Dial, Route, RoutedTerm
 from tests.fixtures.batches import packed
+from tests.methods.test_token_weights import Fixed
 
 ROUTES = (Route("domain", "domain"), Route("general", "general"), Route("tools", "tools"))
 V, D = 259, 16
@@ -105,7 +107,7 @@ def naive_loss(
                     ),
                 }[term.name]()
                 u = unit(batch, b, t, set(term.routes))
-                weight = 1.0 if batch.weights is None else batch.weights[b, t].item()
+                weight = batch.columns[WEIGHTS][b, t].item() if batch.columns else 1.0
                 sums[k] = sums[k] + nats * u * weight
                 counts[k] += u
     total = torch.zeros((), dtype=torch.float64)
@@ -138,7 +140,8 @@ def test_gradient_equals_full_logits(
     batches = two_batches()
     if weighted:
         for batch in batches:
-            batch.weights = torch.rand(batch.labels.shape, generator=torch.Generator().manual_seed(3)) + 0.1
+            draw = torch.Generator().manual_seed(3)
+            batch.columns = {WEIGHTS: torch.rand(batch.labels.shape, generator=draw) + 0.1}
     head = make_head(bias, scale, softcap)
     reference_head = head if shared else make_head(bias, scale, softcap, seed=9)  # shared: one product for both
     generator = torch.Generator().manual_seed(5)
@@ -149,18 +152,12 @@ def test_gradient_equals_full_logits(
     expected = naive_loss(terms, hiddens, head, states, reference_head, batches, normalise, average)
     expected_grads = torch.autograd.grad(expected, leaves)
 
-    total = torch.zeros((), dtype=torch.float64)
-    references = [FixedReference(s, reference_head) for s in states]
-    objectives = [
-        Objective(terms, ROUTES, {"base": r}, normalise=normalise, average=average, chunk_tokens=chunk)
-        for r in references
-    ]
-    counts = objectives[0].count(batches)
-    for objective, hidden, batch in zip(objectives, hiddens, batches, strict=True):
-        loss, _ = objective(FixedStudent(hidden, head), batch, counts)
-        total = total + loss
+    base = Fixed(states, reference_head, batches)
+    objective = Objective(terms, ROUTES, {"base": base}, normalise=normalise, average=average, chunk_tokens=chunk)
+    step, student = objective.step(batches), Fixed(hiddens, head, batches)
+    total = sum((step.loss(student, batch) for batch in batches), torch.zeros((), dtype=torch.float64))
     grads = torch.autograd.grad(total, leaves)
-    assert all(r.calls == 1 for r in references)
+    assert base.calls == len(batches)
     assert abs(total.item() - expected.item()) < 1e-10
     for found, wanted in zip(grads, expected_grads, strict=True):
         assert wanted.abs().max() > 1e-4  # the case is not empty
@@ -183,14 +180,14 @@ def test_references_run_before_the_student_keeps_its_activations() -> None:
 
     terms = [RoutedTerm("reverse_kl", Divergence(), ("general",), reference="base")]
     objective = Objective(terms, ROUTES, {"base": Reference(torch.zeros(1, 8, D).double(), head)})
-    objective(Student(torch.ones(1, 8, D).double().requires_grad_(), head), batch, objective.count([batch]))
+    objective.step([batch]).loss(Student(torch.ones(1, 8, D).double().requires_grad_(), head), batch)
     assert order == ["reference", "student"]
 
 
 def test_accumulation_does_not_change_the_gradient() -> None:
     """One batch or its rows one by one: the same step, although rows train different numbers of tokens."""
     batch = packed([[(0, 3, 0)], [(1, 19, 0)], [(2, 11, 1)], [(3, 4, 1)]])
-    rows = [Batch(**{n: v[i : i + 1] for n, v in vars(batch).items() if v is not None}) for i in range(4)]
+    rows = [batch.map(lambda tensor, i=i: tensor[i : i + 1]) for i in range(4)]
     assert len({int((row.labels != IGNORE).sum()) for row in rows}) > 2
     head = make_head(False, 1.0, None)
     hidden = torch.randn(*batch.labels.shape, D, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -200,14 +197,9 @@ def test_accumulation_does_not_change_the_gradient() -> None:
     ]
 
     def gradient(batches: list[Batch], states: list[Tensor]) -> Tensor:
-        objective = Objective(terms, ROUTES, {})
-        counts, grads = objective.count(batches), torch.zeros_like(head.weight)
-        for part, state in zip(batches, states, strict=True):
-            objective.references = {"base": FixedReference(state + 0.1, head)}
-            loss, _ = objective(FixedStudent(state, head), part, counts)
-            (g,) = torch.autograd.grad(loss, head.weight)
-            grads += g
-        return grads
+        base = Fixed([state + 0.1 for state in states], head, batches)
+        step, student = Objective(terms, ROUTES, {"base": base}).step(batches), Fixed(states, head, batches)
+        return sum(torch.autograd.grad(step.loss(student, part), head.weight)[0] for part in batches)
 
     whole = gradient([batch], [hidden])
     torch.testing.assert_close(gradient(rows, list(hidden.split(1))), whole, rtol=0, atol=1e-12)
@@ -223,10 +215,10 @@ def test_reference_runs_only_where_a_token_needs_it() -> None:
     objective = Objective(terms, ROUTES, {"base": reference})
     head = make_head(False, 1.0, None)
     student = FixedStudent(torch.randn(1, 8, D).double().requires_grad_(), head)
-    loss, sums = objective(student, batch, objective.count([batch]))
+    step = objective.step([batch])
+    assert step.loss(student, batch).isfinite()
     assert reference.calls == 0
-    assert loss.isfinite()
-    assert set(objective.report(sums)) == {"loss", "loss/domain/cross_entropy"}  # the absent term is absent
+    assert set(step.report()) == {"loss", "loss/domain/cross_entropy"}  # the absent term is absent
 
 
 def test_terms_of_one_name_are_one_mean_over_the_tokens_of_both() -> None:
@@ -234,12 +226,13 @@ def test_terms_of_one_name_are_one_mean_over_the_tokens_of_both() -> None:
     routes = [replace(route, source="chat") for route in ROUTES]
     batch = packed([[(0, 12, 0), (1, 5, 1)]])
     terms = [RoutedTerm("cross_entropy", CrossEntropy(), (route.name,)) for route in routes[:2]]
-    objective, head = Objective(terms, routes, {}), make_head(False, 1.0, None)
+    step, head = Objective(terms, routes, {}).step([batch]), make_head(False, 1.0, None)
     hidden = torch.randn(*batch.labels.shape, D, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    _, sums = objective(FixedStudent(hidden.requires_grad_(), head), batch, objective.count([batch]))
+    step.loss(FixedStudent(hidden.requires_grad_(), head), batch)
+    sums = step.sums
     assert (sums.tokens.sum(1) > 0).all()
     assert sums.tokens[0].sum() != sums.tokens[1].sum()
-    metrics = objective.report(sums)
+    metrics = step.report()
     assert metrics["loss/chat/cross_entropy"] == pytest.approx((sums.nats.sum() / sums.tokens.sum()).item())
     assert set(metrics) == {"loss", "loss/chat/cross_entropy"}
 
@@ -250,16 +243,71 @@ def test_small_share_divides_by_its_expected_count() -> None:
         RoutedTerm("cross_entropy", CrossEntropy(), ("domain",)),
         RoutedTerm("reverse_kl", Divergence(), ("general",), reference="base"),
     ]
-    assert Objective(terms, ROUTES, {}).count([batch]).tolist() == [30, 4]
-    assert Objective(terms, ROUTES, {}, expected=[None, 12.5]).count([batch]).tolist() == [30, 12.5]
+    assert Objective(terms, ROUTES, {}).step([batch]).counts.tolist() == [30, 4]
+    assert Objective(terms, ROUTES, {}, expected=[None, 12.5]).step([batch]).counts.tolist() == [30, 12.5]
+
+
+@dataclass(frozen=True)
+class TopK:
+    """``sum_v q (log q - log p)`` over the few likeliest tokens of a reference whose log-probabilities were kept."""
+
+    needs_reference: bool = False
+
+    def __call__(self, chunk: Chunk) -> Tensor:
+        ids, log_q = chunk.columns["ids"], chunk.columns["log_q"]  # [N, 3]
+        return (log_q.exp() * (log_q - chunk.logits.log_softmax(-1).gather(1, ids))).sum(-1)
+
+
+@pytest.mark.parametrize("tau", [None, "median"], ids=["plain", "with a first pass"])
+def test_a_term_reads_columns_of_its_tokens(tau: str | None) -> None:
+    generator, head = torch.Generator().manual_seed(0), make_head(False, 1.0, None)
+    batches = two_batches()
+    for batch in batches:
+        shape = (*batch.labels.shape, 3)
+        log_q = torch.randn(shape, dtype=torch.float64, generator=generator).log_softmax(-1)
+        batch.columns = {"ids": torch.randint(V, shape, generator=generator), "log_q": log_q, "place": batch.labels}
+    batches = [batch.to("cpu") for batch in batches]
+    states = [torch.randn(*b.labels.shape, D, dtype=torch.float64, generator=generator) for b in batches]
+    weighting = None if tau is None else Confidence(tau)
+    terms = [RoutedTerm("top_k", TopK(), ("general", "tools"), 0.5, weighting=weighting)]
+    step, student = Objective(terms, ROUTES, {}, chunk_tokens=4).step(batches), Fixed(states, head, batches)
+    step.observe(student)
+    (found,) = torch.autograd.grad(sum(step.loss(student, batch) for batch in batches), head.weight)
+    nats, means = [], []
+    for batch, hidden in zip(batches, states, strict=True):
+        log_p = (hidden @ head.weight.T).log_softmax(-1).gather(-1, batch.columns["ids"])
+        log_q, chosen = batch.columns["log_q"], (batch.labels != IGNORE) & (batch.route > 0)
+        per_token = (log_q.exp() * (log_q - log_p)).sum(-1)
+        nats.append(per_token[chosen])
+        means += [per_token[chosen & (batch.document == d)].mean() for d in batch.document[chosen].unique()]
+    every = torch.cat(nats)
+    weight = 1.0 if weighting is None else weighting(every, torch.stack(means).detach())
+    (wanted,) = torch.autograd.grad(0.5 * (every * weight).mean(), head.weight)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+def test_a_dial_is_read_once_a_step() -> None:
+    batch, head = packed([[(0, 8, 0)]]), make_head(False, 1.0, None)
+    dial = Dial("weight", 1.0, low=0.0, high=4.0)
+    student = FixedStudent(torch.randn(1, 8, D, dtype=torch.float64), head)
+    objective = Objective([RoutedTerm("ce", CrossEntropy(), ("domain",), dial)], ROUTES, {})
+    first = objective.step([batch])
+    dial.move(3.0)
+    losses = [step.loss(student, batch).item() for step in (first, objective.step([batch]))]
+    assert losses[1] == pytest.approx(3 * losses[0], rel=1e-12)
+
+
+def test_a_step_takes_its_own_micro_batches_only() -> None:
+    one, two = two_batches()
+    step = Objective([RoutedTerm("ce", CrossEntropy(), ("domain",))], ROUTES, {}).step([one])
+    with pytest.raises(ValueError, match="none of those that the step was made of"):
+        step.loss(FixedStudent(torch.randn(2, 17, D), make_head(False, 1.0, None)), two)
 
 
 @pytest.mark.parametrize("direction", ["reverse", "forward", "js"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_divergence_of_equal_logits_is_exactly_zero(direction: str, dtype: torch.dtype) -> None:
     logits = (torch.randn(50, V, generator=torch.Generator().manual_seed(0)) * 8).to(dtype).requires_grad_()
-    from acclimate.types import Chunk
-
     nats = Divergence(direction)(Chunk(logits, torch.zeros(50).long(), torch.zeros(50).long(), logits.detach()))  # type: ignore[arg-type]
     assert nats.abs().max() == 0
     (gradient,) = torch.autograd.grad(nats.sum(), logits)
@@ -268,8 +316,6 @@ def test_divergence_of_equal_logits_is_exactly_zero(direction: str, dtype: torch
 
 @pytest.mark.parametrize("direction", ["reverse", "forward", "js"])
 def test_divergence_gradcheck_and_bounds(direction: str) -> None:
-    from acclimate.types import Chunk
-
     generator = torch.Generator().manual_seed(2)
     reference = torch.randn(4, 11, dtype=torch.float64, generator=generator) * 20
     student = (torch.randn(4, 11, dtype=torch.float64, generator=generator) * 20).requires_grad_()

@@ -30,9 +30,9 @@ def expected_gradients(model: Path, corpora: Path, output: Path) -> list[dict[st
     found = []
     for _ in range(STEPS):
         batches = training.data.next_step()
-        counts = training.objective.count(batches)
+        step = training.objective.step(batches)
         for batch in batches:
-            training.objective(training.model, batch, counts)[0].backward()
+            step.loss(training.model, batch).backward()
         found.append({n: p.grad.clone() for n, p in training.weights.parameters.items()})
         training.weights.publish()
     training.data.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -14,7 +13,6 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers.models.llama.modeling_llama import LlamaMLP
 
-from acclimate import run as run_module
 from acclimate.assembly import build_training, load_model, resolve
 from acclimate.data.corpus import load_corpora
 from acclimate.errors import NonFiniteError
@@ -27,7 +25,6 @@ from acclimate.schema import ScheduleSection
 from acclimate.train.loop import run_loop
 from acclimate.train.schedule import factor
 from acclimate.train.training import Training
-from acclimate.train.tuned import Tuned
 from acclimate.train.weights import Weights
 from tests.fixtures.runs import config, lines
 
@@ -65,6 +62,8 @@ def test_metrics_have_every_source_and_units(pico_folder: Path, corpora: Path, t
         "eval/domain/bits_per_byte", "eval/general/bits_per_byte", "eval/chat/bits_per_byte",
     } <= last.keys()  # fmt: skip
     assert all(math.isfinite(value) for value in last.values())
+    measured = {name.rpartition("/")[2] for name in last if name.startswith("eval/")}
+    assert measured == {"bits_per_byte", "change_percent", "net_change"}  # no drift: nothing asks for it
     tokens = {name: last[f"trained_tokens/{name}"] for name in ("domain", "general", "chat")}
     assert tokens["domain"] >= 6 * 128
     assert abs(tokens["domain"] / sum(tokens.values()) - 0.5) < 96 / sum(tokens.values())  # within one row
@@ -124,7 +123,7 @@ def test_the_broken_document_is_the_one_that_is_named(pico_folder: Path, corpora
 
     # tied weights: the label's logit is infinite for every document, so look at an untied copy of the head
     training.model.network.lm_head.weight = torch.nn.Parameter(torch.randn_like(training.model.head.weight))
-    assert set(_documents_with_non_finite_loss(training, batches)) == holding
+    assert set(_documents_with_non_finite_loss(training, training.objective.step(batches))) == holding
 
 
 def test_update_scale_scales_the_update(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
@@ -138,32 +137,6 @@ def test_update_scale_scales_the_update(pico_folder: Path, corpora: Path, tmp_pa
         run_loop(training)
         moved[scale] = torch.cat([(t - before[n]).flatten() for n, t in training.weights.state_dict().items()])
     torch.testing.assert_close(moved[0.25], 0.25 * moved[1.0], rtol=1e-3, atol=1e-8)
-
-
-def test_prepare_and_finish_steps_run(
-    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[tuple[str, int]] = []
-    original = run_module.build_training
-
-    def finish(tuned: Tuned) -> str:
-        seen.append(("finish", tuned.training.step))
-        return "It is done."
-
-    def with_steps(*args: Any) -> Any:
-        training, plan, mixture = original(*args)
-        plan = replace(
-            plan,
-            prepare=(lambda t: seen.append(("prepare", t.step)),),
-            finish=(finish,),
-        )
-        return training, plan, mixture
-
-    monkeypatch.setattr(run_module, "build_training", with_steps)
-    console = Console(record=True, width=200)
-    train(config(pico_folder, corpora, tmp_path, budget={"steps": 2, "batch_tokens": 128}), console=console)
-    assert "It is done." in console.export_text()
-    assert seen == [("prepare", 0), ("finish", 2)]
 
 
 @pytest.mark.parametrize("lora", [None, {"rank": 2}])

@@ -24,8 +24,8 @@ from acclimate.config import load_config, save_config
 from acclimate.errors import DataError, RunError, Stopped, UsageError
 from acclimate.run import evaluate_run, train
 from acclimate.runs.folder import read_summary
-from acclimate.train.callbacks.evaluate import Evaluate
 from acclimate.train.checkpoint import checkpoints
+from acclimate.train.probe import Probe
 from acclimate.train.stop import StopRequest
 from acclimate.types import Callback
 from tests.fixtures.runs import config, lines, weights
@@ -354,7 +354,11 @@ def test_the_best_weights_kept_what_they_knew(
     domain, general, chat = [2.0, 1.8, 1.6, 1.5, 1.4, 1.3, 1.2], [1.0] * 4 + [1.2, 1.4, 1.6], [1.0] * 3 + [0.5] * 4
     found = iter(zip(domain, general, chat, strict=True))
     monkeypatch.setattr(
-        Evaluate, "_bits", lambda *_: dict(zip(("domain", "general", "chat"), next(found), strict=True))
+        Probe,
+        "_found",
+        lambda *_: {
+            name: {"bits_per_byte": bits} for name, bits in zip(("domain", "general", "chat"), next(found), strict=True)
+        },
     )
     training = {"micro_batch_size": 2, "eval_steps": 1, "save_steps": 1, "keep_last": 6, "final": "best"}
     console = Console(record=True, width=1000)

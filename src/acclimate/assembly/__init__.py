@@ -10,7 +10,7 @@ from acclimate.assembly.scored import score_memorised, score_sets
 from acclimate.assembly.selection import check_selection, select_labels
 from acclimate.assembly.start import start
 from acclimate.assembly.stores import check_stores
-from acclimate.assembly.training import build_loader, build_objective, build_training
+from acclimate.assembly.training import build_loader, build_objective, build_training, metrics_read
 
 __all__ = [
     "Chosen",
@@ -31,6 +31,7 @@ __all__ = [
     "load_model",
     "load_references",
     "load_tuned",
+    "metrics_read",
     "mix",
     "reopened",
     "reread",

@@ -20,6 +20,7 @@ from acclimate.model.load import (
 )
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference, base_reference
 from acclimate.plan import Composition
+from acclimate.types import Plan
 
 
 def load_model(config: RunConfig, device: torch.device) -> CausalModel:
@@ -34,9 +35,12 @@ def load_model(config: RunConfig, device: torch.device) -> CausalModel:
     return model
 
 
-def load_references(config: RunConfig, composition: Composition, model: CausalModel) -> dict[str, Reference]:
-    """The references that the terms ask for, and no other."""
-    references = {"base": base_reference(model)} if "base" in composition.required_references else {}
+def load_references(
+    config: RunConfig, composition: Composition, plan: Plan, model: CausalModel
+) -> dict[str, Reference]:
+    """The references that terms and controllers ask for, and no other."""
+    compared = "base" in composition.required_references or any(controller.reads for controller in plan.controllers)
+    references = {"base": base_reference(model)} if compared else {}
     for expert in experts(config, composition):
         expert.check(config, model.tokenizer)
         references[expert.name] = FrozenCopy(expert.load(model))

@@ -6,30 +6,24 @@ from pathlib import Path
 
 from rich.console import Console
 
-from acclimate.train.callbacks.log import MetricsLog, TensorBoard
-from acclimate.train.callbacks.save import Save
 from acclimate.train.checkpoint import load_checkpoint, newest_intact
 from acclimate.train.training import Training
 from acclimate.types import Plan
 
 
 def start(training: Training, plan: Plan, run_dir: Path, resume: bool, console: Console) -> None:
-    """From the last checkpoint, or from step 0 with the methods' preparation."""
+    """From the last checkpoint, or from step 0 of the weights that the plan starts from."""
     intact, damaged = newest_intact(run_dir, training.world) if resume else (None, [])
     for problem in damaged:
         console.print(f"Note: {problem} The one before it is used.", style="yellow", highlight=False)
     if intact is not None:
         load_checkpoint(training, intact)
         console.print(f"Continuing after step {training.step} of {training.total_steps}.")
-        for callback in training.callbacks:
-            if isinstance(callback, Save) and (lost := callback.forget_lost_best()):
-                console.print(f"Note: {lost}", style="yellow", highlight=False)
     else:
         if resume:
             console.print("There is no checkpoint to continue from: starting at step 0.")
-        for prepare in plan.prepare:
-            prepare(training)
+        if plan.start is not None:
+            training.weights.load_state_dict(plan.start)
     for callback in training.callbacks:
-        if isinstance(callback, MetricsLog | TensorBoard):
-            callback.drop_after(training.step)
+        callback.on_start(training)
     training.world.agree(None)  # nobody begins before all are ready

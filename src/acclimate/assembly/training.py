@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from acclimate.data.pack import PackedSource
 from acclimate.data.passes import Passes, RowSource
 from acclimate.data.prefetch import Prefetch
 from acclimate.data.stream import StreamedRows
+from acclimate.errors import ConfigError, listed
+from acclimate.evaluate.summary import DRIFT_METRICS
 from acclimate.gradient.chain import Chain
 from acclimate.gradient.clip import ClipNorm
 from acclimate.model.causal import CausalModel
@@ -35,14 +38,14 @@ from acclimate.parallel.shard import shard
 from acclimate.parallel.world import SOLO, World
 from acclimate.plan import Composition, build_plan
 from acclimate.runs.layout import Layout
-from acclimate.train.callbacks.evaluate import NET_CHANGE, Evaluate
 from acclimate.train.callbacks.log import MetricsLog, TensorBoard
 from acclimate.train.callbacks.progress import ProgressBar
 from acclimate.train.callbacks.save import Save
+from acclimate.train.probe import NET_CHANGE, Probe
 from acclimate.train.schedule import factor
 from acclimate.train.training import Training
 from acclimate.train.weights import Weights
-from acclimate.types import Callback, Plan, PlanContext, RoutedTerm
+from acclimate.types import Callback, Plan, PlanContext, RoutedTerm, dials_of
 
 
 def build_training(
@@ -60,15 +63,15 @@ def build_training(
     config, world = job.config, job.world
     check_vocabulary(corpora, model.tokenizer, model.network)
     check_stores(composition.statistics, config.model, model.network)
-    references = load_references(config, composition, model)
+    described = build_objective(config, composition.terms, corpora, {}, world)
+    mixture = mix(config, corpora, described)
+    plan = build_plan(composition, PlanContext(model.lora_scaling, mixture.total_steps))
+    references = load_references(config, composition, plan, model)
     if world.size > 1 and config.parallel.strategy == "fsdp":
         copies = [reference.model for reference in references.values() if reference.model is not model]
         for network in (model, *copies):
             shard(network, network.layers, world, config.parallel)
-    objective = build_objective(config, composition.terms, corpora, references, world)
-    mixture = mix(config, corpora, objective)
-    objective.expected = tuple(mixture.expected)
-    plan = build_plan(composition, PlanContext(model.lora_scaling, mixture.total_steps))
+    objective = replace(described, references=references, expected=mixture.expected)
     pad_id = model.tokenizer.pad_token_id
     if pad_id is not None and pad_id >= model.head.weight.shape[0]:
         pad_id = None  # a token that was added for padding alone has no embedding
@@ -84,20 +87,15 @@ def build_training(
         fused=True,
     )
     total = mixture.total_steps
-    callbacks: list[Callback] = [*plan.callbacks]
-    if config.training.eval_steps is not None:
-        sets = validation_sets(config, corpora)
-        sets = sets or heldout_sets(config, corpora, config.evaluation.training_documents)
-        roles = {name: (corpora.sources[name].role, batches) for name, batches in sets.items()}
-        special = list(special_tokens(model.tokenizer))
-        callbacks.append(Evaluate(config.training.eval_steps, roles, special, model, world))
-    callbacks += [
+    callbacks: list[Callback] = [
+        *plan.callbacks,
         *(_watchers(config, console, total) if world.is_main else ()),
         Save(
             config.run_dir,
             config.training.save_steps,
             config.training.keep_last,
             NET_CHANGE,
+            world,
             lambda note: console.print(f"Note: {note}", style="yellow", highlight=False),
         ),
     ]
@@ -112,11 +110,50 @@ def build_training(
         total_steps=total,
         document_name=corpora.document_name,
         update_scale=plan.update_scale,
+        dials=dials_of((*composition.terms, *plan.transforms)),
+        probe=_probe(config, plan, corpora, references, model, world),
+        controllers=plan.controllers,
         callbacks=callbacks,
         world=world,
     )
     torch.manual_seed(config.seed + world.rank)  # ranks drop other units
     return training, plan, mixture
+
+
+def metrics_read(config: RunConfig, plan: Plan) -> list[str]:
+    """What controllers want to know of held-out text beyond bits per byte.
+
+    Raises:
+        ConfigError: nothing measures it.
+    """
+    reads = [(controller.name, metric) for controller in plan.controllers for metric in controller.reads]
+    for name, metric in reads:
+        if metric not in DRIFT_METRICS:
+            raise ConfigError(f"method: '{name}' reads '{metric}'; accepted: {listed(DRIFT_METRICS)}.")
+        if config.training.eval_steps is None:
+            raise ConfigError(
+                f"method: '{name}' is guided by the {metric} of held-out text while training, which nothing measures; "
+                "set training.eval_steps."
+            )
+    return list(dict.fromkeys(metric for _, metric in reads))
+
+
+def _probe(
+    config: RunConfig,
+    plan: Plan,
+    corpora: Corpora,
+    references: Mapping[str, Reference],
+    model: CausalModel,
+    world: World,
+) -> Probe | None:
+    """Measures the documents that choices look at, or else some of those that are reported."""
+    metrics = metrics_read(config, plan)
+    if config.training.eval_steps is None:
+        return None
+    sets = validation_sets(config, corpora) or heldout_sets(config, corpora, config.evaluation.training_documents)
+    roles = {name: (corpora.sources[name].role, batches) for name, batches in sets.items()}
+    special = list(special_tokens(model.tokenizer))
+    return Probe(config.training.eval_steps, roles, special, model, world, metrics, references.get("base"))
 
 
 def build_objective(

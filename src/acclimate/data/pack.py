@@ -22,7 +22,7 @@ from torch import Tensor
 from acclimate.data.pieces import cut, labels_of, too_long
 from acclimate.data.ranges import concatenated, sums
 from acclimate.data.tokens import TokenCorpus
-from acclimate.types import IGNORE, PAD_DOCUMENT, Batch, Route
+from acclimate.types import IGNORE, PAD_DOCUMENT, PLACE, Batch, Route
 
 OPEN_ROWS = 64
 """Rows that are filled at the same time. More packs tighter and takes longer."""
@@ -294,4 +294,4 @@ class HeldoutBatches(Sequence[tuple[Batch, Tensor]]):
     def __getitem__(self, i: int) -> tuple[Batch, Tensor]:  # type: ignore[override]
         first = range(len(self))[i] * self.rows_per_batch
         chunk = [self.rows[k] for k in range(first, min(first + self.rows_per_batch, len(self.rows)))]
-        return replace(build_batch(chunk, self.pad_id), place=label_places(chunk)), label_bytes(chunk)
+        return replace(build_batch(chunk, self.pad_id), columns={PLACE: label_places(chunk)}), label_bytes(chunk)

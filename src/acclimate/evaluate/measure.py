@@ -16,7 +16,7 @@ from acclimate.objective.chunked import by_blocks
 from acclimate.objective.divergence import entropy, forward_kl, reverse_kl
 from acclimate.parallel.shard import release
 from acclimate.parallel.world import SOLO, World, in_turns
-from acclimate.types import IGNORE, Batch
+from acclimate.types import IGNORE, PLACE, Batch
 
 CHUNK_TOKENS = 512
 POSITIONS = (0, 16, 64, 256)
@@ -105,7 +105,7 @@ def measure(
                 per_token[6, part] = found[4] * text[part]
                 per_token[7, part] = found[5]
             columns.index_add_(1, rows, per_token)
-            place = (batch.position_ids + 1 if batch.place is None else batch.place).flatten()[positions]
+            place = (batch.columns[PLACE] if PLACE in batch.columns else batch.position_ids + 1).flatten()[positions]
             bucket = torch.bucketize(place, torch.tensor(POSITIONS[1:]), right=True)
             by_position.index_add_(1, rows * len(POSITIONS) + bucket, per_token[[2, 3, 4, 5, 7]])
         for used in (model, *([base.model] if base is not None else [])):

@@ -124,3 +124,8 @@ def _change(tuned: Scores, base: Scores, chosen: np.ndarray, groups: Groups | No
 def bits_per_byte(scores: Scores) -> float:
     """Of all documents together, without an interval."""
     return float(scores.nats.sum() / math.log(2) / scores.bytes.sum())
+
+
+def drift(scores: Scores) -> dict[str, float]:
+    """Each metric of drift over all tokens, without an interval."""
+    return {m: float(getattr(scores, column).sum() / scores.tokens.sum()) for m, column in DRIFT_METRICS.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +35,7 @@ class Boost:
     stage: Stage = Stage.BOOST
     _general: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
-    def init(self, params: Mapping[str, Tensor]) -> dict[str, Any]:
+    def init(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         # Kept in the store's own dtype; read again at each start instead of being saved with the run.
         for name, param in params.items():
             if not is_factor(name):
@@ -51,7 +50,7 @@ class Boost:
 
     @torch.no_grad()
     def update(
-        self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Any], step: int
+        self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Tensor], step: int
     ) -> Metrics:
         gamma = self.gamma(step)
         first = next(iter(grads.values()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from torch import Tensor
 
@@ -16,7 +15,7 @@ class Chain:
     def __init__(self, transforms: Sequence[GradientTransform], params: Mapping[str, Tensor]) -> None:
         self.transforms = sorted(transforms, key=lambda transform: transform.stage)
         self.params = params
-        self.states: list[dict[str, Any]] = [transform.init(params) for transform in self.transforms]
+        self.states: list[dict[str, Tensor]] = [transform.init(params) for transform in self.transforms]
 
     def update(self, grads: Mapping[str, Tensor], step: int) -> Metrics:
         metrics: Metrics = {}
@@ -24,10 +23,10 @@ class Chain:
             metrics |= transform.update(grads, self.params, state, step)
         return metrics
 
-    def state_dict(self) -> list[dict[str, Any]]:
+    def state_dict(self) -> list[dict[str, Tensor]]:
         return self.states
 
-    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+    def load_state_dict(self, states: list[dict[str, Tensor]]) -> None:
         for state, loaded in zip(self.states, states, strict=True):
             state.clear()
             state.update(loaded)

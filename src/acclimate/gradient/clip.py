@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,12 +22,12 @@ class ClipNorm:
     max_norm: float | None = 1.0
     stage: Stage = Stage.CLIP
 
-    def init(self, params: Mapping[str, Tensor]) -> dict[str, Any]:
+    def init(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {}
 
     @torch.no_grad()
     def update(
-        self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Any], step: int
+        self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Tensor], step: int
     ) -> Metrics:
         norm = whole(torch.nn.utils.get_total_norm(grads.values()))
         if self.max_norm is not None and norm.isfinite() and norm > self.max_norm:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from torch import Tensor
 from acclimate.gradient.blocks import BLOCK, blocks
 from acclimate.gradient.factors import Factors, factors, is_factor
 from acclimate.parallel.shard import local, spread_like, sum_of_parts
-from acclimate.types import Metrics, Stage
+from acclimate.types import Dial, Metrics, Stage
 
 
 @dataclass
@@ -34,7 +33,7 @@ class ImportancePenalty:
     """
 
     name: str
-    weight: float
+    weight: float | Dial
     importance: Mapping[str, Tensor]
     lora_scaling: Mapping[str, float] = field(default_factory=dict)
     layer_weights: Mapping[str, float] | None = None
@@ -44,7 +43,7 @@ class ImportancePenalty:
     _importance: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
     _anchor: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
-    def init(self, params: Mapping[str, Tensor]) -> dict[str, Any]:
+    def init(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         # Both are read again at each start instead of being saved: a run always starts from the same weights.
         for name, param in params.items():
             if not is_factor(name):
@@ -64,7 +63,7 @@ class ImportancePenalty:
 
     @torch.no_grad()
     def update(
-        self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Any], step: int
+        self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Tensor], step: int
     ) -> Metrics:
         first = next(iter(grads.values()))
         parts = torch.zeros((), dtype=torch.float64, device=first.device)
@@ -75,21 +74,21 @@ class ImportancePenalty:
                     difference = theta - start
                     pull = difference * importance
                     parts += pull.dot(difference)
-                    grad.add_(pull, alpha=2 * self.weight)
+                    grad.add_(pull, alpha=2 * float(self.weight))
         total = sum_of_parts(parts, first)
         for pair in factors(self.lora_scaling):
             total = total + self._adapter(pair, grads, params)
         named = {f"penalty/{self.name}_{key}": value for key, value in self.constants.items()}
         if step == 0:
             named |= {f"penalty/{self.name}_alpha/{n}": alpha for n, alpha in (self.layer_weights or {}).items()}
-        return named | {f"penalty/{self.name}": self.weight * total.item()}
+        return named | {f"penalty/{self.name}": float(self.weight) * total.item()}
 
     def _adapter(self, pair: Factors, grads: Mapping[str, Tensor], params: Mapping[str, Tensor]) -> Tensor:
         """Adds to the gradients of one matrix's factors, some of its rows at a time; returns its sum."""
         (a_name, b_name), (a, b) = pair.names, pair.of(params)
         grad_a, grad_b = torch.zeros_like(a), torch.empty_like(b)
         total = torch.zeros((), dtype=torch.float64, device=a.device)
-        factor = 2 * self.weight * pair.scaling
+        factor = 2 * float(self.weight) * pair.scaling
         rows = max(1, BLOCK // a.shape[1]) if a.device.type == "cpu" else len(b)
         for begin in range(0, len(b), rows):
             here = slice(begin, begin + rows)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from acclimate.gradient.factors import factors, is_factor
 from acclimate.parallel.shard import whole
-from acclimate.types import Metrics, Stage
+from acclimate.types import Dial, Metrics, Stage
 
 
 @dataclass
@@ -28,30 +27,30 @@ class L2ToBase:
     Stores one copy of the trained parameters under full tuning, nothing under LoRA.
     """
 
-    weight: float
+    weight: float | Dial
     lora_scaling: Mapping[str, float] = field(default_factory=dict)
     stage: Stage = Stage.PENALTY
     _base: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
-    def init(self, params: Mapping[str, Tensor]) -> dict[str, Any]:
+    def init(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         # theta_0 is what every run starts from, so it is read again at each start instead of being saved.
         self._base = {name: p.detach().clone() for name, p in params.items() if not is_factor(name)}
         return {}
 
     @torch.no_grad()
     def update(
-        self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Any], step: int
+        self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Tensor], step: int
     ) -> Metrics:
-        distance = torch.zeros((), dtype=torch.float64)
+        weight, distance = float(self.weight), torch.zeros((), dtype=torch.float64)
         for name, base in self._base.items():
             difference = params[name] - base
-            grads[name].add_(difference, alpha=2 * self.weight)
+            grads[name].add_(difference, alpha=2 * weight)
             distance += whole(difference.double().square().sum()).cpu()
         for pair in factors(self.lora_scaling):
             a_name, b_name = pair.names
             a, b = params[a_name], params[b_name]  # [r, in], [out, r]
-            factor = 2 * self.weight * pair.scaling**2
+            factor = 2 * weight * pair.scaling**2
             grads[b_name].add_(b @ (a @ a.T), alpha=factor)
             grads[a_name].add_((b.T @ b) @ a, alpha=factor)
             distance += pair.scaling**2 * whole(((b.T @ b).double() * (a @ a.T).double()).sum()).cpu()
-        return {"penalty/l2": self.weight * distance.item()}
+        return {"penalty/l2": weight * distance.item()}

@@ -77,7 +77,7 @@ class Hlr(Method):
         )
         return Plan(
             transforms=(penalty,) if self.phi > 0 else (),
-            prepare=(lambda training: training.weights.load_state_dict(store.end),),
+            start=store.end,
             notes=notes if alpha[first] > COLLAPSED else (),
         )
 

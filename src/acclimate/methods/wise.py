@@ -76,4 +76,4 @@ class Wise(Method):
 
     def plan(self, context: PlanContext) -> Plan:
         alphas = tuple(self.alpha) if isinstance(self.alpha, list) else (self.alpha,)
-        return Plan(finish=(Interpolation(alphas, self.max_general_rise),))
+        return Plan(after=Interpolation(alphas, self.max_general_rise))

@@ -1,4 +1,4 @@
-"""Routes every token to its loss terms and divides each term by its own count of trained tokens.
+"""Which loss terms see which tokens, and what each is divided by: a description that any number of steps share.
 
 The one denominator rule: a term is divided by the number of tokens *it* trains, summed over the micro-batches
 and ranks of the optimizer step, or, where a step may hold none of it, by the number that a step is expected to hold.
@@ -9,46 +9,23 @@ mixture ratio; a sparse term's own count would lose the pull of every step that 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from acclimate.model.causal import CausalModel
-from acclimate.model.head import Head
 from acclimate.model.projection import Projection
 from acclimate.model.reference import Reference
-from acclimate.objective.chunked import BlockLoss, Group, chunked_loss
+from acclimate.objective.step import Step
 from acclimate.parallel.world import SOLO, World
-from acclimate.types import IGNORE, Batch, Chunk, Metrics, Route, RoutedTerm
+from acclimate.types import Batch, Route, RoutedTerm
 
 
-@dataclass
-class Sums:
-    """Unweighted nats, token counts and token weights by (term, route); they add up over micro-batches."""
-
-    nats: Tensor  # [K, R] float64
-    tokens: Tensor  # [K, R] float64
-    weights: Tensor  # [K, R] float64, of the terms' weightings
-    loss: Tensor  # [] float64, the weighted and divided sum
-
-    def __iadd__(self, other: Sums) -> Sums:
-        self.nats += other.nats
-        self.tokens += other.tokens
-        self.weights += other.weights
-        self.loss += other.loss
-        return self
-
-    def over_ranks(self, world: World) -> Sums:
-        parts = (self.nats, self.tokens, self.weights, self.loss)
-        flat = world.sum(torch.cat([part.flatten() for part in parts]).cpu())
-        found = torch.split(flat, [part.numel() for part in parts])
-        return Sums(*(part.view(own.shape) for part, own in zip(found, parts, strict=True)))
-
-
+@dataclass(frozen=True)
 class Objective:
-    """Maps a micro-batch to its share of the step's loss.
+    """Maps the micro-batches of an optimizer step to its loss.
 
     ``loss = sum_k w_k / n_k * sum_i u_i v_k(i) nats_k(i)`` over the tokens i routed to term k. ``n_k`` is the term's
     own count of the whole step (``normalise="term"``), or the count of all trained tokens (``"all"``); ``v_k`` is the
@@ -65,30 +42,32 @@ class Objective:
             others. A sparse term divides by it under ``normalise="term"``, so that its pull over steps is its weight.
     """
 
-    def __init__(
-        self,
-        terms: Sequence[RoutedTerm],
-        routes: Sequence[Route],
-        references: Mapping[str, Reference],
-        *,
-        normalise: str = "term",
-        average: str = "token",
-        logits_dtype: torch.dtype = torch.float32,
-        chunk_tokens: int = 256,
-        expected: Sequence[float | None] | None = None,
-        world: World = SOLO,
-    ) -> None:
-        self.terms, self.routes, self.references = tuple(terms), tuple(routes), references
-        self.normalise, self.average = normalise, average
-        self.logits_dtype, self.chunk_tokens = logits_dtype, chunk_tokens
-        self.expected = tuple(expected) if expected is not None else (None,) * len(self.terms)
-        self.world = world
-        self._projections: list[tuple[Tensor, Projection]] = []
-        self._compares: dict[int, set[str]] = {}  # id of each micro-batch of the step -> references
-        self._present = torch.zeros(0, len(self.terms), dtype=torch.bool)  # [B, K] some rank's micro-batch b has k
-        self._means: dict[int, Tensor] = {}  # of the step's sequences, by term
-        self.selects = torch.tensor(  # [K, R] term k sees route r
-            [[route.name in routed.routes for route in routes] for routed in self.terms], dtype=torch.bool
+    terms: Sequence[RoutedTerm]
+    routes: Sequence[Route]
+    references: Mapping[str, Reference]
+    normalise: str = "term"
+    average: str = "token"
+    logits_dtype: torch.dtype = torch.float32
+    chunk_tokens: int = 256
+    expected: Sequence[float | None] | None = None
+    world: World = SOLO
+    projections: list[tuple[Tensor, Projection]] = field(default_factory=list, init=False, repr=False, compare=False)
+    """Of frozen heads, which steps share; the step of a trained head has its own."""
+
+    def step(self, batches: Sequence[Batch], means: Mapping[int, Tensor] | None = None) -> Step:
+        """One optimizer step: its denominators, and the sums that its micro-batches add up to.
+
+        Args:
+            batches: this rank's micro-batches of the step.
+            means: of a step that has observed; otherwise :meth:`Step.observe` finds them.
+        """
+        return Step(self, batches, means or {})
+
+    @cached_property
+    def selects(self) -> Tensor:
+        """[K, R] bool: term k sees route r."""
+        return torch.tensor(
+            [[route.name in routed.routes for route in self.routes] for routed in self.terms], dtype=torch.bool
         )
 
     @property
@@ -111,198 +90,3 @@ class Objective:
         """[R] bool: some term needs the first pass over this route."""
         asking = [routed.weighting is not None and routed.weighting.means_of == "step" for routed in self.terms]
         return self.selects[torch.tensor(asking)].any(0).numpy()
-
-    def count(self, batches: Sequence[Batch]) -> Tensor:
-        """Denominator of each term for one optimizer step, over all ranks: [K] float64.
-
-        Args:
-            batches: this rank's micro-batches of the step.
-        """
-        self._projections = [entry for entry in self._projections if not entry[0].requires_grad]  # of the last step
-        units = torch.zeros(len(batches), len(self.terms), dtype=torch.float64)
-        for b, batch in enumerate(batches):
-            units[b] = torch.stack([self._units(batch, k).sum() for k in range(len(self.terms))]).cpu()
-        if self.normalise == "all":
-            everything = sum(float(self._shares(batch, self.selects.any(0)).sum()) for batch in batches)
-            counts = torch.full_like(units[0], everything)
-        else:
-            counts = units.sum(0)
-        if self.world.size > 1:
-            counts, units = self._over_ranks(counts, units)
-        self._present = units > 0
-        self._compares = {id(batch): self._references_of(self._present[b]) for b, batch in enumerate(batches)}
-        if self.normalise == "all":
-            return counts
-        return torch.tensor(
-            [own if e is None else e for e, own in zip(self.expected, counts.tolist(), strict=True)],
-            dtype=torch.float64,
-        )
-
-    def _over_ranks(self, counts: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
-        """Sums of both. The units' tells whether *any* rank's b-th micro-batch compares with a reference: then all
-        run it, since FSDP gathers its weights together."""
-        flat = self.world.sum(torch.cat([counts, units.flatten()]))
-        return flat[: len(counts)], flat[len(counts) :].view_as(units)
-
-    def _references_of(self, present: Tensor) -> set[str]:
-        """References of the terms k with ``present[k]``."""
-        return {t.reference for t, here in zip(self.terms, present.tolist(), strict=True) if here and t.reference}
-
-    def _units(self, batch: Batch, k: int) -> Tensor:
-        """[B, T] float64: how much each token weighs in term k; 0 where the term does not look."""
-        return self._shares(batch, self.selects[k])
-
-    def _shares(self, batch: Batch, selected: Tensor) -> Tensor:
-        """1 for each learned token on a selected route; under sequence averaging one over those of its piece."""
-        learned = ((batch.labels != IGNORE) & selected.to(batch.route.device)[batch.route]).double()
-        if self.average == "token":
-            return learned
-        sizes = _by_piece(batch, learned)
-        return learned / sizes.clamp_min(1)[_pieces(batch)].view_as(learned)
-
-    def observe(self, model: CausalModel, batches: Sequence[Batch]) -> None:
-        """The first pass, for weightings that need the step's mean losses; without one, nothing happens.
-
-        The mean of a sequence does not depend on the micro-batch or rank that it came to, nor does their median.
-
-        Args:
-            batches: this rank's micro-batches of the step, which :meth:`count` has seen.
-        """
-        asking = [k for k, t in enumerate(self.terms) if t.weighting is not None and t.weighting.means_of == "step"]
-        found: dict[int, list[Tensor]] = {k: [] for k in asking}
-        for b, batch in enumerate(batches):
-            if not self._present[b, asking].any():
-                continue
-            with model.inference():
-                hidden = model(batch).flatten(0, 1)
-                head = self._projection(model.head, torch.promote_types(hidden.dtype, self.logits_dtype))
-                for k in asking:
-                    found[k].append(self._sequence_means(batch, k, hidden, head).cpu())
-        for k in asking:
-            if every := [means for rank in self.world.gather(found[k]) for means in rank]:  # none in a step without
-                self._means[k] = torch.cat(every)
-
-    @torch.no_grad()
-    def _sequence_means(self, batch: Batch, k: int, hidden: Tensor, head: Projection) -> Tensor:
-        """[S] mean nats per token of term k of every sequence that holds some. ``hidden`` is [P, D]."""
-        chosen = (batch.labels != IGNORE) & self.selects[k].to(hidden.device)[batch.route]
-        nats = torch.zeros(chosen.shape, dtype=torch.float64, device=hidden.device)
-        for positions in torch.split(chosen.flatten().nonzero().squeeze(1), self.chunk_tokens):
-            labels, document = batch.labels.flatten()[positions], batch.document.flatten()[positions]
-            chunk = Chunk(head.logits(hidden[positions]), labels, document)
-            nats.view(-1)[positions] = self.terms[k].term(chunk).double()
-        sizes = _by_piece(batch, chosen.double())
-        return (_by_piece(batch, nats) / sizes)[sizes > 0]
-
-    def __call__(self, model: CausalModel, batch: Batch, counts: Tensor) -> tuple[Tensor, Sums]:
-        """This micro-batch's part of the step's loss.
-
-        References run before the student: what they hold in between is free again when the student begins to keep
-        its activations for the backward pass.
-
-        Args:
-            model: the student.
-            counts: [K] from :meth:`count` over all micro-batches of the step.
-
-        Returns:
-            The scalar loss, and the unweighted sums for reporting.
-        """
-        labels, document, route = (x.flatten() for x in (batch.labels, batch.document, batch.route))  # [P]
-        chosen = (self.selects.to(route.device)[:, route]) & (labels != IGNORE)  # [K, P]
-        compared = self._references_of(chosen.any(1)) | self._compares.get(id(batch), set())
-        states = {
-            name: reference.hidden(batch).flatten(0, 1)
-            for name, reference in self.references.items()
-            if name in compared
-        }
-        hidden, head = model(batch), model.head
-        dtype = torch.promote_types(hidden.dtype, self.logits_dtype)  # float64 stays float64, for tests
-        seen = {name: (states[name], self._projection(self.references[name].head, dtype)) for name in states}
-        units = torch.stack([self._units(batch, k).flatten() for k in range(len(self.terms))])  # [K, P]
-        if batch.weights is not None:
-            units = units * batch.weights.flatten().double()  # weights scale the nats, never the count
-        pull = torch.tensor([routed.weight for routed in self.terms], dtype=torch.float64) / counts
-        factors = (units * pull.to(units.device)[:, None]).to(dtype)  # [K, P]
-        nats, weights = torch.zeros_like(factors), torch.zeros_like(factors)  # [K, P]
-        means = self._means | {
-            k: self._sequence_means(batch, k, hidden.flatten(0, 1), self._projection(head, dtype))
-            for k, t in enumerate(self.terms)
-            if t.weighting is not None and t.weighting.means_of == "batch" and chosen[k].any()
-        }
-
-        def loss_of(members: Sequence[int]) -> BlockLoss:
-            def loss(positions: Tensor, logits: Tensor, references: Mapping[str, Tensor]) -> Tensor:
-                total = logits.new_zeros(())
-                for k in members:
-                    routed = self.terms[k]
-                    other = references[routed.reference] if routed.reference is not None else None
-                    per_token = routed.term(Chunk(logits, labels[positions], document[positions], other))  # [m]
-                    nats[k, positions] = per_token.detach()
-                    if routed.weighting is not None:
-                        weights[k, positions] = routed.weighting(per_token.detach(), means.get(k))
-                        per_token = per_token * weights[k, positions]
-                    total = total + (per_token * factors[k, positions]).sum()
-                return total
-
-            return loss
-
-        # Tokens with the same set of terms are chunked together: no chunk computes logits that a term drops, and a
-        # reference's product has the student's shape, so that equal hidden states give exactly equal logits.
-        groups = []
-        pattern = (chosen.long() * (2 ** torch.arange(len(self.terms), device=hidden.device))[:, None]).sum(0)  # [P]
-        for signature in torch.unique(pattern).tolist():
-            members = [k for k in range(len(self.terms)) if signature >> k & 1]
-            names = [name for k in members if (name := self.terms[k].reference) is not None]
-            if members:
-                positions = (pattern == signature).nonzero().squeeze(1)
-                groups.append(Group(positions, {name: seen[name] for name in names}, loss_of(members)))
-        student = self._projection(head, dtype)
-        loss = chunked_loss(hidden.flatten(0, 1), head, student, groups, self.chunk_tokens)
-        zeros = torch.zeros(3, len(self.terms), len(self.routes), dtype=torch.float64, device=hidden.device)
-        sums = Sums(zeros[0], zeros[1], zeros[2], zeros.new_zeros(()))
-        for k in range(len(self.terms)):
-            sums.nats[k].index_add_(0, route[chosen[k]], nats[k, chosen[k]].double())
-            sums.weights[k].index_add_(0, route[chosen[k]], weights[k, chosen[k]].double())
-            sums.tokens[k].index_add_(0, route[chosen[k]], torch.ones_like(route[chosen[k]], dtype=torch.float64))
-        sums.loss += loss.detach()
-        return loss, sums
-
-    def _projection(self, head: Head, dtype: torch.dtype) -> Projection:
-        """One projection per weight, which references share with the student; of a trained one, one per step."""
-        for weight, projection in self._projections:
-            if weight is head.weight and projection.dtype == dtype:
-                return projection
-        projection = Projection(head, dtype)
-        self._projections.append((head.weight, projection))
-        return projection
-
-    def report(self, sums: Sums) -> Metrics:
-        """The step's loss, mean nats per token as ``loss/<source>/<term>``, and the mean weight of a token whose term
-        has a weighting as ``weight/<source>/<term>``, over all ranks.
-
-        A term with no token this step is absent; terms of one name are one mean, over the tokens of both.
-        """
-        sums = sums.over_ranks(self.world)
-        found: dict[str, tuple[float, float]] = {}  # sum, tokens
-        for k, routed in enumerate(self.terms):
-            for source in dict.fromkeys(route.source for route in self.routes):
-                rows = [r for r, route in enumerate(self.routes) if route.source == source]
-                if (tokens := sums.tokens[k, rows].sum().item()) > 0:
-                    measured = [("loss", sums.nats)] + [("weight", sums.weights)] * (routed.weighting is not None)
-                    for kind, values in measured:
-                        key = f"{kind}/{source}/{routed.name}"
-                        before = found.get(key, (0.0, 0.0))
-                        found[key] = before[0] + values[k, rows].sum().item(), before[1] + tokens
-        return {"loss": sums.loss.item()} | {key: total / tokens for key, (total, tokens) in found.items()}
-
-
-def _pieces(batch: Batch) -> Tensor:
-    """[P] number of each position's piece: every piece of a document restarts at position 0."""
-    return (batch.position_ids == 0).flatten().cumsum(0) - 1
-
-
-def _by_piece(batch: Batch, values: Tensor) -> Tensor:
-    """[pieces] sums of ``values`` [B, T]."""
-    piece = _pieces(batch)
-    sums = torch.zeros(int(piece[-1]) + 1, dtype=values.dtype, device=values.device)
-    return sums.index_add_(0, piece, values.flatten())

@@ -15,6 +15,7 @@ from acclimate.assembly import (
     check_stores,
     check_vocabulary,
     experts,
+    metrics_read,
     mix,
     resolve,
     validation_sets,
@@ -76,7 +77,8 @@ def validate(config: RunConfig) -> Preflight:
     plan = build_plan(composition, PlanContext(total_steps=mixture.total_steps))
     build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
     validation_sets(config, corpora)
-    copies = sum(name != "base" or config.lora is None for name in composition.required_references)
+    references = {*composition.required_references, *("base" for metric in metrics_read(config, plan))}
+    copies = sum(name != "base" or config.lora is None for name in references)
     notes = [*plan.notes, *warnings(config, composition, corpora, mixture, tokenizer)]
     if composition.selection is not None:
         notes.append(

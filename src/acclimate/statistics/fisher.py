@@ -114,7 +114,7 @@ def sequences_of(batch: Batch) -> Iterator[Batch]:
         for begin, end in pairwise(starts):
             here = (slice(b, b + 1), slice(begin, end))
             if batch.document[b, begin] != PAD_DOCUMENT and bool((batch.labels[here] != IGNORE).any()):
-                yield Batch(**{name: value[here] for name, value in vars(batch).items() if value is not None})
+                yield batch.map(lambda tensor, here=here: tensor[here])  # type: ignore[misc]
 
 
 class _Draw:

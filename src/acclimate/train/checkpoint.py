@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -23,11 +23,17 @@ from acclimate.parallel.world import SOLO, World
 from acclimate.runs.layout import Layout
 from acclimate.runs.scores import last_line
 from acclimate.tensorfiles import SavedTensors
-from acclimate.train.training import Training
+from acclimate.types import Callback, Controller
+
+if TYPE_CHECKING:
+    from acclimate.train.training import Training
+
+FORMER_NAMES = {"Save": "save"}
+"""Of callbacks in checkpoints from when a class was the name of its only instance."""
 
 
 def save_checkpoint(training: Training, folder: Path) -> None:
-    """Writes weights, optimizer, transform, callback and data state to ``folder``, all or nothing."""
+    """Writes weights, optimizer, transform, dial, controller, callback and data state to ``folder``, all or nothing."""
     optimizer_state = training.optimizer.state_dict()["state"]
     names = list(training.weights.masters)
     tensors: dict[str, Tensor] = {f"weights/{name}": t for name, t in training.weights.state_dict().items()}
@@ -42,7 +48,9 @@ def save_checkpoint(training: Training, folder: Path) -> None:
         "seconds": training.seconds,
         "forwards": training.forwards,
         "data": training.data.state_dict(),
-        "callbacks": {type(callback).__name__: callback.state_dict() for callback in training.callbacks},
+        "dials": {name: float(dial) for name, dial in training.dials.items()},
+        "controllers": states(training.controllers),
+        "callbacks": states(training.callbacks),
     }
     write_folder(folder, tensors, document, training.world)
 
@@ -75,10 +83,29 @@ def load_checkpoint(training: Training, folder: Path) -> None:
     training.step, training.seconds = document["step"], document["seconds"]
     training.forwards = document["forwards"]
     training.data.load_state_dict(document["data"])
-    for callback in training.callbacks:  # by name: a run may be continued with another report_to
-        if (saved_state := document["callbacks"].get(type(callback).__name__)) is not None:
-            callback.load_state_dict(saved_state)
+    for name, value in document.get("dials", {}).items():
+        training.dials[name].move(value)
+    callbacks = {FORMER_NAMES.get(name, name): state for name, state in document["callbacks"].items()}
+    for parts, known in ((training.controllers, document.get("controllers", {})), (training.callbacks, callbacks)):
+        for part in parts:  # by name: a run may be continued with another report_to
+            if (saved_state := known.get(part.name)) is not None:
+                part.load_state_dict(saved_state)
     _restore_random_state(training, tensors.under(f"random/{training.world.rank}/"))
+
+
+def states(parts: Sequence[Callback | Controller]) -> dict[str, Any]:
+    """By name, of those that have a state.
+
+    Raises:
+        ValueError: one has no name, or another's.
+    """
+    found: dict[str, Any] = {}
+    for part in parts:
+        if state := part.state_dict():
+            if not part.name or part.name in found:
+                raise ValueError(f"{type(part).__name__} has a state, but no name of its own: it is '{part.name}'.")
+            found[part.name] = state
+    return found
 
 
 def _placed(tensor: Tensor, master: Tensor | None) -> Tensor:

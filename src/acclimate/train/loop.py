@@ -40,23 +40,19 @@ def run_loop(training: Training) -> None:
 
 
 def _step(training: Training) -> None:
-    model, objective, weights, world = training.model, training.objective, training.weights, training.world
+    model, weights, world = training.model, training.weights, training.world
     model.network.train()
     started, before = time.perf_counter(), training.counted_forwards()
     with world.all_or_none():  # a file that one rank cannot read
         batches = [batch.to(model.device) for batch in training.data.next_step()]
-    counts = objective.count(batches)
-    objective.observe(model, batches)
-    sums = None
+    step = training.objective.step(batches)
+    step.observe(model)
     for batch in batches:
-        loss, part = objective(model, batch, counts)
-        loss.backward()  # type: ignore[no-untyped-call]
+        step.loss(model, batch).backward()  # type: ignore[no-untyped-call]
         weights.accumulate()
-        sums = part if sums is None else sums.__iadd__(part)
-    assert sums is not None  # a step has a micro-batch
-    metrics: Metrics = objective.report(sums)
+    metrics: Metrics = step.report() | {f"dial/{name}": float(dial) for name, dial in training.dials.items()}
     metrics |= training.gradients.update(weights.reduce(world), training.step)
-    stop_if_not_finite(training, metrics, batches)
+    stop_if_not_finite(training, metrics, step)
     scale = training.update_scale(metrics) if training.update_scale else 1.0
     for group in training.optimizer.param_groups:
         group["lr"] = training.learning_rate(training.step) * scale
@@ -74,5 +70,11 @@ def _step(training: Training) -> None:
         "learning_rate": training.optimizer.param_groups[0]["lr"],
         "tokens_per_second": tokens / (time.perf_counter() - started),
     }
+    if training.probe is not None:
+        metrics |= training.probe.measured(training)
+    for controller in training.controllers:
+        controller.on_measured(metrics, training.dials)
+        if controller.infeasible is not None:
+            metrics[f"infeasible/{controller.name}"] = 1.0
     for callback in training.callbacks:
         callback.on_step_end(training, metrics)

@@ -1,25 +1,67 @@
-"""A run between its last step and its ``model/``: what a step after training may use."""
+"""A run between its last step and its ``model/``: the ends of its way, and what is measured between them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 
+import torch
 from torch import Tensor
 
+from acclimate.evaluate.measure import measure
+from acclimate.evaluate.summary import Record, records
 from acclimate.model.reference import Reference
+from acclimate.parallel.shard import local, release
 from acclimate.train.training import Training
 from acclimate.types import Batch
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """The trained weights, their base, and held-out text that no report is made of."""
+class TunedRun:
+    """The :class:`~acclimate.types.Tuned` of a training.
+
+    Args:
+        validation: set -> role, batches with label bytes: text that no report is made of.
+    """
 
     training: Training
     base: Reference
-    validation: Mapping[str, tuple[str, Sequence[tuple[Batch, Tensor]]]]  # set -> role, batches with label bytes
+    validation: Mapping[str, tuple[str, Sequence[tuple[Batch, Tensor]]]]
     special_ids: Sequence[int]
     seed: int
-    run_dir: Path
+
+    @cached_property
+    def start(self) -> dict[str, Tensor]:
+        """In the masters' dtype. A of an adapter is left out: dW is linear in B alone."""
+        release(self.base.model)  # whole since its last forward
+        found = dict(self.base.model.network.named_parameters())
+        return {
+            name: torch.zeros_like(local(master))
+            if ".lora_B." in name
+            else local(found[name]).detach().to(master.dtype)
+            for name, master in self.training.weights.masters.items()
+            if ".lora_A." not in name
+        }
+
+    @cached_property
+    def end(self) -> dict[str, Tensor]:
+        masters = self.training.weights.masters
+        return {name: local(masters[name]).detach().clone() for name in self.start}
+
+    @torch.no_grad()
+    def place(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        for name, tensor in weights:
+            local(self.training.weights.masters[name]).copy_(tensor)
+        self.training.weights.publish()
+
+    def measure(self) -> list[Record]:
+        training, found = self.training, []
+        for name, (role, batches) in self.validation.items():
+            scores, before = measure(training.model, self.base, batches, self.special_ids, training.world)
+            assert before is not None
+            base_records = records(before, run="base", seed=self.seed, set_name=name, role=role)
+            base = {record["metric"]: record["value"] for record in base_records}
+            for record in records(scores, run="tuned", seed=self.seed, set_name=name, role=role):
+                found.append(record | ({"base": base[record["metric"]]} if record["metric"] in base else {}))
+        return found

@@ -6,20 +6,26 @@ Losses are in nats per token; evaluation is in bits per byte.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from acclimate.types.dials import Dial
 from acclimate.types.token_weighting import TokenSelection, TokenWeighting
 
 IGNORE = -100
 """Label of a position from which nothing is learned."""
 PAD_DOCUMENT = -1
 """Document id of padding."""
+WEIGHTS = "weights"
+"""Column of a batch, float: a factor on each token's nats in every term; it changes no count."""
+PLACE = "place"
+"""Column of a batch, int64: number of each *label* in its document, from 0; without it, position + 1."""
 
 METHOD_ROUTES = ("domain", "general")
 """Routes that every method knows; a method may leave one of them untrained."""
@@ -49,15 +55,16 @@ class Batch:
     position_ids: Tensor  # [B, T] int64, restarts at 0 at each document
     document: Tensor  # [B, T] int64, id within the run, PAD_DOCUMENT for padding
     route: Tensor  # [B, T] int64, index into the run's route table
-    weights: Tensor | None = None  # [B, T] float, per-token loss weights; None means 1
-    place: Tensor | None = None  # [B, T] int64, number of each *label* in its document, from 0; None: position + 1
+    columns: Mapping[str, Tensor] = field(default_factory=dict, kw_only=True)
+    """By name, [B, T] or [B, T, ...]: what a term or a measure wants to know of each token."""
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch of every tensor's ``change``, columns included."""
+        tensors = {name: change(tensor) for name, tensor in vars(self).items() if name != "columns"}
+        return Batch(**tensors, columns={name: change(column) for name, column in self.columns.items()})
 
     def to(self, device: torch.device | str) -> Batch:
-        moved = {
-            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-            for name, value in vars(self).items()
-        }
-        return Batch(**moved)
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
 
 @dataclass
@@ -68,6 +75,7 @@ class Chunk:
     labels: Tensor  # [N] int64
     document: Tensor  # [N] int64
     reference_logits: Tensor | None = None  # [N, V], of the reference this term asked for
+    columns: Mapping[str, Tensor] = field(default_factory=dict)  # [N, ...] each, of the batch's columns
 
 
 @runtime_checkable
@@ -82,7 +90,8 @@ class LossTerm(Protocol):
 
 @dataclass(frozen=True)
 class RoutedTerm:
-    """A loss term, the routes whose tokens it sees, its weight, and the reference it compares with.
+    """A loss term, the routes whose tokens it sees, its weight (a number, or a dial that a controller moves), and the
+    reference it compares with.
 
     ``name`` labels the metric (``loss/<source>/<name>``). ``reference`` is a key of
     :attr:`Method.references` (``base`` is always known), None for a term without one.
@@ -91,7 +100,7 @@ class RoutedTerm:
     name: str
     term: LossTerm
     routes: tuple[str, ...]
-    weight: float = 1.0
+    weight: float | Dial = 1.0
     reference: str | None = None
     weighting: TokenWeighting | None = None
     selection: TokenSelection | None = None
@@ -113,22 +122,61 @@ class GradientTransform(Protocol):
     @property
     def stage(self) -> Stage: ...
 
-    def init(self, params: Mapping[str, Tensor]) -> dict[str, Any]:
+    def init(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Returns the state, keyed by parameter *name*; it is saved with the run."""
         ...
 
     def update(
-        self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Any], step: int
+        self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Tensor], step: int
     ) -> Metrics: ...
 
 
-class Callback:
-    """Called by the loop; override what you need. ``state_dict`` travels in checkpoints."""
+class TrainedWeights(Protocol):
+    """The parameters that the optimizer moves, by name."""
 
-    def on_step_end(self, state: Any, metrics: Metrics) -> None:
+    @property
+    def masters(self) -> Mapping[str, Tensor]: ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+
+class TrainingState(Protocol):
+    """A run between two optimizer steps, as a callback sees it."""
+
+    @property
+    def step(self) -> int:
+        """Steps that are done."""
+        ...
+
+    @property
+    def total_steps(self) -> int: ...
+
+    @property
+    def stopping(self) -> bool:
+        """The run was asked to stop: no step follows."""
+        ...
+
+    @property
+    def weights(self) -> TrainedWeights: ...
+
+    def save(self, folder: Path) -> None:
+        """Writes a checkpoint, all or nothing; every rank calls it."""
+        ...
+
+
+class Callback:
+    """Called by the loop; override what you need. ``state_dict``, plain data, travels in checkpoints under ``name``."""
+
+    name: str = ""
+    """What has a state needs one, which no other callback of the run has."""
+
+    def on_start(self, state: TrainingState) -> None:
+        """Before the first step of a session, at step 0 or where a checkpoint was taken."""
+
+    def on_step_end(self, state: TrainingState, metrics: Metrics) -> None:
         """After each optimizer step; may add to ``metrics``, which later callbacks see."""
 
-    def on_train_end(self, state: Any) -> None:
+    def on_train_end(self, state: TrainingState) -> None:
         """After the last step."""
 
     def close(self) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
+
+from torch import Tensor
 
 from acclimate.types.central import Callback, GradientTransform, Metrics, RoutedTerm
+from acclimate.types.dials import Controller
 from acclimate.types.token_weighting import TokenSelection, TokenWeighting
 
 Evidence = Literal["paper", "from code", "from reviews", "second-hand", "ours", "unverified"]
@@ -24,20 +27,60 @@ class PlanContext:
     """Of the run."""
 
 
+class Tuned(Protocol):
+    """A run after its last step: the ends of its way, and what can be tried between them."""
+
+    @property
+    def start(self) -> Mapping[str, Tensor]:
+        """Weights of the base by names of trained parameters, this rank's parts; for an adapter's B zero, its A left
+        out."""
+        ...
+
+    @property
+    def end(self) -> Mapping[str, Tensor]:
+        """The trained weights of the same names."""
+        ...
+
+    def place(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Puts weights of these names into the model."""
+        ...
+
+    def measure(self) -> list[dict[str, Any]]:
+        """Records, as ``summary.json`` has them, of the model as it is now on the validation documents, which no report
+        uses; those that the base has too hold its value, ``base``. None without such documents."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What was chosen after training: a sentence for the user, and all that led to it, which the run keeps."""
+
+    says: str
+    record: Mapping[str, Any]
+
+
+class After(Protocol):
+    """What becomes of the weights after the last step; every rank calls it."""
+
+    def __call__(self, tuned: Tuned) -> Settled: ...
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a method adds to the harness beside what is learned; every slot may be empty.
 
     ``update_scale`` maps the step's metrics to a factor on the *update* (Adam would cancel a factor on the gradient).
-    ``prepare`` runs before training, ``finish`` after, on a ``Tuned``, and says what it did.
-    ``notes`` tell the user what to know.
+    ``controllers`` move the dials of terms and transforms. ``start`` has the weights to start from, by names of trained
+    parameters, where that is not the base; ``after`` settles which weights the run ends with. ``notes`` tell the user
+    what to know.
     """
 
     transforms: tuple[GradientTransform, ...] = ()
     update_scale: Callable[[Metrics], float] | None = None
+    controllers: tuple[Controller, ...] = ()
     callbacks: tuple[Callback, ...] = ()
-    prepare: tuple[Callable[[Any], None], ...] = ()
-    finish: tuple[Callable[[Any], str], ...] = ()
+    start: Mapping[str, Tensor] | None = None
+    after: After | None = None
     notes: tuple[str, ...] = ()
 
 

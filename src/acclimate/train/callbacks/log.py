@@ -8,8 +8,7 @@ from typing import Any
 
 from acclimate.errors import UsageError
 from acclimate.runs.layout import append_line, body, write_lines
-from acclimate.train.training import Training
-from acclimate.types import Callback, Metrics
+from acclimate.types import Callback, Metrics, TrainingState
 
 
 class MetricsLog(Callback):
@@ -18,17 +17,17 @@ class MetricsLog(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def on_step_end(self, state: Training, metrics: Metrics) -> None:
+    def on_step_end(self, state: TrainingState, metrics: Metrics) -> None:
         append_line(self.path, {"step": state.step} | metrics)
 
-    def drop_after(self, step: int) -> None:
-        """Removes lines later than ``step``, and a torn last line."""
+    def on_start(self, state: TrainingState) -> None:
+        """Removes lines of later steps, and a torn last line."""
         if not self.path.exists():
             return
         kept = []
         for _, line in body(self.path, self.path.read_text(encoding="utf-8", errors="replace").splitlines()):
             try:
-                if (found := json.loads(line))["step"] <= step:
+                if (found := json.loads(line))["step"] <= state.step:
                     kept.append(found)
             except (ValueError, KeyError, TypeError):
                 continue
@@ -49,11 +48,11 @@ class TensorBoard(Callback):
         self._folder, self._kind = folder, SummaryWriter
         self._writer: Any = None
 
-    def drop_after(self, step: int) -> None:
+    def on_start(self, state: TrainingState) -> None:
         """Hides what was logged of later steps."""
-        self._writer = self._kind(str(self._folder), purge_step=step + 1)
+        self._writer = self._kind(str(self._folder), purge_step=state.step + 1)
 
-    def on_step_end(self, state: Training, metrics: Metrics) -> None:
+    def on_step_end(self, state: TrainingState, metrics: Metrics) -> None:
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, state.step)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from acclimate.train.training import Training
-from acclimate.types import Callback, Metrics
+from acclimate.types import Callback, Metrics, TrainingState
 
 
 class ProgressBar(Callback):
@@ -20,7 +19,7 @@ class ProgressBar(Callback):
         )  # fmt: skip
         self.task = self.bar.add_task(name, total=total_steps, figures="")
 
-    def on_step_end(self, state: Training, metrics: Metrics) -> None:
+    def on_step_end(self, state: TrainingState, metrics: Metrics) -> None:
         losses = "  ".join(f"{k.removeprefix('loss/')} {v:.3f}" for k, v in metrics.items() if k.startswith("loss/"))
         figures = f"{metrics['tokens_per_second']:.0f} tok/s  {losses}"
         if self.console.is_terminal:

@@ -9,10 +9,10 @@ from typing import Any
 
 from acclimate.errors import DamagedError, reason
 from acclimate.files import discard, sync, unwritable
+from acclimate.parallel.world import World
 from acclimate.runs.layout import Layout
-from acclimate.train.checkpoint import recover, save_checkpoint, verify, write_folder
-from acclimate.train.training import Training
-from acclimate.types import Callback, Metrics
+from acclimate.train.checkpoint import recover, verify, write_folder
+from acclimate.types import Callback, Metrics, TrainingState
 
 
 class Save(Callback):
@@ -23,40 +23,43 @@ class Save(Callback):
     ``checkpoints/best``.
     """
 
+    name = "save"
+
     def __init__(
         self,
         run_dir: Path,
         every: int | None,
         keep_last: int,
         watch: str,
+        world: World,
         say: Callable[[str], None] = lambda note: None,
     ) -> None:
         self.run, self.every, self.keep_last, self.watch = Layout(run_dir), every, keep_last, watch
-        self.say = say
+        self.world, self.say = world, say
         self.best: float | None = None
         self._told: set[Path] = set()
 
-    def on_step_end(self, state: Training, metrics: Metrics) -> None:
+    def on_step_end(self, state: TrainingState, metrics: Metrics) -> None:
         value = metrics.get(self.watch)
         if value is not None and (self.best is None or value < self.best):
             self.best = value
             weights = {f"weights/{name}": tensor for name, tensor in state.weights.state_dict().items()}
             measured = {name: found for name, found in metrics.items() if name.startswith("eval/")}
-            write_folder(self.run.best, weights, {"step": state.step, **measured}, state.world)
+            write_folder(self.run.best, weights, {"step": state.step, **measured}, self.world)
         due = self.every is not None and state.step % self.every == 0 and state.step < state.total_steps
-        if due or state.stop.agreed:
+        if due or state.stopping:
             self._save(state)
 
-    def on_train_end(self, state: Training) -> None:
+    def on_train_end(self, state: TrainingState) -> None:
         if self.every is not None:
             self._save(state)
 
-    def _save(self, state: Training) -> None:
-        with state.world.all_or_none():
-            if state.world.is_main:
+    def _save(self, state: TrainingState) -> None:
+        with self.world.all_or_none():
+            if self.world.is_main:
                 self._sync_metrics()
-        save_checkpoint(state, self.run.checkpoint(state.step))
-        if not state.world.is_main:
+        state.save(self.run.checkpoint(state.step))
+        if not self.world.is_main:
             return
         for old in self.run.step_checkpoints[: -self.keep_last]:
             if (error := discard(old)) and old not in self._told:
@@ -75,18 +78,17 @@ class Save(Callback):
         except OSError as error:
             raise unwritable(path, error) from error
 
-    def forget_lost_best(self) -> str | None:
+    def on_start(self, state: TrainingState) -> None:
         """When ``checkpoints/best`` is gone or damaged, the next measured weights are the best again; says so."""
         if self.best is None:
-            return None
+            return
         with suppress(OSError):  # another rank has done it
             recover(self.run.best)
         try:
             verify(self.run.best)
         except DamagedError as error:
             self.best = None
-            return f"{error} The best weights are chosen anew from here on."
-        return None
+            self.say(f"{error} The best weights are chosen anew from here on.")
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "watch": self.watch}

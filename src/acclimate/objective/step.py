@@ -1,0 +1,264 @@
+"""One optimizer step of an objective: routes every token to its loss terms and divides each term by its count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from acclimate.model.causal import CausalModel
+from acclimate.model.head import Head
+from acclimate.model.projection import Projection
+from acclimate.objective.chunked import BlockLoss, Group, chunked_loss
+from acclimate.parallel.world import World
+from acclimate.types import IGNORE, WEIGHTS, Batch, Chunk, Metrics
+
+if TYPE_CHECKING:
+    from acclimate.objective.objective import Objective
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Unweighted nats, token counts and token weights by (term, route); they add up over micro-batches."""
+
+    nats: Tensor  # [K, R] float64
+    tokens: Tensor  # [K, R] float64
+    weights: Tensor  # [K, R] float64, of the terms' weightings
+    loss: Tensor  # [] float64, the weighted and divided sum
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    def over_ranks(self, world: World) -> Sums:
+        parts = (self.nats, self.tokens, self.weights, self.loss)
+        flat = world.sum(torch.cat([part.flatten() for part in parts]).cpu())
+        found = torch.split(flat, [part.numel() for part in parts])
+        return Sums(*(part.view(own.shape) for part, own in zip(found, parts, strict=True)))
+
+
+class Step:
+    """What :meth:`Objective.step` gives: first :meth:`observe`, then :meth:`loss` of every micro-batch, then
+    :meth:`report`.
+
+    Weights are read when it is made: a dial that moves meanwhile acts from the next step on.
+    """
+
+    def __init__(self, objective: Objective, batches: Sequence[Batch], means: Mapping[int, Tensor]) -> None:
+        self.objective, self.batches = objective, batches
+        self.means = dict(means)
+        """Mean nats per token of the step's sequences, by term: [S] each."""
+        self.sums: Sums | None = None
+        """Of the micro-batches so far, on this rank."""
+        self._trained_heads: list[tuple[Tensor, Projection]] = []
+        self._units = [self._units_of(batch) for batch in batches]
+        self.counts, self._present = self._count()
+        """Denominator of each term, over all ranks: [K] float64."""
+        weights = torch.tensor([float(routed.weight) for routed in objective.terms], dtype=torch.float64)
+        self._pull = weights / self.counts
+
+    def _count(self) -> tuple[Tensor, Tensor]:
+        """The denominators [K], and whether some rank's b-th micro-batch holds term k [B, K]: then all ranks run its
+        reference, since FSDP gathers its weights together."""
+        objective, world = self.objective, self.objective.world
+        units = torch.zeros(len(self.batches), len(objective.terms), dtype=torch.float64)
+        for b, own in enumerate(self._units):
+            units[b] = torch.stack([of_term.sum() for of_term in own]).cpu()
+        if objective.normalise == "all":
+            everything = sum(float(self._shares(batch, objective.selects.any(0)).sum()) for batch in self.batches)
+            counts = torch.full_like(units[0], everything)
+        else:
+            counts = units.sum(0)
+        if world.size > 1:
+            flat = world.sum(torch.cat([counts, units.flatten()]))
+            counts, units = flat[: len(counts)], flat[len(counts) :].view_as(units)
+        if objective.normalise == "term" and objective.expected is not None:
+            pairs = zip(objective.expected, counts.tolist(), strict=True)
+            counts = torch.tensor([own if e is None else e for e, own in pairs], dtype=torch.float64)
+        return counts, units > 0
+
+    def _units_of(self, batch: Batch) -> Tensor:
+        """[K, P] float64: how much each token weighs in term k; 0 where the term does not look."""
+        return torch.stack([self._shares(batch, selected).flatten() for selected in self.objective.selects])
+
+    def _shares(self, batch: Batch, selected: Tensor) -> Tensor:
+        """1 for each learned token on a selected route; under sequence averaging one over those of its piece."""
+        learned = ((batch.labels != IGNORE) & selected.to(batch.route.device)[batch.route]).double()
+        if self.objective.average == "token":
+            return learned
+        sizes = _by_piece(batch, learned)
+        return learned / sizes.clamp_min(1)[_pieces(batch)].view_as(learned)
+
+    def _references_of(self, present: Tensor) -> set[str]:
+        """References of the terms k with ``present[k]``."""
+        terms = zip(self.objective.terms, present.tolist(), strict=True)
+        return {routed.reference for routed, here in terms if here and routed.reference}
+
+    def observe(self, model: CausalModel) -> None:
+        """The first pass, for weightings that need the step's mean losses; without one, nothing happens.
+
+        The mean of a sequence does not depend on the micro-batch or rank that it came to, nor does their median.
+        """
+        objective = self.objective
+        asking = [
+            k for k, t in enumerate(objective.terms) if t.weighting is not None and t.weighting.means_of == "step"
+        ]
+        found: dict[int, list[Tensor]] = {k: [] for k in asking}
+        for b, batch in enumerate(self.batches):
+            if not self._present[b, asking].any():
+                continue
+            with model.inference():
+                hidden = model(batch).flatten(0, 1)
+                head = self._projection(model.head, torch.promote_types(hidden.dtype, objective.logits_dtype))
+                for k in asking:
+                    found[k].append(self._sequence_means(batch, k, hidden, head).cpu())
+        for k in asking:
+            if every := [means for rank in objective.world.gather(found[k]) for means in rank]:  # none: a step without
+                self.means[k] = torch.cat(every)
+
+    @torch.no_grad()
+    def _sequence_means(self, batch: Batch, k: int, hidden: Tensor, head: Projection) -> Tensor:
+        """[S] mean nats per token of term k of every sequence that holds some. ``hidden`` is [P, D]."""
+        objective = self.objective
+        chosen = (batch.labels != IGNORE) & objective.selects[k].to(hidden.device)[batch.route]
+        nats = torch.zeros(chosen.shape, dtype=torch.float64, device=hidden.device)
+        tokens = _Tokens(batch)
+        for positions in torch.split(chosen.flatten().nonzero().squeeze(1), objective.chunk_tokens):
+            chunk = tokens.chunk(positions, head.logits(hidden[positions]))
+            nats.view(-1)[positions] = objective.terms[k].term(chunk).double()
+        sizes = _by_piece(batch, chosen.double())
+        return (_by_piece(batch, nats) / sizes)[sizes > 0]
+
+    def loss(self, model: CausalModel, batch: Batch) -> Tensor:
+        """A micro-batch's part of the step's loss, a scalar; its sums are added to the step's.
+
+        References run before the student: what they hold in between is free again when the student begins to keep
+        its activations for the backward pass.
+
+        Args:
+            model: the student.
+            batch: one of the step's micro-batches.
+
+        Raises:
+            ValueError: it is none of them, so no count holds its tokens.
+        """
+        b = next((b for b, own in enumerate(self.batches) if own is batch), None)
+        if b is None:
+            raise ValueError(
+                "The micro-batch is none of those that the step was made of, so nothing counts its tokens."
+            )
+        objective, terms, means = self.objective, self.objective.terms, self.means
+        tokens, route = _Tokens(batch), batch.route.flatten()  # [P]
+        chosen = objective.selects.to(route.device)[:, route] & (tokens.labels != IGNORE)  # [K, P]
+        compared = self._references_of(self._present[b])
+        states = {
+            name: reference.hidden(batch).flatten(0, 1)
+            for name, reference in objective.references.items()
+            if name in compared
+        }
+        hidden, head = model(batch), model.head
+        dtype = torch.promote_types(hidden.dtype, objective.logits_dtype)  # float64 stays float64, for tests
+        student = self._projection(head, dtype)
+        seen = {name: (states[name], self._projection(objective.references[name].head, dtype)) for name in states}
+        units = self._units[b]
+        if (weights := batch.columns.get(WEIGHTS)) is not None:
+            units = units * weights.flatten().double()  # they scale the nats, never the count
+        factors = (units * self._pull.to(units.device)[:, None]).to(dtype)  # [K, P]
+        nats, token_weights = torch.zeros_like(factors), torch.zeros_like(factors)  # [K, P]
+        means = means | {
+            k: self._sequence_means(batch, k, hidden.flatten(0, 1), student)
+            for k, t in enumerate(terms)
+            if t.weighting is not None and t.weighting.means_of == "batch" and chosen[k].any()
+        }
+
+        def loss_of(members: Sequence[int]) -> BlockLoss:
+            def loss(positions: Tensor, logits: Tensor, references: Mapping[str, Tensor]) -> Tensor:
+                total = logits.new_zeros(())
+                for k in members:
+                    routed = terms[k]
+                    other = references[routed.reference] if routed.reference is not None else None
+                    per_token = routed.term(tokens.chunk(positions, logits, other))  # [m]
+                    nats[k, positions] = per_token.detach()
+                    if routed.weighting is not None:
+                        token_weights[k, positions] = routed.weighting(per_token.detach(), means.get(k))
+                        per_token = per_token * token_weights[k, positions]
+                    total = total + (per_token * factors[k, positions]).sum()
+                return total
+
+            return loss
+
+        # Tokens with the same set of terms are chunked together: no chunk computes logits that a term drops, and a
+        # reference's product has the student's shape, so that equal hidden states give exactly equal logits.
+        groups = []
+        pattern = (chosen.long() * (2 ** torch.arange(len(terms), device=hidden.device))[:, None]).sum(0)  # [P]
+        for signature in torch.unique(pattern).tolist():
+            members = [k for k in range(len(terms)) if signature >> k & 1]
+            names = [name for k in members if (name := terms[k].reference) is not None]
+            if members:
+                positions = (pattern == signature).nonzero().squeeze(1)
+                groups.append(Group(positions, {name: seen[name] for name in names}, loss_of(members)))
+        loss = chunked_loss(hidden.flatten(0, 1), head, student, groups, objective.chunk_tokens)
+        zeros = torch.zeros(3, len(terms), len(objective.routes), dtype=torch.float64, device=hidden.device)
+        for k, here in enumerate(chosen):
+            zeros[0, k].index_add_(0, route[here], nats[k, here].double())
+            zeros[1, k].index_add_(0, route[here], torch.ones_like(route[here], dtype=torch.float64))
+            zeros[2, k].index_add_(0, route[here], token_weights[k, here].double())
+        sums = Sums(zeros[0], zeros[1], zeros[2], loss.detach().double())
+        self.sums = sums if self.sums is None else self.sums + sums
+        return loss
+
+    def _projection(self, head: Head, dtype: torch.dtype) -> Projection:
+        """One projection per weight, which references share with the student; of a trained one, one per step."""
+        known = self._trained_heads if head.weight.requires_grad else self.objective.projections
+        for weight, projection in known:
+            if weight is head.weight and projection.dtype == dtype:
+                return projection
+        projection = Projection(head, dtype)
+        known.append((head.weight, projection))
+        return projection
+
+    def report(self) -> Metrics:
+        """The step's loss, mean nats per token as ``loss/<source>/<term>``, and the mean weight of a token whose term
+        has a weighting as ``weight/<source>/<term>``, over all ranks.
+
+        A term with no token this step is absent; terms of one name are one mean, over the tokens of both.
+        """
+        assert self.sums is not None  # a step has a micro-batch
+        routes, sums = self.objective.routes, self.sums.over_ranks(self.objective.world)
+        found: dict[str, tuple[float, float]] = {}  # sum, tokens
+        for k, routed in enumerate(self.objective.terms):
+            for source in dict.fromkeys(route.source for route in routes):
+                rows = [r for r, route in enumerate(routes) if route.source == source]
+                if (tokens := sums.tokens[k, rows].sum().item()) > 0:
+                    measured = [("loss", sums.nats)] + [("weight", sums.weights)] * (routed.weighting is not None)
+                    for kind, values in measured:
+                        key = f"{kind}/{source}/{routed.name}"
+                        before = found.get(key, (0.0, 0.0))
+                        found[key] = before[0] + values[k, rows].sum().item(), before[1] + tokens
+        return {"loss": sums.loss.item()} | {key: total / tokens for key, (total, tokens) in found.items()}
+
+
+class _Tokens:
+    """A micro-batch's positions in one line, [P, ...], of which chunks are made."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.labels, self.document = batch.labels.flatten(), batch.document.flatten()
+        self.columns = {name: column.flatten(0, 1) for name, column in batch.columns.items()}
+
+    def chunk(self, positions: Tensor, logits: Tensor, reference_logits: Tensor | None = None) -> Chunk:
+        columns = {name: column[positions] for name, column in self.columns.items()}
+        return Chunk(logits, self.labels[positions], self.document[positions], reference_logits, columns)
+
+
+def _pieces(batch: Batch) -> Tensor:
+    """[P] number of each position's piece: every piece of a document restarts at position 0."""
+    return (batch.position_ids == 0).flatten().cumsum(0) - 1
+
+
+def _by_piece(batch: Batch, values: Tensor) -> Tensor:
+    """[pieces] sums of ``values`` [B, T]."""
+    piece = _pieces(batch)
+    sums = torch.zeros(int(piece[-1]) + 1, dtype=values.dtype, device=values.device)
+    return sums.index_add_(0, piece, values.flatten())
