@@ -57,7 +57,9 @@ ALLOWED: dict[str, set[str]] = {
     "provenance": {""},
     "template": set(),
     "catalogue": {"registry", "statistics"},
-    "assembly": {"data", "model", "parallel", "objective", "gradient", "evaluate", "train", "plan", "run_folder"},
+    "assembly": {
+        "data", "model", "parallel", "objective", "gradient", "evaluate", "train", "plan", "provenance", "run_folder",
+    },
     "preflight": {"assembly", "data", "evaluate", "model", "plan", "run_folder"},
     "run": {
         "assembly", "data", "model", "parallel", "evaluate", "train", "plan", "preflight", "provenance", "report",
@@ -68,16 +70,16 @@ ALLOWED: dict[str, set[str]] = {
         "assembly", "data", "model", "objective", "parallel", "plan", "provenance", "run_folder", "statistics", "train",
     },
     "demo": {"evaluate", "model", "provenance", "report", "run", "run_folder"},
-    "chat": {"assembly", "data", "evaluate", "model", "run", "run_folder"},
-    "panel": {"assembly", "data", "evaluate", "model", "objective", "provenance", "report", "run", "run_folder"},
+    "chat": {"assembly", "data", "evaluate", "model"},
+    "panel": {"data", "evaluate", "model", "objective", "provenance", "report"},
     "doctor": {"", "model", "preflight"},
     "compare": {
         "data", "evaluate", "panel", "parallel", "plan", "provenance", "registry", "report", "run_folder", "statistics",
     },
     "document": {"compare", "gate", "panel", "registry"},
     "cli": {
-        "", "parallel", "report", "run", "demo", "preflight", "template", "catalogue", "chat", "doctor", "gate",
-        "panel", "record", "run_folder", "statistics", "compare",
+        "", "assembly", "parallel", "report", "run", "demo", "preflight", "template", "catalogue", "chat", "doctor",
+        "gate", "panel", "record", "run_folder", "statistics", "compare",
     },
     "__main__": {"cli"},
     "": set(),

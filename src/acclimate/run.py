@@ -18,31 +18,30 @@ from acclimate.assembly import (
     choose_reread,
     experts,
     heldout_prompts,
-    load_base,
     load_model,
-    load_tuned,
+    open_run,
     reread,
     resolve,
     score_memorised,
     score_sets,
     select_labels,
     start,
+    trained_pair,
     validation_sets,
 )
 from acclimate.config import RunConfig, located, save_config, with_absolute_paths
 from acclimate.data.chat import special_tokens
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.data.turn_ends import new_turn_ends
-from acclimate.errors import RunError, UsageError, listed
+from acclimate.errors import RunError
 from acclimate.evaluate.generate import side_by_side
 from acclimate.evaluate.measured import write_measured
 from acclimate.evaluate.summary import Record
 from acclimate.files import write_text
-from acclimate.model.causal import CausalModel
 from acclimate.model.export import check_empty, save_model
-from acclimate.model.load import load_tokenizer, model_identity
-from acclimate.model.reference import Reference
-from acclimate.parallel.shard import is_sharded, shard, whole_state
+from acclimate.model.load import load_tokenizer, model_identities
+from acclimate.model.pair import Pair
+from acclimate.parallel.shard import is_sharded, whole_state
 from acclimate.parallel.world import SOLO, World, join
 from acclimate.plan import build_plan, with_absolute_stores
 from acclimate.preflight import data_record, warnings
@@ -62,10 +61,8 @@ from acclimate.run_folder import (
     begin_session,
     check_digests,
     check_run_dir,
-    check_trained,
     has_model,
     keeping_the_model,
-    read_config,
     read_summary,
     say_what_changed,
     sole_writer,
@@ -73,12 +70,10 @@ from acclimate.run_folder import (
     with_saved_dtype,
     without_effect,
 )
-from acclimate.schema import ParallelSection
-from acclimate.train.checkpoint import checkpoint_weights, load_best
+from acclimate.train.checkpoint import load_best
 from acclimate.train.loop import run_loop
 from acclimate.train.training import Training
 from acclimate.train.tuned import Tuned
-from acclimate.train.weights import Weights
 from acclimate.types import Plan, PlanContext
 
 
@@ -166,14 +161,12 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     apart -= training.counted_forwards()
     if config.training.final == "best":
         console.print(load_best(training, run_dir), highlight=False)
-    base = training.objective.references.get("base") or load_base(config, model, device)
-    if is_sharded(model) and base.model is not model and not is_sharded(base.model):
-        shard(base.model, base.model.layers, world, config.parallel)
+    pair = trained_pair(config, model, training.objective.references.get("base"), world)
     sets = {name: (corpora.sources[name].role, batches) for name, batches in validation.items()}
     for finish in plan.finish:
-        tuned = Tuned(training, base, sets, list(special_tokens(model.tokenizer)), config.seed, run_dir)
+        tuned = Tuned(training, pair, sets, list(special_tokens(model.tokenizer)), config.seed, run_dir)
         console.print(finish(tuned), highlight=False)
-    costs["apart_forward_tokens"] = round(apart + training.counted_forwards(base))
+    costs["apart_forward_tokens"] = round(apart + training.counted_forwards(pair.base))
     if world.is_main:
         write_json(run_dir / "provenance.json", record | costs)  # before model/, by which a run is known as trained
     _save(training, config)
@@ -181,7 +174,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         record = keep_weights(run_dir, record | costs)
     started = time.perf_counter()
     with keeping_the_model(run_dir):
-        result = _measure(config, corpora, model, base, chosen, world)
+        result = _measure(config, corpora, pair, chosen, world)
     if world.is_main:
         write_json(run_dir / "provenance.json", finished(record, time.perf_counter() - started))
     return result
@@ -220,12 +213,12 @@ def _begin(
 ) -> dict[str, Any]:
     """Writes config.yaml, data.json and provenance.json, and returns the last."""
     run_dir, network = config.run_dir, training.model.network
-    identity, data = model_identity(config.model), {n: c.digest for n, c in corpora.sources.items()}
-    inputs = {f"method.{e.name}": e.digest() for e in experts(config, plan)}
+    models, data = model_identities(config.model), {n: c.digest for n, c in corpora.sources.items()}
+    inputs = {e.key: e.digest() for e in experts(config, plan)}
     inputs |= {f"the labels learned of source '{n}'": c.mask.digest for n, c in corpora.sources.items() if c.mask}
     held_out = {n: c.heldout_digest for n, c in corpora.sources.items()}
-    began = check_digests(run_dir, identity, data, inputs, held_out)
-    record = provenance(config, device, identity, data, inputs) | {"processes": training.world.size}
+    began = check_digests(run_dir, models, data, inputs, held_out)
+    record = provenance(config, device, models, data, inputs) | {"processes": training.world.size}
     record |= {"held_out": held_out}
     stores = [store.origin for store in plan.statistics]
     if began and [s["sha256"] for s in began.get("statistics", [])] != [s["sha256"] for s in stores]:
@@ -251,23 +244,18 @@ def evaluate_run(run_dir: Path) -> RunResult:
     Raises:
         RunError: the run is not trained yet, or its model, base or data have changed since.
     """
-    config, device = resolve(read_config(run_dir).model_copy(update={"parallel": ParallelSection()}))
+    config, pair = open_run(run_dir)
     corpora = load_corpora(config, load_tokenizer(config.model))
-    check_trained(run_dir)
-    model = load_tuned(config, run_dir / "model", device)
-    base = load_base(config, model, device)
     data, held_out = ({n: getattr(c, k) for n, c in corpora.sources.items()} for k in ("digest", "heldout_digest"))
-    check_digests(run_dir, model_identity(config.model), data, held_out=held_out)
+    check_digests(run_dir, model_identities(config.model), data, held_out=held_out)
     keep_weights(run_dir, read_json(run_dir / "provenance.json"))  # if it was killed before, or is of 0.1.0
     chosen = read_json(run_dir / "data.json").get("memorisation", {})
-    return _measure(config, corpora, model, base, chosen)
+    return _measure(config, corpora, pair, chosen)
 
 
-def _measure(
-    config: RunConfig, corpora: Corpora, model: CausalModel, base: Reference, chosen: Chosen, world: World = SOLO
-) -> RunResult:
+def _measure(config: RunConfig, corpora: Corpora, pair: Pair, chosen: Chosen, world: World = SOLO) -> RunResult:
     """Scores every held-out set against the base and writes eval/, summary.json, generations.json and the card."""
-    run_dir = config.run_dir
+    run_dir, model, base = config.run_dir, pair.model, pair.base
     for folder in (run_dir / "eval", run_dir / "model", run_dir / "memorisation"):
         if folder.resolve().parent != run_dir.resolve():
             raise RunError(f"'{folder}' is a link that leads out of the run folder; nothing is written through it.")
@@ -296,38 +284,8 @@ def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | N
         checkpoint: ``best`` or ``step-00000100``; None is the run's final ``model/``.
     """
     check_empty(output)
-    config, model, _ = load_run(run_dir, checkpoint, quantised=not merge)
-    check_trained(run_dir)
+    config, pair = open_run(run_dir, checkpoint, quantised=not merge)
     measured = (run_dir / "summary.json").is_file() and read_summary(run_dir)
     card = model_card(run_dir, merge, checkpoint) if measured else None
-    save_model(model, output, config.model.path, card, merge, stops_at=turn_ends(run_dir)["stops_at"])
+    save_model(pair.model, output, config.model.path, card, merge, stops_at=turn_ends(run_dir)["stops_at"])
     return output
-
-
-def load_run(
-    run_dir: Path, checkpoint: str | None = None, quantised: bool = True
-) -> tuple[RunConfig, CausalModel, torch.device]:
-    """A run's configuration, its tuned model, and the device that holds it.
-
-    Args:
-        checkpoint: ``best`` or ``step-00000100``; None is the run's final ``model/``.
-        quantised: whether ``model.quantization`` is heeded.
-
-    Raises:
-        UsageError: the folder is no run, or has no such checkpoint.
-        RunError: the run is not trained yet, or the base under its adapter has changed since.
-    """
-    config = read_config(run_dir)
-    if not quantised:
-        config = config.model_copy(update={"model": config.model.model_copy(update={"quantization": None})})
-    found = sorted(path.name for path in (run_dir / "checkpoints").glob("[!.]*"))
-    if checkpoint is not None and checkpoint not in found:
-        has = f"it has {listed(found)}" if found else "it kept none"
-        raise UsageError(f"--checkpoint: '{run_dir}' has no checkpoint '{checkpoint}'; {has}.")
-    config, device = resolve(config.model_copy(update={"parallel": ParallelSection()}))  # that was for training
-    model = load_tuned(config, run_dir / "model", device)
-    if config.lora is not None:  # an adapter is nothing without its base
-        check_digests(run_dir, model_identity(config.model), {})
-    if checkpoint is not None:
-        Weights(model.trainable()).load_state_dict(checkpoint_weights(run_dir / "checkpoints" / checkpoint))
-    return config, model, device

@@ -13,6 +13,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM
 
+from acclimate.assembly.pairs import adapter_pair, model_pair
 from acclimate.errors import ModelError, UsageError
 from acclimate.evaluate.flips import Flips
 from acclimate.evaluate.significance import holm, mcnemar
@@ -21,7 +22,6 @@ from acclimate.model.causal import CausalModel
 from acclimate.model.export import save_model
 from acclimate.model.reference import FrozenCopy
 from acclimate.panel import PanelConfig, evaluate_panel, load_panel
-from acclimate.panel.pair import adapter_pair, model_pair
 from acclimate.report import write_report
 from acclimate.run import train
 from acclimate.schema import LoraSection

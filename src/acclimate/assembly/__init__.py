@@ -1,9 +1,10 @@
 """Configuration to built objects."""
 
-from acclimate.assembly.expert import experts
+from acclimate.assembly.expert import base_apart, experts
 from acclimate.assembly.heldout import heldout_prompts, heldout_sets, validation_sets
 from acclimate.assembly.mixture import Mixture, mix
-from acclimate.assembly.models import check_vocabulary, load_base, load_model, load_references, load_tuned, resolve
+from acclimate.assembly.models import check_vocabulary, load_model, load_references, resolve
+from acclimate.assembly.pairs import open_pair, open_run, trained_pair
 from acclimate.assembly.reread import Chosen, Reread, choose_reread, reread
 from acclimate.assembly.scored import score_memorised, score_sets
 from acclimate.assembly.selection import check_selection, select_labels
@@ -15,6 +16,7 @@ __all__ = [
     "Chosen",
     "Mixture",
     "Reread",
+    "base_apart",
     "build_loader",
     "build_objective",
     "build_training",
@@ -25,16 +27,17 @@ __all__ = [
     "experts",
     "heldout_prompts",
     "heldout_sets",
-    "load_base",
     "load_model",
     "load_references",
-    "load_tuned",
     "mix",
+    "open_pair",
+    "open_run",
     "reread",
     "resolve",
     "score_memorised",
     "score_sets",
     "select_labels",
     "start",
+    "trained_pair",
     "validation_sets",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from acclimate.assembly.expert import experts
+from acclimate.assembly.expert import base_apart, experts
 from acclimate.config import RunConfig
 from acclimate.data.corpus import Corpora
 from acclimate.errors import ConfigError, ModelError, RunError
@@ -29,8 +29,9 @@ from acclimate.types import Plan
 
 def resolve(config: RunConfig, local_rank: int = 0) -> tuple[RunConfig, torch.device]:
     """Fills in what ``auto`` means on this machine."""
-    if config.model.revision is not None and os.path.exists(os.path.expanduser(config.model.path)):
-        raise ConfigError("model.revision: has no effect on a local model; leave it out.")
+    for key, source in (("revision", config.model), ("base_revision", config.model.of_base)):
+        if source.revision is not None and os.path.exists(os.path.expanduser(source.path)):
+            raise ConfigError(f"model.{key}: has no effect on a local model; leave it out.")
     device = resolve_device(config.model, local_rank)
     if config.parallel.cpu_offload and device.type == "cpu":
         raise ConfigError(
@@ -65,19 +66,30 @@ def load_model(config: RunConfig, device: torch.device) -> CausalModel:
 
 
 def load_references(config: RunConfig, plan: Plan, model: CausalModel) -> dict[str, Reference]:
-    """The references that the plan's terms ask for, and no other."""
-    references = {"base": base_reference(model)} if "base" in plan.required_references else {}
+    """The references that the plan's terms ask for, and no other.
+
+    Raises:
+        ModelError, RunError: one cannot be loaded, or reads other tokens; also a base that only evaluation needs.
+    """
+    apart = base_apart(config)
+    if apart is not None:
+        apart.check(config, model.tokenizer)
+    references: dict[str, Reference] = {}
+    if "base" in plan.required_references:
+        references["base"] = base_reference(model) if apart is None else FrozenCopy(apart.load(model))
     for expert in experts(config, plan):
         expert.check(config, model.tokenizer)
         references[expert.name] = FrozenCopy(expert.load(model))
     return references
 
 
-def load_base(config: RunConfig, model: CausalModel, device: torch.device) -> Reference:
-    """The frozen base of a tuned model: its adapter off, or the original weights again."""
+def load_base(config: RunConfig, model: CausalModel) -> Reference:
+    """The frozen base of a tuned model: its adapter off, the original weights again, or a base apart from both."""
+    if (apart := base_apart(config)) is not None:
+        return FrozenCopy(apart.load(model))
     if model.peft is not None:
         return AdapterOff(model)
-    return FrozenCopy(CausalModel(load_network(config.model, model.dtype, device), model.tokenizer))
+    return FrozenCopy(CausalModel(load_network(config.model, model.dtype, model.device), model.tokenizer))
 
 
 def load_tuned(config: RunConfig, folder: Path, device: torch.device) -> CausalModel:

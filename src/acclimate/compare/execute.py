@@ -22,7 +22,7 @@ from acclimate.compare.table import SUMS, ItemScores, Row, TextScores, rounded
 from acclimate.config import RunConfig, save_config, with_absolute_paths
 from acclimate.errors import RunError, Stopped
 from acclimate.evaluate.grouped import codes
-from acclimate.evaluate.measured import check_measured, check_panel
+from acclimate.evaluate.measured import base_of, check_measured, check_panel
 from acclimate.evaluate.score_file import read_scores
 from acclimate.files import alone
 from acclimate.panel import load_panel, panel_digest
@@ -170,7 +170,12 @@ def _measured(row: Row, run_dir: Path, record: Mapping[str, Any], preparations: 
 
 
 def _digests(record: Mapping[str, Any]) -> dict[str, str]:
-    return {"base": record["model"]["digest"]} | {f"sources.{name}": value for name, value in record["data"].items()}
+    start = {"start": record["model"]["digest"]} if "base" in record else {}
+    return (
+        {"base": base_of(record)["digest"]}
+        | start
+        | {f"sources.{name}": value for name, value in record["data"].items()}
+    )
 
 
 def _texts(

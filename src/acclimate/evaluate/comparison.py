@@ -12,6 +12,7 @@ import numpy as np
 from acclimate.errors import RunError, reason
 from acclimate.evaluate.crossed import CrossedEstimate, Luck, crossed_ratio
 from acclimate.evaluate.grouped import Groups, count, subset
+from acclimate.evaluate.measured import base_of
 from acclimate.evaluate.paired import FEWEST_DOCUMENTS, Estimate, ratio_change
 from acclimate.evaluate.ranges import change_range
 from acclimate.evaluate.score_file import read_places, read_scores
@@ -31,7 +32,7 @@ def compare_runs(run: Path, other: Path, set_name: str, level: float = 0.95) -> 
     """``run`` less ``other`` of each metric, over the documents that both runs measured.
 
     A document is the same where its place and its bytes are: what makes it hard for both runs cancels, as in a change
-    from the base. Documents of one group are drawn together. Drift compares only where both began with one base, which
+    from the base. Documents of one group are drawn together. Drift compares only where both have one base, which
     splits them into the same tokens.
 
     Returns:
@@ -126,9 +127,9 @@ def _check_base(folders: Sequence[Path], scores: Sequence[Scores]) -> None:
 
 
 def _base(run: Path) -> str:
-    """Digest of the weights that the run began with."""
+    """Digest of the weights that the run is measured against."""
     path = run / "provenance.json"
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["model"]["digest"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return str(base_of(json.loads(path.read_text(encoding="utf-8")))["digest"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"'{path}' does not say which base the run began with ({reason(error)}).") from None

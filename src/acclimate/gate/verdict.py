@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from acclimate.errors import ConfigError, RunError, listed, nearest
-from acclimate.evaluate.measured import Origin, check_measured, check_panel
+from acclimate.evaluate.measured import Origin, base_note, check_measured, check_panel
 from acclimate.evaluate.paired import MINIMUM_DOCUMENTS
 from acclimate.evaluate.panel_folder import AGAIN, PanelFolder, read_panel
 from acclimate.evaluate.score_file import read_scores
@@ -125,7 +125,9 @@ def _promised(folder: RunFolder, origin: Origin) -> list[str]:
             f"numbers are of, and it cannot be gated. `acclimate eval {folder.path}` measures it again."
         )
     again = f"Run `acclimate eval {folder.path}` again."
-    measured, notes = {item.name: item.role for item in folder.sets}, []
+    measured, notes = {item.name: item.role for item in folder.sets}, list[str]()
+    if (note := base_note(folder.provenance)) is not None:
+        notes.append(note)
     for name, source in (folder.data.get("sources") or {}).items():
         held = int(source.get("heldout_documents") or 0)
         if not held:

@@ -9,6 +9,7 @@ import numpy as np
 
 from acclimate.assembly import (
     Mixture,
+    base_apart,
     build_loader,
     build_objective,
     check_selection,
@@ -68,7 +69,8 @@ def validate(config: RunConfig) -> Preflight:
     check_vocabulary(corpora, tokenizer, network)
     context = PlanContext(full_tuning=config.lora is None)
     plan = build_plan(config, context)
-    for expert in experts(config, plan):
+    frozen = [*experts(config, plan), *([apart] if (apart := base_apart(config)) else [])]
+    for expert in frozen:
         expert.check(config, tokenizer)
     check_selection(plan, corpora)
     check_stores(plan, config.model, network)
@@ -77,8 +79,17 @@ def validate(config: RunConfig) -> Preflight:
     plan = build_plan(config, replace(context, total_steps=mixture.total_steps))
     build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
     validation_sets(config, corpora)
-    copies = sum(name != "base" or config.lora is None for name in plan.required_references)
+    copies = sum(
+        name != "base" or config.lora is None or config.model.base is not None for name in plan.required_references
+    )
     notes = warnings(config, corpora, mixture, tokenizer, plan)
+    if config.model.base is not None:
+        size = total * (2 if config.model.dtype == "bfloat16" else 4) / 2**30
+        when = "from the first step on" if "base" in plan.required_references else "after training, to measure"
+        notes.append(
+            f"model.base: KL and drift are measured against '{config.model.base}', and training starts from "
+            f"'{config.model.path}': the base is a second network, in memory {when} (about {size:.2g} GiB)."
+        )
     if plan.selection is not None:
         notes.append(
             "which labels the method masks is known after a forward of the base; tokens, steps and times are counted "

@@ -12,7 +12,7 @@ from typing import Any
 from acclimate.apart import SAME_RUN, without
 from acclimate.config import RunConfig
 from acclimate.errors import RunError
-from acclimate.evaluate.measured import check_measured
+from acclimate.evaluate.measured import base_of, check_measured
 from acclimate.evaluate.transfer import Transfer, improvement, transfer
 from acclimate.report.folder import Measure, RunFolder, TextSet, read_folder
 from acclimate.report.seeds import together
@@ -193,7 +193,7 @@ def _check_seeds(method: str, seeds: Sequence[RunFolder]) -> None:
 def _check_comparable(first: RunFolder, other: RunFolder) -> None:
     """Distances from two different bases, or scores on different documents, do not belong in one table."""
     opening = f"The runs in '{first.path}' and '{other.path}' cannot be compared: "
-    models = _digest(first.provenance.get("model")), _digest(other.provenance.get("model"))
+    models = _digest(base_of(first.provenance)), _digest(base_of(other.provenance))
     if all(models) and models[0] != models[1]:
         raise RunError(
             f"{opening}they start from different base models (digest {models[0][:12]} and {models[1][:12]}). "

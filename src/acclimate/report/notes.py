@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from acclimate.evaluate.measured import check_measured
+from acclimate.evaluate.measured import base_note, check_measured
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.folder import TextSet
@@ -121,12 +121,13 @@ def transfers(data: ReportData) -> list[str]:
     return [f"{opening}: {'; '.join(words)} ({hides})."] if words else []
 
 
-def unchecked(data: ReportData) -> list[str]:
-    """Of which runs nothing shows that the numbers are of the weights beside them."""
+def origins(data: ReportData) -> list[str]:
+    """Of which runs nothing shows that the numbers are of the weights beside them, and which have a base apart."""
     notes: dict[str, None] = {}
     for folder in data.folders:
-        if note := check_measured(folder.path, folder.provenance).note:
-            notes[f"{named(folder.name)}: {note}" if len(data.folders) > 1 else note] = None
+        for note in (base_note(folder.provenance), check_measured(folder.path, folder.provenance).note):
+            if note is not None:
+                notes[f"{named(folder.name)}: {note}" if len(data.folders) > 1 else note] = None
     return list(notes)
 
 

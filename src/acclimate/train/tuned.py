@@ -8,17 +8,17 @@ from pathlib import Path
 
 from torch import Tensor
 
-from acclimate.model.reference import Reference
+from acclimate.model.pair import Pair
 from acclimate.train.training import Training
 from acclimate.types import Batch
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The trained weights, their base, and held-out text that no report is made of."""
+    """The trained weights, what they are measured against, and held-out text that no report is made of."""
 
     training: Training
-    base: Reference
+    pair: Pair
     validation: Mapping[str, tuple[str, Sequence[tuple[Batch, Tensor]]]]  # set -> role, batches with label bytes
     special_ids: Sequence[int]
     seed: int

@@ -20,9 +20,9 @@ from acclimate.train.weights import Weights
 
 @dataclass(frozen=True)
 class Interpolation:
-    """``theta = (1 - alpha) theta_base + alpha theta_tuned``; bitwise the base at 0 and the tuned model at 1.
+    """``theta = (1 - alpha) theta_start + alpha theta_tuned``; bitwise the start at 0 and the tuned model at 1.
 
-    An adapter's base is ``B = 0``, so B is scaled: ``s (alpha B) A = alpha dW``. The numbers of every alpha on the
+    An adapter starts at ``B = 0``, so B is scaled: ``s (alpha B) A = alpha dW``. The numbers of every alpha on the
     validation documents go to ``interpolation.json`` in the run folder; see :func:`choose`.
     """
 
@@ -31,7 +31,7 @@ class Interpolation:
 
     def __call__(self, tuned: Tuned) -> str:
         weights = tuned.training.weights
-        start = base_weights(weights, tuned.base)
+        start = start_weights(weights, tuned.pair.start())
         end = {name: local(weights.masters[name]).detach().clone() for name in start}
         found: list[Record] = []
         for alpha in self.alphas if tuned.validation else ():
@@ -43,16 +43,20 @@ class Interpolation:
             write_json(tuned.run_dir / "interpolation.json", {"alpha": alpha, "within": within, "records": found})
         among = f" of {', '.join(map(str, self.alphas))}" if len(self.alphas) > 1 else ""
         beyond = "" if within else f"; with each, some general set rises by more than {self.max_general_rise:.1%}"
-        return f"Interpolated between the base's weights and the tuned ones: alpha {alpha}{among}{beyond}."
+        where = "the base's weights" if tuned.pair.open_start is None else "the weights that training started from"
+        return f"Interpolated between {where} and the tuned ones: alpha {alpha}{among}{beyond}."
 
 
-def base_weights(weights: Weights, base: Reference) -> dict[str, Tensor]:
+def start_weights(weights: Weights, start: Reference) -> dict[str, Tensor]:
     """Where the trained parameters were before the first step: this rank's parts, in the masters' dtype.
 
     A of an adapter is left out: dW is linear in B alone.
+
+    Args:
+        start: what training started from.
     """
-    release(base.model)  # whole since its last forward
-    found = dict(base.model.network.named_parameters())
+    release(start.model)  # whole since its last forward
+    found = dict(start.model.network.named_parameters())
     return {
         name: torch.zeros_like(local(master)) if ".lora_B." in name else local(found[name]).detach().to(master.dtype)
         for name, master in weights.masters.items()
@@ -91,7 +95,7 @@ def _measured(tuned: Tuned) -> list[Record]:
     """Records of the model as it is now on the validation documents; beside bits per byte, those of the base."""
     training, found = tuned.training, []
     for name, (role, batches) in tuned.validation.items():
-        scores, before = measure(training.model, tuned.base, batches, tuned.special_ids, training.world)
+        scores, before = measure(training.model, tuned.pair.base, batches, tuned.special_ids, training.world)
         assert before is not None
         base = {r["metric"]: r["value"] for r in records(before, run="base", seed=tuned.seed, set_name=name, role=role)}
         for record in records(scores, run="tuned", seed=tuned.seed, set_name=name, role=role):
