@@ -14,7 +14,7 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from acclimate import run as run_module
-from acclimate.assembly import load_tuned
+from acclimate.assembly.models import load_tuned
 from acclimate.config import load_config
 from acclimate.runs.beginning import read_config
 from tests.fixtures.runs import settings

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from acclimate.errors import ConfigError, listed, nearest
 from acclimate.explain import Places, explain, shown
 from acclimate.files import write_text
-from acclimate.schema import FORMAT_VERSION, RunConfig
+from acclimate.schema import FORMAT_VERSION, ModelSection, RunConfig
 from acclimate.yamlfile import read_mapping, read_yaml
 
 __all__ = [
@@ -103,9 +103,9 @@ def with_absolute_paths(config: RunConfig, keep_missing: bool = False) -> RunCon
         there = os.path.exists(os.path.expanduser(path)) or glob.has_magic(path)
         return path if "://" in path or (keep_missing and not there) else absolute(path)
 
-    model = config.model
-    if os.path.exists(os.path.expanduser(model.path)):
-        model = model.model_copy(update={"path": absolute(model.path)})
+    named = {key: path for key in ("path", "base") if (path := getattr(config.model, key)) is not None}
+    there = {key: absolute(path) for key, path in named.items() if os.path.exists(os.path.expanduser(path))}
+    model = ModelSection.model_validate(config.model.model_dump() | there)  # two names of one place are one model
     sources = {}
     for name, section in config.sources.items():
         paths = [path if section.is_hub_id(path) else found(path) for path in section.paths]

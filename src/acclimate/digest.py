@@ -29,7 +29,7 @@ def tuned_identity(folder: Path) -> dict[str, str]:
     """
     weights = sorted(folder.glob("*.safetensors"))
     reading = sorted({path for name in READING for path in folder.glob(name) if path.is_file()})
-    return {"digest": _once(weights), "reading": _once(reading)}
+    return {"digest": digest_of(weights), "reading": digest_of(reading)}
 
 
 def has_files(folder: Path) -> bool:
@@ -37,8 +37,8 @@ def has_files(folder: Path) -> bool:
     return folder.is_dir() and any(path.name != CARD for path in folder.iterdir())
 
 
-def _once(paths: list[Path]) -> str:
-    """Of files that one process looks at several times, such as a report and its table."""
+def digest_of(paths: list[Path]) -> str:
+    """``sha256:`` and one digest, of files that one process looks at several times, such as weights of gigabytes."""
     found = [(path, path.stat()) for path in paths]
     return _digest(tuple((path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for path, stat in found))
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from acclimate.assembly import (
@@ -19,31 +18,29 @@ from acclimate.assembly import (
     choose_reread,
     experts,
     heldout_prompts,
-    load_base,
     load_model,
-    load_tuned,
-    reopened,
+    open_run,
     reread,
     resolve,
     score_memorised,
     score_sets,
     select_labels,
     start,
+    trained_pair,
     validation_sets,
 )
 from acclimate.config import RunConfig, located, save_config
 from acclimate.data.chat import special_tokens
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.data.turn_ends import new_turn_ends
-from acclimate.errors import RunError, UsageError, listed
+from acclimate.errors import RunError
 from acclimate.evaluate.generate import side_by_side
 from acclimate.evaluate.summary import Record
 from acclimate.files import write_text
-from acclimate.model.causal import CausalModel
 from acclimate.model.export import check_empty, save_model
-from acclimate.model.load import load_tokenizer, model_identity
-from acclimate.model.reference import Reference
-from acclimate.parallel.shard import is_sharded, shard, whole_state
+from acclimate.model.load import load_tokenizer, model_identities
+from acclimate.model.pair import Pair
+from acclimate.parallel.shard import is_sharded, whole_state
 from acclimate.parallel.world import SOLO, World, join
 from acclimate.plan import Composition, anchored, compose
 from acclimate.preflight import data_record, warnings
@@ -51,8 +48,6 @@ from acclimate.report import model_card
 from acclimate.runs.beginning import (
     begin_session,
     check_digests,
-    check_trained,
-    read_config,
     say_what_changed,
     turn_ends,
     without_effect,
@@ -62,11 +57,10 @@ from acclimate.runs.folder import read_summary, write_generations, write_summary
 from acclimate.runs.layout import Layout, read_json, write_json
 from acclimate.runs.measured import write_measured
 from acclimate.runs.provenance import finished, keep_weights, peak_memory_mib, provenance, sessions, with_session
-from acclimate.train.checkpoint import checkpoint_weights, load_best
+from acclimate.train.checkpoint import load_best
 from acclimate.train.loop import run_loop
 from acclimate.train.training import Training
 from acclimate.train.tuned import TunedRun
-from acclimate.train.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -158,16 +152,14 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     apart -= training.counted_forwards()
     if config.training.final == "best":
         console.print(load_best(training, run_dir), highlight=False)
-    base = training.objective.references.get("base") or load_base(config, model, device)
-    if is_sharded(model) and base.model is not model and not is_sharded(base.model):
-        shard(base.model, base.model.layers, world, config.parallel)
+    pair = trained_pair(config, model, training.objective.references.get("base"), world)
     sets = {name: (corpora.sources[name].role, batches) for name, batches in validation.items()}
     if plan.after is not None:
-        settled = plan.after(TunedRun(training, base, sets, list(special_tokens(model.tokenizer)), config.seed))
+        settled = plan.after(TunedRun(training, pair, sets, list(special_tokens(model.tokenizer)), config.seed))
         console.print(settled.says, highlight=False)
         if world.is_main:
             write_json(run.interpolation, settled.record)
-    costs["apart_forward_tokens"] = round(apart + training.counted_forwards(base))
+    costs["apart_forward_tokens"] = round(apart + training.counted_forwards(pair.base))
     if world.is_main:
         write_json(run.provenance, record | costs)  # before model/, by which a run is known as trained
     _save(training, config)
@@ -175,7 +167,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         record = keep_weights(run_dir, record | costs)
     started = time.perf_counter()
     with keeping_the_model(run_dir):
-        result = _measure(config, corpora, model, base, chosen, world)
+        result = _measure(config, corpora, pair, chosen, world)
     if world.is_main:
         write_json(run.provenance, finished(record, time.perf_counter() - started))
     return result
@@ -208,12 +200,12 @@ def _begin(
 ) -> dict[str, Any]:
     """Writes config.yaml, data.json and provenance.json, and returns the last."""
     config, run_dir, network = job.config, job.config.run_dir, training.model.network
-    identity, data = model_identity(config.model), {n: c.digest for n, c in corpora.sources.items()}
-    inputs = {f"method.{e.name}": e.digest() for e in experts(config, composition)}
+    models, data = model_identities(config.model), {n: c.digest for n, c in corpora.sources.items()}
+    inputs = {e.key: e.digest() for e in experts(config, composition)}
     inputs |= {f"the labels learned of source '{n}'": c.mask.digest for n, c in corpora.sources.items() if c.mask}
     held_out = {n: c.heldout_digest for n, c in corpora.sources.items()}
-    began = check_digests(run_dir, identity, data, inputs, held_out)
-    record = provenance(config, job.device, identity, data, inputs) | {"processes": job.world.size}
+    began = check_digests(run_dir, models, data, inputs, held_out)
+    record = provenance(config, job.device, models, data, inputs) | {"processes": job.world.size}
     record |= {"held_out": held_out, "methods": {n: m.described() for n, m in composition.methods.items()}}
     stores = [store.origin for store in composition.statistics]
     if began and [s["sha256"] for s in began.get("statistics", [])] != [s["sha256"] for s in stores]:
@@ -240,25 +232,19 @@ def evaluate_run(run_dir: Path) -> RunResult:
     Raises:
         RunError: the run is not trained yet, or its model, base or data have changed since.
     """
-    job = reopened(read_config(run_dir))
-    config, device = job.config, job.device
+    config, pair = open_run(run_dir)
     corpora = load_corpora(config, load_tokenizer(config.model))
-    check_trained(run_dir)
     run = Layout(run_dir)
-    model = load_tuned(config, run.model, device)
-    base = load_base(config, model, device)
     data, held_out = ({n: getattr(c, k) for n, c in corpora.sources.items()} for k in ("digest", "heldout_digest"))
-    check_digests(run_dir, model_identity(config.model), data, held_out=held_out)
+    check_digests(run_dir, model_identities(config.model), data, held_out=held_out)
     keep_weights(run_dir, read_json(run.provenance))  # if it was killed before, or is of 0.1.0
     chosen = read_json(run.data).get("memorisation", {})
-    return _measure(config, corpora, model, base, chosen)
+    return _measure(config, corpora, pair, chosen)
 
 
-def _measure(
-    config: RunConfig, corpora: Corpora, model: CausalModel, base: Reference, chosen: Chosen, world: World = SOLO
-) -> RunResult:
+def _measure(config: RunConfig, corpora: Corpora, pair: Pair, chosen: Chosen, world: World = SOLO) -> RunResult:
     """Scores every held-out set against the base and writes eval/, summary.json, generations.json and the card."""
-    run_dir, run = config.run_dir, Layout(config.run_dir)
+    run_dir, run, model, base = config.run_dir, Layout(config.run_dir), pair.model, pair.base
     for folder in (run.eval, run.model, run.memorisation):
         if folder.resolve().parent != run_dir.resolve():
             raise RunError(f"'{folder}' is a link that leads out of the run folder; nothing is written through it.")
@@ -287,40 +273,9 @@ def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | N
         checkpoint: ``best`` or ``step-00000100``; None is the run's final ``model/``.
     """
     check_empty(output)
-    config, model, _ = load_run(run_dir, checkpoint, quantised=not merge)
-    check_trained(run_dir)
+    config, pair = open_run(run_dir, checkpoint, quantised=not merge)
     run = Layout(run_dir)
     measured = run.summary.is_file() and read_summary(run.summary)
     card = model_card(run_dir, merge, checkpoint) if measured else None
-    save_model(model, output, config.model.path, card, merge, stops_at=turn_ends(run_dir)["stops_at"])
+    save_model(pair.model, output, config.model.path, card, merge, stops_at=turn_ends(run_dir)["stops_at"])
     return output
-
-
-def load_run(
-    run_dir: Path, checkpoint: str | None = None, quantised: bool = True
-) -> tuple[RunConfig, CausalModel, torch.device]:
-    """A run's configuration, its tuned model, and the device that holds it.
-
-    Args:
-        checkpoint: ``best`` or ``step-00000100``; None is the run's final ``model/``.
-        quantised: whether ``model.quantization`` is heeded.
-
-    Raises:
-        UsageError: the folder is no run, or has no such checkpoint.
-        RunError: the run is not trained yet, or the base under its adapter has changed since.
-    """
-    config, run = read_config(run_dir), Layout(run_dir)
-    if not quantised:
-        config = config.model_copy(update={"model": config.model.model_copy(update={"quantization": None})})
-    found = sorted(path.name for path in run.checkpoints.glob("[!.]*"))
-    if checkpoint is not None and checkpoint not in found:
-        has = f"it has {listed(found)}" if found else "it kept none"
-        raise UsageError(f"--checkpoint: '{run_dir}' has no checkpoint '{checkpoint}'; {has}.")
-    job = reopened(config)
-    config = job.config
-    model = load_tuned(config, run.model, job.device)
-    if config.lora is not None:  # an adapter is nothing without its base
-        check_digests(run_dir, model_identity(config.model), {})
-    if checkpoint is not None:
-        Weights(model.trainable()).load_state_dict(checkpoint_weights(run.checkpoints / checkpoint))
-    return config, model, job.device

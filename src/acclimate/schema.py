@@ -25,6 +25,12 @@ class ModelSection(Section):
 
     path: Annotated[str, Apart.INPUT] = Field(min_length=1, description="hub id, local folder, or a .gguf file")
     revision: str | None = Field(None, description="hub revision")
+    base: Annotated[str | None, Apart.INPUT] = Field(
+        None,
+        min_length=1,
+        description="what KL and drift are measured against, where training starts from another model; null: `path`",
+    )
+    base_revision: str | None = Field(None, description="hub revision of `base`")
     trust_remote_code: bool = Field(False, description="run code that ships with the model")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="dtype of the weights in forward and backward; auto times one step of each on a CPU"
@@ -34,6 +40,22 @@ class ModelSection(Section):
     )
     attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = Field("sdpa")
     device: Annotated[str, Apart.WORK] = Field("auto", description="auto (a GPU where there is one), cpu, cuda, cuda:1")
+
+    @model_validator(mode="after")
+    def _base_is_another(self) -> ModelSection:
+        if self.base_revision is not None and self.base is None:
+            raise ValueError("base_revision has no effect without base; leave it out")
+        if self.base == self.path and self.base_revision == self.revision:  # as if it were left out
+            vars(self).update(base=None, base_revision=None)
+        return self
+
+    @property
+    def of_base(self) -> ModelSection:
+        """The base by itself, loaded as ``path`` is."""
+        if self.base is None:
+            return self
+        own = {"path": self.base, "revision": self.base_revision, "base": None, "base_revision": None}
+        return self.model_copy(update=own)
 
 
 class LoraSection(Section):
@@ -249,11 +271,12 @@ class RunConfig(Section):
             return self
         if self.lora is None:
             raise ValueError(f"model.quantization: '{kind}' freezes the base, so only an adapter can learn; add lora")
-        if self.model.path.endswith(".gguf"):
-            raise ValueError(
-                f"model.quantization: '{kind}' quantises whole weights, but '{self.model.path}' is a quantised GGUF "
-                "file; give the folder or hub id of the model"
-            )
+        for path in (self.model.path, self.model.base or ""):
+            if path.endswith(".gguf"):
+                raise ValueError(
+                    f"model.quantization: '{kind}' quantises whole weights, but '{path}' is a quantised GGUF file; "
+                    "give the folder or hub id of the model"
+                )
         if self.parallel.strategy == "fsdp":
             raise ValueError("parallel.strategy: fsdp does not spread quantised weights; use ddp")
         return self

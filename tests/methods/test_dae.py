@@ -10,12 +10,12 @@ import pytest
 import torch
 import yaml
 
-from acclimate.assembly import experts, load_model, resolve
+from acclimate.assembly import experts, load_model, open_run, resolve
 from acclimate.config import parse_config, with_absolute_paths
 from acclimate.errors import RunError
 from acclimate.objective.objective import Objective
 from acclimate.plan import compose
-from acclimate.run import load_run, train
+from acclimate.run import train
 from acclimate.runs.scores import read_lines
 from acclimate.types import IGNORE
 from tests.fixtures.pico import save_pico
@@ -88,7 +88,7 @@ def test_an_expert_is_what_its_run_wrote(
     with torch.no_grad():
         logits = found.load(model).eval().network(ids).logits
         if own is not None:
-            known = load_run(forgetful)[1].eval().network
+            known = open_run(forgetful)[1].model.eval().network
             assert torch.equal(logits, known(ids).logits)
         assert not torch.equal(logits, model.network(ids).logits)
     run_dir = train(repair).run_dir

@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from acclimate.assembly import open_run
 from acclimate.data.corpus import load_corpora
 from acclimate.model.load import load_tokenizer
 from acclimate.report.collect import collect
-from acclimate.run import evaluate_run, load_run, train
+from acclimate.run import evaluate_run, train
 from acclimate.runs.scores import read_lines
 from acclimate.weights.interpolation import choose
 from tests.fixtures.runs import config, weights
@@ -41,7 +42,7 @@ def test_the_line_from_base_to_tuned(
     else:
         base = {name: tensor * ("lora_B" not in name) for name, tensor in end.items()}
         ids = torch.arange(3, 40)[None]
-        model = load_run(ends[0.0])[1].eval()
+        model = open_run(ends[0.0])[1].model.eval()
         with torch.no_grad(), model.peft.disable_adapter():  # type: ignore[union-attr]
             known = model.network(ids).logits
         with torch.no_grad():

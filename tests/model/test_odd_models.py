@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from acclimate.assembly import load_tuned
+from acclimate.assembly.models import load_tuned
 from acclimate.errors import ModelError, NonFiniteError, RunError
 from acclimate.model.adapter import attach_lora
 from acclimate.model.load import _from_pretrained, load_network

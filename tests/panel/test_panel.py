@@ -13,6 +13,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM
 
+from acclimate.assembly.pairs import adapter_pair, model_pair
 from acclimate.errors import ModelError, UsageError
 from acclimate.model.adapter import attach_lora
 from acclimate.model.causal import CausalModel
@@ -21,7 +22,6 @@ from acclimate.model.reference import FrozenCopy
 from acclimate.paired.flips import Flips
 from acclimate.paired.significance import holm, mcnemar
 from acclimate.panel import PanelConfig, evaluate_panel, load_panel
-from acclimate.panel.pair import adapter_pair, model_pair
 from acclimate.report import write_report
 from acclimate.run import train
 from acclimate.runs.scores import read_lines

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from tokenizers import normalizers
 
+from acclimate.assembly.pairs import adapter_pair, model_pair
 from acclimate.errors import ModelError
 from acclimate.model.adapter import attach_lora
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import save_model
 from acclimate.panel import PanelConfig, evaluate_panel
-from acclimate.panel.pair import adapter_pair, model_pair
 from acclimate.schema import LoraSection
 from tests.fixtures.pico import CHAT_TEMPLATE, pico_model, pico_tokenizer
 
@@ -84,9 +84,9 @@ def test_a_paired_chat_is_put_in_one_template(tmp_path: Path) -> None:
     asked = panel(tmp_path, "choice", ["Which is it"], "chat")
     pairs = [adapter_pair(tmp_path / "adapter", base), model_pair(whole, base)]
     for pair, name in zip(pairs, ("adapter", "whole"), strict=True):
-        (note,) = pair.said_of(asked)
+        (note,) = pair.said(asked.template == "chat")
         assert f"both models read the chat template of '{tmp_path / name}'" in note
-        assert pair.said_of(panel(tmp_path, "choice", ["Which is it"])) == []
+        assert pair.said(chat=False) == []
     one, two = (evaluate_panel(pair.model, pair.base, asked).sets["s"].items for pair in pairs)
     assert one == two  # the adapter is fresh, so all four are the same model
     assert one != evaluate_panel(*own(model_pair(base, base)), asked).sets["s"].items
@@ -100,6 +100,6 @@ def test_a_model_that_lost_its_template_gets_the_bases(tmp_path: Path) -> None:
     base, tuned = save(tmp_path / "base", pico_tokenizer()), save(tmp_path / "tuned", pico_tokenizer(None))
     pair = model_pair(tuned, base)
     asked = panel(tmp_path, "choice", ["Which is it"], "chat")
-    assert "has no chat template: in chat form both" in pair.said_of(asked)[0]
+    assert "has no chat template: in chat form both" in pair.said(asked.template == "chat")[0]
     line = evaluate_panel(pair.model, pair.base, asked).sets["s"].items[0]
     assert line["model"] == line["base"]

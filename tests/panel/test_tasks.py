@@ -15,11 +15,11 @@ import yaml
 from acclimate.errors import ConfigError, DataError
 from acclimate.gate.check import estimate, metrics_of
 from acclimate.model.causal import CausalModel
+from acclimate.model.pair import Pair
 from acclimate.model.reference import FrozenCopy
 from acclimate.paired.flips import Flips
 from acclimate.panel import PanelConfig, PanelResult, evaluate_panel, load_panel, tasks
 from acclimate.panel.page import panel_tables, write_panel
-from acclimate.panel.pair import Pair
 from acclimate.runs.panel import read_panel
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.panel.test_panel import scripted
@@ -142,7 +142,9 @@ def test_a_gate_reads_a_task(organs: Path) -> None:
     assert load_panel(organs / "panel.yaml").sets["task"].include_path == str(organs / "tasks")
     model = CausalModel(pico_model(), pico_tokenizer())
     write_panel(
-        organs / "out", Pair(model, FrozenCopy(model), {"name": "x", "base": {"path": "b", "digest": "d"}}), result
+        organs / "out",
+        Pair(model, lambda: FrozenCopy(model), identity={"name": "x", "base": {"path": "b", "digest": "d"}}),
+        result,
     )
     panel = read_panel(organs / "out")
     assert panel.sets["task"]["task"]["lm_eval"]

@@ -47,6 +47,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "lora": ({"rank": 4}, "which weights are learned"),
     "model.path": ("elsewhere", "an input"),
     "model.revision": ("main", "which weights the base has"),
+    "model.base": ("elsewhere", "an input, which KL is measured against"),
     "model.trust_remote_code": (True, "which program computes the base"),
     "model.dtype": ("bfloat16", "how weights are rounded"),
     "model.attention": ("eager", "some families compute something else, as without a softcap"),
@@ -80,6 +81,7 @@ ONLY_WITH_OTHERS = {
     "version": "there is one",
     "name": "names the folder that is resumed",
     "output_dir": "names the folder that is resumed",
+    "model.base_revision": "refused: which weights the base has",
     "model.quantization": "refused: how weights are rounded",
     "objective.logits_dtype": "refused: how logits are rounded",
 }

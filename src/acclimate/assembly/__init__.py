@@ -1,10 +1,11 @@
 """Configuration to built objects."""
 
-from acclimate.assembly.expert import experts
+from acclimate.assembly.expert import base_apart, experts
 from acclimate.assembly.heldout import heldout_prompts, heldout_sets, validation_sets
 from acclimate.assembly.job import Job, reopened, resolve
 from acclimate.assembly.mixture import Mixture, mix
-from acclimate.assembly.models import check_vocabulary, load_base, load_model, load_references, load_tuned
+from acclimate.assembly.models import check_vocabulary, load_model, load_references
+from acclimate.assembly.pairs import open_pair, open_run, trained_pair
 from acclimate.assembly.reread import Chosen, Reread, choose_reread, reread
 from acclimate.assembly.scored import score_memorised, score_sets
 from acclimate.assembly.selection import check_selection, select_labels
@@ -17,6 +18,7 @@ __all__ = [
     "Job",
     "Mixture",
     "Reread",
+    "base_apart",
     "build_loader",
     "build_objective",
     "build_training",
@@ -27,12 +29,12 @@ __all__ = [
     "experts",
     "heldout_prompts",
     "heldout_sets",
-    "load_base",
     "load_model",
     "load_references",
-    "load_tuned",
     "metrics_read",
     "mix",
+    "open_pair",
+    "open_run",
     "reopened",
     "reread",
     "resolve",
@@ -40,5 +42,6 @@ __all__ = [
     "score_sets",
     "select_labels",
     "start",
+    "trained_pair",
     "validation_sets",
 ]

@@ -55,8 +55,9 @@ def reopened(config: RunConfig) -> Job:
 
 def _checked(config: RunConfig, device: torch.device) -> ModelSection:
     """The model's section with a dtype, once everything else is known to have an effect."""
-    if config.model.revision is not None and os.path.exists(os.path.expanduser(config.model.path)):
-        raise ConfigError("model.revision: has no effect on a local model; leave it out.")
+    for key, source in (("revision", config.model), ("base_revision", config.model.of_base)):
+        if source.revision is not None and os.path.exists(os.path.expanduser(source.path)):
+            raise ConfigError(f"model.{key}: has no effect on a local model; leave it out.")
     if config.parallel.cpu_offload and device.type == "cpu":
         raise ConfigError(
             "parallel.cpu_offload: has no effect on a CPU, whose memory the weights are in; leave it out."

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from acclimate.assembly.expert import experts
+from acclimate.assembly.expert import base_apart, experts
 from acclimate.config import RunConfig
 from acclimate.data.corpus import Corpora
 from acclimate.errors import ModelError, RunError
@@ -38,20 +38,30 @@ def load_model(config: RunConfig, device: torch.device) -> CausalModel:
 def load_references(
     config: RunConfig, composition: Composition, plan: Plan, model: CausalModel
 ) -> dict[str, Reference]:
-    """The references that terms and controllers ask for, and no other."""
-    compared = "base" in composition.required_references or any(controller.reads for controller in plan.controllers)
-    references = {"base": base_reference(model)} if compared else {}
+    """The references that terms and controllers ask for, and no other.
+
+    Raises:
+        ModelError, RunError: one cannot be loaded, or reads other tokens; also a base that only evaluation needs.
+    """
+    apart = base_apart(config)
+    if apart is not None:
+        apart.check(config, model.tokenizer)
+    references: dict[str, Reference] = {}
+    if "base" in composition.required_references or any(controller.reads for controller in plan.controllers):
+        references["base"] = base_reference(model) if apart is None else FrozenCopy(apart.load(model))
     for expert in experts(config, composition):
         expert.check(config, model.tokenizer)
         references[expert.name] = FrozenCopy(expert.load(model))
     return references
 
 
-def load_base(config: RunConfig, model: CausalModel, device: torch.device) -> Reference:
-    """The frozen base of a tuned model: its adapter off, or the original weights again."""
+def load_base(config: RunConfig, model: CausalModel) -> Reference:
+    """The frozen base of a tuned model: its adapter off, the original weights again, or a base apart from both."""
+    if (apart := base_apart(config)) is not None:
+        return FrozenCopy(apart.load(model))
     if model.peft is not None:
         return AdapterOff(model)
-    return FrozenCopy(CausalModel(load_network(config.model, model.dtype, device), model.tokenizer))
+    return FrozenCopy(CausalModel(load_network(config.model, model.dtype, model.device), model.tokenizer))
 
 
 def load_tuned(config: RunConfig, folder: Path, device: torch.device) -> CausalModel:

@@ -11,14 +11,11 @@ import torch
 from jinja2 import TemplateError
 from transformers import TextStreamer
 
-from acclimate.assembly import load_base
+from acclimate.assembly import open_run
 from acclimate.data.chat import turn_end_ids
 from acclimate.errors import RunError, UsageError, reason
 from acclimate.evaluate.generate import answer, chat_prompt, text_prompt
 from acclimate.model.causal import CausalModel
-from acclimate.model.load import model_identity
-from acclimate.run import load_run
-from acclimate.runs.beginning import check_digests
 
 
 class Conversation:
@@ -123,14 +120,12 @@ def open_chat(
 
     Raises:
         UsageError: the folder is no run, or has no such checkpoint.
-        RunError: the run is not trained yet, or its base has changed since.
+        RunError: the run is not trained yet, or its model or base have changed since.
     """
-    config, model, device = load_run(Path(run_dir), checkpoint)
-    opened = [Conversation("tuned", lambda: nullcontext(model), model.tokenizer, **options)]
+    _, pair = open_run(Path(run_dir), checkpoint)
+    opened = [Conversation("tuned", lambda: nullcontext(pair.model), pair.model.tokenizer, **options)]
     if base:
-        before = load_base(config, model, device)
-        check_digests(Path(run_dir), model_identity(config.model), {})
-        opened.append(Conversation("base", before.generator, model.tokenizer, **options))
+        opened.append(Conversation("base", pair.base.generator, pair.model.tokenizer, **options))
     return opened
 
 

@@ -43,9 +43,9 @@ def evaluate(
 def _panel(
     path: Path, run: Path | None, model: str | None, adapter: Path | None, base: str | None, output: Path | None
 ) -> None:
+    from acclimate.assembly import open_pair
     from acclimate.panel import evaluate_panel, load_panel
     from acclimate.panel.page import check_output, panel_tables, write_panel
-    from acclimate.panel.pair import open_pair
 
     panel = load_panel(path)
     if output is None:
@@ -54,7 +54,7 @@ def _panel(
         output = Layout(run).panel(panel.name).path
     check_output(output)
     pair = open_pair(run, model, adapter, base)
-    for note in pair.said_of(panel):
+    for note in pair.said(panel.template == "chat"):
         console.print(f"Note: {note}", style="yellow", highlight=False)
     result = evaluate_panel(pair.model, pair.base, panel)
     write_panel(output, pair, result)

@@ -28,7 +28,7 @@ from acclimate.runs.beginning import differences_from
 from acclimate.runs.cells import SUMS, ItemScores, Row, TextScores, rounded
 from acclimate.runs.folder import read_summary
 from acclimate.runs.layout import Layout, PanelLayout, read_json
-from acclimate.runs.measured import check_measured, check_panel
+from acclimate.runs.measured import base_of, check_measured, check_panel
 from acclimate.runs.scores import last_line, read_lines, read_scores
 
 DIVERGED = 4
@@ -174,7 +174,12 @@ def _measured(row: Row, run_dir: Path, record: Mapping[str, Any], preparations: 
 
 
 def _digests(record: Mapping[str, Any]) -> dict[str, str]:
-    return {"base": record["model"]["digest"]} | {f"sources.{name}": value for name, value in record["data"].items()}
+    start = {"start": record["model"]["digest"]} if "base" in record else {}
+    return (
+        {"base": base_of(record)["digest"]}
+        | start
+        | {f"sources.{name}": value for name, value in record["data"].items()}
+    )
 
 
 def _texts(

@@ -17,9 +17,9 @@ class L2(Method):
     """Cross-entropy on domain tokens and a penalty on the distance from the base weights.
 
     ``L = mean over domain tokens of -log p(x_i | x_<i) + weight * ||theta - theta_0||^2``, no factor 1/2 [second-hand].
-    L2-SP's second term, decay of new parameters, does not apply. Under LoRA the distance is that of the adapted
-    matrices, dW = s B A. The penalty enters the gradient before clipping, so AdamW rescales it with the rest; a
-    decoupled form is another method [ours].
+    theta_0 are the weights that training started from, also with ``model.base`` [ours]. L2-SP's second term, decay of
+    new parameters, does not apply. Under LoRA the distance is that of the adapted matrices, dW = s B A. The penalty
+    enters the gradient before clipping, so AdamW rescales it with the rest; a decoupled form is another method [ours].
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = ({"weight": 0.0}, "sft")

@@ -24,7 +24,9 @@ class Wise(Method):
     With a list, alpha is chosen on ``evaluation.
     validation_documents``, which no report uses: least bits per byte on the domain among the alphas where no other set
     rises by more than ``max_general_rise`` over the base [ours]. Every alpha's numbers are kept in
-    ``interpolation.json``. With ``training.final: best`` the best weights are interpolated [ours].
+    ``interpolation.json``. With ``training.final: best`` the best weights are interpolated [ours]. With ``model.base``
+    theta_base are the weights that training started from, as WiSE-FT's zero-shot weights are; the rise is over
+    ``model.base`` [ours].
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = ({"alpha": 1.0}, "sft")

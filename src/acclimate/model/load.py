@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from huggingface_hub import try_to_load_from_cache
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from acclimate.digest import sha256_of
+from acclimate.digest import digest_of
 from acclimate.errors import ModelError, reason
 from acclimate.model.attention import PACKED_SDPA
 from acclimate.model.folder import check_weights, explain_folder
@@ -192,9 +194,9 @@ def model_digest(section: ModelSection) -> str:
     """What identifies the base, once it is loaded: hub id and commit, or sha256 over the local weight files."""
     path = Path(os.path.expanduser(section.path))
     if path.is_file():
-        return f"sha256:{sha256_of([path])}"
+        return digest_of([path])
     if path.is_dir():
-        return f"sha256:{sha256_of(sorted(path.glob('*.safetensors')) or sorted(path.glob('*.gguf')))}"
+        return digest_of(sorted(path.glob("*.safetensors")) or sorted(path.glob("*.gguf")))
     return f"hub:{section.path}@{_commit(section)}"
 
 
@@ -204,7 +206,22 @@ def model_identity(section: ModelSection) -> dict[str, str]:
     path = Path(os.path.expanduser(section.path))
     found = {"digest": model_digest(section)}
     files = sorted(file for name in READING for file in path.glob(name) if file.is_file()) if path.is_dir() else []
-    return found | ({"reading": f"sha256:{sha256_of(files)}"} if files else {})
+    return found | ({"reading": digest_of(files)} if files else {})
+
+
+def model_identities(section: ModelSection) -> dict[str, dict[str, str]]:
+    """``model``, which training starts from, and ``base``, which it is measured against, where that is another."""
+    base = {} if section.base is None else {"base": model_identity(section.of_base)}
+    return {"model": model_identity(section)} | base
+
+
+@contextmanager
+def said_of(key: str) -> Iterator[None]:
+    """What is said of ``model.path`` in here is said of the setting that named this model."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(str(error).replace("model.path:", f"{key}:", 1)) from None
 
 
 def _commit(section: ModelSection) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from acclimate.data.chat import ChatTemplate
 from acclimate.errors import ConfigError, DataError, ModelError
 from acclimate.explain import shown
+from acclimate.model.reading import check_texts
 from acclimate.panel.items import Item
-from acclimate.panel.reading import check_texts
 from acclimate.panel.schema import PanelConfig
 
 

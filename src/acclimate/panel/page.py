@@ -15,8 +15,8 @@ from rich.text import Text
 from acclimate.errors import UsageError
 from acclimate.evaluate.measure import POSITIONS
 from acclimate.evaluate.summary import DRIFT_METRICS, Record
+from acclimate.model.pair import Pair
 from acclimate.panel.evaluate import PanelResult
-from acclimate.panel.pair import Pair
 from acclimate.runs.layout import PanelLayout
 from acclimate.runs.panel import save_panel
 from acclimate.runs.provenance import versions
@@ -70,7 +70,7 @@ def document(pair: Pair, result: PanelResult) -> dict[str, Any]:
     return {
         "panel": settings | {"seed": panel.seed, "sequence_length": panel.sequence_length, "overlap": panel.overlap},
         **pair.identity,
-        "notes": pair.said_of(panel),
+        "notes": pair.said(panel.template == "chat"),
         "versions": versions(),
         "sets": sets,
         "averages": result.averages,

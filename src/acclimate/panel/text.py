@@ -12,9 +12,9 @@ from acclimate.data.routes import route_table
 from acclimate.data.tokens import encoded_now
 from acclimate.evaluate.measure import Scores, measure
 from acclimate.model.causal import CausalModel
+from acclimate.model.reading import check_texts
 from acclimate.model.reference import Reference
 from acclimate.panel.items import Item
-from acclimate.panel.reading import check_texts
 from acclimate.source_schema import SourceSection
 
 ROWS = 4

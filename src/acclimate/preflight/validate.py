@@ -9,6 +9,7 @@ import numpy as np
 
 from acclimate.assembly import (
     Mixture,
+    base_apart,
     build_loader,
     build_objective,
     check_selection,
@@ -68,7 +69,7 @@ def validate(config: RunConfig) -> Preflight:
     tokenizer = load_tokenizer(config.model)
     corpora = load_corpora(config, tokenizer)
     check_vocabulary(corpora, tokenizer, network)
-    for expert in experts(config, composition):
+    for expert in [*experts(config, composition), *([apart] if (apart := base_apart(config)) else [])]:
         expert.check(config, tokenizer)
     check_selection(composition, corpora)
     check_stores(composition.statistics, config.model, network)
@@ -78,8 +79,16 @@ def validate(config: RunConfig) -> Preflight:
     build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
     validation_sets(config, corpora)
     references = {*composition.required_references, *("base" for metric in metrics_read(config, plan))}
-    copies = sum(name != "base" or config.lora is None for name in references)
+    apart_or_full = config.lora is None or config.model.base is not None
+    copies = sum(name != "base" or apart_or_full for name in references)
     notes = [*plan.notes, *warnings(config, composition, corpora, mixture, tokenizer)]
+    if config.model.base is not None:
+        size = total * (2 if config.model.dtype == "bfloat16" else 4) / 2**30
+        when = "from the first step on" if "base" in references else "after training, to measure"
+        notes.append(
+            f"model.base: KL and drift are measured against '{config.model.base}', and training starts from "
+            f"'{config.model.path}': the base is a second network, in memory {when} (about {size:.2g} GiB)."
+        )
     if composition.selection is not None:
         notes.append(
             "which labels the method masks is known after a forward of the base; tokens, steps and times are counted "

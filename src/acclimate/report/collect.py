@@ -16,7 +16,7 @@ from acclimate.paired.estimate import Estimate
 from acclimate.paired.transfer import Transfer, improvement, transfer
 from acclimate.report.seeds import together
 from acclimate.runs.folder import RunFolder, TextSet, read_folder
-from acclimate.runs.measured import check_measured
+from acclimate.runs.measured import base_of, check_measured
 
 # The same weights on the same documents; what is left is the arithmetic of another machine or batch size.
 BASE_TOLERANCE = 1e-3
@@ -193,7 +193,7 @@ def _check_seeds(method: str, seeds: Sequence[RunFolder]) -> None:
 def _check_comparable(first: RunFolder, other: RunFolder) -> None:
     """Distances from two different bases, or scores on different documents, do not belong in one table."""
     opening = f"The runs in '{first.path}' and '{other.path}' cannot be compared: "
-    models = _digest(first.provenance.get("model")), _digest(other.provenance.get("model"))
+    models = _digest(base_of(first.provenance)), _digest(base_of(other.provenance))
     if all(models) and models[0] != models[1]:
         raise RunError(
             f"{opening}they start from different base models (digest {models[0][:12]} and {models[1][:12]}). "

@@ -10,7 +10,7 @@ from acclimate.report.names import joined, named, phrase
 from acclimate.report.outcome import each, fell, outcome, why
 from acclimate.report.pairs import against, told
 from acclimate.runs.folder import TextSet
-from acclimate.runs.measured import check_measured
+from acclimate.runs.measured import base_note, check_measured
 
 DRIFT = "kl_base_tuned"
 
@@ -121,12 +121,13 @@ def transfers(data: ReportData) -> list[str]:
     return [f"{opening}: {'; '.join(words)} ({hides})."] if words else []
 
 
-def unchecked(data: ReportData) -> list[str]:
-    """Of which runs nothing shows that the numbers are of the weights beside them."""
+def origins(data: ReportData) -> list[str]:
+    """Of which runs nothing shows that the numbers are of the weights beside them, and which have a base apart."""
     notes: dict[str, None] = {}
     for folder in data.folders:
-        if note := check_measured(folder.path, folder.provenance).note:
-            notes[f"{named(folder.name)}: {note}" if len(data.folders) > 1 else note] = None
+        for note in (base_note(folder.provenance), check_measured(folder.path, folder.provenance).note):
+            if note is not None:
+                notes[f"{named(folder.name)}: {note}" if len(data.folders) > 1 else note] = None
     return list(notes)
 
 

@@ -108,7 +108,7 @@ def _differences(began: Any, now: Any, path: str = "") -> list[tuple[str, Any, A
 
 def check_digests(
     run_dir: Path,
-    model: Mapping[str, str],
+    models: Mapping[str, Mapping[str, str]],
     data: dict[str, str],
     inputs: dict[str, str] | None = None,
     held_out: dict[str, str] | None = None,
@@ -116,7 +116,7 @@ def check_digests(
     """The run's own provenance, if it has begun; refuses other models or other documents than it began with.
 
     Args:
-        model: :func:`~acclimate.model.load.model_identity` of the base.
+        models: :func:`~acclimate.model.load.model_identities`, or those of them that are used.
         held_out: source -> digest of which documents are held out, which runs of 0.1.0 did not keep.
     """
     path = Layout(run_dir).provenance
@@ -126,10 +126,12 @@ def check_digests(
     try:
         others = [name for name, digest in data.items() if began["data"].get(name) != digest]
         changed = [f"source '{name}'" for name in others]
-        was = began["model"]
-        changed += ["the base model"] if was["digest"] != model["digest"] else []
-        if was.get("reading", model.get("reading")) != model.get("reading"):
-            changed.append("the base model's config.json or tokenizer")
+        for role, now in models.items():
+            name = "the model it starts from" if role == "model" and "base" in began else "the base model"
+            was = began[role]
+            changed += [name] if was["digest"] != now["digest"] else []
+            if was.get("reading", now.get("reading")) != now.get("reading"):
+                changed.append(f"{name}'s config.json or tokenizer")
         changed += [name for name, digest in (inputs or {}).items() if began["method_inputs"].get(name) != digest]
         began_with = began.get("held_out", held_out) or {}
         moved = [name for name, digest in (held_out or {}).items() if began_with.get(name) != digest]

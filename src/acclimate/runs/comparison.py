@@ -15,6 +15,7 @@ from acclimate.paired.ranges import change_range
 from acclimate.paired.ratio import FEWEST_DOCUMENTS, ratio_change
 from acclimate.paired.seeds import Luck, crossed_ratio
 from acclimate.runs.layout import Layout, parsed
+from acclimate.runs.measured import base_of
 from acclimate.runs.scores import read_places, read_scores
 
 SUMS = {
@@ -32,7 +33,7 @@ def compare_runs(run: Path, other: Path, set_name: str, level: float = 0.95) -> 
     """``run`` less ``other`` of each metric, over the documents that both runs measured.
 
     A document is the same where its place and its bytes are: what makes it hard for both runs cancels, as in a change
-    from the base. Documents of one group are drawn together. Drift compares only where both began with one base, which
+    from the base. Documents of one group are drawn together. Drift compares only where both have one base, which
     splits them into the same tokens.
 
     Returns:
@@ -127,9 +128,9 @@ def _check_base(folders: Sequence[Path], scores: Sequence[Scores]) -> None:
 
 
 def _base(run: Path) -> str:
-    """Digest of the weights that the run began with."""
+    """Digest of the weights that the run is measured against."""
     path = Layout(run).provenance
     try:
-        return str(parsed(path)["model"]["digest"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return str(base_of(parsed(path))["digest"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"'{path}' does not say which base the run began with ({reason(error)}).") from None

@@ -42,6 +42,27 @@ class Origin:
         return None
 
 
+def base_of(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What identifies the base of a run: the model that it began with, unless it is measured against another.
+
+    >>> base_of({"model": {"digest": "a"}, "base": {"digest": "b"}}), base_of({"model": {"digest": "a"}})
+    ({'digest': 'b'}, {'digest': 'a'})
+    """
+    found: Mapping[str, Any] = provenance.get("base") or provenance.get("model") or {}
+    return found
+
+
+def base_note(provenance: Mapping[str, Any]) -> str | None:
+    """What a reader of drift and gain must know, where the base is apart from what training started from."""
+    if "base" not in provenance:
+        return None
+    start, base = (provenance[role].get("path") for role in ("model", "base"))
+    return (
+        f"Training started from '{start}' and everything is measured against '{base}' (model.base), so gains and drift "
+        "hold what the model had learned before this run."
+    )
+
+
 def write_measured(run_dir: Path, provenance: Mapping[str, Any], documents: Mapping[str, int]) -> None:
     """After everything that it covers.
 
@@ -52,7 +73,7 @@ def write_measured(run_dir: Path, provenance: Mapping[str, Any], documents: Mapp
     run = Layout(run_dir)
     record = {
         "weights": tuned_identity(run.model),
-        "base": provenance["model"]["digest"],
+        "base": base_of(provenance)["digest"],
         "data": provenance["data"],
         "documents": dict(documents),
         "files": {name: sha256_of([path]) for name, path in _covered(run, documents).items()},
@@ -85,7 +106,7 @@ def check_measured(run_dir: Path, provenance: Mapping[str, Any]) -> Origin:
         weights, base, data, files = (found[key] for key in ("weights", "base", "data", "files"))
         documents = {str(name): int(count) for name, count in found["documents"].items()}
         covered = {str(name): str(digest) for name, digest in files.items()}
-        began, digests = (provenance.get("model") or {}).get("digest"), provenance.get("data") or {}
+        began, digests = base_of(provenance).get("digest"), provenance.get("data") or {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(f"'{path}' is damaged ({type(error).__name__}: {error}). {again}") from None
     check_weights(run_dir, provenance)
@@ -140,7 +161,7 @@ def check_panel(run_dir: Path, provenance: Mapping[str, Any], folder: Path) -> b
         files, sets = document.get("files"), list(document["sets"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(f"'{panel.document}' is damaged ({type(error).__name__}: {error}). {again}") from None
-    tuned, began = provenance.get("tuned"), (provenance.get("model") or {}).get("digest")
+    tuned, began = provenance.get("tuned"), base_of(provenance).get("digest")
     if tuned is not None and "digest" in model and (document.get("tuned") or model)["digest"] != tuned.get("digest"):
         raise RunError(
             f"The panel '{folder}' was measured on other weights than this run's training wrote "

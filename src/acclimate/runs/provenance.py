@@ -29,11 +29,16 @@ PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy
 def provenance(
     config: RunConfig,
     device: torch.device,
-    model_identity: Mapping[str, str],
+    models: Mapping[str, Mapping[str, str]],
     data_digests: dict[str, str],
     input_digests: dict[str, str],
 ) -> dict[str, Any]:
-    """The record at the start of a run; :func:`finished` completes it."""
+    """The record at the start of a run; :func:`finished` completes it.
+
+    Args:
+        models: :func:`~acclimate.model.load.model_identities`.
+    """
+    places = {"model": config.model.path, "base": config.model.of_base.path}
     return {
         "acclimate": acclimate.__version__,
         "commit": _commit(),
@@ -44,7 +49,7 @@ def provenance(
             "threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         },
-        "model": {"path": config.model.path.rstrip("/").split("/")[-1], **model_identity},
+        **{role: {"path": places[role].rstrip("/").split("/")[-1], **identity} for role, identity in models.items()},
         "data": data_digests,
         "method_inputs": input_digests,
         "config_digest": "sha256:" + hashlib.sha256(dump_config(config).encode()).hexdigest(),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from acclimate.evaluate.measure import measure
 from acclimate.evaluate.summary import Record, records
-from acclimate.model.reference import Reference
+from acclimate.model.pair import Pair
 from acclimate.parallel.shard import local, release
 from acclimate.train.training import Training
 from acclimate.types import Batch
@@ -26,16 +26,21 @@ class TunedRun:
     """
 
     training: Training
-    base: Reference
+    pair: Pair
     validation: Mapping[str, tuple[str, Sequence[tuple[Batch, Tensor]]]]
     special_ids: Sequence[int]
     seed: int
 
+    @property
+    def origin(self) -> str:
+        return "the base's weights" if self.pair.open_start is None else "the weights that training started from"
+
     @cached_property
     def start(self) -> dict[str, Tensor]:
         """In the masters' dtype. A of an adapter is left out: dW is linear in B alone."""
-        release(self.base.model)  # whole since its last forward
-        found = dict(self.base.model.network.named_parameters())
+        began = self.pair.start().model
+        release(began)  # whole since its last forward
+        found = dict(began.network.named_parameters())
         return {
             name: torch.zeros_like(local(master))
             if ".lora_B." in name
@@ -58,7 +63,7 @@ class TunedRun:
     def measure(self) -> list[Record]:
         training, found = self.training, []
         for name, (role, batches) in self.validation.items():
-            scores, before = measure(training.model, self.base, batches, self.special_ids, training.world)
+            scores, before = measure(training.model, self.pair.base, batches, self.special_ids, training.world)
             assert before is not None
             base_records = records(before, run="base", seed=self.seed, set_name=name, role=role)
             base = {record["metric"]: record["value"] for record in base_records}

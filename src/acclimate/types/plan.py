@@ -31,9 +31,14 @@ class Tuned(Protocol):
     """A run after its last step: the ends of its way, and what can be tried between them."""
 
     @property
+    def origin(self) -> str:
+        """What ``start`` is, in words."""
+        ...
+
+    @property
     def start(self) -> Mapping[str, Tensor]:
-        """Weights of the base by names of trained parameters, this rank's parts; for an adapter's B zero, its A left
-        out."""
+        """Weights that training started from, by names of trained parameters, this rank's parts; of an adapter B is
+        zero, and A left out."""
         ...
 
     @property

@@ -14,9 +14,9 @@ from acclimate.types import Settled, Tuned
 
 @dataclass(frozen=True)
 class Interpolation:
-    """``theta = (1 - alpha) theta_base + alpha theta_tuned``; bitwise the base at 0 and the tuned model at 1.
+    """``theta = (1 - alpha) theta_start + alpha theta_tuned``; bitwise the start at 0 and the tuned model at 1.
 
-    An adapter's base is ``B = 0``, so B is scaled: ``s (alpha B) A = alpha dW``. Of several alphas, see :func:`choose`.
+    An adapter starts at ``B = 0``, so B is scaled: ``s (alpha B) A = alpha dW``. Of several alphas, see :func:`choose`.
     """
 
     alphas: tuple[float, ...]
@@ -37,7 +37,7 @@ class Interpolation:
         among = f" of {', '.join(map(str, self.alphas))}" if len(self.alphas) > 1 else ""
         beyond = "" if within else f"; with each, some general set rises by more than {self.max_general_rise:.1%}"
         return Settled(
-            f"Interpolated between the base's weights and the tuned ones: alpha {alpha}{among}{beyond}.",
+            f"Interpolated between {tuned.origin} and the tuned ones: alpha {alpha}{among}{beyond}.",
             {"alpha": alpha, "within": within, "records": found},
         )
 

@@ -1,18 +1,21 @@
-"""What is compared: a run, an adapter or a model, with its base, which is checked to be one for it."""
+"""A tuned model with its base, from wherever it comes: a run in memory, a run folder, a model, an adapter."""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from acclimate.assembly import load_base
+from acclimate.assembly.job import reopened
+from acclimate.assembly.models import load_base, load_tuned
+from acclimate.config import RunConfig
 from acclimate.digest import tuned_identity
-from acclimate.errors import ModelError, RunError, UsageError
+from acclimate.errors import ModelError, RunError, UsageError, listed
 from acclimate.model.adapter import load_adapter, load_adapter_tokenizer
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import (
@@ -20,32 +23,20 @@ from acclimate.model.load import (
     load_network,
     load_tokenizer,
     model_digest,
-    model_identity,
+    model_identities,
     resolve_device,
 )
+from acclimate.model.pair import Pair
+from acclimate.model.reading import check_tokenizers, common_template
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference
 from acclimate.model.untouched import Untouched
-from acclimate.panel.reading import check_tokenizers, common_template
-from acclimate.panel.schema import PanelConfig
-from acclimate.run import load_run
-from acclimate.runs.beginning import check_digests, check_trained
+from acclimate.parallel.shard import is_sharded, shard
+from acclimate.parallel.world import SOLO, World
+from acclimate.runs.beginning import check_digests, check_trained, read_config
 from acclimate.runs.layout import Layout, read_json
 from acclimate.schema import ModelSection
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A model and its base; ``identity`` says which they are, as plain data, and the notes what a reader must know."""
-
-    model: CausalModel
-    base: Reference
-    identity: dict[str, Any]
-    notes: tuple[str, ...] = ()
-    chat_notes: tuple[str, ...] = ()  # of panels in chat form
-
-    def said_of(self, panel: PanelConfig) -> list[str]:
-        """The notes that bear on a panel."""
-        return [*self.notes, *(self.chat_notes if panel.template == "chat" else ())]
+from acclimate.train.checkpoint import checkpoint_weights
+from acclimate.train.weights import Weights
 
 
 def open_pair(run: Path | None, model: str | None, adapter: Path | None, base: str | None) -> Pair:
@@ -64,19 +55,77 @@ def open_pair(run: Path | None, model: str | None, adapter: Path | None, base: s
     return adapter_pair(adapter, base) if adapter is not None else model_pair(str(model), base)
 
 
+def trained_pair(config: RunConfig, model: CausalModel, base: Reference | None, world: World = SOLO) -> Pair:
+    """The model of a training in memory; what is loaded beside it is spread over the ranks as it is.
+
+    Args:
+        base: that it was trained against, where a term needed one.
+    """
+
+    def opened(load: Callable[[], Reference]) -> Reference:
+        reference = load()
+        if is_sharded(model) and reference.model is not model:
+            shard(reference.model, reference.model.layers, world, config.parallel)
+        return reference
+
+    start = config.model.model_copy(update={"base": None, "base_revision": None})
+    began = config.model_copy(update={"model": start})
+    return Pair(
+        model,
+        lambda: base if base is not None else opened(lambda: load_base(config, model)),
+        None if config.model.base is None else lambda: opened(lambda: load_base(began, model)),
+    )
+
+
+def open_run(run_dir: Path, checkpoint: str | None = None, quantised: bool = True) -> tuple[RunConfig, Pair]:
+    """A run's configuration, and its tuned model with the base that it is measured against.
+
+    Args:
+        checkpoint: ``best`` or ``step-00000100``; None is the run's final ``model/``.
+        quantised: whether ``model.quantization`` is heeded.
+
+    Raises:
+        UsageError: the folder is no run, or has no such checkpoint.
+        RunError: the run is not trained yet, or its model, or the base under its adapter, has changed since; the
+            pair's ``base`` raises it where that has changed.
+    """
+    config, run = read_config(run_dir), Layout(run_dir)
+    if not quantised:
+        config = config.model_copy(update={"model": config.model.model_copy(update={"quantization": None})})
+    kept = sorted(path.name for path in run.checkpoints.glob("[!.]*"))
+    if checkpoint is not None and checkpoint not in kept:
+        has = f"it has {listed(kept)}" if kept else "it kept none"
+        raise UsageError(f"--checkpoint: '{run_dir}' has no checkpoint '{checkpoint}'; {has}.")
+    job = reopened(config)
+    config = job.config
+    model = load_tuned(config, run.model, job.device)
+    identities = model_identities(config.model)
+    check_trained(run_dir)
+    if config.lora is not None:  # an adapter is nothing without what it was trained on
+        check_digests(run_dir, {"model": identities["model"]}, {})
+    if checkpoint is not None:
+        Weights(model.trainable()).load_state_dict(checkpoint_weights(run.checkpoints / checkpoint))
+
+    def open_base() -> Reference:
+        base = load_base(config, model)
+        check_digests(run_dir, model_identities(config.model), {})
+        return base
+
+    return config, Pair(model, open_base)
+
+
 def run_pair(run_dir: Path) -> Pair:
-    """The model that a run wrote, and the base it began with.
+    """The model that a run wrote, and its base, with what identifies them.
 
     Raises:
         RunError: the run is not trained yet, or its model or base have changed since.
     """
-    check_trained(run_dir)
-    config, model, device = load_run(run_dir)
-    base, identity = load_base(config, model, device), model_identity(config.model)
-    check_digests(run_dir, identity, {})
+    config, pair = open_run(run_dir)
+    base = pair.base
+    section = config.model.of_base
     name, path = run_dir.resolve().name, str(Layout(run_dir).model)
-    about = _identity(name, path, config.model, identity["digest"], model)
-    return Pair(model, base, about | {"tuned": tuned_identity(Layout(run_dir).model)})
+    identity = _identity(name, path, section, model_digest(section), pair.model)
+    return replace(pair, open_base=lambda: base, identity=identity | {"tuned": tuned_identity(Layout(run_dir).model)})
 
 
 def model_pair(path: str, base_path: str) -> Pair:
@@ -97,8 +146,8 @@ def model_pair(path: str, base_path: str) -> Pair:
             f"--base: '{base_path}' has {base_rows} logits and '{path}' {rows}, though they read the same tokens; "
             f"drift needs equal ones: model.resize_token_embeddings({base_rows}), then save_pretrained."
         )
-    digest = model_digest(base_section)
-    return Pair(model, base, _identity(_last(path), path, base_section, digest, model), chat_notes=notes)
+    identity = _identity(_last(path), path, base_section, model_digest(base_section), model)
+    return Pair(model, lambda: base, identity=identity, chat_notes=notes)
 
 
 def adapter_pair(folder: Path, base_path: str) -> Pair:
@@ -129,8 +178,8 @@ def adapter_pair(folder: Path, base_path: str) -> Pair:
     if not untouched.is_base_of(model.peft):
         base = FrozenCopy(CausalModel(load_network(section, model.dtype, device), base_tokenizer))
         notes = ("This adapter writes into its base, so the base is loaded a second time, beside it.",)
-    identity = _identity(_last(str(folder)), str(folder), section, digest, model)
-    return Pair(model, base, identity | {"base_checked_by": checked}, notes, chat_notes)
+    identity = _identity(_last(str(folder)), str(folder), section, digest, model) | {"base_checked_by": checked}
+    return Pair(model, lambda: base, identity=identity, notes=notes, chat_notes=chat_notes)
 
 
 def _recorded_base(folder: Path) -> str:
