@@ -27,6 +27,7 @@ from acclimate.statistics.store import required_statistics, write_store
 from tests.compare.tables import comparison_file
 from tests.fixtures.runs import settings
 from tests.gate.runs import scored_run
+from tests.report.runs import write_run
 
 ROOT = Path(__file__).parents[1]
 
@@ -102,6 +103,19 @@ def test_gate_page_program_prints_what_it_says(
         main()
     assert not caught.value.code
     assert (tmp_path / "gate.md").read_text().startswith("### acclimate gate: my-run")
+
+
+def test_run_folder_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "runs" / "my-run", "mol", steps=6)
+    write_run(tmp_path / "runs" / "control", "sft", steps=6, kl_general=0.41)
+    monkeypatch.chdir(tmp_path)
+    (program,) = blocks("docs/run-folder.md", "python")
+    exec(compile(program, "run-folder.md", "exec"), {})
+    out = capsys.readouterr().out
+    assert out.startswith("mol 0 6 ")
+    assert re.search(r"control +0\.41\nmy-run +0\.09", out)
 
 
 def test_evaluation_page_runs(

@@ -875,7 +875,7 @@ GATES: dict[str, tuple[str | None, Callable[[Path], None], str, int]] = {
         "The run in '{R}' has not been evaluated: it has no summary.json. Run `acclimate eval {R}`.", 1,
     ),
     "a gate on damaged scores": (
-        "default: {max_drop: {bits_per_byte: 2 %}}\n", signed(edit_file("eval/domain.jsonl", lambda text: text.replace("\n", "\n{}\n", 1))),
+        "default: {max_drop: {bits_per_byte: 2 %}}\n", signed(edit_file("eval/domain.jsonl", lambda text: re.sub("\n.*\n", "\n{}\n", text, count=1))),
         "{R}/eval/domain.jsonl:2: this is not the scores of a document (KeyError: 'nats'); expected nats, base_nats, bytes, tokens, kl_base_tuned, agree. "
         "Run `acclimate eval {R}` again.", 1,
     ),
@@ -974,8 +974,8 @@ REPORTS: dict[str, tuple[Callable[[Path], None], str, int]] = {
     ),
     "a damaged panel": (
         edit_file("panels/exam/panel.json", lambda text: text[:50]),
-        "'{R}/panels/exam/panel.json' is no result of a panel (JSONDecodeError: Unterminated string starting at: line 4 "
-        "column 13 (char 44)). Measure it again with `acclimate eval RUN --panel`, or remove its folder.", 1,
+        "'{R}/panels/exam/panel.json' is no result of a panel (JSONDecodeError: Unterminated string starting at: line 5 "
+        "column 3 (char 47)). Measure it again with `acclimate eval RUN --panel`, or remove its folder.", 1,
     ),
     "a damaged memorisation check": (
         edit_file("memorisation/check.json", lambda text: text.replace("-0.3,", "NaN,")),

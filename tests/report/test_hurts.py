@@ -56,7 +56,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         write_report([run], tmp_path / "r.html")
     assert str(caught.value) == (
-        f"{path}:1: this is not the scores of a document (KeyError: 'bytes'). Run `acclimate eval {run}` again."
+        f"{path}:2: this is not the scores of a document (KeyError: 'bytes'). Run `acclimate eval {run}` again."
     )
 
 
@@ -110,7 +110,7 @@ def test_items_of_older_folders_have_no_text(tmp_path: Path) -> None:
     path.write_text(
         "".join(json.dumps({k: v for k, v in line.items() if k not in ("context", "choices")}) + "\n" for line in lines)
     )
-    panels = [(collect([run]).runs[0], panels_of(run, {}))]
+    panels = [(collect([run]).runs[0], panels_of(run, collect([run]).folders[0].provenance))]
     assert flip_numbers(panels).rows[0][4:7] == ("choice 1", "choice 2", "choice 1")
     assert "anatomy.jsonl:1" in write_report([run], tmp_path / "r.html").read_text()
 

@@ -111,3 +111,13 @@ def test_checkpoints_in_order(tmp_path: Path) -> None:
         run.checkpoint(step).mkdir(parents=True)
     (run.checkpoints / "step-new").mkdir()
     assert [path.name for path in run.step_checkpoints] == ["step-00000003", "step-00000020", "step-100000000"]
+
+
+def test_the_page_has_every_file() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "run-folder.md").read_text()
+    run = Layout(Path())
+    places = [getattr(run, name) for name, member in vars(Layout).items() if isinstance(member, property)]
+    paths = [place for place in places if isinstance(place, Path)]
+    paths += [run.scores("SET"), run.reread("SOURCE"), run.panel("NAME").document, run.panel("NAME").items("SET")]
+    assert len(paths) > 15
+    assert [path for path in paths if f"`{path}" not in page] == []
