@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from acclimate.errors import RunError
 from acclimate.paired.estimate import Estimate

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from acclimate.evaluate.measured import check_measured
+from acclimate.paired.metrics import DRIFT
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.folder import TextSet
 from acclimate.report.names import joined, named, phrase
 from acclimate.report.outcome import each, fell, outcome, why
 from acclimate.report.pairs import against, told
-
-DRIFT = "kl_base_tuned"
 
 
 def closer(data: ReportData, best: Run, runs: Sequence[Run], domain: TextSet, kept: TextSet) -> list[str]:

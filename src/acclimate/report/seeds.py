@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from acclimate.errors import RunError
-from acclimate.evaluate.comparison import SUMS
 from acclimate.evaluate.score_file import read_scores
 from acclimate.paired.estimate import ANY, Estimate, Range
-from acclimate.paired.ranges import change_range, range_of
+from acclimate.paired.metrics import BITS, METRICS, known
 from acclimate.paired.seeds import crossed_ratio
 from acclimate.report.folder import RunFolder
 
@@ -34,7 +33,7 @@ def together(seeds: Sequence[RunFolder]) -> tuple[dict[tuple[str, str], Estimate
     scores = {item.name: _same_documents(seeds, item.name) for item in first.sets}
     measures = {
         (name, metric): _mean(
-            [seed.measures[name, metric] for seed in seeds], _ratio(scores[name], metric), range_of(metric)
+            [seed.measures[name, metric] for seed in seeds], _ratio(scores[name], metric), known(metric).possible
         )
         for name, metric in first.measures
     }
@@ -60,11 +59,10 @@ def _mean(found: Sequence[Estimate], ratio: Ratio | None, possible: Range) -> Es
 
 
 def _ratio(scores: Sequence[Scores] | None, metric: str) -> Ratio | None:
-    if scores is None or metric not in SUMS:
+    own = METRICS.get(metric)
+    if scores is None or own is None or own.below is None or not scores[0].keys() >= set(own.columns):
         return None
-    above, below = SUMS[metric]
-    unit = math.log(2) if metric == "bits_per_byte" else 1.0
-    return np.stack([one[above] / unit for one in scores]), scores[0][below], scores[0].get("group")
+    return np.stack([one[own.above] / own.per for one in scores]), scores[0][own.below], scores[0].get("group")
 
 
 def _change(scores: Sequence[Scores] | None) -> Ratio | None:
@@ -80,7 +78,7 @@ def _change(scores: Sequence[Scores] | None) -> Ratio | None:
 def _possible_change(scores: Sequence[Scores] | None) -> Range:
     if scores is None:
         return ANY
-    return change_range("bits_per_byte", scores[0]["base_nats"].sum() / math.log(2) / scores[0]["bytes"].sum())
+    return METRICS[BITS].change_range(scores[0]["base_nats"].sum() / math.log(2) / scores[0]["bytes"].sum())
 
 
 def _same_documents(seeds: Sequence[RunFolder], name: str) -> list[Scores] | None:
