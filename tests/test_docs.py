@@ -17,9 +17,9 @@ from acclimate.config import load_config, parse_config
 from acclimate.data.files import COMPRESSIONS, EXTENSIONS
 from acclimate.document import configuration_page
 from acclimate.gate import parse_policy
+from acclimate.paired.metrics import METRICS
 from acclimate.panel import load_panel
 from acclimate.panel.mappings import READY
-from acclimate.panel.records import UNITS
 from acclimate.plan import compose
 from acclimate.registry import METHODS
 from acclimate.run import train
@@ -129,7 +129,7 @@ def test_evaluation_page_runs(
         "choice", "choice", "cloze", "text", "lm_eval",
     ]  # fmt: skip
     assert not [name for name in READY if f"`{name}`" not in page]
-    assert not [metric for metric in UNITS if f"`{metric}`" not in page]
+    assert not [metric for metric in METRICS if f"`{metric}`" not in page]
     monkeypatch.chdir(tmp_path)
     Path("base").symlink_to(pico_folder)
     exec(compile(program, "evaluation.md", "exec"), {})

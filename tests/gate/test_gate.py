@@ -13,11 +13,12 @@ import pytest
 from acclimate.config import parse_config
 from acclimate.errors import ConfigError
 from acclimate.gate import gate, parse_policy
-from acclimate.gate.check import Check, estimate
+from acclimate.gate.check import Check
 from acclimate.gate.page import verdict_markdown
 from acclimate.gate.policy import Margin, parse_margin
 from acclimate.paired.estimate import Estimate
 from acclimate.paired.flips import Flips
+from acclimate.paired.metrics import METRICS
 from acclimate.report import collect
 from acclimate.run import train
 from acclimate.runs.scores import read_scores
@@ -40,7 +41,9 @@ def checks(
 ) -> list[Check]:
     random = np.random.default_rng(seed)
     return [
-        Check("s", "chat", kind, metric, estimate(kind, metric, limit.unit, planted(random, n, **truth), 0.95), limit)
+        Check(
+            "s", "chat", kind, metric, METRICS[metric].drop(kind, limit.unit, planted(random, n, **truth), 0.95), limit
+        )
         for _ in range(trials)
     ]
 
@@ -79,7 +82,7 @@ def test_at_the_printed_mde_it_decides(sign: int, outcome: str) -> None:
 def test_estimates_are_in_their_units() -> None:
     scores = planted(np.random.default_rng(0), 4000, rise=0.05, kl=0.2, points=20)
     found = {
-        (kind, unit): estimate(kind, metric, unit, scores, 0.95).value
+        (kind, unit): METRICS[metric].drop(kind, unit, scores, 0.95).value
         for kind, metric, unit in (
             ("max_drop", "bits_per_byte", "bits/byte"), ("max_drop", "bits_per_byte", "%"),
             ("min_gain", "bits_per_byte", "%"), ("max_drop", "kl_base_tuned", "nats/token"),
@@ -295,7 +298,7 @@ def test_at_the_limit_itself_an_accuracy_seldom_passes_or_fails(n: int, flipped:
     for _ in range(1500):
         kind = random.choice(3, n, p=[(flipped - points / 100) / 2, (flipped + points / 100) / 2, 1 - flipped])
         scores = {"right": (kind == 0) * 1.0, "base_right": (kind == 1) * 1.0}
-        found = estimate("max_drop", "accuracy", "points", scores, 0.95)
+        found = METRICS["accuracy"].drop("max_drop", "points", scores, 0.95)
         outcomes.append(Check("s", "general", "max_drop", "accuracy", found, limit, "items").outcome)
     assert outcomes.count("pass") <= 0.05 * 1500
     assert outcomes.count("fail") <= 0.05 * 1500

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from benchmarks.gate_error import ROWS, errors, truth_of
 
-from acclimate.gate.check import estimate
 from acclimate.paired.bootstrap import mean_interval, ratio_interval
 from acclimate.paired.flips import flips, score_change
 from acclimate.paired.grouped import beyond, codes, numbered, quantile, sums
+from acclimate.paired.metrics import METRICS
 from acclimate.paired.ratio import mean_ratio, ratio
 from acclimate.paired.seeds import crossed_ratio
 
@@ -94,14 +94,14 @@ def test_a_check_of_the_gate_takes_the_groups_of_its_scores() -> None:
     groups = np.repeat(np.arange(12), 5)
     for metric, unit in (("kl_base_tuned", "nats/token"), ("top1_agreement", "points"), ("accuracy", "points")):
         alone, together = (
-            estimate("max_drop", metric, unit, {k: v.astype(float) for k, v in scores.items()} | more, 0.95)
+            METRICS[metric].drop("max_drop", unit, {k: v.astype(float) for k, v in scores.items()} | more, 0.95)
             for more in ({}, {"group": groups})
         )
         assert (alone.groups, together.groups) == (None, 12), metric
         assert together.value == pytest.approx(alone.value)
         assert together.high > alone.high
     text = {"nats": a + b, "base_nats": b, "bytes": np.where(np.arange(60) == 0, 0.0, b), "group": groups}
-    assert estimate("max_drop", "bits_per_byte", "%", text, 0.95).groups == 12
+    assert METRICS["bits_per_byte"].drop("max_drop", "%", text, 0.95).groups == 12
 
 
 @pytest.mark.parametrize(

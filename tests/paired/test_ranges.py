@@ -12,8 +12,8 @@ import pytest
 from acclimate.compare.standing import accuracy_changes, standings
 from acclimate.evaluate.measure import Scores
 from acclimate.evaluate.summary import change_records
-from acclimate.gate.check import estimate
 from acclimate.paired.memorisation import memorisation
+from acclimate.paired.metrics import METRICS
 from acclimate.paired.ratio import mean_ratio, ratio, ratio_change
 from acclimate.panel.records import averages
 from acclimate.report import collect
@@ -32,19 +32,19 @@ def test_of_a_gate() -> None:
     size = 10 * FEW
     scores = {"kl_base_tuned": ONE_OF_FOUR, "tokens": size, "agree": size - ONE_OF_FOUR * 2.4, "bytes": size}
     assert ratio(ONE_OF_FOUR, size).low < 0  # or nothing is tested
-    assert estimate("max_drop", "kl_base_tuned", "nats/token", scores, 0.95).low == 0
-    found = estimate("max_drop", "top1_agreement", "points", scores, 0.95)
+    assert METRICS["kl_base_tuned"].drop("max_drop", "nats/token", scores, 0.95).low == 0
+    found = METRICS["top1_agreement"].drop("max_drop", "points", scores, 0.95)
     assert (found.low, found.high <= 100) == (0, True)
     scores |= {"base_nats": np.array([0.01, 0.01, 0.01, 9.0]), "nats": np.array([0.01, 0.01, 0.01, 0.1])}
     base = scores["base_nats"].sum() / math.log(2) / 40
     for kind, bound in (("max_drop", "low"), ("min_gain", "high")):
         sign = -1 if bound == "low" else 1
-        relative = estimate(kind, "bits_per_byte", "%", scores, 0.95)
+        relative = METRICS["bits_per_byte"].drop(kind, "%", scores, 0.95)
         assert getattr(relative, bound) == sign * 100
-        absolute = estimate(kind, "bits_per_byte", "bits/byte", scores, 0.95)
+        absolute = METRICS["bits_per_byte"].drop(kind, "bits/byte", scores, 0.95)
         assert getattr(absolute, bound) == pytest.approx(sign * base)
         words = {"word_nats": scores["nats"], "base_word_nats": scores["base_nats"]}
-        assert getattr(estimate(kind, "word_nats", "nats/word", words, 0.95), bound) == pytest.approx(
+        assert getattr(METRICS["word_nats"].drop(kind, "nats/word", words, 0.95), bound) == pytest.approx(
             sign * scores["base_nats"].mean()
         )
 
@@ -76,10 +76,7 @@ def test_of_a_comparison() -> None:
     assert found.gain
     assert found.drift
     assert found.loss
-    assert (found.drift.estimate.low, found.gain.estimate.high) == (
-        0,
-        1,
-    )  # Student's t reaches beyond both
+    assert (found.drift.estimate.low, found.gain.estimate.high) == (0, 1)  # two seeds: Student's t goes beyond
     assert found.drift.estimate.high is not None
     assert found.drift.estimate.high > 0.4
     right, wrong = [True] * 20, [False] * 20

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from acclimate.errors import ConfigError, DataError
-from acclimate.gate.check import estimate, metrics_of
 from acclimate.model.causal import CausalModel
 from acclimate.model.pair import Pair
 from acclimate.model.reference import FrozenCopy
 from acclimate.paired.flips import Flips
+from acclimate.paired.metrics import METRICS, gated
 from acclimate.panel import PanelConfig, PanelResult, evaluate_panel, load_panel, tasks
 from acclimate.panel.page import panel_tables, write_panel
 from acclimate.runs.panel import read_panel
@@ -149,9 +149,9 @@ def test_a_gate_reads_a_task(organs: Path) -> None:
     panel = read_panel(organs / "out")
     assert panel.sets["task"]["task"]["lm_eval"]
     scores = panel.scores("task")
-    assert metrics_of(scores) == ["accuracy", "accuracy_norm"]
-    found = estimate("max_drop", "accuracy", "points", scores, 0.95)
-    own = estimate("max_drop", "accuracy", "points", panel.scores("own"), 0.95)
+    assert gated(scores) == ["accuracy", "accuracy_norm"]
+    found = METRICS["accuracy"].drop("max_drop", "points", scores, 0.95)
+    own = METRICS["accuracy"].drop("max_drop", "points", panel.scores("own"), 0.95)
     assert (found.value, found.low, found.n) == (own.value, own.low, 30)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from acclimate.evaluate.paired import ratio_change
 
 from acclimate import runs
 from acclimate.errors import RunError, UsageError
+from acclimate.paired.ratio import ratio_change
 from acclimate.report import collect
 from acclimate.runs.cells import ItemScores, append
 from acclimate.runs.tidy_table import COLUMNS, Row

@@ -20,7 +20,8 @@ from acclimate.objective.divergence import Divergence
 from acclimate.preflight import validate
 from acclimate.registry import METHODS
 from acclimate.run import train
-from acclimate.train.checkpoint import checkpoints, states
+from acclimate.runs.layout import Layout
+from acclimate.train.checkpoint import states
 from acclimate.types import Callback, Dial, Metrics, Plan, PlanContext, RoutedTerm, dials_of
 from tests.fixtures.runs import config, lines, weights
 from tests.train.test_resume import CHOICE, Killed, killed_at, metric_lines
@@ -145,7 +146,7 @@ def test_checkpoints_from_before_callbacks_had_names(
         killed_at(4, patch)
         with pytest.raises(Killed):
             train(settings)
-    folder = checkpoints(settings.run_dir)[-1]
+    folder = Layout(settings.run_dir).step_checkpoints[-1]
     document = json.loads((folder / "state.json").read_text())
     assert document.pop("dials") == document.pop("controllers") == {}
     (state,) = [document["callbacks"].pop("save")]

@@ -25,7 +25,6 @@ from acclimate.data.passes import Passes, RowSource
 from acclimate.data.prefetch import Prefetch
 from acclimate.data.stream import StreamedRows
 from acclimate.errors import ConfigError, listed
-from acclimate.evaluate.summary import DRIFT_METRICS
 from acclimate.gradient.chain import Chain
 from acclimate.gradient.clip import ClipNorm
 from acclimate.model.causal import CausalModel
@@ -34,6 +33,7 @@ from acclimate.model.load import (
 )
 from acclimate.model.reference import Reference
 from acclimate.objective.objective import Objective
+from acclimate.paired.metrics import of_drift
 from acclimate.parallel.shard import shard
 from acclimate.parallel.world import SOLO, World
 from acclimate.plan import Composition, build_plan
@@ -128,8 +128,8 @@ def metrics_read(config: RunConfig, plan: Plan) -> list[str]:
     """
     reads = [(controller.name, metric) for controller in plan.controllers for metric in controller.reads]
     for name, metric in reads:
-        if metric not in DRIFT_METRICS:
-            raise ConfigError(f"method: '{name}' reads '{metric}'; accepted: {listed(DRIFT_METRICS)}.")
+        if metric not in of_drift():
+            raise ConfigError(f"method: '{name}' reads '{metric}'; accepted: {listed(of_drift())}.")
         if config.training.eval_steps is None:
             raise ConfigError(
                 f"method: '{name}' is guided by the {metric} of held-out text while training, which nothing measures; "

@@ -26,8 +26,10 @@ from acclimate.compare.standing import (
 )
 from acclimate.files import write_text
 from acclimate.paired.estimate import ALPHA, finite
+from acclimate.paired.metrics import METRICS, Metric
 from acclimate.paired.significance import holm
 from acclimate.report import number
+from acclimate.runs.cells import SUMS, TextScores
 
 Spelling = Callable[[float], str]
 HEAD = ("method", "chosen", "seeds", "domain gain", "drift, nats/token", "loss elsewhere", "front")
@@ -175,27 +177,30 @@ def _dominated(outcome: Outcome) -> str:
 
 
 def _sets(outcome: Outcome) -> str:
-    """Bits per byte of the base, and each method's change with KL, by set; means over seeds."""
+    """Each method's metrics by set, means over seeds: against the base's own in percent, or drift as it is."""
     names = dict.fromkeys(name for row in outcome.rows if row.kind != "trial" for name in row.texts)
+    shown = [metric for metric in METRICS.values() if metric.shown and set(SUMS).issuperset(metric.columns)]
     rows = []
     for standing in outcome.standings:
         for name in names:
             found = [row.texts[name] for row in outcome.measured(standing.method) if name in row.texts]
             if found:
-                gains = [1 - sum(scores.nats) / sum(scores.base_nats) for scores in found]
-                drifts = [sum(scores.kl_base_tuned) / sum(scores.tokens) for scores in found]
-                rows.append(
-                    [
-                        name,
-                        found[0].role,
-                        standing.method,
-                        percent(-sum(gains) / len(gains)),
-                        number.nats(sum(drifts) / len(drifts)),
-                        ", ".join(percent(-gain) for gain in gains) if len(gains) > 1 else "",
-                    ]
-                )
+                values = [[_of_set(scores, metric) for scores in found] for metric in shown]
+                spelled = [percent if metric.paired else number.spelling(metric.unit)[0] for metric in shown]
+                means = [spell(sum(own) / len(own)) for own, spell in zip(values, spelled, strict=True)]
+                by_seed = ", ".join(map(spelled[0], values[0])) if len(found) > 1 else ""
+                rows.append([name, found[0].role, standing.method, *means, by_seed])
     rows.sort(key=lambda row: list(names).index(row[0]))
-    return _table(["set", "role", "method", "bits/byte", "KL", "bits/byte by seed"], rows)
+    labels = [metric.label.split(",")[0] for metric in shown]
+    return _table(["set", "role", "method", *labels, f"{labels[0]} by seed"], rows)
+
+
+def _of_set(scores: TextScores, metric: Metric) -> float:
+    """The part by which a metric rose over the base's own, or its value where it compares the two already."""
+    sums: list[float] = [sum(getattr(scores, name)) for name in metric.columns]
+    if metric.paired:
+        return -(1 - sums[0] / sums[1])
+    return sums[1] / metric.per / sums[0]
 
 
 def _accuracy(outcome: Outcome) -> str:

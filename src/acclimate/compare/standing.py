@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from acclimate.paired.estimate import ALPHA, ANY, Estimate, Range
 from acclimate.paired.flips import score_change
 from acclimate.paired.grouped import Groups, count
-from acclimate.paired.ranges import change_range, range_of
+from acclimate.paired.metrics import DRIFT, METRICS
 from acclimate.paired.ratio import FEWEST_DOCUMENTS
 from acclimate.paired.resample import shared_counts, two_sided, widened
 from acclimate.paired.seeds import Luck
@@ -162,7 +162,7 @@ def _accuracy_change(name: str, found: Sequence[ItemScores]) -> Estimate:
     detectable = max(DETECTABLE * float(high - low), 3 / n)
     low, high, p = float(low) - unseen, float(high) + unseen, two_sided(drawn)
     change = Estimate(float(changes.mean()), low, high, n, p, detectable, base=base)
-    return change.within(change_range("accuracy", base))
+    return change.within(METRICS["accuracy"].change_range(base))
 
 
 def mean_gain(texts: Mapping[str, TextScores]) -> float | None:
@@ -190,7 +190,7 @@ def _standing(
         runs,
         tuple(shared),
         made.mean_over(domain, _gain, (-math.inf, 1.0)),
-        made.mean_over(others, _drift, range_of("kl_base_tuned")),
+        made.mean_over(others, _drift, METRICS[DRIFT].possible),
         made.mean_over(others, lambda scores, times: -_gain(scores, times), (-1.0, math.inf)),
     )
 
@@ -234,7 +234,7 @@ def _gain(scores: TextScores, times: Array | None) -> Array:
 
 
 def _drift(scores: TextScores, times: Array | None) -> Array:
-    return _sum(scores.column("kl_base_tuned"), times) / _sum(scores.column("tokens"), times)
+    return _sum(scores.column(DRIFT), times) / _sum(scores.column("tokens"), times)
 
 
 def _sum(column: Array, times: Array | None) -> Array:

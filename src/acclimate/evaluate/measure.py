@@ -14,6 +14,7 @@ from acclimate.model.projection import Projection
 from acclimate.model.reference import Reference
 from acclimate.objective.chunked import by_blocks
 from acclimate.objective.divergence import entropy, forward_kl, reverse_kl
+from acclimate.paired.metrics import DRIFT, REVERSE_DRIFT
 from acclimate.parallel.shard import release
 from acclimate.parallel.world import SOLO, World, in_turns
 from acclimate.types import IGNORE, PLACE, Batch
@@ -21,7 +22,7 @@ from acclimate.types import IGNORE, PLACE, Batch
 CHUNK_TOKENS = 512
 POSITIONS = (0, 16, 64, 256)
 """First position of each bucket of drift: a token's place in its document, wherever that is cut."""
-DRIFT = ("tokens", "kl_base_tuned", "kl_tuned_base", "agree", "entropy_change")
+DRIFT_COLUMNS = ("tokens", DRIFT, REVERSE_DRIFT, "agree", "entropy_change")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Scores:
     kl_tuned_base: np.ndarray | None = None  # [M] nats
     agree: np.ndarray | None = None  # [M] tokens whose most likely next token is the base's
     entropy_change: np.ndarray | None = None  # [M] nats, entropy of the model less the base's
-    positions: np.ndarray | None = None  # [5, M, 4] the sums that DRIFT names, by bucket of POSITIONS
+    positions: np.ndarray | None = None  # [5, M, 4] the sums that DRIFT_COLUMNS names, by bucket of POSITIONS
 
     def columns(self, base: Scores | None) -> dict[str, np.ndarray]:
         """What is known of each document, [M] each, with the base's nats beside the model's own."""
@@ -67,7 +68,7 @@ def measure(
     """
     documents = torch.unique(torch.cat([batch.document[batch.labels != IGNORE] for batch, _ in batches]))
     columns = torch.zeros(8, len(documents), dtype=torch.float64)
-    by_position = torch.zeros(len(DRIFT), len(documents) * len(POSITIONS), dtype=torch.float64)
+    by_position = torch.zeros(len(DRIFT_COLUMNS), len(documents) * len(POSITIONS), dtype=torch.float64)
     special = torch.tensor(sorted(special_ids), dtype=torch.int64)
     with model.inference():
         dtype = torch.promote_types(model.dtype, torch.float32)
@@ -116,7 +117,7 @@ def measure(
     if base is None:
         return Scores(documents.numpy(), nats, size, tokens), None
     before = Scores(documents.numpy(), base_nats, size, tokens)
-    places = by_position.view(len(DRIFT), -1, len(POSITIONS)).numpy()
+    places = by_position.view(len(DRIFT_COLUMNS), -1, len(POSITIONS)).numpy()
     return Scores(documents.numpy(), nats, size, tokens, forward, reverse, agree, change, places), before
 
 

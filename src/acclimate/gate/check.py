@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from acclimate.gate.policy import Margin
-from acclimate.paired.estimate import NOT_NEGATIVE, Estimate, Range, finite
-from acclimate.paired.flips import score_change
-from acclimate.paired.grouped import subset
-from acclimate.paired.ratio import (
-    MINIMUM_DIVERGENCES,
-    MINIMUM_GROUPS,
-    mean_change,
-    ratio,
-    ratio_change,
-)
+from acclimate.paired.estimate import Estimate, finite
+from acclimate.paired.metrics import METRICS
+from acclimate.paired.ratio import MINIMUM_DIVERGENCES, MINIMUM_GROUPS
 
 Outcome = Literal["pass", "fail", "inconclusive"]
 PRACTICAL = 100
 """More than so many times the items is said as such, not as a number."""
-DIVERGENCES = ("kl_base_tuned", "top1_agreement")
-"""Metrics of which a small part of all text may hold most."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +46,8 @@ class Check:
                 f"its {found.n:,} {self.items} belong to {found.groups} group{'s' * (found.groups > 1)}, and a pass "
                 f"needs {MINIMUM_GROUPS}"
             )
-        if self.metric in DIVERGENCES and found.n < MINIMUM_DIVERGENCES:
+        # Of what compares the two models already, a small part of all text may hold most.
+        if not METRICS[self.metric].paired and found.n < MINIMUM_DIVERGENCES:
             return f"a divergence passes on {MINIMUM_DIVERGENCES} {self.items} or more, and these are {found.n}"
         return ""
 
@@ -98,56 +87,3 @@ class Check:
             "mde": finite(found.mde), "outcome": self.outcome,
             "more_items": self.more_items if self.outcome == "inconclusive" and not self.too_few else None,
         }  # fmt: skip
-
-
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "bits_per_byte": ("nats", "base_nats", "bytes"),
-    "kl_base_tuned": ("kl_base_tuned", "tokens"),
-    "top1_agreement": ("agree", "tokens"),
-    "accuracy": ("right", "base_right"),
-    "accuracy_norm": ("right_norm", "base_right_norm"),
-    "word_nats": ("word_nats", "base_word_nats"),
-}
-"""Metric -> the columns of scores that it is made of; a set without them does not have it."""
-
-
-def metrics_of(scores: Mapping[str, np.ndarray]) -> list[str]:
-    return [metric for metric, columns in COLUMNS.items() if all(column in scores for column in columns)]
-
-
-def estimate(kind: str, metric: str, unit: str, scores: Mapping[str, np.ndarray], level: float) -> Estimate:
-    """The drop (max_drop) or gain (min_gain) of a metric, in its unit.
-
-    bits_per_byte: ``bits tuned - bits base`` over bytes, or over the base's bits in percent; a gain is the reverse.
-    kl_base_tuned: nats over tokens; the base's own is 0.
-    top1_agreement: tokens with another most likely successor, in percent of tokens ("points"); the base's own is 0.
-    accuracy, accuracy_norm: items right before less items right now, in percent of items; a gain is the reverse.
-    word_nats: nats tuned less nats of the base by word; a gain is the reverse.
-
-    ``scores["group"]``, where it is there, numbers the group of each document: they are drawn together.
-    """
-    columns, groups = [scores[name] for name in COLUMNS[metric]], scores.get("group")
-    if metric == "kl_base_tuned":
-        return ratio(columns[0], columns[1], level, groups=groups).within(NOT_NEGATIVE)
-    if metric == "top1_agreement":
-        return ratio(100 * (columns[1] - columns[0]), columns[1], level, groups=groups).within((0.0, 100.0))
-    tuned, base = columns[:2]
-    if metric.startswith("accuracy"):
-        better, worse = (base, tuned) if kind == "max_drop" else (tuned, base)
-        return score_change(better, worse, level, unit=100, groups=groups)
-    first, second = (tuned, base) if kind == "max_drop" else (base, tuned)
-    sign = 1.0 if kind == "max_drop" else -1.0
-    if metric == "word_nats":
-        return mean_change(first, second, level, groups).within(_possible(float(base.mean()), sign))
-    text = columns[2] > 0
-    groups = subset(groups, text)
-    if unit == "%":
-        return ratio(100 * (first - second)[text], base[text], level, groups=groups).within(_possible(100.0, sign))
-    bits, size = base[text].sum() / math.log(2), columns[2][text]
-    found = ratio_change(first[text] / math.log(2), second[text] / math.log(2), size, level, groups)
-    return found.within(_possible(float(bits / size.sum()), sign))
-
-
-def _possible(base: float, sign: float) -> Range:
-    """Of a rise (sign 1) or fall (-1) of what is not negative: it falls by all that the base has at most."""
-    return (-base, math.inf) if sign > 0 else (-math.inf, base)

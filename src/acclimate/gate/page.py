@@ -11,23 +11,12 @@ from rich.text import Text
 
 from acclimate.gate.check import Check
 from acclimate.gate.verdict import Verdict
+from acclimate.paired.metrics import METRICS
 from acclimate.report.card import plain
 from acclimate.report.names import named
 
 COLUMNS = ("set", "check", "found", "interval", "limit", "MDE", "n", "unseen", "outcome")
 STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
-NAMES = {
-    ("max_drop", "bits_per_byte"): "bits/byte rise",
-    ("min_gain", "bits_per_byte"): "bits/byte fall",
-    ("max_drop", "kl_base_tuned"): "KL(base‖tuned)",
-    ("max_drop", "top1_agreement"): "top-1 disagreement",
-    ("max_drop", "accuracy"): "accuracy lost",
-    ("min_gain", "accuracy"): "accuracy won",
-    ("max_drop", "accuracy_norm"): "accuracy/char lost",
-    ("min_gain", "accuracy_norm"): "accuracy/char won",
-    ("max_drop", "word_nats"): "nats/word rise",
-    ("min_gain", "word_nats"): "nats/word fall",
-}
 
 
 def verdict_page(verdict: Verdict) -> Group:
@@ -57,7 +46,7 @@ def _cells(check: Check) -> list[str]:
     found, unit = check.found, check.limit.unit
     mde = "" if found.bounded and math.isinf(found.mde) else _number(found.mde)
     sign = "<" if check.kind == "max_drop" else ">"
-    name = NAMES[check.kind, check.metric]
+    name = METRICS[check.metric].verdict(check.kind)
     return [
         named(check.set_name), name if unit in name else f"{name}, {unit}", _number(found.value),
         f"{_number(found.low)} to {_number(found.high)}", f"{sign} {check.limit.value:g}", mde,
@@ -78,7 +67,7 @@ def _number(value: float) -> str:
 
 def _notes(verdict: Verdict) -> list[str]:
     notes = [
-        f"{named(check.set_name)}, {NAMES[check.kind, check.metric]}: "
+        f"{named(check.set_name)}, {METRICS[check.metric].verdict(check.kind)}: "
         f"{'' if check.too_few else 'the interval holds the limit; '}{check.remedy}."
         for check in verdict.checks
         if check.outcome == "inconclusive"

@@ -8,22 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, create_model, field_validator, model_validator
 
 from acclimate.errors import ConfigError, listed, nearest
 from acclimate.explain import Places, explain, shown
+from acclimate.paired.metrics import METRICS
 from acclimate.source_schema import Section
 from acclimate.yamlfile import read_mapping
 
-UNITS: Mapping[str, tuple[str, ...]] = {
-    "bits_per_byte": ("bits/byte", "%"),
-    "kl_base_tuned": ("nats/token",),
-    "top1_agreement": ("points",),
-    "accuracy": ("points",),
-    "accuracy_norm": ("points",),
-    "word_nats": ("nats/word",),
-}
-"""Metric -> the units of its margins. ``%`` is relative to the base's own score."""
 EXAMPLES = {"%": "2", "points": "2"}
 
 
@@ -40,11 +32,11 @@ def parse_margin(metric: str, text: Any) -> Margin:
     >>> parse_margin("bits_per_byte", "2 %")
     Margin(value=2.0, unit='%')
     """
-    examples = listed(f"'{EXAMPLES.get(unit, '0.02')} {unit}'" for unit in UNITS[metric])
+    examples = listed(f"'{EXAMPLES.get(unit, '0.02')} {unit}'" for unit in METRICS[metric].margins)
     found = re.fullmatch(r"\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*(\D*?)\s*", str(text))
     if found is None or isinstance(text, bool):
         raise ValueError(f"{shown(text)} is no margin; a margin is a number and its unit, like {examples}")
-    if found[2] not in UNITS[metric]:
+    if found[2] not in METRICS[metric].margins:
         wrong = f"{shown(found[2])} is no unit of {metric}" if found[2] else f"{shown(text)} has no unit"
         raise ValueError(f"{wrong}; write it as {examples}")
     if float(found[1]) < 0:
@@ -59,33 +51,25 @@ class Margins(Section):
         return value if value is None or isinstance(value, Margin) else parse_margin(info.field_name or "", value)
 
 
-class MaxDrop(Margins):
-    """The largest loss allowed."""
-
-    bits_per_byte: Margin | None = Field(None, description="rise over the base: '0.02 bits/byte', or '2 %' of its own")
-    kl_base_tuned: Margin | None = Field(None, description="KL(base || tuned): '0.2 nats/token'")
-    top1_agreement: Margin | None = Field(
-        None, description="fall below full agreement: '15 points' (percent of tokens)"
-    )
-    accuracy: Margin | None = Field(None, description="of a panel's set, fall below the base: '2 points'")
-    accuracy_norm: Margin | None = Field(None, description="the same by character: '2 points'")
-    word_nats: Margin | None = Field(None, description="of a panel's cloze, rise over the base: '0.1 nats/word'")
+def _margins(name: str, doc: str, said: Mapping[str, str]) -> type[Margins]:
+    """A section with a margin for each metric of which something is said."""
+    fields: dict[str, Any] = {
+        metric: (Margin | None, Field(None, description=description))
+        for metric, description in said.items()
+        if description
+    }
+    return create_model(name, __base__=Margins, __module__=__name__, __doc__=doc, **fields)
 
 
-class MinGain(Margins):
-    """The smallest gain demanded."""
-
-    bits_per_byte: Margin | None = Field(None, description="fall below the base: '0.1 bits/byte', or '5 %' of its own")
-    accuracy: Margin | None = Field(None, description="of a panel's set, rise over the base: '3 points'")
-    accuracy_norm: Margin | None = Field(None, description="the same by character: '3 points'")
-    word_nats: Margin | None = Field(None, description="of a panel's cloze, fall below the base: '0.1 nats/word'")
+MaxDrop = _margins("MaxDrop", "The largest loss allowed.", {name: own.max_drop for name, own in METRICS.items()})
+MinGain = _margins("MinGain", "The smallest gain demanded.", {name: own.min_gain for name, own in METRICS.items()})
 
 
 class Rule(Section):
     """What is held against one set."""
 
-    max_drop: MaxDrop = MaxDrop()
-    min_gain: MinGain = MinGain()
+    max_drop: MaxDrop = MaxDrop()  # type: ignore[valid-type]
+    min_gain: MinGain = MinGain()  # type: ignore[valid-type]
 
     @property
     def margins(self) -> list[tuple[str, str, Margin]]:

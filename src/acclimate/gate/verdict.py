@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from acclimate.errors import ConfigError, RunError, listed, nearest
-from acclimate.gate.check import Check, Outcome, estimate, metrics_of
+from acclimate.gate.check import Check, Outcome
 from acclimate.gate.policy import Policy, Rule, load_policy
+from acclimate.paired.metrics import METRICS, gated
 from acclimate.paired.ratio import MINIMUM_DOCUMENTS
 from acclimate.runs.folder import RunFolder, TextSet, read_folder
 from acclimate.runs.layout import Layout
@@ -163,14 +164,14 @@ class Judged:
 
 
 def _checks(judged: Judged, rule: Rule, policy: Policy, place: str) -> list[Check]:
-    has, checks = metrics_of(judged.scores), []
+    has, checks = gated(judged.scores), []
     for kind, metric, margin in rule.margins:
         if metric not in has:
             raise ConfigError(
                 f"{policy.places.at(f'{place}.{kind}.{metric}')}: '{judged.name}' is not measured by {metric}; it has "
                 f"{listed(has)}."
             )
-        value = estimate(kind, metric, margin.unit, judged.scores, policy.confidence)
+        value = METRICS[metric].drop(kind, margin.unit, judged.scores, policy.confidence)
         checks.append(Check(judged.name, judged.role, kind, metric, value, margin, judged.counted))
     return checks
 

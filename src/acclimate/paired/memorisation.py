@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from acclimate.paired.estimate import Estimate
-from acclimate.paired.ranges import change_range
+from acclimate.paired.metrics import BITS, METRICS
 from acclimate.paired.ratio import FEWEST_DOCUMENTS, ratio
 from acclimate.paired.resample import indices
 
@@ -85,7 +85,7 @@ def _gains(columns: Mapping[str, np.ndarray]) -> np.ndarray:
 def _change(gains: np.ndarray, columns: Mapping[str, np.ndarray]) -> Estimate:
     text = columns["bytes"] > 0
     base = columns["base_nats"][text].sum() / math.log(2) / columns["bytes"][text].sum()
-    return ratio(-gains[0], gains[1]).within(change_range("bits_per_byte", float(base)))
+    return ratio(-gains[0], gains[1]).within(METRICS[BITS].change_range(float(base)))
 
 
 def _sums(seen: np.ndarray, unseen: np.ndarray, scale: float) -> np.ndarray:

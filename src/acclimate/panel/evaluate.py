@@ -21,7 +21,7 @@ from acclimate.panel.encode import encode
 from acclimate.panel.items import Item, read_items
 from acclimate.panel.records import SIDES, adjust, averages, choice_records, score_records, text_records
 from acclimate.panel.schema import PanelConfig, SetSection
-from acclimate.panel.score import DRIFT, ChoiceScores, score_choices
+from acclimate.panel.score import DRIFT_COLUMNS, ChoiceScores, score_choices
 from acclimate.panel.text import measure_text
 
 
@@ -140,7 +140,7 @@ def _choice_lines(items: Sequence[Item], scores: ChoiceScores) -> list[dict[str,
                 line |= {f"{side}_picked": int(nats.argmax()), f"{side}_picked_norm": int((nats / size).argmax())}
                 line[f"{side}_correct"] = line[f"{side}_picked"] == item.right
                 line[f"{side}_correct_norm"] = line[f"{side}_picked_norm"] == item.right
-        drift = dict(zip(DRIFT, scores.drift[:, right].tolist(), strict=True))
+        drift = dict(zip(DRIFT_COLUMNS, scores.drift[:, right].tolist(), strict=True))
         drift["entropy_change"] = drift.pop("entropy") - drift.pop("base_entropy")
         line |= {"right_tokens": int(scores.tokens[right])} | drift
         line["truncated"] = bool(scores.truncated[here].any())

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from acclimate.errors import RunError
-from acclimate.panel.page import TITLES
+from acclimate.paired.metrics import DRIFT
+from acclimate.panel.page import title
 from acclimate.report.card import plain
 from acclimate.runs.panel import PanelFolder, read_panel
 
@@ -86,7 +87,7 @@ def _values(panel: PanelFolder, side: str) -> dict[tuple[str, str], Cell]:
         (record["set"], record["metric"]): Cell(record["value"], side == "model" and _apart(record, changes))
         for record in panel.records
         if record["run"] == side
-        and ((record["set"], f"{record['metric']}_change") in changes or record["metric"] == "kl_base_tuned")
+        and ((record["set"], f"{record['metric']}_change") in changes or record["metric"] == DRIFT)
     }
 
 
@@ -137,4 +138,4 @@ def matrix_markdown(found: Matrix) -> str:
 
 
 def _cells(row: Row) -> list[str]:
-    return [row.name, TITLES.get(row.metric, row.metric), *("" if cell is None else str(cell) for cell in row.cells)]
+    return [row.name, title(row.metric), *("" if cell is None else str(cell) for cell in row.cells)]

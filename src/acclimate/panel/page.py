@@ -14,23 +14,20 @@ from rich.text import Text
 
 from acclimate.errors import UsageError
 from acclimate.evaluate.measure import POSITIONS
-from acclimate.evaluate.summary import DRIFT_METRICS, Record
+from acclimate.evaluate.summary import Record
 from acclimate.model.pair import Pair
+from acclimate.paired.metrics import BITS, METRICS, known
 from acclimate.panel.evaluate import PanelResult
 from acclimate.runs.layout import PanelLayout
 from acclimate.runs.panel import save_panel
 from acclimate.runs.provenance import versions
 
-TITLES = {
-    "accuracy": "accuracy",
-    "accuracy_norm": "accuracy/char",
-    "word_nats": "nats/word",
-    "bits_per_byte": "bits/byte",
-    "kl_base_tuned": "KL(base||model)",
-    "kl_tuned_base": "KL(model||base)",
-    "top1_agreement": "top-1 agreement",
-    "entropy_change": "entropy change",
-}
+
+def title(metric: str) -> str:
+    """What a table of a panel calls a metric; a task's own metric by its name."""
+    found = known(metric)
+    return found.title or found.label
+
 
 INTERVAL = "95 % interval"
 _BUCKETS = [f"{first}-{after - 1}" for first, after in pairwise(POSITIONS)] + [f"{POSITIONS[-1]}+"]
@@ -85,17 +82,17 @@ def panel_tables(result: PanelResult, name: str) -> Group:
     for set_name, found in result.sets.items():
         values = {(record["metric"], record["run"]): record for record in found.records}
         for (metric, side), tuned in values.items():
-            title, base = Text(TITLES.get(metric, str(metric))), values.get((metric, "base"))
+            metric_title, base = Text(title(metric)), values.get((metric, "base"))
             if base and side == "model":
                 cells = _change(base["value"], tuned["value"], values[f"{metric}_change", "model"])
-                changes.add_row(Text(set_name), title, *cells)
-            elif metric in DRIFT_METRICS:
+                changes.add_row(Text(set_name), metric_title, *cells)
+            elif metric in METRICS and not METRICS[metric].paired:
                 buckets = {bucket["first"]: f"{bucket['value']:.4f}" for bucket in tuned.get("positions", ())}
                 cells = [str(tuned["n"]), f"{tuned['value']:.4f}", *(buckets.get(first, "") for first in POSITIONS)]
-                drift.add_row(Text(set_name), title, *cells)
+                drift.add_row(Text(set_name), metric_title, *cells)
     for role, mean in result.averages.items():
         cells = _change(mean["base"], mean["model"], mean["change"])
-        changes.add_row(Text(f"mean of {role} texts", style="bold"), TITLES["bits_per_byte"], *cells)
+        changes.add_row(Text(f"mean of {role} texts", style="bold"), title(BITS), *cells)
     return Group(changes, drift, Text(_caption(result), style="italic"))
 
 

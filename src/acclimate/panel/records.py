@@ -10,46 +10,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.evaluate.measure import Scores
-from acclimate.evaluate.summary import (
-    DRIFT_METRICS,
-    Record,
-    bits_per_byte,
-    change_records,
-    records,
-)
-from acclimate.evaluate.summary import UNITS as UNITS_OF_TEXT
-from acclimate.paired.bootstrap import mean_interval, ratio_interval
+from acclimate.evaluate.summary import Record, bits_per_byte, change_records, records
 from acclimate.paired.estimate import Estimate
-from acclimate.paired.flips import score_change
 from acclimate.paired.grouped import Groups, count, subset
-from acclimate.paired.ranges import change_range
+from acclimate.paired.metrics import BITS, METRICS, Metric, known
 from acclimate.paired.ratio import FEWEST_DOCUMENTS, mean_ratio
 from acclimate.paired.significance import holm
 from acclimate.panel.schema import SetSection
 
 SIDES = ("model", "base")
-UNITS = UNITS_OF_TEXT | {
-    "accuracy": "share of items",
-    "accuracy_norm": "share of items",
-    "word_nats": "nats/word",
-}
-KEYS = {"accuracy": "correct", "accuracy_norm": "correct_norm"}
-"""Metric -> what it is called in an item's line, where it has another name there."""
+Array = NDArray[np.float64]
 
 
 def choice_records(
     name: str, section: SetSection, lines: Sequence[dict[str, Any]], groups: Groups | None = None
 ) -> list[Record]:
     """Of the lines of a choice or cloze set: accuracy, nats by word, and drift."""
-    metrics = [metric for metric, key in KEYS.items() if f"model_{key}" in lines[0]]
+    metrics = [name for name, metric in METRICS.items() if metric.key and f"model_{metric.key}" in lines[0]]
     found = score_records(name, section, lines, metrics, groups)
     if section.kind == "cloze":
         nats, base_nats = (-np.array([line[side][0] for line in lines]) for side in SIDES)
-        found += _compared(name, section, "word_nats", nats, base_nats, groups=groups)
+        found += _compared(name, section, METRICS["word_nats"], nats, base_nats, groups=groups)
     tokens = np.array([line["right_tokens"] for line in lines])
-    for metric, column in DRIFT_METRICS.items():
-        interval = ratio_interval(np.array([line[column] for line in lines]), tokens, groups=groups)
-        found.append(_identity(name, section, metric, "model") | _values(interval))
+    for metric in METRICS.values():
+        if metric.below == "tokens" and metric.above in lines[0]:
+            value = metric.value(np.array([line[metric.above] for line in lines]), tokens, groups)
+            found.append(_identity(name, section, metric, "model") | _values(value))
     return found
 
 
@@ -62,10 +48,9 @@ def score_records(
 ) -> list[Record]:
     """Means over items of both sides, and the change."""
     found = []
-    for metric in metrics:
-        scores, base_scores = (
-            np.array([line[f"{side}_{KEYS.get(metric, metric)}"] for line in lines], dtype=float) for side in SIDES
-        )
+    for metric in map(known, metrics):
+        key = metric.key or metric.name
+        scores, base_scores = (np.array([line[f"{side}_{key}"] for line in lines], dtype=float) for side in SIDES)
         found += _compared(name, section, metric, scores, base_scores, groups=groups)
     return found
 
@@ -108,36 +93,33 @@ def averages(texts: Sequence[tuple[str, Scores, Scores, Groups | None]]) -> dict
         change = Estimate(means[0] - means[1], n=sum(len(size) for _, size in written))
         sizes = (count(own, len(size)) for own, (_, size) in zip(grouped[role], written, strict=True))
         if min(sizes) >= FEWEST_DOCUMENTS:
-            change = mean_ratio(written, groups=grouped[role]).within(change_range("bits_per_byte", means[1]))
+            change = mean_ratio(written, groups=grouped[role]).within(METRICS[BITS].change_range(means[1]))
         found[role] = dict(zip(SIDES, means, strict=True)) | {"change": change.record(change=True)}
     return found
 
 
 def _compared(
-    name: str, section: SetSection, metric: str, *columns: NDArray[Any], groups: Groups | None = None
+    name: str, section: SetSection, metric: Metric, own: Array, base: Array, groups: Groups | None = None
 ) -> list[Record]:
     """Means over items of model and base, and the change."""
-    n = len(columns[0])
     found = [
-        _identity(name, section, metric, side) | _values(mean_interval(column, groups=groups))
-        for side, column in zip(SIDES, columns, strict=True)
+        _identity(name, section, metric, side) | _values(metric.value(column, None, groups))
+        for side, column in zip(SIDES, (own, base), strict=True)
     ]
-    change = Estimate(float(np.mean(columns[0] - columns[1])), n=n)
-    if count(groups, n) >= FEWEST_DOCUMENTS:
-        possible = change_range(metric, float(np.mean(columns[1])))
-        change = score_change(columns[0], columns[1], groups=groups).within(possible)
+    change = metric.difference(own, base, np.ones(len(own)), groups=groups)
     return [*found, _identity(name, section, metric, "model", "_change") | change.record(change=True)]
 
 
-def _identity(name: str, section: SetSection, metric: str, side: str, change: str = "") -> Record:
+def _identity(name: str, section: SetSection, metric: Metric, side: str, change: str = "") -> Record:
     return {
         "run": side,
         "set": name,
         "role": section.role,
-        "metric": metric + change,
-        "unit": UNITS.get(metric, "mean of items"),
+        "metric": metric.name + change,
+        "unit": metric.unit,
     }
 
 
-def _values(found: Estimate) -> Record:
+def _values(found: Estimate | None) -> Record:
+    assert found is not None  # each item counts
     return {key: value for key, value in found.record().items() if key != "groups"}

@@ -16,6 +16,7 @@ from acclimate.model.projection import Projection
 from acclimate.model.reference import Reference
 from acclimate.objective.chunked import by_blocks
 from acclimate.objective.divergence import entropy, forward_kl, reverse_kl
+from acclimate.paired.metrics import DRIFT, REVERSE_DRIFT
 from acclimate.panel.encode import Encoded
 from acclimate.panel.rows import Rows, batches, build, rows_of
 
@@ -35,10 +36,10 @@ class ChoiceScores:
     truncated: NDArray[np.bool_]  # [C] whether the context lost its beginning
     nats: NDArray[np.float64]  # [2, C] log-likelihood by model and by base, 0 or below
     greedy: NDArray[np.bool_]  # [2, C] whether each token is the likeliest one
-    drift: NDArray[np.float64]  # [5, C] the sums that DRIFT names; 0 for a choice that is not the right one
+    drift: NDArray[np.float64]  # [5, C] the sums that DRIFT_COLUMNS names; 0 for a choice that is not the right one
 
 
-DRIFT = ("kl_base_tuned", "kl_tuned_base", "agree", "entropy", "base_entropy")
+DRIFT_COLUMNS = (DRIFT, REVERSE_DRIFT, "agree", "entropy", "base_entropy")
 
 
 def score_choices(model: CausalModel, base: Reference, items: Sequence[Encoded]) -> ChoiceScores:
@@ -84,7 +85,7 @@ def score_choices(model: CausalModel, base: Reference, items: Sequence[Encoded])
 
 
 def _per_token(logits: Tensor, base_logits: Tensor, at: Tensor, labels: Tensor, right: Tensor) -> Tensor:
-    """[9, Q]: log-likelihood and miss of each token by model, by base, then DRIFT of the tokens that are ``right`` [Q].
+    """[9, Q]: log-likelihood and miss of each token by model, by base, then drift of the tokens that are ``right`` [Q].
 
     ``logits`` [n, V] at the rows ``at`` [Q]. Drift walks over the vocabulary many times, so other rows are left out.
     """
@@ -105,7 +106,7 @@ def _total_and_top(logits: Tensor) -> Tensor:
 
 
 def _drift(logits: Tensor, base_logits: Tensor) -> Tensor:
-    """[5, m]: what DRIFT names, of logits [m, V]."""
+    """[5, m]: what DRIFT_COLUMNS names, of logits [m, V]."""
     tuned, base = logits.log_softmax(-1), base_logits.log_softmax(-1)
     agree = tuned.argmax(-1) == base.argmax(-1)
     columns = (forward_kl(tuned, base), reverse_kl(tuned, base), agree, entropy(tuned), entropy(base))

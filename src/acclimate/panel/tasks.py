@@ -25,8 +25,9 @@ from acclimate.evaluate.generate import continuation
 from acclimate.explain import shown
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
+from acclimate.paired.metrics import known
 from acclimate.panel.encode import Encoded, beginning, chat_text, check_pairs, encode_pairs
-from acclimate.panel.records import KEYS, SIDES
+from acclimate.panel.records import SIDES
 from acclimate.panel.schema import PanelConfig, SetSection
 from acclimate.panel.score import score_choices
 
@@ -239,7 +240,7 @@ def _lines(
             for metric in means:
                 if metric in sample:
                     own = NAMES.get(metric, metric) if len(filters) == 1 else f"{metric}[{sample['filter']}]"
-                    row[f"{side}_{KEYS.get(own, own)}"] = float(sample[metric])
+                    row[f"{side}_{known(own).key or own}"] = float(sample[metric])
                     metrics[own] = None
     return list(rows.values()), list(metrics)
 

@@ -12,6 +12,7 @@ import jinja2
 import yaml
 
 from acclimate.paired.estimate import Estimate
+from acclimate.paired.metrics import BITS, METRICS, Metric
 from acclimate.report import number
 from acclimate.report.collect import collect
 from acclimate.report.html import TEMPLATES
@@ -21,12 +22,6 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_CACHE = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
 TURNING = re.compile(r"[\x00-\x1f\u200b\u200e\u200f\u202a-\u202e\ufeff]")
 """Invisible characters that turn or hide what stands beside them."""
-METRIC_NAMES = {
-    "bits_per_byte": ("bits per byte", number.bits),
-    "kl_base_tuned": ("KL(base‖tuned), nats/token", number.nats),
-    "kl_tuned_base": ("KL(tuned‖base), nats/token", number.nats),
-    "top1_agreement": ("top-1 agreement", number.share),
-}
 
 
 def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = None) -> str:
@@ -77,12 +72,12 @@ def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = Non
         rows=[
             (
                 item,
-                *_row(metric, data.base.get(item.name), folder.measures[item.name, metric]),
-                *_change(metric, folder.changes.get(item.name)),
+                *_row(metric, data.base.get(item.name), folder.measures[item.name, name]),
+                *_change(metric, folder.change(item.name, name)),
             )
             for item in data.sets
-            for metric in METRIC_NAMES
-            if (item.name, metric) in folder.measures
+            for name, metric in METRICS.items()
+            if metric.words and (item.name, name) in folder.measures
         ],
         kept=data.kept,
         settings=_settings(config),
@@ -117,20 +112,21 @@ def plain(value: Any) -> str:
     return re.sub(r"([\\`*\[\]|])", r"\\\1", text)
 
 
-def _row(metric: str, base: Estimate | None, tuned: Estimate) -> tuple[str, str, str]:
-    name, spell = METRIC_NAMES[metric]
+def _row(metric: Metric, base: Estimate | None, tuned: Estimate) -> tuple[str, str, str]:
+    spell, _ = number.spelling(metric.unit)
     limits = number.interval(tuned, spell)
-    before = spell(base.value) if metric == "bits_per_byte" and base else number.NONE
-    return name, before, f"{spell(tuned.value)} ({limits})" if limits else spell(tuned.value)
+    before = spell(base.value) if metric.name == BITS and base else number.NONE
+    return metric.words, before, f"{spell(tuned.value)} ({limits})" if limits else spell(tuned.value)
 
 
-def _change(metric: str, change: Estimate | None) -> tuple[str, str]:
+def _change(metric: Metric, change: Estimate | None) -> tuple[str, str]:
     """The paired change with its interval, and the smallest that would have shown; drift is a change already."""
-    if metric != "bits_per_byte" or change is None:
+    if change is None:
         return number.NONE, number.NONE
-    limits = number.interval(change, number.signed)
-    value = f"{number.signed(change.value)} ({limits})" if limits else number.signed(change.value)
-    return value, number.NONE if math.isinf(change.mde) else number.bits(change.mde)
+    value, signed = number.spelling(metric.unit)
+    limits = number.interval(change, signed)
+    said = f"{signed(change.value)} ({limits})" if limits else signed(change.value)
+    return said, number.NONE if math.isinf(change.mde) else value(change.mde)
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from acclimate.apart import SAME_RUN, without
 from acclimate.config import RunConfig
 from acclimate.errors import RunError
 from acclimate.paired.estimate import Estimate
+from acclimate.paired.metrics import BITS, DRIFT
 from acclimate.paired.transfer import Transfer, improvement, transfer
 from acclimate.report.seeds import together
 from acclimate.runs.folder import RunFolder, TextSet, read_folder
@@ -87,16 +88,16 @@ class ReportData:
 
     def drift(self, run: Run, text_set: TextSet) -> Estimate | None:
         """KL(base || tuned) in nats per token."""
-        return run.measure(text_set.name, "kl_base_tuned")
+        return run.measure(text_set.name, DRIFT)
 
     def change(self, run: Run, text_set: TextSet, seed: int | None = None) -> float | None:
         """Bits per byte against the base, in percent; negative is better."""
         base = self.base.get(text_set.name)
         if seed is None:
-            tuned = run.measure(text_set.name, "bits_per_byte")
+            tuned = run.measure(text_set.name, BITS)
             value = tuned.value if tuned else None
         else:
-            value = run.by_seed(text_set.name, "bits_per_byte").get(seed)
+            value = run.by_seed(text_set.name, BITS).get(seed)
         return None if base is None or value is None or not base.value else 100 * (value / base.value - 1)
 
     def relative_change(self, run: Run, text_set: TextSet, seed: int | None = None) -> Estimate | None:
@@ -107,7 +108,7 @@ class ReportData:
         own = run.changes if seed is None else next(one.changes for one in run.seeds if one.seed == seed)
         found, part = own.get(text_set.name), 100 / self.base[text_set.name].value
         if found is None:
-            return Estimate(value, n=run.seeds[0].measures[text_set.name, "bits_per_byte"].n)
+            return Estimate(value, n=run.seeds[0].measures[text_set.name, BITS].n)
         return replace(found.scaled(part), value=value)
 
     def transfer(self, run: Run) -> Transfer | None:
@@ -115,7 +116,7 @@ class ReportData:
         gains: list[float] = []
         kept: list[float] = []
         for item in self.sets:
-            base, tuned = self.base.get(item.name), run.measure(item.name, "bits_per_byte")
+            base, tuned = self.base.get(item.name), run.measure(item.name, BITS)
             if base and tuned and base.value:
                 (gains if item.role == "domain" else kept).append(improvement(base.value, tuned.value))
         return transfer(gains, kept) if gains and kept else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 
 from acclimate.paired.estimate import Estimate
+from acclimate.paired.metrics import BITS, DRIFT
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.curves import Curve, curves
@@ -25,7 +26,7 @@ def gained(data: ReportData) -> list[Picture]:
     pictures = []
     for index, item in enumerate(data.role("domain")):
         items = [Dot("base", BASE, data.base[item.name], {})] if item.name in data.base else []
-        items += _measured(data, item, "bits_per_byte")
+        items += _measured(data, item, BITS)
         title = gained_finding(data, item)
         pictures.append(dots(f"gained-{index}", title, items, "bits per byte (lower is better)", number.bits))
     return pictures
@@ -35,7 +36,7 @@ def kept(data: ReportData) -> list[Picture]:
     """KL(base || tuned) of each run, one picture for each chat or general set."""
     pictures = []
     for index, item in enumerate(data.role("chat", "general")):
-        if items := _measured(data, item, "kl_base_tuned"):
+        if items := _measured(data, item, DRIFT):
             axis = "KL(base‖tuned), nats per token (lower is better)"
             pictures.append(dots(f"kept-{index}", kept_finding(data, item), items, axis, number.nats, from_zero=True))
     return pictures
@@ -67,11 +68,11 @@ def tradeoff(data: ReportData) -> list[Picture]:
         return pictures
     x_axis = "domain gain, % fewer bits per byte (right is better)"
     for index, item in enumerate(data.role("chat", "general")):
-        if points := _points(data, item, "kl_base_tuned"):
+        if points := _points(data, item, DRIFT):
             title = f"Which run learns most for the least drift on {phrase(item)}?"
             y_axis = "KL(base‖tuned), nats/token\n(lower is better)"
             pictures.append(pareto(f"tradeoff-{index}", title, points, x_axis, y_axis))
-        if points := _points(data, item, "bits_per_byte"):
+        if points := _points(data, item, BITS):
             title = f"Which run learns most and still predicts {phrase(item)}?"
             y_axis = "change in bits per byte, %\n(lower is better)"
             pictures.append(pareto(f"tradeoff-bits-{index}", title, points, x_axis, y_axis))
@@ -125,7 +126,7 @@ def kept_finding(data: ReportData, text_set: TextSet) -> str:
     """The title of the picture of drift."""
     drifts = [(drift, run) for run in data.runs if (drift := data.drift(run, text_set))]
     drifts.sort(key=lambda pair: pair[0].value)
-    found = against(data, drifts[0][1], text_set, "kl_base_tuned") if len(drifts) > 1 else {}
+    found = against(data, drifts[0][1], text_set, DRIFT) if len(drifts) > 1 else {}
     if found and all(run.label in found and found[run.label].below for _, run in drifts[1:]):
         than = "the other" if len(drifts) == 2 else "the others"
         return f"{named(drifts[0][1].label)} stays closer to the base than {than} on {phrase(text_set)}"
@@ -138,7 +139,7 @@ def _measured(data: ReportData, item: TextSet, metric: str) -> list[Dot]:
     found = []
     for run in data.runs:
         if measure := run.measure(item.name, metric):
-            change = data.change(run, item) if metric == "bits_per_byte" else None
+            change = data.change(run, item) if metric == BITS else None
             note = "" if change is None else number.change(change)
             found.append(Dot(run.label, marks[run.label], measure, run.by_seed(item.name, metric), note))
     return found
@@ -169,14 +170,12 @@ def _points(data: ReportData, item: TextSet, metric: str) -> list[Point]:
     points = []
     for run in data.runs:
         change = data.relative_change(run, domain) if domain else None
-        cost = data.drift(run, item) if metric == "kl_base_tuned" else data.relative_change(run, item)
+        cost = data.drift(run, item) if metric == DRIFT else data.relative_change(run, item)
         if domain and change and cost:
             seeds = []
             for seed in (one.seed for one in run.seeds):
                 gained = data.change(run, domain, seed)
-                paid = (
-                    run.by_seed(item.name, metric)[seed] if metric == "kl_base_tuned" else data.change(run, item, seed)
-                )
+                paid = run.by_seed(item.name, metric)[seed] if metric == DRIFT else data.change(run, item, seed)
                 if gained is not None and paid is not None:
                     seeds.append((seed, -gained, paid))
             points.append(Point(run.label, marks[run.label], change.scaled(-1), cost, seeds))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from acclimate.paired.metrics import DRIFT
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.names import joined, named, phrase
@@ -11,8 +12,6 @@ from acclimate.report.outcome import each, fell, outcome, why
 from acclimate.report.pairs import against, told
 from acclimate.runs.folder import TextSet
 from acclimate.runs.measured import base_note, check_measured
-
-DRIFT = "kl_base_tuned"
 
 
 def closer(data: ReportData, best: Run, runs: Sequence[Run], domain: TextSet, kept: TextSet) -> list[str]:

@@ -104,6 +104,20 @@ def significant(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
+SPELLINGS: dict[str, tuple[Spelling, Spelling]] = {
+    "bits/byte": (bits, signed),
+    "nats/word": (bits, signed),
+    "nats/token": (nats, signed),
+    "share of tokens": (share, points),
+    "share of items": (share, points),
+}
+"""Unit -> how a value and a change are written."""
+
+
+def spelling(unit: str) -> tuple[Spelling, Spelling]:
+    return SPELLINGS.get(unit, (significant, significant))
+
+
 def count(value: float) -> str:
     """
     >>> count(41000)

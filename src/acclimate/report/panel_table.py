@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from acclimate.paired.estimate import ALPHA, SHARE
+from acclimate.paired.metrics import METRICS, Metric
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.dots import Dot, dots
@@ -17,17 +19,6 @@ from acclimate.report.scoreboard import Cell
 from acclimate.runs.panel import PanelFolder
 
 MOST_ROWS = 24  # of a picture
-METRICS: dict[str, tuple[str, number.Spelling, number.Spelling]] = {
-    "accuracy": ("accuracy", number.share, number.points),
-    "accuracy_norm": ("accuracy/char", number.share, number.points),
-    "word_nats": ("nats/word ↓", number.bits, number.signed),
-    "bits_per_byte": ("bits/byte ↓", number.bits, number.signed),
-}
-"""Metric -> its name, and how a value and a change are written."""
-DRAWN = {
-    "accuracy": "change in accuracy, points (to the left: worse)",
-    "bits_per_byte": "change in bits per byte (to the right: worse)",
-}
 
 
 @dataclass(frozen=True)
@@ -67,13 +58,16 @@ def panel_tables(data: ReportData, panels: Sequence[tuple[Run, int, PanelFolder]
 
 def _table(data: ReportData, index: int, group: Sequence[tuple[Run, int, PanelFolder]]) -> PanelTable:
     rows = [(run, seed, row) for run, seed, panel in group for row in rows_of(panel)]
-    rows.sort(key=lambda entry: (list(METRICS).index(entry[2].metric), -entry[2].loss))
+    order = [metric.name for metric in _ordered()]
+    rows.sort(key=lambda entry: (order.index(entry[2].metric), -entry[2].loss))
     lines = tuple(
-        Line(run, seed, row.text_set, METRICS[row.metric][0], _cells(row), row.p_holm is not None and row.p_holm < 0.05)
+        Line(run, seed, row.text_set, _title(METRICS[row.metric]), _cells(row), row.change.p < ALPHA)
         for run, seed, row in rows
     )
     pictures = [
-        _picture(data, f"panel-{index}-{metric.replace('_', '-')}", group[0][2].name, metric, rows) for metric in DRAWN
+        _picture(data, f"panel-{index}-{metric.name.replace('_', '-')}", group[0][2].name, metric, rows)
+        for metric in _ordered()
+        if metric.words
     ]
     columns = (
         "panel", "run", "seed", "set", "role", "metric", "n", "base", "tuned", "change", "low (95 %)", "high (95 %)",
@@ -81,7 +75,7 @@ def _table(data: ReportData, index: int, group: Sequence[tuple[Run, int, PanelFo
     )  # fmt: skip
     cells = tuple(
         (group[0][2].name, run.label, str(seed), row.text_set, row.role, row.metric, str(row.tuned.n),
-         *map(plain, (row.base.value, row.tuned.value, row.change.value, row.change.low, row.change.high, row.p_holm,
+         *map(plain, (row.base.value, row.tuned.value, row.change.value, row.change.low, row.change.high, row.change.p,
                       row.change.mde, row.drift.value if row.drift else None)))
         for run, seed, row in rows
     )  # fmt: skip
@@ -91,31 +85,44 @@ def _table(data: ReportData, index: int, group: Sequence[tuple[Run, int, PanelFo
 
 
 def _cells(row: Row) -> tuple[Cell, ...]:
-    _, spell, change = METRICS[row.metric]
+    spell, change = number.spelling(METRICS[row.metric].unit)
     mde = Cell(number.NONE) if math.isinf(row.change.mde) else Cell(change(row.change.mde).lstrip("+"))
     return (
         Cell(number.count(row.tuned.n)),
         Cell(spell(row.base.value), number.interval(row.base, spell)),
         Cell(spell(row.tuned.value), number.interval(row.tuned, spell)),
         Cell(change(row.change.value), number.interval(row.change, change)),
-        Cell(number.NONE if row.p_holm is None else number.probability(row.p_holm)),
+        Cell(number.NONE if math.isnan(row.change.p) else number.probability(row.change.p)),
         mde,
         Cell(number.NONE if row.drift is None else number.nats(row.drift.value)),
     )
 
 
 def _picture(
-    data: ReportData, slug: str, panel: str, metric: str, rows: Sequence[tuple[Run, int, Row]]
+    data: ReportData, slug: str, panel: str, metric: Metric, rows: Sequence[tuple[Run, int, Row]]
 ) -> Picture | None:
     """The changes of one metric, of each run's first seed, the worst first."""
-    marks, unit = slots(data.runs), 100.0 if metric == "accuracy" else 1.0
+    share = metric.possible == SHARE
+    marks, unit = slots(data.runs), 100.0 if share else 1.0
     items = []
     for run, seed, row in rows:
-        if row.metric == metric and seed == run.seeds[0].seed:
+        if row.metric == metric.name and seed == run.seeds[0].seed:
             items.append(Dot(run.label, marks[run.label], row.change.scaled(unit), {seed: 0.0}, row=row.text_set))
     if not items:
         return None
     caption = f"The {MOST_ROWS} worst of {len(items)}; all are in the table." if len(items) > MOST_ROWS else ""
-    title = f"What became of {METRICS[metric][0].removesuffix(' ↓')} on each set of {named(panel)}?"
-    spell: number.Spelling = number.tenth if metric == "accuracy" else number.signed
-    return dots(slug, title, items[:MOST_ROWS], DRAWN[metric], spell, at_zero=True, caption=caption)
+    title = f"What became of {metric.label} on each set of {named(panel)}?"
+    axis = (
+        f"change in {metric.words}{', points' * share} (to the {'left' if metric.higher_is_better else 'right'}: worse)"
+    )
+    spell = number.tenth if share else number.spelling(metric.unit)[1]
+    return dots(slug, title, items[:MOST_ROWS], axis, spell, at_zero=True, caption=caption)
+
+
+def _ordered() -> list[Metric]:
+    """Metrics that model and base each have: of items first, then of texts."""
+    return sorted((metric for metric in METRICS.values() if metric.paired), key=lambda metric: metric.below is not None)
+
+
+def _title(metric: Metric) -> str:
+    return metric.label if metric.higher_is_better else metric.heading

@@ -5,13 +5,17 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 from acclimate.paired.estimate import Estimate
+from acclimate.paired.metrics import BITS, METRICS, Metric
 from acclimate.report import number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.palette import BASE, Slot, slots
 from acclimate.report.picture import Numbers, plain
 from acclimate.runs.folder import RunFolder, TextSet
+
+ELSEWHERE = ("general", "chat")
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,20 @@ class Scoreboard:
 
 
 def scoreboard(data: ReportData) -> Scoreboard:
-    """Domain bits per byte and its change, drift on general and chat text, agreement, general bits per byte, speed."""
+    """Each metric on the sets that it is shown of: gain on the domain, drift elsewhere, what else was lost, speed."""
     columns: list[Column] = []
-    for item in data.role("domain"):
-        columns += [_score(data, item), _change(data, item)]
-    for item in data.role("general", "chat"):
-        if any(data.drift(run, item) for run in data.runs):
-            columns.append(_measure(item, "kl_base_tuned", "KL, nats/token ↓", number.nats))
-    if data.kept and any(run.measure(data.kept.name, "top1_agreement") for run in data.runs):
-        columns.append(_measure(data.kept, "top1_agreement", "top-1 agreement ↑", number.share))
-    columns += [_score(data, item) for item in data.role("general")]
+    paired, drift = ([metric for metric in METRICS.values() if metric.paired is own] for own in (True, False))
+    for item, metric in product(data.role("domain"), paired):
+        if "domain" in metric.shown:
+            columns += [_value(data, item, metric), _change(data, item, metric)]
+    for metric in drift:
+        items = data.role(*(role for role in ELSEWHERE if role in metric.shown))
+        for item in [data.kept] if "kept" in metric.shown and data.kept else items:
+            if any(run.measure(item.name, metric.name) for run in data.runs):
+                columns.append(_value(data, item, metric))
+    for item, metric in product(data.role(*ELSEWHERE), paired):
+        if item.role in metric.shown:
+            columns.append(_value(data, item, metric))
     columns.append(Column("speed", "tokens/s ↑", _speed))
     marks = slots(data.runs)
     lines = [Line("base", BASE, tuple(column.cell(None, None) for column in columns))]
@@ -71,10 +79,10 @@ def scoreboard(data: ReportData) -> Scoreboard:
 
 def measures(data: ReportData) -> Numbers:
     """Every number that was measured on a held-out set, to be taken away."""
-    rows = [("base", "", name, "bits_per_byte", *_plain(found)) for name, found in data.base.items()]
+    rows = [("base", "", name, BITS, *_plain(found)) for name, found in data.base.items()]
     for run in data.runs:
         for seed in run.seeds:
-            found = {**seed.measures, **{(name, "bits_per_byte_change"): own for name, own in seed.changes.items()}}
+            found = {**seed.measures, **{(name, f"{BITS}_change"): own for name, own in seed.changes.items()}}
             rows += [(run.label, str(seed.seed), *key, *_plain(measure)) for key, measure in found.items()]
     columns = ("run", "seed", "set", "metric", "value", "low (95 %)", "high (95 %)", "minimum detectable effect", "n")
     return Numbers("measures", columns, tuple(rows))
@@ -98,27 +106,30 @@ def _seed(run: Run, seed: int) -> RunFolder:
     return next(one for one in run.seeds if one.seed == seed)
 
 
-def _score(data: ReportData, item: TextSet) -> Column:
+def _value(data: ReportData, item: TextSet, metric: Metric) -> Column:
+    spell, _ = number.spelling(metric.unit)
+
     def cell(run: Run | None, seed: int | None) -> Cell:
-        measure = data.base.get(item.name) if run is None else _of(run, item, "bits_per_byte", seed)
-        return _written(measure, number.bits)
+        if run is None:
+            return _written(data.base.get(item.name) if metric.name == BITS else None, spell)
+        return _written(_of(run, item, metric.name, seed), spell)
 
-    return Column(item.name, "bits/byte ↓", cell)
+    return Column(item.name, metric.heading, cell)
 
 
-def _change(data: ReportData, item: TextSet) -> Column:
+def _change(data: ReportData, item: TextSet, metric: Metric) -> Column:
+    """Paired; of bits per byte in percent of the base."""
+    _, signed = number.spelling(metric.unit)
+
     def cell(run: Run | None, seed: int | None) -> Cell:
-        change = None if run is None else data.relative_change(run, item, seed)
-        return _written(change, number.change)
+        if run is None:
+            return Cell(number.NONE)
+        if metric.name == BITS:
+            return _written(data.relative_change(run, item, seed), number.change)
+        return _written(_of(run, item, f"{metric.name}_change", seed), signed)
 
-    return Column(item.name, "change ↓", cell)
-
-
-def _measure(item: TextSet, metric: str, unit: str, spell: number.Spelling) -> Column:
-    def cell(run: Run | None, seed: int | None) -> Cell:
-        return Cell(number.NONE) if run is None else _written(_of(run, item, metric, seed), spell)
-
-    return Column(item.name, unit, cell)
+    arrow = metric.heading[-1]
+    return Column(item.name, f"change {arrow}" if metric.name == BITS else f"{metric.label} change {arrow}", cell)
 
 
 def _speed(run: Run | None, seed: int | None) -> Cell:

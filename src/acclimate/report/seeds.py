@@ -10,9 +10,8 @@ import numpy as np
 
 from acclimate.errors import RunError
 from acclimate.paired.estimate import ANY, Estimate, Range
-from acclimate.paired.ranges import change_range, range_of
+from acclimate.paired.metrics import BITS, METRICS, known
 from acclimate.paired.seeds import crossed_ratio
-from acclimate.runs.comparison import SUMS
 from acclimate.runs.folder import RunFolder
 from acclimate.runs.layout import Layout
 from acclimate.runs.scores import read_scores
@@ -35,7 +34,7 @@ def together(seeds: Sequence[RunFolder]) -> tuple[dict[tuple[str, str], Estimate
     scores = {item.name: _same_documents(seeds, item.name) for item in first.sets}
     measures = {
         (name, metric): _mean(
-            [seed.measures[name, metric] for seed in seeds], _ratio(scores[name], metric), range_of(metric)
+            [seed.measures[name, metric] for seed in seeds], _ratio(scores[name], metric), known(metric).possible
         )
         for name, metric in first.measures
     }
@@ -61,11 +60,10 @@ def _mean(found: Sequence[Estimate], ratio: Ratio | None, possible: Range) -> Es
 
 
 def _ratio(scores: Sequence[Scores] | None, metric: str) -> Ratio | None:
-    if scores is None or metric not in SUMS:
+    own = METRICS.get(metric)
+    if scores is None or own is None or own.below is None or not scores[0].keys() >= set(own.columns):
         return None
-    above, below = SUMS[metric]
-    unit = math.log(2) if metric == "bits_per_byte" else 1.0
-    return np.stack([one[above] / unit for one in scores]), scores[0][below], scores[0].get("group")
+    return np.stack([one[own.above] / own.per for one in scores]), scores[0][own.below], scores[0].get("group")
 
 
 def _change(scores: Sequence[Scores] | None) -> Ratio | None:
@@ -81,7 +79,7 @@ def _change(scores: Sequence[Scores] | None) -> Ratio | None:
 def _possible_change(scores: Sequence[Scores] | None) -> Range:
     if scores is None:
         return ANY
-    return change_range("bits_per_byte", scores[0]["base_nats"].sum() / math.log(2) / scores[0]["bytes"].sum())
+    return METRICS[BITS].change_range(scores[0]["base_nats"].sum() / math.log(2) / scores[0]["bytes"].sum())
 
 
 def _same_documents(seeds: Sequence[RunFolder], name: str) -> list[Scores] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from acclimate.paired.metrics import BITS, DRIFT
 from acclimate.report import notes, number
 from acclimate.report.collect import ReportData, Run
 from acclimate.report.names import joined, named, phrase
@@ -67,7 +68,7 @@ def _several(data: ReportData, learned: Sequence[Run], domain: TextSet) -> tuple
     best, others = _praised(data, ranked, domain)
     other = next((run for run in others if run.method == "sft"), others[-1])
     a, b = drifts[best.label], drifts[other.label]
-    difference = against(data, best, kept, notes.DRIFT).get(other.label)
+    difference = against(data, best, kept, DRIFT).get(other.label)
     clear = difference is not None and difference.below
     opening = f"{named(best.label)} learned the domain ({fell(data, best, domain)})"
     versus = f"KL {number.nats(a.value)} vs {number.nats(b.value)} nats/token"
@@ -92,16 +93,16 @@ def _praised(data: ReportData, ranked: Sequence[Run], domain: TextSet) -> tuple[
     Doing little is the easiest way to keep everything, so a small drift alone does not win. Where only one run has
     the largest gain there is a price either way, and the run that moved least is named together with that price.
     """
-    scores = {run: score.value for run in ranked if (score := run.measure(domain.name, "bits_per_byte"))}
+    scores = {run: score.value for run in ranked if (score := run.measure(domain.name, BITS))}
     most = min(scores, key=lambda run: scores[run])
-    behind = {label for label, found in against(data, most, domain, "bits_per_byte").items() if found.below}
+    behind = {label for label, found in against(data, most, domain, BITS).items() if found.below}
     full = [run for run in ranked if run in scores and run.label not in behind]
     first = ranked.index(full[0]) if len(full) > 1 else 0
     return ranked[first], ranked[first + 1 :]
 
 
 def _gains_compared(data: ReportData, best: Run, other: Run, domain: TextSet) -> str:
-    difference = against(data, best, domain, "bits_per_byte").get(other.label)
+    difference = against(data, best, domain, BITS).get(other.label)
     changes = [number.change(data.change(run, domain) or 0.0) for run in (best, other)]
     pair = f"{changes[0]} against {changes[1]}"
     if difference is None or not difference.apart:
@@ -135,7 +136,7 @@ def _distance(data: ReportData, run: Run) -> str:
 
 def _everywhere(data: ReportData, run: Run, domain: TextSet) -> str:
     """Whether a gain holds in each seed, said only where there are several."""
-    values = run.by_seed(domain.name, "bits_per_byte").values()
+    values = run.by_seed(domain.name, BITS).values()
     if len(values) < 2:
         return ""
     better = sum(value < data.base[domain.name].value for value in values)
@@ -145,7 +146,7 @@ def _everywhere(data: ReportData, run: Run, domain: TextSet) -> str:
 
 def _same_order(best: Run, other: Run, kept: TextSet, clear: bool) -> str:
     """Whether the comparison of two runs has the same sign in each seed both were trained with."""
-    one, two = (run.by_seed(kept.name, "kl_base_tuned") for run in (best, other))
+    one, two = (run.by_seed(kept.name, DRIFT) for run in (best, other))
     common = sorted(one.keys() & two.keys())
     if max(len(one), len(two)) < 2:
         return ""

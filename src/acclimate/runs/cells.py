@@ -19,8 +19,9 @@ from pydantic.dataclasses import dataclass
 
 from acclimate.errors import RunError, reason
 from acclimate.files import unwritable
+from acclimate.paired.metrics import DRIFT
 
-SUMS = ("bytes", "tokens", "base_nats", "nats", "kl_base_tuned")
+SUMS = ("bytes", "tokens", "base_nats", "nats", DRIFT)
 """Columns of :class:`TextScores`."""
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 

@@ -11,19 +11,13 @@ import numpy as np
 from acclimate.errors import RunError, reason
 from acclimate.paired.estimate import Estimate
 from acclimate.paired.grouped import Groups, count, subset
-from acclimate.paired.ranges import change_range
-from acclimate.paired.ratio import FEWEST_DOCUMENTS, ratio_change
+from acclimate.paired.metrics import METRICS, Metric, of_texts
+from acclimate.paired.ratio import FEWEST_DOCUMENTS
 from acclimate.paired.seeds import Luck, crossed_ratio
 from acclimate.runs.layout import Layout, parsed
 from acclimate.runs.measured import base_of
 from acclimate.runs.scores import read_places, read_scores
 
-SUMS = {
-    "bits_per_byte": ("nats", "bytes"),
-    "kl_base_tuned": ("kl_base_tuned", "tokens"),
-    "top1_agreement": ("agree", "tokens"),
-}
-"""Metric -> the columns whose ratio of sums it is; bits are nats / ln 2."""
 BASE_TOLERANCE = 1e-3
 """Of one base's nats on the same documents: what another machine or batch size makes of them."""
 Scores = Mapping[str, np.ndarray]
@@ -37,19 +31,18 @@ def compare_runs(run: Path, other: Path, set_name: str, level: float = 0.95) -> 
     splits them into the same tokens.
 
     Returns:
-        Metric (``bits_per_byte``, ``kl_base_tuned``, ``top1_agreement``) -> estimate; empty where fewer than
-        ``FEWEST_DOCUMENTS`` documents, or groups of them, are shared.
+        Metric -> estimate, of those that scores of documents make (:func:`~acclimate.paired.metrics.of_texts`); empty
+        where fewer than ``FEWEST_DOCUMENTS`` documents, or groups of them, are shared.
 
     Raises:
         RunError: a file of scores or ``provenance.json`` is missing or damaged.
     """
     scores = _shared([run, other], set_name)
     compared = {}
-    for metric in SUMS:
+    for metric in of_texts():
         if (found := _columns([run, other], scores, metric)) is not None:
             (mine, theirs), size, groups = found
-            possible = change_range(metric, float(theirs.sum() / size.sum()))
-            compared[metric] = ratio_change(mine, theirs, size, level, groups).within(possible)
+            compared[metric.name] = metric.difference(mine, theirs, size, level, groups)
     return compared
 
 
@@ -70,14 +63,14 @@ def compare_seeds(
     folders = [*runs.values(), *others.values()]
     if not all(Layout(folder).scores(set_name).is_file() for folder in folders):
         return None
-    found = _columns(folders, _shared(folders, set_name), metric)
+    found = _columns(folders, _shared(folders, set_name), METRICS[metric])
     if found is None:
         return None
     sums, size, groups = found
     mine, theirs = sums[: len(runs)], sums[len(runs) :]
-    possible = change_range(metric, float(theirs.mean(0).sum() / size.sum()))
     if len(folders) == 2:
-        return ratio_change(mine[0], theirs[0], size, level, groups).within(possible)
+        return METRICS[metric].difference(mine[0], theirs[0], size, level, groups)
+    possible = METRICS[metric].change_range(float(theirs.mean(0).sum() / size.sum()))
     if len(common) >= 2:
         return crossed_ratio(mine - theirs, size, level, possible=possible, groups=groups)
     luck = [Luck.of((side.sum(1) / size.sum()).tolist()) for side in (mine, theirs)]
@@ -98,11 +91,11 @@ def _shared(folders: Sequence[Path], set_name: str) -> list[Scores]:
 
 
 def _columns(
-    folders: Sequence[Path], scores: Sequence[Scores], metric: str
+    folders: Sequence[Path], scores: Sequence[Scores], metric: Metric
 ) -> tuple[np.ndarray, np.ndarray, Groups | None] | None:
     """A metric's sums [folders, M], their denominator [M] and groups [M], or None where it does not compare."""
-    above, below = SUMS[metric]
-    kept = scores[0]["bytes"] > 0 if metric == "bits_per_byte" else np.ones(len(scores[0]["bytes"]), dtype=bool)
+    assert metric.below is not None
+    kept = scores[0][metric.below] > 0
     groups = subset(next((one["group"] for one in scores if "group" in one), None), kept)
     if count(groups, int(kept.sum())) < FEWEST_DOCUMENTS:
         return None
@@ -110,10 +103,9 @@ def _columns(
     same_tokens = all(np.array_equal(scores[0]["tokens"], other["tokens"]) for other in scores)
     if one_base and same_tokens:
         _check_base(folders, scores)
-    elif metric != "bits_per_byte":
+    elif metric.below == "tokens" or not metric.paired:
         return None
-    unit = math.log(2) if metric == "bits_per_byte" else 1.0
-    return np.stack([one[above][kept] / unit for one in scores]), scores[0][below][kept], groups
+    return np.stack([one[metric.above][kept] / metric.per for one in scores]), scores[0][metric.below][kept], groups
 
 
 def _check_base(folders: Sequence[Path], scores: Sequence[Scores]) -> None:

@@ -14,6 +14,7 @@ import yaml
 
 from acclimate.errors import RunError, reason
 from acclimate.paired.estimate import Estimate
+from acclimate.paired.metrics import BITS
 from acclimate.runs.layout import Layout, body, parsed, read_json, write_json
 
 RECORDS, ANSWERS = "records", "answers"
@@ -63,6 +64,10 @@ class RunFolder:
     def series(self, key: str) -> list[tuple[int, float]]:
         """(step, value) of one metric, where it was logged."""
         return [(int(line["step"]), line[key]) for line in self.steps if key in line]
+
+    def change(self, name: str, metric: str) -> Estimate | None:
+        """Tuned minus base, paired, of a metric that the base has too."""
+        return self.changes.get(name) if metric == BITS else self.measures.get((name, f"{metric}_change"))
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -188,11 +193,11 @@ def _summary(
         sets.setdefault(name, TextSet(name, role))
         if label != "base":
             labels[label] = None
-            if metric == "bits_per_byte_change":
+            if metric == f"{BITS}_change":
                 changes[name] = measure
             else:
                 measures[name, metric] = measure
-        elif metric == "bits_per_byte":
+        elif metric == BITS:
             base[name] = measure
     if not records:
         raise RunError(f"The run '{run.path}' holds no documents out, so nothing was measured: no report.")

@@ -14,6 +14,7 @@ import numpy as np
 
 from acclimate.digest import sha256_of
 from acclimate.errors import RunError
+from acclimate.paired.metrics import METRICS
 from acclimate.runs.layout import Layout, PanelLayout, body, parsed, write_json, write_lines
 from acclimate.runs.measured import check_panel
 from acclimate.runs.scores import Column, read_columns, read_groups
@@ -26,18 +27,23 @@ def _tokens(line: dict[str, Any]) -> float:
     return float(line["right_tokens"] if "right_tokens" in line else line["tokens"])
 
 
-METRICS: dict[str, dict[str, Column]] = {
-    "accuracy": {"right": itemgetter("model_correct"), "base_right": itemgetter("base_correct")},
-    "accuracy_norm": {
-        "right_norm": itemgetter("model_correct_norm"),
-        "base_right_norm": itemgetter("base_correct_norm"),
-    },
-    "word_nats": {"word_nats": lambda line: -line["model"][0], "base_word_nats": lambda line: -line["base"][0]},
-    "bits_per_byte": {name: itemgetter(name) for name in ("nats", "base_nats", "bytes")},
-    "kl_base_tuned": {"kl_base_tuned": itemgetter("kl_base_tuned"), "tokens": _tokens},
-    "top1_agreement": {"agree": itemgetter("agree"), "tokens": _tokens},
+COLUMNS: dict[str, Column] = {
+    "word_nats": lambda line: -line["model"][0],
+    "base_word_nats": lambda line: -line["base"][0],
+    "tokens": _tokens,
 }
-"""Metric -> what it is made of, and how that is found in an item's line."""
+"""Columns that an item's line has under another name."""
+
+
+def _columns(name: str) -> dict[str, Column]:
+    """What a metric is made of, and how that is found in an item's line."""
+    metric = METRICS.get(name)
+    if metric is None or not metric.margins:
+        return {}
+    if metric.key:
+        sides = zip(("model", "base"), metric.columns, strict=True)
+        return {column: itemgetter(f"{side}_{metric.key}") for side, column in sides}
+    return {column: COLUMNS.get(column, itemgetter(column)) for column in metric.columns}
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class PanelFolder:
         """
         path, items = PanelLayout(self.path).items(set_name), self.sets[set_name]["items"]
         measured = [record["metric"] for record in self.records if record["set"] == set_name]
-        columns = {name: find for metric in measured for name, find in METRICS.get(metric, {}).items()}
+        columns = {name: find for metric in measured for name, find in _columns(metric).items()}
         if not columns:
             return {}
         found = read_columns(path, columns, "an item", AGAIN)

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from acclimate.errors import RunError, reason
+from acclimate.paired.estimate import NOT_NEGATIVE, SHARE
 from acclimate.paired.grouped import codes
+from acclimate.paired.metrics import METRICS, of_texts
 from acclimate.runs.layout import body, write_lines
 
-COLUMNS = ("nats", "base_nats", "bytes", "tokens", "kl_base_tuned", "agree")
 COUNTS = ("bytes", "tokens", "agree")
 LEAST = {"tokens": 1}
-NEVER_NEGATIVE = ("nats", "base_nats", "word_nats", "base_word_nats", "kl_base_tuned")
-SHARES = ("right", "base_right", "right_norm", "base_right_norm")
 ROUNDING = 1e-4
 """Nats per token by which rounding may miss 0."""
 
@@ -58,7 +57,7 @@ def read_scores(path: Path) -> dict[str, np.ndarray]:
     Raises:
         RunError: a line is no document's scores, holds an impossible number, or a document stands there twice.
     """
-    columns: dict[str, Column] = {name: itemgetter(name) for name in COLUMNS}
+    columns: dict[str, Column] = {name: itemgetter(name) for metric in of_texts() for name in metric.columns}
     found = read_columns(path, columns, "a document", f"Run `acclimate eval {path.parent.parent}` again.")
     return found | read_groups(path)
 
@@ -113,10 +112,13 @@ def _impossible(line: Mapping[str, float]) -> str:
     for name, value in line.items():
         if name in COUNTS and (value < LEAST.get(name, 0) or value != int(value)):
             return f"{name} is {value:g}, which is no count of at least {LEAST.get(name, 0)}"
-        if name in NEVER_NEGATIVE and value < -ROUNDING * line.get("tokens", 1.0):
-            return f"{name} is {value:g}, and it is never below 0"
-        if name in SHARES and not 0 <= value <= 1:
-            return f"{name} is {value:g}, and it lies between 0 and 1"
+        for metric in METRICS.values():
+            if name not in (metric.above, metric.base):
+                continue
+            if metric.possible == NOT_NEGATIVE and value < -ROUNDING * line.get("tokens", 1.0):
+                return f"{name} is {value:g}, and it is never below 0"
+            if metric.possible == SHARE and metric.below is None and not 0 <= value <= 1:
+                return f"{name} is {value:g}, and it lies between 0 and 1"
     if line.get("agree", 0.0) > line.get("tokens", math.inf):
         return f"agree is {line['agree']:g} of {line['tokens']:g} tokens"
     return ""

@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from acclimate.errors import RunError, UsageError
-from acclimate.evaluate.bootstrap import Interval, mean_interval, ratio_interval
-from acclimate.evaluate.flips import score_change
-from acclimate.evaluate.grouped import count
-from acclimate.evaluate.paired import FEWEST_DOCUMENTS, ratio_change
-from acclimate.evaluate.ranges import change_range
-from acclimate.runs.cells import ItemScores, TextScores, read_table
+from acclimate.paired.estimate import Estimate
+from acclimate.paired.metrics import BITS, DRIFT, METRICS, Metric
+from acclimate.runs.cells import SUMS, ItemScores, TextScores, read_table
 from acclimate.runs.cells import Row as Cell
 from acclimate.runs.folder import RunFolder, read_folder, read_summary
 from acclimate.runs.layout import Layout, PanelLayout
@@ -33,7 +30,7 @@ SOURCED = ("loss", "weight", "eval", "trained_tokens", "epochs")
 """Numbers of a step that are each of one source: ``loss/SOURCE/TERM``, ``eval/SET/METRIC``, ``epochs/SOURCE``."""
 UNITS = {
     "loss": "nats/token",
-    "eval/bits_per_byte": "bits/byte",
+    f"eval/{BITS}": METRICS[BITS].unit,
     "eval/change_percent": "%",
     "trained_tokens": "tokens",
     "tokens_per_second": "tokens/s",
@@ -199,40 +196,32 @@ def _named(row: Row, label: str, kind: str, seed: int, name: str, role: str | No
 
 
 def _of_text(text: TextScores) -> Iterator[Row]:
-    columns = {name: text.column(name) for name in ("bytes", "tokens", "nats", "base_nats", "kl_base_tuned")}
-    kept = columns["bytes"] > 0
-    groups = _groups(text.groups)
-    own = None if groups is None else groups[kept]
-    size = columns["bytes"][kept]
-    bits, before = (columns[name][kept] / math.log(2) for name in ("nats", "base_nats"))
-    for run, sums in (("", bits), (BASE, before)):
-        yield _measured(run, "bits_per_byte", "bits/byte", ratio_interval(sums, size, groups=own), len(size))
-    change: Interval = float((bits.sum() - before.sum()) / size.sum()), None, None
-    if count(own, len(size)) >= FEWEST_DOCUMENTS:
-        possible = change_range("bits_per_byte", float(before.sum() / size.sum()))
-        found = ratio_change(bits, before, size, groups=own).within(possible)
-        change = found.value, found.low, found.high
-    yield _measured("", "bits_per_byte_change", "bits/byte", change, len(size))
-    drift = ratio_interval(columns["kl_base_tuned"], columns["tokens"], groups=groups)
-    yield _measured("", "kl_base_tuned", "nats/token", drift, len(kept))
+    scores = {name: text.column(name) for name in SUMS}
+    for name in (BITS, DRIFT):
+        yield from _of_scores(METRICS[name], scores, _groups(text.groups))
 
 
 def _of_items(items: ItemScores) -> Iterator[Row]:
-    sides, groups = {BASE: np.array(items.base, float), "": np.array(items.model, float)}, _groups(items.groups)
-    unit, n = "share of items", len(items.base)
-    for run, right in sides.items():
-        yield _measured(run, "accuracy", unit, mean_interval(right, groups=groups), n)
-    change: Interval = float(np.mean(sides[""] - sides[BASE])), None, None
-    if count(groups, n) >= FEWEST_DOCUMENTS:
-        found = score_change(sides[""], sides[BASE], groups=groups)
-        change = found.value, found.low, found.high
-    yield _measured("", "accuracy_change", unit, change, n)
+    metric = METRICS["accuracy"]
+    sides = np.array([items.model, items.base], dtype=float)
+    yield from _of_scores(metric, dict(zip(metric.columns, sides, strict=True)), _groups(items.groups))
 
 
-def _measured(run: str, metric: str, unit: str, interval: Interval, n: int) -> Row:
-    value, low, high = (one if one is not None and math.isfinite(one) else None for one in interval)
-    assert value is not None
-    return Row(run, None, None, None, None, metric, unit, value, low, high, n)
+def _of_scores(metric: Metric, scores: dict[str, np.ndarray], groups: np.ndarray | None) -> Iterator[Row]:
+    """The model, its base, and the change, as far as the metric has them."""
+    below = None if metric.below is None else scores[metric.below]
+    for run, column in (("", metric.above), (BASE, metric.base)):
+        if isinstance(column, str):
+            yield from _measured(run, metric.name, metric.unit, metric.value(scores[column], below, groups))
+    if metric.paired:
+        grouped = scores if groups is None else {**scores, "group": groups}
+        yield from _measured("", f"{metric.name}_change", metric.unit, metric.change(grouped))
+
+
+def _measured(run: str, name: str, unit: str, found: Estimate | None) -> Iterator[Row]:
+    if found is not None:  # some item has a denominator
+        low, high = (end if end is not None and math.isfinite(end) else None for end in (found.low, found.high))
+        yield Row(run, None, None, None, None, name, unit, found.value, low, high, found.n)
 
 
 def _groups(numbers: Sequence[int]) -> np.ndarray | None:
