@@ -20,6 +20,8 @@ from acclimate.paired.metrics import METRICS, Metric
 from acclimate.report import collect, model_card
 from acclimate.report.scoreboard import scoreboard
 from acclimate.runs.comparison import compare_runs
+from acclimate.runs.folder import read_summary, write_summary
+from acclimate.runs.layout import Layout
 from acclimate.runs.scores import read_scores
 from tests.compare.tables import row, texts
 from tests.gate.runs import scored_run, sign
@@ -71,10 +73,11 @@ def measured(run: Path, name: str, role: str) -> list[dict[str, Any]]:
     )
     found = records(tuned, run="mol", seed=0, set_name=name, role=role)
     found += change_records(tuned, base, run="mol", seed=0, set_name=name, role=role)
-    before = json.loads((run / "summary.json").read_text())
+    path = Layout(run).summary
+    before = read_summary(path)
     known = {(r["run"], r["set"], r["metric"]) for r in before}
     new = [record for record in found if (record["run"], name, record["metric"]) not in known]
-    (run / "summary.json").write_text(json.dumps([*before, *new]))
+    write_summary(path, [*before, *new])
     sign(run)
     return new
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -89,7 +91,7 @@ def test_what_is_written_bears_a_version_and_is_read_without(tmp_path: Path) -> 
 
 def test_lines_that_are_rewritten_become_of_this_version(old: Path) -> None:
     before = read_lines(Layout(old).metrics)
-    MetricsLog(Layout(old).metrics).drop_after(3)
+    MetricsLog(Layout(old).metrics).on_start(cast(Any, SimpleNamespace(step=3)))
     assert Layout(old).metrics.read_text().startswith('{"version": 1}\n{"step": 1,')
     assert read_lines(Layout(old).metrics) == before[:3]
 
