@@ -12,9 +12,9 @@ from acclimate.explain import section_paths
 
 
 class Apart(Enum):
-    """Why two runs, or two things made for them, that differ here are the same to whoever names the mark.
+    """Why two runs, or what is prepared for them, are the same although they differ here.
 
-    A field without one decides what is learned, or who chooses.
+    A field without a mark decides what is learned, or who chooses.
 
     >>> from acclimate.schema import RunConfig
     >>> marks(RunConfig)["training.keep_last"]
@@ -38,7 +38,7 @@ SAME_RUN = (Apart.PLACE, Apart.WORK, Apart.KEPT, Apart.MEASURED)
 SAME_WORK = (Apart.PLACE, Apart.WORK, Apart.KEPT, Apart.INPUT)
 """What is no part of a comparison's cell: it is equal on any machine, and so are its measurements."""
 SAME_EXPERT = (Apart.PLACE, Apart.WORK, Apart.JUDGED)
-"""What no part of an expert is that a comparison trains for its cells: nothing but its weights is looked at."""
+"""On what an expert does not depend that a comparison trains for its cells: only its weights are looked at."""
 SAME_PATH = (*SAME_EXPERT, Apart.LOOP)
 """The same of a statistic that is recorded along a path."""
 SAME_STATISTIC = (*SAME_PATH, Apart.STEPS)

@@ -21,12 +21,13 @@ def describe(method: type[Method]) -> dict[str, str]:
     facts, stores = method.described(), required_statistics(method)
     settings = (f"{f.name}={_given(f, stores)}" for f in fields(method))  # type: ignore[arg-type]
     return {
-        "summary": facts.pop("summary"),
+        "summary": facts["summary"],
         "settings": ", ".join(settings) or "none",
-        "stores": facts.pop("stores"),
-        "costs per step": facts.pop("costs"),
-        "evidence": ", ".join(facts.pop("evidence")) or "control",
-        **facts,
+        "stores": facts["stores"],
+        "costs per step": facts["costs"],
+        "needs": facts["needs"],
+        "reference": facts["reference"],
+        "evidence": ", ".join(facts["evidence"]) or "control",
     }
 
 

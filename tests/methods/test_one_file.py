@@ -68,7 +68,7 @@ def test_it_trains_is_asked_once_and_stands_in_the_card(pico_folder: Path, corpo
     assert PLANNED == [6, 6]
     assert {row["run"] for row in run.summary} == {"base", "toy"}
     card = (run.run_dir / "model" / "README.md").read_text()
-    for said in ("`toy`: Cross-entropy on domain tokens, a part of it", "It needs a general source.", "0000.00000"):
+    for said in ("`toy`: Cross-entropy on domain tokens, a part of it", "Needs: a general source.", "0000.00000"):
         assert said in card
 
 
@@ -86,9 +86,7 @@ def test_it_is_compared(pico_folder: Path, corpora: Path, tmp_path: Path, monkey
         return 0
 
     monkeypatch.setattr(execute, "launch", launch)
-    path = comparison_file(
-        tmp_path, pico_folder, corpora, methods={name: {"set": {"method": name}} for name in ("sft", "toy")}
-    )
+    path = comparison_file(tmp_path, pico_folder, corpora, methods={"toy": {"set": {"method": "toy"}}})
     outcome = compare(load_comparison(path))
     assert "| toy " in markdown(outcome, [])
     assert PLANNED == [2]  # once a cell
