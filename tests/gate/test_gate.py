@@ -19,6 +19,7 @@ from acclimate.gate.policy import Margin, parse_margin
 from acclimate.paired.estimate import Estimate
 from acclimate.paired.flips import Flips
 from acclimate.paired.metrics import METRICS
+from acclimate.paired.ratio import items_to_tell_from
 from acclimate.report import collect
 from acclimate.run import train
 from acclimate.runs.scores import read_scores
@@ -95,8 +96,7 @@ def test_estimates_are_in_their_units() -> None:
 def example(low: float, high: float, kind: str = "max_drop", limit: float = 1.0) -> Check:
     middle = (low + high) / 2
     reach = 0.71 * (high - low)
-    needed = lambda limit: 100 * (reach / abs(limit - middle)) ** 2  # noqa: E731
-    found = Estimate(middle, low, high, 100, p=0.5, items_to_tell_from=needed)
+    found = Estimate(middle, low, high, 100, items_to_tell_from=items_to_tell_from(middle, 100, reach, reach))
     return Check("s", "chat", kind, "bits_per_byte", found, Margin(limit, "%"))
 
 

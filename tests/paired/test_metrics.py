@@ -50,8 +50,9 @@ roles:
 GATE = """
 import pathlib, sys
 from math import inf
-from acclimate.paired.metrics import Metric, add
-add(eval(sys.argv[3]))
+from acclimate.paired.metrics import METRICS, Metric
+toy = eval(sys.argv[3])
+METRICS[toy.name] = toy
 from acclimate.gate import gate
 from acclimate.gate.page import verdict_markdown
 print(verdict_markdown(gate(sys.argv[1], pathlib.Path(sys.argv[2]))))
@@ -136,8 +137,9 @@ def test_known_metrics_are_whole() -> None:
 
 def test_an_estimate_is_read_as_it_was_written() -> None:
     """Open ends, and what was not tested, are null."""
-    found = Estimate(0.5, 0.25, 0.75, 40, 0.01, 0.125, groups=8)
+    found = Estimate(0.5, 0.25, 0.75, 40, 0.01, 0.125, "points", groups=8)
     assert Estimate.from_record(json.loads(json.dumps(found.record(change=True)))) == found
+    assert found.record() == {"unit": "points", "value": 0.5, "low": 0.25, "high": 0.75, "n": 40, "groups": 8}
     few = Estimate(0.5, n=2)
     assert few.record(change=True) == {"value": 0.5, "low": None, "high": None, "n": 2, "p": None, "mde": None}
     assert Estimate.from_record(few.record()) == few

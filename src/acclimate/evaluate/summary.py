@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def records(
             if value is not None:
                 drift = metric.below == "tokens" and metric.above in DRIFT_COLUMNS
                 positions = {"positions": _by_position(scores, metric, groups)} if drift else {}
-                found.append(identity | {"metric": metric.name, "unit": metric.unit} | value.record() | positions)
+                found.append(identity | {"metric": metric.name} | value.record() | positions)
     return found
 
 
@@ -84,13 +85,14 @@ def change_records(
         if (change := metric.change(scores)) is None:
             continue
         record = {"run": run, "seed": seed, "set": set_name, "role": role, "metric": f"{metric.name}_change"}
-        record |= {"unit": metric.unit} | change.record(change=True)
+        record |= change.record(change=True)
         own = scores[metric.below] > 0
         if overlapping is not None and (overlapping & own).any():
             clean = {name: column[~overlapping] for name, column in scores.items()}
             if (change := metric.change(clean)) is not None:
                 _, before, size, _ = metric.sums(clean)
-                record["clean"] = change.record(change=True) | {"base": float(before.sum() / metric.per / size.sum())}
+                value = float(before.sum() / metric.per / size.sum())
+                record["clean"] = replace(change, unit="").record(change=True) | {"base": value}
         found.append(record)
     return found
 

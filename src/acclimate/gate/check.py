@@ -81,7 +81,7 @@ class Check:
     def as_json(self) -> dict[str, Any]:
         found = self.found
         return {
-            "set": self.set_name, "role": self.role, "check": self.kind, "metric": self.metric, "unit": self.limit.unit,
+            "set": self.set_name, "role": self.role, "check": self.kind, "metric": self.metric, "unit": found.unit,
             "value": found.value, "low": finite(found.low), "high": finite(found.high), "limit": self.limit.value,
             "n": found.n, "groups": found.groups, "unseen": self.unseen, "too_few": self.too_few or None,
             "mde": finite(found.mde), "outcome": self.outcome,

@@ -98,13 +98,14 @@ class Estimate:
         )
 
     def record(self, *, change: bool = False) -> dict[str, Any]:
-        """Plain data: value, low, high and n, of a change also p and mde, and groups where there are any.
+        """Plain data: unit, value, low, high and n, of a change also p and mde; unit and groups where there are any.
 
         >>> Estimate(0.25, n=2).record(change=True)
         {'value': 0.25, 'low': None, 'high': None, 'n': 2, 'p': None, 'mde': None}
         """
         names = ("value", "low", "high", "n", "p", "mde") if change else ("value", "low", "high", "n")
-        said = {name: finite(getattr(self, name)) for name in names}
+        said: dict[str, Any] = {"unit": self.unit} if self.unit else {}
+        said |= {name: finite(getattr(self, name)) for name in names}
         return said | ({} if self.groups is None else {"groups": self.groups})
 
     @classmethod

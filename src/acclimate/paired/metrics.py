@@ -1,13 +1,14 @@
 """Every metric: what it is made of, its unit and direction, what it is called, and how a change of it is estimated.
 
-One entry of :data:`METRICS` makes a metric. Records, panels, comparisons, report, card and gate read it from there.
+One entry of :data:`METRICS` makes a metric. Records, panels, comparisons, report, card and gate read it from there; the
+gate's policy when it is imported, since it has a key for each.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,9 +105,11 @@ class Metric:
     def value(self, above: Array, below: Array | None, groups: Groups | None = None) -> Estimate | None:
         """Of one model; None where no item has a denominator."""
         if below is None:
-            return mean_interval(above, groups=groups)
-        kept = below > 0
-        return ratio_interval(above[kept] / self.per, below[kept], groups=subset(groups, kept)) if kept.any() else None
+            return replace(mean_interval(above, groups=groups), unit=self.unit)
+        if not (kept := below > 0).any():
+            return None
+        found = ratio_interval(above[kept] / self.per, below[kept], groups=subset(groups, kept))
+        return replace(found, unit=self.unit)
 
     def change(self, scores: Scores) -> Estimate | None:
         """Of the model from its base over the same items; None where no item has a denominator."""
@@ -124,13 +127,13 @@ class Metric:
         """
         if count(groups, len(size)) < FEWEST_DOCUMENTS:
             if self.below is None:
-                return Estimate(float(np.mean(first - second)), n=len(size))
-            return Estimate(float((first.sum() - second.sum()) / size.sum()), n=len(size))
+                return Estimate(float(np.mean(first - second)), n=len(size), unit=self.unit)
+            return Estimate(float((first.sum() - second.sum()) / size.sum()), n=len(size), unit=self.unit)
         if self.below is None:
             found = score_change(first, second, level, groups=groups)
         else:
             found = ratio_change(first, second, size, level, groups)
-        return found.within(self.change_range(float(second.sum() / size.sum())))
+        return replace(found, unit=self.unit).within(self.change_range(float(second.sum() / size.sum())))
 
     def drop(self, kind: str, unit: str, scores: Scores, level: float) -> Estimate:
         """How much worse the model is than its base (max_drop), or how much better (min_gain), in a margin's unit.
@@ -153,7 +156,7 @@ class Metric:
         else:
             least, most = self.change_range(1.0 if unit == "%" else float(base.sum() / self.per / size.sum()))
         low, high = (least, most) if rises else (0.0 - most, 0.0 - least)
-        return found.within((factor * low, factor * high))
+        return replace(found, unit=unit).within((factor * low, factor * high))
 
 
 def _groups(scores: Scores) -> Groups | None:
@@ -167,17 +170,53 @@ DRIFT = "kl_base_tuned"
 REVERSE_DRIFT = "kl_tuned_base"
 AGREEMENT = "top1_agreement"
 
-METRICS: dict[str, Metric] = {}
-
-
-def add(metric: Metric) -> Metric:
-    """Makes a metric known; before the gate's policy is imported, which has a key for it."""
-    METRICS[metric.name] = metric
-    return metric
+# fmt: off
+METRICS: dict[str, Metric] = {metric.name: metric for metric in (
+    Metric(
+        BITS, "bits/byte", "bits/byte", above="nats", below="bytes", base="base_nats", per=math.log(2),
+        possible=NOT_NEGATIVE, words="bits per byte", shown=("domain", "general"), margins=("bits/byte", "%"),
+        max_drop="rise over the base: '0.02 bits/byte', or '2 %' of its own",
+        min_gain="fall below the base: '0.1 bits/byte', or '5 %' of its own",
+    ),
+    Metric(
+        DRIFT, "nats/token", "KL, nats/token", above=DRIFT, below="tokens", possible=NOT_NEGATIVE,
+        words="KL(base‖tuned), nats/token", title="KL(base||model)", lost="KL(base‖tuned)", shown=("general", "chat"),
+        margins=("nats/token",), max_drop="KL(base || tuned): '0.2 nats/token'",
+    ),
+    Metric(
+        REVERSE_DRIFT, "nats/token", "reverse KL, nats/token", above=REVERSE_DRIFT, below="tokens",
+        possible=NOT_NEGATIVE, words="KL(tuned‖base), nats/token", title="KL(model||base)",
+    ),
+    Metric(
+        AGREEMENT, "share of tokens", "top-1 agreement", above="agree", below="tokens", base=1.0, possible=SHARE,
+        higher_is_better=True, words="top-1 agreement", lost="top-1 disagreement", shown=("kept",),
+        margins=("points",), max_drop="fall below full agreement: '15 points' (percent of tokens)",
+    ),
+    Metric("entropy_change", "nats/token", "entropy change", above="entropy_change", below="tokens"),
+    Metric(
+        "accuracy", "share of items", "accuracy", above="right", base="base_right", possible=SHARE,
+        higher_is_better=True, words="accuracy", key="correct", margins=("points",),
+        max_drop="of a panel's set, fall below the base: '2 points'",
+        min_gain="of a panel's set, rise over the base: '3 points'",
+    ),
+    Metric(
+        "accuracy_norm", "share of items", "accuracy/char", above="right_norm", base="base_right_norm", possible=SHARE,
+        higher_is_better=True, key="correct_norm", margins=("points",),
+        max_drop="the same by character: '2 points'",
+        min_gain="the same by character: '3 points'",
+    ),
+    Metric(
+        "word_nats", "nats/word", "nats/word", above="word_nats", base="base_word_nats", possible=NOT_NEGATIVE,
+        margins=("nats/word",),
+        max_drop="of a panel's cloze, rise over the base: '0.1 nats/word'",
+        min_gain="of a panel's cloze, fall below the base: '0.1 nats/word'",
+    ),
+)}
+# fmt: on
 
 
 def known(name: str) -> Metric:
-    """The metric, or of a task's own one that says nothing of itself."""
+    """The metric of that name; of a task's own, one that is a mean of items and may have any value."""
     return METRICS.get(name) or Metric(name, "mean of items", name, name)
 
 
@@ -195,112 +234,3 @@ def gated(scores: Iterable[str]) -> list[str]:
     """Names of the gated metrics that these columns make."""
     has = set(scores)
     return [name for name, metric in METRICS.items() if metric.margins and has.issuperset(metric.columns)]
-
-
-add(
-    Metric(
-        BITS,
-        unit="bits/byte",
-        label="bits/byte",
-        above="nats",
-        below="bytes",
-        base="base_nats",
-        per=math.log(2),
-        possible=NOT_NEGATIVE,
-        words="bits per byte",
-        shown=("domain", "general"),
-        margins=("bits/byte", "%"),
-        max_drop="rise over the base: '0.02 bits/byte', or '2 %' of its own",
-        min_gain="fall below the base: '0.1 bits/byte', or '5 %' of its own",
-    )
-)
-add(
-    Metric(
-        DRIFT,
-        unit="nats/token",
-        label="KL, nats/token",
-        above=DRIFT,
-        below="tokens",
-        possible=NOT_NEGATIVE,
-        words="KL(base‖tuned), nats/token",
-        title="KL(base||model)",
-        shown=("general", "chat"),
-        margins=("nats/token",),
-        max_drop="KL(base || tuned): '0.2 nats/token'",
-        lost="KL(base‖tuned)",
-    )
-)
-add(
-    Metric(
-        REVERSE_DRIFT,
-        unit="nats/token",
-        label="reverse KL, nats/token",
-        above=REVERSE_DRIFT,
-        below="tokens",
-        possible=NOT_NEGATIVE,
-        words="KL(tuned‖base), nats/token",
-        title="KL(model||base)",
-    )
-)
-add(
-    Metric(
-        AGREEMENT,
-        unit="share of tokens",
-        label="top-1 agreement",
-        above="agree",
-        below="tokens",
-        base=1.0,
-        possible=SHARE,
-        higher_is_better=True,
-        words="top-1 agreement",
-        shown=("kept",),
-        margins=("points",),
-        max_drop="fall below full agreement: '15 points' (percent of tokens)",
-        lost="top-1 disagreement",
-    )
-)
-add(Metric("entropy_change", "nats/token", "entropy change", "entropy_change", "tokens"))
-add(
-    Metric(
-        "accuracy",
-        unit="share of items",
-        label="accuracy",
-        above="right",
-        base="base_right",
-        possible=SHARE,
-        higher_is_better=True,
-        words="accuracy",
-        key="correct",
-        margins=("points",),
-        max_drop="of a panel's set, fall below the base: '2 points'",
-        min_gain="of a panel's set, rise over the base: '3 points'",
-    )
-)
-add(
-    Metric(
-        "accuracy_norm",
-        unit="share of items",
-        label="accuracy/char",
-        above="right_norm",
-        base="base_right_norm",
-        possible=SHARE,
-        higher_is_better=True,
-        key="correct_norm",
-        margins=("points",),
-        max_drop="the same by character: '2 points'",
-        min_gain="the same by character: '3 points'",
-    )
-)
-add(
-    Metric(
-        "word_nats",
-        unit="nats/word",
-        label="nats/word",
-        above="word_nats",
-        base="base_word_nats",
-        possible=NOT_NEGATIVE,
-        margins=("nats/word",),
-        max_drop="of a panel's cloze, rise over the base: '0.1 nats/word'",
-        min_gain="of a panel's cloze, fall below the base: '0.1 nats/word'",
-    )
-)

@@ -86,7 +86,9 @@ def mean_ratio(
     error = math.sqrt(sum(one.error**2 for one in drawn)) / len(drawn)
     if error <= 1e-12 * abs(value):  # every item says the same: rounding is no spread
         p = 1.0 if value == 0 else 1 / (RESAMPLES + 1)
-        return Estimate(value, value, value, n, p, 0.0, groups=number, error=0.0, items_to_tell_from=_needed(value))
+        return Estimate(
+            value, value, value, n, p, 0.0, groups=number, error=0.0, items_to_tell_from=items_to_tell_from(value)
+        )
     deviations = np.mean([one.deviations for one in drawn], axis=0)
     errors = np.sqrt(np.sum([one.errors**2 for one in drawn], axis=0)) / len(drawn)
     # A resample that but for rounding has no spread (sparse differences, few items) takes the sample's own error.
@@ -114,11 +116,11 @@ def mean_ratio(
         mde=caution * max(below, above),
         groups=number,
         error=error,
-        items_to_tell_from=_needed(value, n, below, above),
+        items_to_tell_from=items_to_tell_from(value, n, below, above),
     )
 
 
-def _needed(value: float, n: int = 0, below: float = 0.0, above: float = 0.0) -> Callable[[float], float]:
+def items_to_tell_from(value: float, n: int = 0, below: float = 0.0, above: float = 0.0) -> Callable[[float], float]:
     """Of a limit, how many items would tell the value from it: the error falls with the square root of their number.
 
     Args:

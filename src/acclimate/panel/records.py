@@ -116,7 +116,6 @@ def _identity(name: str, section: SetSection, metric: Metric, side: str, change:
         "set": name,
         "role": section.role,
         "metric": metric.name + change,
-        "unit": metric.unit,
     }
 
 
