@@ -51,7 +51,7 @@ class Row:
     step: int | None  # after which it was measured; 0 of the base
     set: str | None  # a set of a panel is PANEL/SET
     role: str | None
-    metric: str  # eval/METRIC is of a measurement while training, on the documents that choices look at
+    metric: str  # eval/METRIC is measured while training, on fewer documents
     unit: str | None
     value: float
     low: float | None = None
