@@ -25,7 +25,7 @@ from acclimate.errors import DataError, RunError
 from acclimate.files import leftovers, sweep, write_text
 from acclimate.model import export
 from acclimate.run import evaluate_run, train
-from acclimate.train.checkpoint import checkpoints
+from acclimate.runs.layout import Layout
 from tests.fixtures.runs import config, weights, write_corpora
 from tests.train.test_resume import Killed, killed_at
 
@@ -130,7 +130,7 @@ def test_a_resumed_run_leaves_nothing_half_written(
     (run_dir / "eval").mkdir()
     (run_dir / "eval" / f".domain.jsonl.{'1' * 32}.partial").write_text("{")
     for name in (".model.partial", "checkpoints/.step-00000006.partial", "checkpoints/.step-00000004.stale"):
-        shutil.copytree(checkpoints(run_dir)[0], run_dir / name)
+        shutil.copytree(Layout(run_dir).step_checkpoints[0], run_dir / name)
     train(settings, resume=True)
     assert [path.name for path in run_dir.rglob(".*")] == []
 
@@ -160,7 +160,7 @@ def test_an_old_checkpoint_that_cannot_be_removed_ends_no_training(
     said = console.export_text()
     assert said.count("step-00000002' could not be removed (Directory not empty); training goes on.") == 1
     assert result.summary
-    seen = [path.name for path in checkpoints(result.run_dir)]
+    seen = [path.name for path in Layout(result.run_dir).step_checkpoints]
     assert seen == (["step-00000002", "step-00000006"] if kind == "rename" else ["step-00000006"])
 
 

@@ -17,12 +17,12 @@ import pytest
 import torch
 import yaml
 
-from acclimate import provenance
 from acclimate.config import parse_config
 from acclimate.errors import ConfigError, DataError, RunError, UsageError
 from acclimate.model.load import load_network
 from acclimate.report import model_card, write_report
 from acclimate.run import evaluate_run, export, train
+from acclimate.runs import provenance
 from acclimate.schema import ModelSection
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import config, settings

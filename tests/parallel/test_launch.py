@@ -19,8 +19,9 @@ import torch
 from acclimate.config import RunConfig, save_config
 from acclimate.parallel.launch import _wait
 from acclimate.run import train
+from acclimate.runs.layout import Layout
 from acclimate.runs.scores import read_lines
-from acclimate.train.checkpoint import checkpoints, load_checkpoint, read_folder, save_checkpoint
+from acclimate.train.checkpoint import load_checkpoint, read_folder, save_checkpoint
 from tests.fixtures.gradients import built
 from tests.fixtures.runs import config, weights
 
@@ -49,7 +50,7 @@ def back_to(run_dir: Path, step: int) -> None:
     """The run folder as it was when that step's checkpoint had just been written."""
     shutil.rmtree(run_dir / "model")
     (run_dir / "summary.json").unlink()
-    for checkpoint in checkpoints(run_dir):
+    for checkpoint in Layout(run_dir).step_checkpoints:
         if checkpoint.name > f"step-{step:08d}":
             shutil.rmtree(checkpoint)
 
@@ -66,7 +67,7 @@ def test_two_processes(strategy: str, variant: str, pico_folder: Path, corpora: 
         "provenance.json", "report.html", "summary.json",
     ]  # fmt: skip
     assert json.loads((settings.run_dir / "provenance.json").read_text())["processes"] == 2
-    files = [path.name for path in (checkpoints(settings.run_dir)[0]).glob("tensors-*")]
+    files = [path.name for path in Layout(settings.run_dir).step_checkpoints[0].glob("tensors-*")]
     assert len(files) == (2 if strategy == "fsdp" else 1)
     if variant == "full":  # dropout differs between ranks
         alone = train(config(pico_folder, corpora, tmp_path, name="one", **changes))
@@ -82,7 +83,7 @@ def test_two_processes(strategy: str, variant: str, pico_folder: Path, corpora: 
     assert losses(settings.run_dir) == straight_losses
 
     training = built(settings, torch.float32)
-    before = checkpoints(settings.run_dir)[0]
+    before = Layout(settings.run_dir).step_checkpoints[0]
     load_checkpoint(training, before)
     save_checkpoint(training, tmp_path / "again")
     saved, loaded = read_folder(before)[0], read_folder(tmp_path / "again")[0]
@@ -160,7 +161,7 @@ def test_signals(
         f"Stopped after step {steps} of 4000, whose checkpoint is written. The same command with --resume goes on from "
         "there.\n"
     )
-    assert checkpoints(settings.run_dir)[-1].name == f"step-{steps:08d}"
+    assert Layout(settings.run_dir).step_checkpoints[-1].name == f"step-{steps:08d}"
     assert not any(rank.is_running() for rank in ranks)
 
 
@@ -171,7 +172,7 @@ def test_no_process_outlives_one_that_is_killed(victim: str, pico_folder: Path, 
     os.kill(ranks[1].pid if victim == "a rank" else process.pid, signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
     assert psutil.wait_procs(ranks, timeout=30)[1] == []
-    assert checkpoints(settings.run_dir)
+    assert Layout(settings.run_dir).step_checkpoints
     if victim == "a rank":
         assert process.returncode == 128 + signal.SIGKILL
         assert errors == (

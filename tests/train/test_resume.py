@@ -24,8 +24,8 @@ from acclimate.config import load_config, save_config
 from acclimate.errors import DataError, RunError, Stopped, UsageError
 from acclimate.run import evaluate_run, train
 from acclimate.runs.folder import read_summary
+from acclimate.runs.layout import Layout
 from acclimate.train.callbacks.evaluate import Evaluate
-from acclimate.train.checkpoint import checkpoints
 from acclimate.train.stop import StopRequest
 from acclimate.types import Callback
 from tests.fixtures.runs import config, lines, weights
@@ -92,7 +92,7 @@ def test_resume_twice_is_bitwise(
             killed_at(stop, patch)
             with pytest.raises(Killed):
                 train(broken, resume=stop != 3)
-        assert [path.name for path in checkpoints(broken.run_dir)][-1] == f"step-{stop - 1:08d}"
+        assert [path.name for path in Layout(broken.run_dir).step_checkpoints][-1] == f"step-{stop - 1:08d}"
         assert not (broken.run_dir / "summary.json").exists()
     resumed = train(broken, resume=True)
     one, two = weights(straight.run_dir), weights(resumed.run_dir)
@@ -173,7 +173,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_sentence(
         killed_at(5, patch)
         with pytest.raises(Killed):
             train(settings)
-    newer = checkpoints(settings.run_dir)[1]
+    newer = Layout(settings.run_dir).step_checkpoints[1]
     damage(newer, how)
     console = Console(record=True, width=1000)
     resumed = train(settings, resume=True, console=console)
@@ -184,7 +184,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_sentence(
     assert "Continuing after step 2 of 6." in said
     one, two = weights(straight.run_dir), weights(resumed.run_dir)
     assert all(torch.equal(one[name], two[name]) for name in one)
-    for checkpoint in checkpoints(settings.run_dir):
+    for checkpoint in Layout(settings.run_dir).step_checkpoints:
         damage(checkpoint, how)
     shutil.rmtree(settings.run_dir / "model")
     (settings.run_dir / "summary.json").unlink()
@@ -228,7 +228,7 @@ def test_a_stopped_run_keeps_its_last_step(
     assert str(stopped.value) == (
         "Stopped after step 4 of 6, whose checkpoint is written. The same command with --resume goes on from there."
     )
-    assert [path.name for path in checkpoints(settings.run_dir)] == ["step-00000004"]
+    assert [path.name for path in Layout(settings.run_dir).step_checkpoints] == ["step-00000004"]
     resumed = train(settings, resume=True)
     one, two = weights(straight.run_dir), weights(resumed.run_dir)
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -335,7 +335,7 @@ def test_keep_last_and_best(pico_folder: Path, corpora: Path, tmp_path: Path) ->
     training = {"micro_batch_size": 2, "save_steps": 1, "eval_steps": 1, "keep_last": 2, "final": "best"}
     hot = {"optimizer": {"learning_rate": 0.3}, "schedule": {"type": "constant"}, **CHOICE}
     result = train(config(pico_folder, corpora, tmp_path, training=training, **hot))
-    assert [path.name for path in checkpoints(result.run_dir)] == ["step-00000005", "step-00000006"]
+    assert [path.name for path in Layout(result.run_dir).step_checkpoints] == ["step-00000005", "step-00000006"]
     net = [line["eval/net_change"] for line in metric_lines(result.run_dir)]
     best = json.loads((result.run_dir / "checkpoints" / "best" / "state.json").read_text())
     assert best["eval/net_change"] == min(net)
@@ -385,11 +385,11 @@ def test_kill_minus_nine_and_resume(pico_folder: Path, corpora: Path, tmp_path: 
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     deadline = time.monotonic() + 120
-    while len(checkpoints(killed.run_dir)) < 2 and time.monotonic() < deadline:
+    while len(Layout(killed.run_dir).step_checkpoints) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.kill()
     process.wait()
-    assert len(checkpoints(killed.run_dir)) > 0
+    assert len(Layout(killed.run_dir).step_checkpoints) > 0
     assert not (killed.run_dir / "summary.json").exists()  # it was killed before its end
     resumed = train(killed, resume=True)
     one, two = weights(straight.run_dir), weights(resumed.run_dir)

@@ -10,12 +10,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from acclimate import provenance
 from acclimate.apart import FREE_ON_RESUME, marks
 from acclimate.config import save_config
 from acclimate.errors import UsageError
 from acclimate.explain import section_paths
 from acclimate.run import train
+from acclimate.runs import provenance
 from acclimate.runs.beginning import differences_from
 from acclimate.runs.claim import check_run_dir
 from acclimate.schema import RunConfig
