@@ -24,6 +24,7 @@ from acclimate.plan import compose
 from acclimate.preflight import validate
 from acclimate.report import collect, write_report
 from acclimate.run import evaluate_run, export, train
+from acclimate.runs.layout import read_json
 from acclimate.runs.scores import read_lines
 from tests.data.tables import write as write_table
 from tests.fixtures.pico import pico_tokenizer
@@ -58,7 +59,12 @@ def test_a_streamed_run_says_what_it_does_not_know(pico_folder: Path, corpora: P
         in plan.warnings
     )
     run_dir = train(settings).run_dir
-    data = json.loads((run_dir / "data.json").read_text())
+    ours = [
+        path for path in run_dir.rglob("*.json*") if path.relative_to(run_dir).parts[0] not in ("model", "checkpoints")
+    ]
+    assert len(ours) >= 8
+    assert [path for path in ours if '"version": 1' not in path.read_text()[:20]] == []
+    data = read_json(run_dir / "data.json")
     assert plan.data == {
         key: value for key, value in data.items() if key not in ("parameters", "memorisation", "turn_ends")
     }

@@ -67,7 +67,7 @@ def test_two_processes(strategy: str, variant: str, pico_folder: Path, corpora: 
         "provenance.json", "report.html", "summary.json",
     ]  # fmt: skip
     assert json.loads((settings.run_dir / "provenance.json").read_text())["processes"] == 2
-    files = [path.name for path in (Layout(settings.run_dir).step_checkpoints[0]).glob("tensors-*")]
+    files = [path.name for path in Layout(settings.run_dir).step_checkpoints[0].glob("tensors-*")]
     assert len(files) == (2 if strategy == "fsdp" else 1)
     if variant == "full":  # dropout differs between ranks
         alone = train(config(pico_folder, corpora, tmp_path, name="one", **changes))

@@ -69,6 +69,14 @@ def test_a_comparison_beside_runs_and_a_panel(tmp_path: Path) -> None:
     assert one(rows, run="folder", set="exam/quiz", metric="accuracy").n == 4  # ... by itself, as its model is called
 
 
+def test_another_base_has_another_name(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / "a", steps=1), write_run(tmp_path / "b", steps=1, base={"chat": 0.9})]
+    rows = runs.table(folders, steps=False).rows
+    found = {(row.run, row.value) for row in rows if row.set == "chat" and row.run not in ("a", "b")}
+    assert found == {("base", 0.71), ("base of b", 0.9)}
+    assert [row.run for row in rows if row.set == "domain" and row.step == 0] == ["base"]
+
+
 def test_to_pandas_and_arrow(monkeypatch: pytest.MonkeyPatch) -> None:
     table = runs.table(OLD)
     arrow, frame = table.to_arrow(), table.to_pandas()

@@ -43,12 +43,12 @@ UNITS = {
 class Row:
     """One number. ``low`` and ``high`` are its 95 % interval, ``n`` the documents or items it is of."""
 
-    run: str  # "base" of what the base scores
+    run: str  # "base" of what the base scores, "base of RUN" where that is another number
     seed: int | None
     step: int | None  # after which it was measured; 0 of the base
     set: str | None  # a set of a panel is PANEL/SET
     role: str | None
-    metric: str  # eval/METRIC is of a measurement while training, on the documents that choices look at
+    metric: str  # eval/METRIC is measured while training, on fewer documents
     unit: str | None
     value: float
     low: float | None = None
@@ -122,9 +122,12 @@ def table(paths: str | Path | Iterable[str | Path], steps: bool = True) -> Table
         raise UsageError('A table needs at least one run, panel or comparison: runs.table("runs/mol").')
     names = [path.resolve().name for path in found]
     rows: dict[Row, None] = {}
+    bases: dict[tuple[Any, ...], Row] = {}
     for path, name in zip(found, names, strict=True):
         label = name if names.count(name) == 1 else str(path)
-        rows |= dict.fromkeys(_rows(path, label, steps))
+        for row in _rows(path, label, steps):
+            own = row.run in (BASE, f"trial {BASE}") and bases.setdefault((row.run, row.seed, row.set, row.metric), row)
+            rows[replace(row, run=f"{row.run} of {label}") if own and own != row else row] = None
     return Table(tuple(rows))
 
 
