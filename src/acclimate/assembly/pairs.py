@@ -23,6 +23,7 @@ from acclimate.model.load import (
     load_tokenizer,
     model_digest,
     model_identities,
+    model_identity,
     resolve_device,
 )
 from acclimate.model.pair import Pair
@@ -96,11 +97,10 @@ def open_run(run_dir: Path, checkpoint: str | None = None, quantised: bool = Tru
         has = f"it has {listed(kept)}" if kept else "it kept none"
         raise UsageError(f"--checkpoint: '{run_dir}' has no checkpoint '{checkpoint}'; {has}.")
     config, device = resolve(config.model_copy(update={"parallel": ParallelSection()}))  # that was for training
-    model = load_tuned(config, run_dir / "model", device)
-    identities = model_identities(config.model)
     check_trained(run_dir)
+    model = load_tuned(config, run_dir / "model", device)
     if config.lora is not None:  # an adapter is nothing without what it was trained on
-        check_digests(run_dir, {"model": identities["model"]}, {})
+        check_digests(run_dir, {"model": model_identity(config.model)}, {})
     if checkpoint is not None:
         Weights(model.trainable()).load_state_dict(checkpoint_weights(run_dir / "checkpoints" / checkpoint))
 
