@@ -134,21 +134,21 @@ def test_the_pair_of_a_run(run: RunResult, start: Path, pico_folder: Path, tmp_p
         assert saved["base_model_name_or_path"] == str(start)
 
 
-@EVERY
 def test_a_resumed_run_is_bitwise_the_same(
-    lora: Any, start: Path, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: RunResult, start: Path, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = shutil.copytree(pico_folder, tmp_path / "base")
-    settings = stage_two(start, base, corpora, tmp_path, lora=lora, training={"save_steps": 2})
-    straight = train(settings.model_copy(update={"name": "straight"}))
+    lora = LORA if (run.run_dir / "model" / "adapter_config.json").exists() else None
+    changes: dict[str, Any] = {"sources": gated(corpora), "training": {"save_steps": 2}}
+    settings = stage_two(start, base, corpora, tmp_path, lora=lora, **changes)
     with monkeypatch.context() as patch:
         killed_at(3, patch)
         with pytest.raises(Killed):
             train(settings)
     resumed = train(settings, resume=True)
-    one, two = weights(straight.run_dir), weights(resumed.run_dir)
+    one, two = weights(run.run_dir), weights(resumed.run_dir)
     assert all(torch.equal(one[name], two[name]) for name in one)
-    assert resumed.summary == straight.summary
+    assert resumed.summary == run.summary
     pico_model(seed=2).save_pretrained(base)
     with pytest.raises(RunError, match="began with other contents of the base model than"):
         evaluate_run(resumed.run_dir)

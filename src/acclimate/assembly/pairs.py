@@ -24,6 +24,7 @@ from acclimate.model.load import (
     load_tokenizer,
     model_digest,
     model_identities,
+    model_identity,
     resolve_device,
 )
 from acclimate.model.pair import Pair
@@ -98,11 +99,10 @@ def open_run(run_dir: Path, checkpoint: str | None = None, quantised: bool = Tru
         raise UsageError(f"--checkpoint: '{run_dir}' has no checkpoint '{checkpoint}'; {has}.")
     job = reopened(config)
     config = job.config
-    model = load_tuned(config, run.model, job.device)
-    identities = model_identities(config.model)
     check_trained(run_dir)
+    model = load_tuned(config, run.model, job.device)
     if config.lora is not None:  # an adapter is nothing without what it was trained on
-        check_digests(run_dir, {"model": identities["model"]}, {})
+        check_digests(run_dir, {"model": model_identity(config.model)}, {})
     if checkpoint is not None:
         Weights(model.trainable()).load_state_dict(checkpoint_weights(run.checkpoints / checkpoint))
 

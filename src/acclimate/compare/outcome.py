@@ -113,6 +113,8 @@ def _check_alike(comparison: Comparison, rows: Sequence[Row]) -> None:
     seen: dict[str, tuple[str, Row]] = {}
     for row in rows:
         found = {name: digest for name, digest in row.digests.items() if not name.startswith(APART)}
+        if "base" in found:
+            found.setdefault("start", found["base"])  # unless training started from another model
         if "panel" in found:
             found[f"panel '{row.digests['panel.name']}'"] = found.pop("panel")
         for name, scores in row.texts.items():
