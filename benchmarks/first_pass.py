@@ -20,6 +20,7 @@ from acclimate.assembly import build_training, load_model, resolve
 from acclimate.config import parse_config
 from acclimate.data.corpus import load_corpora
 from acclimate.model.load import load_tokenizer
+from acclimate.plan import compose
 from acclimate.train.loop import run_loop
 
 METHODS: dict[str, Any] = {"sft": "sft", "fixed": {"name": "talr", "tau": 1.0}, "median": "talr"}
@@ -38,9 +39,10 @@ def one_step(arguments: argparse.Namespace) -> Callable[[], None]:
     }
     if arguments.tuning == "lora":
         data["lora"] = {"rank": 16, "alpha": 32}
-    config, device = resolve(parse_config(data))
-    corpora = load_corpora(config, load_tokenizer(config.model))
-    built, _, _ = build_training(config, load_model(config, device), corpora, Console(quiet=True))
+    job = resolve(parse_config(data))
+    config = job.config
+    corpora, model = load_corpora(config, load_tokenizer(config.model)), load_model(config, job.device)
+    built, _, _ = build_training(job, compose(config), model, corpora, Console(quiet=True))
     built.callbacks = ()
 
     def step() -> None:

@@ -27,6 +27,7 @@ from acclimate.config import RunConfig, parse_config
 from acclimate.data.corpus import load_corpora
 from acclimate.gradient.chain import Chain
 from acclimate.model.load import load_tokenizer, model_digest
+from acclimate.plan import compose
 from acclimate.record import record
 from acclimate.statistics.fisher import Fisher
 from acclimate.statistics.lowrank import LEFT, RIGHT, Matrices, shortened
@@ -63,17 +64,18 @@ def settings(arguments: argparse.Namespace, tuning: str, dtype: str, method: Any
 
 
 def built(config: RunConfig) -> Training:
-    config, device = resolve(config)
-    corpora = load_corpora(config, load_tokenizer(config.model))
-    training, _, _ = build_training(config, load_model(config, device), corpora, Console(quiet=True))
+    job = resolve(config)
+    config = job.config
+    corpora, model = load_corpora(config, load_tokenizer(config.model)), load_model(config, job.device)
+    training, _, _ = build_training(job, compose(config), model, corpora, Console(quiet=True))
     training.callbacks = ()
     return training
 
 
 def random_store(arguments: argparse.Namespace, tuning: str, kind: str, folder: Path) -> None:
     """A store that fits the run, of random values."""
-    config, device = resolve(settings(arguments, tuning, "float32"))
-    model = load_model(config, device)
+    job = resolve(settings(arguments, tuning, "float32"))
+    config, model = job.config, load_model(job.config, job.device)
     end = {name: p.detach() for name, p in model.trainable().items()}
     names = [f"{name}.weight" for name in model.lora_scaling] or list(end)
     shapes = {n: tuple(_dense(model.network, n).shape) for n in names}

@@ -72,12 +72,11 @@ def stream(model: str, path: str, megabytes: str) -> dict[str, Any]:
     from acclimate.data.corpus import load_corpora
     from acclimate.data.prefetch import Prefetch
     from acclimate.model.load import load_tokenizer
-    from acclimate.plan import build_plan
-    from acclimate.types import PlanContext
+    from acclimate.plan import compose
 
     settings = config(model, path, True, tempfile.mkdtemp())
     corpora = load_corpora(settings, load_tokenizer(settings.model))
-    objective = build_objective(settings, build_plan(settings, PlanContext(full_tuning=True)), corpora, {})
+    objective = build_objective(settings, compose(settings).terms, corpora, {})
     loader = build_loader(settings, corpora, objective, mix(settings, corpora, objective), 0)
     data, tokens, peaks = Prefetch(loader), 0, []
     sample = corpora.sources["domain"].train
@@ -105,8 +104,7 @@ def prepare(model: str, path: str, megabytes: str) -> dict[str, Any]:
     from acclimate.assembly import build_loader, build_objective, mix
     from acclimate.data.corpus import load_corpora
     from acclimate.model.load import load_tokenizer
-    from acclimate.plan import build_plan
-    from acclimate.types import PlanContext
+    from acclimate.plan import compose
 
     settings = config(model, path, False, tempfile.mkdtemp())
     tokenizer = load_tokenizer(settings.model)
@@ -114,7 +112,7 @@ def prepare(model: str, path: str, megabytes: str) -> dict[str, Any]:
     first, started = peak(), time.perf_counter()
     corpora = load_corpora(settings, tokenizer)
     hit, started = time.perf_counter() - started, time.perf_counter()
-    objective = build_objective(settings, build_plan(settings, PlanContext(full_tuning=True)), corpora, {})
+    objective = build_objective(settings, compose(settings).terms, corpora, {})
     build_loader(settings, corpora, objective, mix(settings, corpora, objective), 0)
     train = corpora.sources["domain"].train
     return {"tokens": train.tokens, "first": first, "hit": hit, "loader": time.perf_counter() - started}

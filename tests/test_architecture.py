@@ -57,7 +57,9 @@ ALLOWED: dict[str, set[str]] = {
     "provenance": {""},
     "template": set(),
     "catalogue": {"registry", "statistics"},
-    "assembly": {"data", "model", "parallel", "objective", "gradient", "evaluate", "train", "plan", "run_folder"},
+    "assembly": {
+        "data", "model", "parallel", "objective", "gradient", "evaluate", "train", "plan", "run_folder", "statistics",
+    },
     "preflight": {"assembly", "data", "evaluate", "model", "plan", "run_folder"},
     "run": {
         "assembly", "data", "model", "parallel", "evaluate", "train", "plan", "preflight", "provenance", "report",

@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 
 from acclimate.config import RunConfig, dump_config, load_config, parse_config
 from acclimate.errors import AcclimateError, ConfigError
-from acclimate.plan import build_plan
+from acclimate.plan import compose
 from acclimate.preflight import validate
-from acclimate.types import PlanContext
 from tests.fixtures.runs import settings
 
 HERE = Path("/nowhere")
@@ -109,7 +108,7 @@ def outcome(make: Any) -> RunConfig | None:
     """The configuration, or None with sentences; anything else that is raised fails the test."""
     try:
         config: RunConfig = make()
-        build_plan(config, PlanContext(full_tuning=config.lora is None))
+        compose(config)
     except AcclimateError as error:
         check_sentences(error)
         return None

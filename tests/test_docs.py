@@ -20,11 +20,10 @@ from acclimate.gate import parse_policy
 from acclimate.panel import load_panel
 from acclimate.panel.mappings import READY
 from acclimate.panel.records import UNITS
-from acclimate.plan import build_plan
+from acclimate.plan import compose
 from acclimate.registry import METHODS
 from acclimate.run import train
 from acclimate.statistics.store import required_statistics, write_store
-from acclimate.types import PlanContext
 from tests.compare.tables import comparison_file
 from tests.fixtures.runs import settings
 from tests.gate.runs import scored_run
@@ -44,7 +43,7 @@ def test_readme_configuration_is_the_recipe() -> None:
 @pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
 def test_recipes_load(recipe: Path) -> None:
     config = load_config(recipe)
-    assert build_plan(config, PlanContext(full_tuning=config.lora is None)).terms
+    assert compose(config).terms
 
 
 def test_readme_python_runs(
@@ -166,7 +165,7 @@ def test_method_snippets_plan(block: str, tmp_path: Path, monkeypatch: pytest.Mo
         for field, kind in required_statistics(METHODS[method["name"]]).items():
             manifest = {"kind": kind, "facts": {"norms": {"w": 1.0}}}
             write_store(Path(method[field]).resolve(), {"w": torch.ones(1)}, {}, {"w": (1,)}, manifest)
-    assert build_plan(parse_config(data), PlanContext(full_tuning=True)).terms
+    assert compose(parse_config(data)).terms
 
 
 def test_statistics_page_runs(

@@ -15,9 +15,8 @@ from acclimate.config import RunConfig, parse_config
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.data.loader import Loader
 from acclimate.evaluate.score_file import read_scores
-from acclimate.plan import build_plan
+from acclimate.plan import compose
 from acclimate.run import evaluate_run, train
-from acclimate.types import PlanContext
 from tests.fixtures.pico import pico_tokenizer
 from tests.fixtures.runs import config, settings
 
@@ -27,7 +26,7 @@ def check(run: Path) -> dict[str, Any]:
 
 
 def sampled(settings: RunConfig, loaded: Corpora) -> dict[str, Reread | None]:
-    objective = build_objective(settings, build_plan(settings, PlanContext(full_tuning=True)), loaded, {})
+    objective = build_objective(settings, compose(settings).terms, loaded, {})
     chosen = choose_reread(settings, loaded, objective.active, mix(settings, loaded, objective))
     return reread(settings, loaded, chosen)
 

@@ -20,11 +20,10 @@ from acclimate.errors import ConfigError, ModelError, RunError, UsageError
 from acclimate.evaluate.generate import chat_prompt
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_tokenizer
-from acclimate.plan import build_plan
+from acclimate.plan import compose
 from acclimate.preflight import validate
 from acclimate.report import collect, write_report
 from acclimate.run import evaluate_run, export, train
-from acclimate.types import PlanContext
 from tests.data.tables import write as write_table
 from tests.fixtures.pico import pico_tokenizer
 from tests.fixtures.runs import config, settings
@@ -114,13 +113,14 @@ def test_expected_counts_are_of_tokens_or_pieces(pico_folder: Path, corpora: Pat
         "general": {"path": str(corpora / "general.jsonl"), "share": 0.05},
     }
     for average in ("token", "sequence"):
-        settings, _ = resolve(config(pico_folder, corpora, tmp_path, sources=sources, objective={"average": average}))
+        settings = resolve(
+            config(pico_folder, corpora, tmp_path, sources=sources, objective={"average": average})
+        ).config
         settings = settings.model_copy(update={"sources": {n: settings.sources[n] for n in sources}})
         loaded = load_corpora(settings, load_tokenizer(settings.model))
-        plan = build_plan(settings, PlanContext(full_tuning=True))
         general = loaded.sources["general"].train
         expected = 128 * 0.05 / 0.95 * (1 if average == "token" else len(general) / general.labels.sum())
-        found = mix(settings, loaded, build_objective(settings, plan, loaded, {})).expected
+        found = mix(settings, loaded, build_objective(settings, compose(settings).terms, loaded, {})).expected
         assert found == [None, pytest.approx(expected)]
 
 

@@ -12,7 +12,9 @@ from acclimate.explain import section_paths
 
 
 class Apart(Enum):
-    """Why two runs that differ here learn the same. A field without a mark decides what is learned, or who chooses.
+    """Why two runs, or two things made for them, that differ here are the same to whoever names the mark.
+
+    A field without one decides what is learned, or who chooses.
 
     >>> from acclimate.schema import RunConfig
     >>> marks(RunConfig)["training.keep_last"]
@@ -24,6 +26,9 @@ class Apart(Enum):
     KEPT = "what is kept"
     MEASURED = "what is measured after the last step"
     INPUT = "where an input is, whose contents a digest compares"
+    JUDGED = "how a model is measured and chosen"
+    LOOP = "what a recording of a statistic sets itself"
+    STEPS = "how a gradient moves weights"
 
 
 FREE_ON_RESUME = (Apart.PLACE, Apart.WORK, Apart.KEPT, Apart.MEASURED)
@@ -32,6 +37,12 @@ SAME_RUN = (Apart.PLACE, Apart.WORK, Apart.KEPT, Apart.MEASURED)
 """What seeds of one run in a report may differ in."""
 SAME_WORK = (Apart.PLACE, Apart.WORK, Apart.KEPT, Apart.INPUT)
 """What is no part of a comparison's cell: it is equal on any machine, and so are its measurements."""
+SAME_EXPERT = (Apart.PLACE, Apart.WORK, Apart.JUDGED)
+"""What no part of an expert is that a comparison trains for its cells: nothing but its weights is looked at."""
+SAME_PATH = (*SAME_EXPERT, Apart.LOOP)
+"""The same of a statistic that is recorded along a path."""
+SAME_STATISTIC = (*SAME_PATH, Apart.STEPS)
+"""The same of one that is recorded at learning rate 0, so that one serves every learning rate."""
 
 
 def marks(root: type[BaseModel]) -> dict[str, Apart]:

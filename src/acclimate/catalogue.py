@@ -1,10 +1,9 @@
-"""The registered methods as a table, read from their docstrings and fields."""
+"""The registered methods as a table, read from their fields."""
 
 from __future__ import annotations
 
-import inspect
-import re
-from dataclasses import MISSING, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from pydantic_core import PydanticUndefined
@@ -14,30 +13,27 @@ from rich.table import Table
 
 from acclimate.registry import METHODS
 from acclimate.statistics.store import required_statistics
-
-LABELS = ("paper", "from code", "from reviews", "second-hand", "ours", "unverified")
-
-
-def describe(method: type[Any]) -> dict[str, str]:
-    """What a method's docstring says, by heading; ``evidence`` are the labels it uses."""
-    text = inspect.getdoc(method) or ""
-    flat = " ".join(text.split())
-    found = {"summary": text.split("\n\n")[0].replace("\n", " ")}
-    stores = {name: f"a store of {kind}" for name, kind in required_statistics(method).items()}
-    found["settings"] = ", ".join(f"{f.name}={stores.get(f.name, _default(f))}" for f in fields(method)) or "none"
-    for key, pattern in {
-        "stores": r"Stores: (.+?)\.(?: Costs| Reference|$)",
-        "costs per step": r"Costs per step: (.+?)\. Needs",
-        "needs": r"Needs: (.+?)\. Reference",
-        "reference": r"Reference: (.+)$",
-    }.items():
-        match = re.search(pattern, flat)
-        found[key] = match[1] if match else ""
-    found["evidence"] = ", ".join(dict.fromkeys(re.findall(rf"\[({'|'.join(LABELS)})\b", flat))) or "control"
-    return found
+from acclimate.types import Method
 
 
-def _default(field: Any) -> Any:
+def describe(method: type[Method]) -> dict[str, str]:
+    """A method's facts, by heading; a control has no evidence of its own."""
+    facts, stores = method.described(), required_statistics(method)
+    settings = (f"{f.name}={_given(f, stores)}" for f in fields(method))  # type: ignore[arg-type]
+    return {
+        "summary": facts.pop("summary"),
+        "settings": ", ".join(settings) or "none",
+        "stores": facts.pop("stores"),
+        "costs per step": facts.pop("costs"),
+        "evidence": ", ".join(facts.pop("evidence")) or "control",
+        **facts,
+    }
+
+
+def _given(field: Field[Any], stores: Mapping[str, str]) -> Any:
+    """What holds if nobody says otherwise."""
+    if field.name in stores:
+        return f"a store of {stores[field.name]}"
     default = getattr(field.default, "default", field.default)
     return "..." if default is PydanticUndefined or default is MISSING else default
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from acclimate.assembly import build_training, load_model, resolve, start
-from acclimate.config import RunConfig, located, save_config, with_absolute_paths
+from acclimate.config import RunConfig, located, save_config
 from acclimate.data.corpus import load_corpora
 from acclimate.errors import ConfigError, NonFiniteError, UsageError, listed, nearest
 from acclimate.model.adapter import adapted_layers, attach_lora
@@ -20,14 +21,14 @@ from acclimate.model.causal import CausalModel
 from acclimate.model.load import empty_network, load_tokenizer, model_digest
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.parallel.launch import launched_processes
-from acclimate.plan import source_route
+from acclimate.plan import Composition, anchored, source_route
 from acclimate.provenance import versions
-from acclimate.run_folder import check_run_dir, sole_writer, with_saved_dtype
+from acclimate.run_folder import check_run_dir, sole_writer
 from acclimate.source_schema import SourceSection
 from acclimate.statistics.recorder import Recorder
 from acclimate.statistics.store import Store, write_store
 from acclimate.train.loop import run_loop
-from acclimate.types import Plan, PlanContext, RoutedTerm
+from acclimate.types import Method, Plan, PlanContext, RoutedTerm
 
 CHECKPOINTS = 10
 """Of a recording, unless training.save_steps says otherwise."""
@@ -73,7 +74,7 @@ def record(
         raise UsageError(f"--output: '{output}' holds something already; name a new folder.")
     if recorder.moves and config.optimizer.weight_decay > 0:
         console.print("Note: weight decay is left out: it moves weights without a loss.", style="yellow")
-    config = _recording(with_absolute_paths(config), recorder, output, tokens, source)
+    config = _recording(anchored(config), recorder, output, tokens, source)
     work = config.run_dir
     if (work / "config.yaml").exists() and not resume:
         raise UsageError(
@@ -157,22 +158,16 @@ def _record(
     config: RunConfig, recorder: Recorder, output: Path, source: str | None, resume: bool, console: Console
 ) -> Store:
     lora = config.lora if recorder.moves else None  # what is looked at where nothing moves is the base itself
-    config, device = resolve(with_saved_dtype(config))
+    job = resolve(config, resume=resume)
+    config = job.config
     corpora = load_corpora(config, load_tokenizer(config.model))
-    model = load_model(config.model_copy(update={"lora": lora}), device)
+    model = load_model(config.model_copy(update={"lora": lora}), job.device)
     if config.lora is not None and lora is None:
         _train_only_adapted(config, model)
     routes = tuple(dict.fromkeys(route.name for route in corpora.routes)) if source else ("general",)
-
-    def plan_of(_: RunConfig, context: PlanContext) -> Plan:
-        return Plan(
-            terms=(RoutedTerm("cross_entropy", CrossEntropy(), routes),),
-            transforms=(recorder,),
-            callbacks=(recorder,),
-            update_scale=None if recorder.moves else lambda metrics: 0.0,
-        )
-
-    training, plan, _ = build_training(config, model, corpora, console, plan_of=plan_of)
+    method = _Recording(recorder, routes)
+    composition = Composition({recorder.kind: method}, method.terms, references={})
+    training, plan, _ = build_training(job, composition, model, corpora, console)
     if not recorder.moves:  # AdamW would keep two moments of nothing
         training.optimizer = torch.optim.SGD(list(training.weights.masters.values()), lr=0.0)
     recorder.attach(training)
@@ -213,6 +208,25 @@ def _record(
     covered = state if recorder.moves else training.weights.masters
     shapes = {name: tuple(tensor.shape) for name, tensor in covered.items()}
     return write_store(output, found.statistic, found.end, shapes, manifest)
+
+
+@dataclass(frozen=True)
+class _Recording(Method):
+    """Cross-entropy on the text that is looked at, and the recorder before anything else sees its gradient."""
+
+    recorder: Recorder
+    routes: tuple[str, ...]
+
+    @property
+    def terms(self) -> tuple[RoutedTerm, ...]:
+        return (RoutedTerm("cross_entropy", CrossEntropy(), self.routes),)
+
+    def plan(self, context: PlanContext) -> Plan:
+        return Plan(
+            transforms=(self.recorder,),
+            callbacks=(self.recorder,),
+            update_scale=None if self.recorder.moves else lambda metrics: 0.0,
+        )
 
 
 def _train_only_adapted(config: RunConfig, model: CausalModel) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from acclimate.assembly import (
     Chosen,
+    Job,
     Mixture,
     build_training,
     choose_reread,
@@ -21,6 +22,7 @@ from acclimate.assembly import (
     load_base,
     load_model,
     load_tuned,
+    reopened,
     reread,
     resolve,
     score_memorised,
@@ -29,7 +31,7 @@ from acclimate.assembly import (
     start,
     validation_sets,
 )
-from acclimate.config import RunConfig, located, save_config, with_absolute_paths
+from acclimate.config import RunConfig, located, save_config
 from acclimate.data.chat import special_tokens
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.data.turn_ends import new_turn_ends
@@ -44,7 +46,7 @@ from acclimate.model.load import load_tokenizer, model_identity
 from acclimate.model.reference import Reference
 from acclimate.parallel.shard import is_sharded, shard, whole_state
 from acclimate.parallel.world import SOLO, World, join
-from acclimate.plan import build_plan, with_absolute_stores
+from acclimate.plan import Composition, anchored, compose
 from acclimate.preflight import data_record, warnings
 from acclimate.provenance import (
     finished,
@@ -58,7 +60,6 @@ from acclimate.provenance import (
 )
 from acclimate.report import model_card
 from acclimate.run_folder import (
-    as_chosen,
     begin_session,
     check_digests,
     check_run_dir,
@@ -70,16 +71,13 @@ from acclimate.run_folder import (
     say_what_changed,
     sole_writer,
     turn_ends,
-    with_saved_dtype,
     without_effect,
 )
-from acclimate.schema import ParallelSection
 from acclimate.train.checkpoint import checkpoint_weights, load_best
 from acclimate.train.loop import run_loop
 from acclimate.train.training import Training
 from acclimate.train.tuned import TunedRun
 from acclimate.train.weights import Weights
-from acclimate.types import Plan, PlanContext
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def train(config: RunConfig, resume: bool = False, console: Console | None = Non
     """
     world = join(config.model.device)
     console = console if console is not None and world.is_main else Console(quiet=True)
-    config = with_absolute_stores(with_absolute_paths(config))
+    config = anchored(config)  # as its folder has it
     run_dir = config.run_dir
     with ExitStack() as held:
         with world.all_or_none():
@@ -129,11 +127,11 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
             write_text(run_dir / "model" / "README.md", model_card(run_dir))
         return RunResult(run_dir, summary)
     with world.all_or_none():
-        build_plan(config, PlanContext(full_tuning=config.lora is None))  # configuration errors before slow work
-        config, device = resolve(with_saved_dtype(config) if resume else config, world.local_rank)
-    config = config.model_copy(update={"model": world.agree(config.model)})  # of a dtype chosen by its speed
+        composition = compose(config)  # configuration errors before slow work
+    job = resolve(config, world, resume)
     if world.is_main and (run_dir / "config.yaml").exists():
         say_what_changed(config, console)
+    config, device = job.config, job.device
     if trained:
         console.print(f"{config.name}: trained before; measuring it.")
         with world.all_or_none():
@@ -142,16 +140,16 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     corpora = world.main_first(lambda: load_corpora(config, load_tokenizer(config.model)))
     with world.all_or_none():
         model = load_model(config, device)
-    learned = world.main_first(lambda: select_labels(config, corpora, model))
+    learned = world.main_first(lambda: select_labels(config, composition, corpora, model))
     with world.all_or_none():
         validation = validation_sets(config, corpora)
-        training, plan, mixture = build_training(config, model, learned, console, world)
+        training, plan, mixture = build_training(job, composition, model, learned, console)
         chosen = choose_reread(config, learned, training.objective.active, mixture)
-    for warning in warnings(config, learned, mixture, model.tokenizer, plan):
+    for warning in (*plan.notes, *warnings(config, composition, learned, mixture, model.tokenizer)):
         console.print(f"Note: {warning}", style="yellow", highlight=False, markup=False)
     with world.all_or_none():
         if world.is_main:
-            record = _begin(training, plan, config, learned, mixture, chosen, device)
+            record = _begin(job, composition, training, learned, mixture, chosen)
     start(training, plan, run_dir, resume, console)
     if world.is_main:
         record = begin_session(run_dir, record, training.step, world.size)
@@ -197,7 +195,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
 def _measured_again(config: RunConfig) -> RunResult:
     """Of a run that was interrupted after its training."""
     started, run_dir = time.perf_counter(), config.run_dir
-    save_config(as_chosen(config), run_dir / "config.yaml")
+    save_config(config, run_dir / "config.yaml")
     result = evaluate_run(run_dir)
     record = with_session(read_json(run_dir / "provenance.json"), read_json(run_dir / "data.json")["steps"], 1)
     write_json(run_dir / "provenance.json", finished(record, time.perf_counter() - started))
@@ -217,24 +215,18 @@ def _save(training: Training, config: RunConfig) -> None:
 
 
 def _begin(
-    training: Training,
-    plan: Plan,
-    config: RunConfig,
-    corpora: Corpora,
-    mixture: Mixture,
-    chosen: Chosen,
-    device: torch.device,
+    job: Job, composition: Composition, training: Training, corpora: Corpora, mixture: Mixture, chosen: Chosen
 ) -> dict[str, Any]:
     """Writes config.yaml, data.json and provenance.json, and returns the last."""
-    run_dir, network = config.run_dir, training.model.network
+    config, run_dir, network = job.config, job.config.run_dir, training.model.network
     identity, data = model_identity(config.model), {n: c.digest for n, c in corpora.sources.items()}
-    inputs = {f"method.{e.name}": e.digest() for e in experts(config, plan)}
+    inputs = {f"method.{e.name}": e.digest() for e in experts(config, composition)}
     inputs |= {f"the labels learned of source '{n}'": c.mask.digest for n, c in corpora.sources.items() if c.mask}
     held_out = {n: c.heldout_digest for n, c in corpora.sources.items()}
     began = check_digests(run_dir, identity, data, inputs, held_out)
-    record = provenance(config, device, identity, data, inputs) | {"processes": training.world.size}
-    record |= {"held_out": held_out}
-    stores = [store.origin for store in plan.statistics]
+    record = provenance(config, job.device, identity, data, inputs) | {"processes": job.world.size}
+    record |= {"held_out": held_out, "methods": {n: m.described() for n, m in composition.methods.items()}}
+    stores = [store.origin for store in composition.statistics]
     if began and [s["sha256"] for s in began.get("statistics", [])] != [s["sha256"] for s in stores]:
         raise RunError(
             f"The run '{run_dir}' began with another statistics store than there is now, so it cannot be continued; "
@@ -258,7 +250,8 @@ def evaluate_run(run_dir: Path) -> RunResult:
     Raises:
         RunError: the run is not trained yet, or its model, base or data have changed since.
     """
-    config, device = resolve(read_config(run_dir).model_copy(update={"parallel": ParallelSection()}))
+    job = reopened(read_config(run_dir))
+    config, device = job.config, job.device
     corpora = load_corpora(config, load_tokenizer(config.model))
     check_trained(run_dir)
     model = load_tuned(config, run_dir / "model", device)
@@ -331,10 +324,11 @@ def load_run(
     if checkpoint is not None and checkpoint not in found:
         has = f"it has {listed(found)}" if found else "it kept none"
         raise UsageError(f"--checkpoint: '{run_dir}' has no checkpoint '{checkpoint}'; {has}.")
-    config, device = resolve(config.model_copy(update={"parallel": ParallelSection()}))  # that was for training
-    model = load_tuned(config, run_dir / "model", device)
+    job = reopened(config)
+    config = job.config
+    model = load_tuned(config, run_dir / "model", job.device)
     if config.lora is not None:  # an adapter is nothing without its base
         check_digests(run_dir, model_identity(config.model), {})
     if checkpoint is not None:
         Weights(model.trainable()).load_state_dict(checkpoint_weights(run_dir / "checkpoints" / checkpoint))
-    return config, model, device
+    return config, model, job.device

@@ -99,8 +99,11 @@ def begin_session(run_dir: Path, record: Mapping[str, Any], step: int, processes
     return record
 
 
-def as_chosen(config: RunConfig) -> RunConfig:
-    """Of a run that is trained and not measured: what was chosen when it began stays."""
+def as_begun(config: RunConfig) -> RunConfig:
+    """Of a run that goes on: ``dtype: auto`` means what it meant; once trained, what was chosen when it began stays."""
+    config = with_saved_dtype(config)
+    if not has_model(config.run_dir):
+        return config
     began = load_config(config.run_dir / "config.yaml").evaluation
     kept = {"overlap_ngram": began.overlap_ngram}
     if config.evaluation.memorisation_documents:  # 0 still measures none

@@ -218,13 +218,13 @@ class RunConfig(Section):
         "mol", description="a name, a section of name and settings, or a list of these"
     )
     objective: ObjectiveSection = ObjectiveSection()
-    optimizer: OptimizerSection = OptimizerSection()
-    schedule: ScheduleSection = ScheduleSection()
+    optimizer: Annotated[OptimizerSection, Apart.STEPS] = OptimizerSection()
+    schedule: Annotated[ScheduleSection, Apart.STEPS] = ScheduleSection()
     budget: BudgetSection
     data: DataSection = DataSection()
-    training: TrainingSection = TrainingSection()
+    training: Annotated[TrainingSection, Apart.LOOP] = TrainingSection()
     parallel: Annotated[ParallelSection, Apart.WORK] = ParallelSection()
-    evaluation: EvaluationSection = EvaluationSection()
+    evaluation: Annotated[EvaluationSection, Apart.JUDGED] = EvaluationSection()
     report_to: Annotated[list[Literal["tensorboard"]], Apart.PLACE] = Field(
         default_factory=list, description="also write RUN/tensorboard/; extra `tensorboard`"
     )

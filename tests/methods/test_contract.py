@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -14,10 +16,10 @@ import torch
 from acclimate.catalogue import describe
 from acclimate.config import dump_config, load_config
 from acclimate.errors import ConfigError
-from acclimate.plan import build_plan
+from acclimate.plan import build_plan, compose
 from acclimate.registry import METHODS
 from acclimate.run import train
-from acclimate.types import PlanContext
+from acclimate.types import Evidence, PlanContext
 from tests.fixtures.gradients import built, step_gradient
 from tests.fixtures.methods import spec
 from tests.fixtures.runs import config
@@ -108,34 +110,32 @@ def test_configuration_round_trip_and_unknown_keys(
     first = config(pico_folder, corpora, tmp_path, method=settings)
     (tmp_path / "c.yaml").write_text(dump_config(first))
     assert load_config(tmp_path / "c.yaml") == first
-    context = PlanContext(full_tuning=True)
-    assert (
-        build_plan(first, context).terms
-        == build_plan(config(pico_folder, corpora, tmp_path, method=required), context).terms
-    )
+    assert compose(first).terms == compose(config(pico_folder, corpora, tmp_path, method=required)).terms
     for key in settings.keys() - {"name"}:
         wrong = config(pico_folder, corpora, tmp_path, method=required | {key[:-1]: 1})
         with pytest.raises(
             ConfigError, match=rf"^configuration: method.{key[:-1]}: there is no such key. Did you mean '{key}'\?$"
         ):
-            build_plan(wrong, context)
+            compose(wrong)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_documented(name: str) -> None:
-    described = describe(METHODS[name])
+    described, facts = describe(METHODS[name]), METHODS[name].facts
     assert all(described.values()), described
-    assert re.search(r"arXiv \d{4}\.\d{4,5}", described["reference"])
+    assert re.search(r"arXiv \d{4}\.\d{4,5}", facts.reference)
+    labels = re.findall(rf"\[({'|'.join(get_args(Evidence))})\b", inspect.getdoc(METHODS[name]) or "")
+    assert set(facts.evidence) == set(labels)
     rows = (ROOT / "docs" / "methods.md").read_text().splitlines()
     (row,) = [row for row in rows if row.startswith(f"| [{name}]")]
     assert f"src/acclimate/methods/{name}.py" in row
+    assert row.endswith(f" | {facts.stores} | {facts.costs} | {facts.needs} | {facts.reference} |")
     assert (ROOT / "src" / "acclimate" / "methods" / f"{name}.py").is_file()
 
 
 def test_methods_compose_and_clash(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
-    context = PlanContext(full_tuning=True)
-    both = build_plan(config(pico_folder, corpora, tmp_path, method=["mol", {"name": "l2", "weight": 0.5}]), context)
+    both = compose(config(pico_folder, corpora, tmp_path, method=["mol", {"name": "l2", "weight": 0.5}]))
     assert [(t.name, t.routes) for t in both.terms] == [("cross_entropy", ("domain",)), ("reverse_kl", ("general",))]
-    assert len(both.transforms) == 1
+    assert len(build_plan(both, PlanContext()).transforms) == 1
     with pytest.raises(ConfigError, match="these do not compose, use one of them"):
-        build_plan(config(pico_folder, corpora, tmp_path, method=["mol", "replay"]), context)
+        compose(config(pico_folder, corpora, tmp_path, method=["mol", "replay"]))

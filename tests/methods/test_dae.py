@@ -14,12 +14,12 @@ from acclimate.assembly import experts, load_model, resolve
 from acclimate.config import parse_config, with_absolute_paths
 from acclimate.errors import RunError
 from acclimate.objective.objective import Objective
-from acclimate.plan import build_plan
+from acclimate.plan import compose
 from acclimate.run import load_run, train
-from acclimate.types import IGNORE, PlanContext
+from acclimate.types import IGNORE
 from tests.fixtures.pico import save_pico
 from tests.fixtures.runs import config, settings
-from tests.methods.test_token_weights import ROUTES, Fixed, plan_of, step
+from tests.methods.test_token_weights import ROUTES, Fixed, composed, step
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +29,7 @@ def gradients(method: Any, normalise: str) -> tuple[torch.Tensor, list[torch.Ten
     batches, hidden, other, head = step()
     expert = [state.flip(-1) for state in other]
     references = {"base": Fixed(other, head, batches), "expert": Fixed(expert, head, batches)}
-    objective = Objective(plan_of(method).terms, ROUTES, cast(Any, references), normalise=normalise)
+    objective = Objective(composed(method).terms, ROUTES, cast(Any, references), normalise=normalise)
     taken, student = objective.step(batches), cast(Any, Fixed(hidden, head, batches))
     loss = sum(taken.loss(student, batch) for batch in batches)
     assert isinstance(loss, torch.Tensor)
@@ -80,9 +80,9 @@ def test_an_expert_is_what_its_run_wrote(
     changes = {"lora": {"rank": 2}} if student == "lora" else {}
     method = {"name": "dae", "expert": str(forgetful)}
     repair = config(pico_folder, corpora, tmp_path, name="repair", method=method, **changes)
-    resolved, device = resolve(repair)
-    model = load_model(resolved, device)
-    (found,) = experts(resolved, build_plan(resolved, PlanContext(full_tuning=True)))
+    job = resolve(repair)
+    model = load_model(job.config, job.device)
+    (found,) = experts(job.config, compose(job.config))
     ids = torch.arange(3, 40)[None]
     with torch.no_grad():
         logits = found.load(model).eval().network(ids).logits

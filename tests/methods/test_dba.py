@@ -31,7 +31,7 @@ def random(*shape: int) -> Tensor:
 def planned(folder: Path, steps: int, **settings: object) -> Plan:
     manifest = {"kind": "mean-gradient", "lora": None, "lora_scaling": {}}
     write_store(folder, {"w": torch.ones(2, 2)}, {}, {"w": (2, 2)}, manifest)
-    return Dba(store=str(folder), **settings).plan(PlanContext(full_tuning=True, total_steps=steps))
+    return Dba(store=str(folder), **settings).plan(PlanContext(total_steps=steps))
 
 
 def test_mixes_and_reports_the_cosine() -> None:

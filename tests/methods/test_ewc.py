@@ -10,7 +10,7 @@ from torch import Tensor
 
 from acclimate.gradient import blocks
 from acclimate.methods.ewc import Ewc
-from acclimate.plan import build_plan
+from acclimate.plan import compose
 from acclimate.preflight import validate
 from acclimate.statistics.fisher import Fisher
 from acclimate.statistics.store import write_store
@@ -30,7 +30,7 @@ def random(*shape: int) -> Tensor:
 def penalty(folder: Path, weight: float, fisher: dict[str, Tensor], scaling: dict[str, float]) -> GradientTransform:
     manifest = {"kind": "fisher", "base": {"path": "m", "digest": "d"}, "lora": None, "lora_scaling": {}}
     write_store(folder, fisher, {}, {n: tuple(f.shape) for n, f in fisher.items()}, manifest)
-    plan = Ewc(store=str(folder), weight=weight).plan(PlanContext(full_tuning=not scaling, lora_scaling=scaling))
+    plan = Ewc(store=str(folder), weight=weight).plan(PlanContext(lora_scaling=scaling))
     (transform,) = plan.transforms
     return transform
 
@@ -98,10 +98,9 @@ def test_a_statistic_composes_with_any_terms(
     name: str, pico_folder: Path, corpora: Path, made: Path, tmp_path: Path
 ) -> None:
     own = spec(name, pico_folder, corpora, made)
-    context = PlanContext(full_tuning=True)
     for other in ("sft", "replay", "mol"):
-        both = build_plan(config(pico_folder, corpora, tmp_path, method=[other, own]), context)
-        assert both.terms == build_plan(config(pico_folder, corpora, tmp_path, method=other), context).terms
+        both = compose(config(pico_folder, corpora, tmp_path, method=[other, own]))
+        assert both.terms == compose(config(pico_folder, corpora, tmp_path, method=other)).terms
         assert both.statistics
-    alone = build_plan(config(pico_folder, corpora, tmp_path, method=own), context)
-    assert alone.terms == build_plan(config(pico_folder, corpora, tmp_path, method="sft"), context).terms
+    alone = compose(config(pico_folder, corpora, tmp_path, method=own))
+    assert alone.terms == compose(config(pico_folder, corpora, tmp_path, method="sft")).terms

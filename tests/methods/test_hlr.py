@@ -29,7 +29,7 @@ def plan_of(folder: Path, importance: dict, end: dict, method: Hlr | None = None
     manifest = {"kind": "path-integral", "facts": {"norms": {n: float(t.norm()) for n, t in importance.items()}}}
     shapes = {n: tuple(t.shape) for n, t in importance.items()}
     write_store(folder, importance, end, shapes, manifest | {"lora": None, "lora_scaling": {}})
-    return Hlr(store=str(folder), **(method or {})).plan(PlanContext(**({"full_tuning": True} | context)))
+    return Hlr(store=str(folder), **(method or {})).plan(PlanContext(**context))
 
 
 def test_displacement_on_a_quadratic_is_the_closed_form(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_under_an_adapter_the_distance_is_from_its_end(tmp_path: Path) -> None:
     a, b = "m.lora_A.default.weight", "m.lora_B.default.weight"
     star = {n: torch.randn(*shape, generator=generator, dtype=DOUBLE) for n, shape in ((a, (3, 7)), (b, (5, 3)))}
     importance = {"m.weight": torch.rand(5, 7, generator=generator, dtype=DOUBLE)}
-    plan = plan_of(tmp_path / "s", importance, star, {"phi": 0.3}, full_tuning=False, lora_scaling={"m": 1.7})
+    plan = plan_of(tmp_path / "s", importance, star, {"phi": 0.3}, lora_scaling={"m": 1.7})
     (transform,) = plan.transforms
     params = {n: t + 0.1 * torch.randn(t.shape, generator=generator, dtype=DOUBLE) for n, t in star.items()}
     transform.init(params)

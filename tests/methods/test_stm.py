@@ -22,6 +22,7 @@ from acclimate.errors import DataError, RunError
 from acclimate.methods.stm import Stm
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_tokenizer
+from acclimate.plan import compose
 from acclimate.preflight import validate
 from acclimate.run import train
 from tests.fixtures.runs import config
@@ -34,9 +35,9 @@ CHATS = {
 
 def selected(settings: RunConfig) -> tuple[Corpora, Corpora]:
     """The corpora before and after the choice."""
-    resolved, device = resolve(settings)
-    before = load_corpora(resolved, load_tokenizer(resolved.model))
-    return before, select_labels(resolved, before, load_model(resolved, device))
+    job = resolve(settings)
+    config, before = job.config, load_corpora(job.config, load_tokenizer(job.config.model))
+    return before, select_labels(config, compose(config), before, load_model(config, job.device))
 
 
 def naive(settings: RunConfig, corpora: Corpora, source: str) -> list[list[tuple[float, bool]]]:

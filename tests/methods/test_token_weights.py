@@ -22,8 +22,8 @@ from acclimate.model.head import Head
 from acclimate.model.load import load_tokenizer
 from acclimate.objective.objective import Objective
 from acclimate.objective.step import Sums
-from acclimate.plan import build_plan
-from acclimate.types import IGNORE, Batch, Plan, PlanContext, Route
+from acclimate.plan import Composition, compose
+from acclimate.types import IGNORE, Batch, Route
 from tests.fixtures.batches import packed
 from tests.fixtures.runs import config
 
@@ -52,10 +52,10 @@ class Fixed:
             yield
 
 
-def plan_of(method: Any, **sections: Any) -> Plan:
+def composed(method: Any, **sections: Any) -> Composition:
     sources = {"domain": {"path": "d.jsonl"}, "general": {"path": "g.jsonl"}}
     data = {"model": {"path": "m"}, "sources": sources, "budget": {"steps": 1}, "method": method}
-    return build_plan(parse_config(data | sections), PlanContext(full_tuning=True))
+    return compose(parse_config(data | sections))
 
 
 def step() -> tuple[list[Batch], list[Tensor], list[Tensor], Head]:
@@ -76,9 +76,8 @@ def step() -> tuple[list[Batch], list[Tensor], list[Tensor], Head]:
 def taken(method: Any, chunk_tokens: int = 7) -> tuple[Tensor, list[Tensor], Sums, int]:
     """Loss, gradients of the hidden states, sums and the first pass's forwards of one optimizer step."""
     batches, hidden, other, head = step()
-    plan = plan_of(method)
     base = Fixed(other, head, batches)
-    objective = Objective(plan.terms, ROUTES, {"base": cast(Any, base)}, chunk_tokens=chunk_tokens)
+    objective = Objective(composed(method).terms, ROUTES, {"base": cast(Any, base)}, chunk_tokens=chunk_tokens)
     taken = objective.step(batches)
     first = Fixed([h.detach() for h in hidden], head, batches)
     taken.observe(cast(CausalModel, first))
@@ -156,7 +155,7 @@ def test_a_step_without_a_token_of_the_weighted_term(method: Any) -> None:
     batches = [packed([[(0, 9, 1), (1, 5, 1)]], vocabulary=V, seed=1)]
     _, _, _, head = step()
     states = [torch.randn(*batches[0].labels.shape, D, dtype=torch.float64)]
-    objective = Objective(plan_of(method).terms, ROUTES, {"base": cast(Any, Fixed(states, head, batches))})
+    objective = Objective(composed(method).terms, ROUTES, {"base": cast(Any, Fixed(states, head, batches))})
     taken = objective.step(batches)
     student = cast(CausalModel, Fixed(states, head, batches))
     taken.observe(student)
@@ -188,15 +187,15 @@ def test_validate_reckons_with_forwards_without_gradient(
 ) -> None:
     settings = config(pico_folder, corpora, tmp_path, method=method)
     found = load_corpora(settings, load_tokenizer(settings.model))
-    objective = build_objective(settings, build_plan(settings, PlanContext(full_tuning=True)), found, {})
+    objective = build_objective(settings, compose(settings).terms, found, {})
     assert mix(settings, found, objective).forwards == forwards
 
 
 def test_a_sources_own_terms_are_not_weighed() -> None:
     sources = {"domain": {"path": "d"}, "more": {"path": "m", "terms": {"cross_entropy": 1.0}}}
-    plan = plan_of("dft", sources=sources)
-    assert [(t.routes, t.weighting is None) for t in plan.terms] == [(("domain",), False), (("more",), True)]
-    assert len(plan_of("sft", sources=sources).terms) == 1  # unweighted, they share one denominator
+    terms = composed("dft", sources=sources).terms
+    assert [(t.routes, t.weighting is None) for t in terms] == [(("domain",), False), (("more",), True)]
+    assert len(composed("sft", sources=sources).terms) == 1  # unweighted, they share one denominator
     alone = {"domain": {"path": "d", "terms": {"cross_entropy": 1.0}}}
     with pytest.raises(ConfigError, match="'dft' weighs the tokens of the cross-entropy, but there is none"):
-        plan_of("dft", sources=alone)
+        composed("dft", sources=alone)

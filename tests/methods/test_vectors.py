@@ -22,7 +22,7 @@ from acclimate.statistics.fisher import SEQUENCES, Fisher
 from acclimate.statistics.path_integral import PathIntegral
 from acclimate.types import Chunk
 from tests.fixtures.batches import packed
-from tests.methods.test_token_weights import ROUTES, Fixed, plan_of, step, taken, tokens
+from tests.methods.test_token_weights import ROUTES, Fixed, composed, step, taken, tokens
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def test_mol_as_restated_by_its_authors(objective: dict[str, Any], loss: float, 
     """Two domain sequences of 10 and 1 tokens with NLL 1 and 3, a general one of 4 tokens with KL 0.5."""
     batch = packed([[(0, 10, 0), (1, 1, 0)], [(2, 4, 1)]], vocabulary=40, ignored=0.0)
     nats = {0: 1.0, 1: 3.0, 2: 0.5}
-    terms = [replace(routed, term=Given(routed.name, nats)) for routed in plan_of("mol").terms]
+    terms = [replace(routed, term=Given(routed.name, nats)) for routed in composed("mol").terms]
     state = torch.zeros(*batch.labels.shape, 12, dtype=torch.float64)
     head = step()[3]
     references = {"base": Fixed([state], head, [batch])}

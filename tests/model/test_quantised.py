@@ -14,7 +14,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from acclimate.assembly import load_model, resolve
+from acclimate.config import RunConfig
 from acclimate.errors import ModelError
+from acclimate.model.causal import CausalModel
 from acclimate.preflight import validate
 from acclimate.run import export, train
 from tests.fixtures.pico import pico_model, pico_tokenizer
@@ -36,8 +38,13 @@ def quantised(kind: str | None) -> dict[str, object]:
     return LORA | {"model": {"quantization": kind}}
 
 
+def loaded(config: RunConfig) -> CausalModel:
+    job = resolve(config)
+    return load_model(job.config, job.device)
+
+
 def test_only_the_linear_layers_are_rounded(wide: Path, corpora: Path, tmp_path: Path) -> None:
-    models = [load_model(*resolve(config(wide, corpora, tmp_path, **quantised(kind)))) for kind in (None, "nf4")]
+    models = [loaded(config(wide, corpora, tmp_path, **quantised(kind))) for kind in (None, "nf4")]
     plain, short = (model.network.state_dict() for model in models)
     kinds = {type(module).__name__ for module in models[1].network.modules()}
     assert "Linear4bit" in kinds
@@ -96,7 +103,7 @@ def test_the_plan_counts_the_bytes_that_are_saved(wide: Path, corpora: Path, tmp
 def test_without_bitsandbytes(wide: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelError) as error:
-        load_model(*resolve(config(wide, corpora, tmp_path, **quantised("nf4"))))
+        loaded(config(wide, corpora, tmp_path, **quantised("nf4")))
     assert str(error.value) == (
         "model.quantization: 'nf4' needs bitsandbytes; run `pip install 'acclimate[qlora]'` or leave it out."
     )

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from acclimate.errors import ConfigError, DamagedError, NonFiniteError, RunError, UsageError
-from acclimate.plan import with_absolute_stores
+from acclimate.plan import anchored
 from acclimate.record import record
 from acclimate.statistics.fisher import Fisher
 from acclimate.statistics.path_integral import PathIntegral
@@ -90,10 +90,10 @@ def test_the_manifest_says_what_was_recorded(pico_folder: Path, corpora: Path, t
 def test_a_run_keeps_where_its_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     methods = ["mol", {"name": "ewc", "store": "stats/fisher", "weight": 2.0}, {"name": "nothing", "store": "x"}]
-    found = with_absolute_stores(config(tmp_path, tmp_path, tmp_path, method=methods)).method
+    found = anchored(config(tmp_path, tmp_path, tmp_path, method=methods)).method
     assert found == ["mol", methods[1] | {"store": str(tmp_path / "stats" / "fisher")}, methods[2]]
     for method in ("mol", {"name": "ewc", "store": 3}, {"store": "x"}):
-        assert with_absolute_stores(config(tmp_path, tmp_path, tmp_path, method=method)).method == method
+        assert anchored(config(tmp_path, tmp_path, tmp_path, method=method)).method == method
 
 
 def test_one_source_by_name(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:

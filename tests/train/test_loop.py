@@ -18,6 +18,7 @@ from acclimate.data.corpus import load_corpora
 from acclimate.errors import NonFiniteError
 from acclimate.model.load import load_tokenizer
 from acclimate.model.projection import Projection
+from acclimate.plan import compose
 from acclimate.preflight import validate
 from acclimate.run import train
 from acclimate.schema import ScheduleSection
@@ -29,10 +30,11 @@ from tests.fixtures.runs import config, lines
 
 
 def built(settings: Any) -> Training:
-    settings, device = resolve(settings)
-    settings.run_dir.mkdir(parents=True, exist_ok=True)
-    corpora = load_corpora(settings, load_tokenizer(settings.model))
-    training, _, _ = build_training(settings, load_model(settings, device), corpora, Console(quiet=True))
+    job = resolve(settings)
+    config = job.config
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    corpora, model = load_corpora(config, load_tokenizer(config.model)), load_model(config, job.device)
+    training, _, _ = build_training(job, compose(config), model, corpora, Console(quiet=True))
     return training
 
 

@@ -2,8 +2,9 @@
 
 from acclimate.assembly.expert import experts
 from acclimate.assembly.heldout import heldout_prompts, heldout_sets, validation_sets
+from acclimate.assembly.job import Job, reopened, resolve
 from acclimate.assembly.mixture import Mixture, mix
-from acclimate.assembly.models import check_vocabulary, load_base, load_model, load_references, load_tuned, resolve
+from acclimate.assembly.models import check_vocabulary, load_base, load_model, load_references, load_tuned
 from acclimate.assembly.reread import Chosen, Reread, choose_reread, reread
 from acclimate.assembly.scored import score_memorised, score_sets
 from acclimate.assembly.selection import check_selection, select_labels
@@ -13,6 +14,7 @@ from acclimate.assembly.training import build_loader, build_objective, build_tra
 
 __all__ = [
     "Chosen",
+    "Job",
     "Mixture",
     "Reread",
     "build_loader",
@@ -31,6 +33,7 @@ __all__ = [
     "load_tuned",
     "metrics_read",
     "mix",
+    "reopened",
     "reread",
     "resolve",
     "score_memorised",

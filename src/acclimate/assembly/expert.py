@@ -14,9 +14,9 @@ from acclimate.model.adapter import load_adapter
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_config_of, load_network, load_tokenizer, model_digest, model_identity
 from acclimate.model.reach import reach_of
+from acclimate.plan import Composition
 from acclimate.run_folder import check_digests
 from acclimate.schema import ModelSection
-from acclimate.types import Plan
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,14 @@ class Expert:
         return ModelError(str(error).replace("model.path:", f"method.{self.name}:", 1))
 
 
-def experts(config: RunConfig, plan: Plan) -> list[Expert]:
-    """The models besides the base that the plan's terms compare with.
+def experts(config: RunConfig, composition: Composition) -> list[Expert]:
+    """The models besides the base that the methods' terms compare with.
 
     Raises:
         RunError: one is a run that is not finished.
     """
-    return [_expert(config, name, plan.references[name]) for name in plan.required_references if name != "base"]
+    wanted = [name for name in composition.required_references if name != "base"]
+    return [_expert(config, name, composition.references[name]) for name in wanted]
 
 
 def _expert(config: RunConfig, name: str, path: str) -> Expert:

@@ -1,8 +1,7 @@
-"""Configuration to models: device and dtype, the student, its references."""
+"""Configuration to models: the student, its references."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,45 +10,17 @@ import torch
 from acclimate.assembly.expert import experts
 from acclimate.config import RunConfig
 from acclimate.data.corpus import Corpora
-from acclimate.errors import ConfigError, ModelError, RunError
+from acclimate.errors import ModelError, RunError
 from acclimate.model.adapter import attach_lora, load_adapter
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import (
     DTYPES,
-    load_config_of,
     load_network,
     load_tokenizer,
-    resolve_device,
-    resolve_dtype,
 )
-from acclimate.model.reach import reach_of
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference, base_reference
+from acclimate.plan import Composition
 from acclimate.types import Plan
-
-
-def resolve(config: RunConfig, local_rank: int = 0) -> tuple[RunConfig, torch.device]:
-    """Fills in what ``auto`` means on this machine."""
-    if config.model.revision is not None and os.path.exists(os.path.expanduser(config.model.path)):
-        raise ConfigError("model.revision: has no effect on a local model; leave it out.")
-    device = resolve_device(config.model, local_rank)
-    if config.parallel.cpu_offload and device.type == "cpu":
-        raise ConfigError(
-            "parallel.cpu_offload: has no effect on a CPU, whose memory the weights are in; leave it out."
-        )
-    shape = load_config_of(config.model).get_text_config()
-    reach = reach_of(shape)
-    for section, length in (("data", config.data.sequence_length), ("evaluation", config.heldout_length)):
-        if length > reach.positions:
-            raise ConfigError(f"{section}.sequence_length: {length} is more than the {reach}; lower it.")
-    if config.objective.logits_dtype == "bfloat16" and config.model.dtype == "float32":
-        raise ConfigError(
-            "objective.logits_dtype: bfloat16 has no effect on a float32 model, whose logits are float32; leave it out."
-        )
-    if config.model.dtype != "auto":
-        return config, device
-    dtype = resolve_dtype(device, shape.hidden_size)
-    name = next(name for name, known in DTYPES.items() if known == dtype)
-    return config.model_copy(update={"model": config.model.model_copy(update={"dtype": name})}), device
 
 
 def load_model(config: RunConfig, device: torch.device) -> CausalModel:
@@ -64,11 +35,13 @@ def load_model(config: RunConfig, device: torch.device) -> CausalModel:
     return model
 
 
-def load_references(config: RunConfig, plan: Plan, model: CausalModel) -> dict[str, Reference]:
-    """The references that the plan's terms and controllers ask for, and no other."""
-    compared = "base" in plan.required_references or any(controller.reads for controller in plan.controllers)
+def load_references(
+    config: RunConfig, composition: Composition, plan: Plan, model: CausalModel
+) -> dict[str, Reference]:
+    """The references that terms and controllers ask for, and no other."""
+    compared = "base" in composition.required_references or any(controller.reads for controller in plan.controllers)
     references = {"base": base_reference(model)} if compared else {}
-    for expert in experts(config, plan):
+    for expert in experts(config, composition):
         expert.check(config, model.tokenizer)
         references[expert.name] = FrozenCopy(expert.load(model))
     return references

@@ -25,8 +25,8 @@ from acclimate.errors import ConfigError, DataError
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import model_digest
 from acclimate.model.projection import Projection
-from acclimate.plan import build_plan
-from acclimate.types import IGNORE, Plan, PlanContext
+from acclimate.plan import Composition
+from acclimate.types import IGNORE
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,21 @@ class _Labels:
         return cls(at, document, chosen, chosen & ~np.append(False, chosen[:-1]))
 
 
-def check_selection(plan: Plan, corpora: Corpora) -> None:
+def check_selection(composition: Composition, corpora: Corpora) -> None:
     """Refuses a streamed source whose labels a method wants to choose from.
 
     Raises:
         ConfigError: it names the source.
     """
     for name, corpus in corpora.sources.items():
-        if corpus.stream is not None and _routes(plan, corpora)[corpus.train.table].any():
+        if corpus.stream is not None and _routes(composition, corpora)[corpus.train.table].any():
             raise ConfigError(
                 f"sources.{name}.streaming: the method scores every label with the base before training, and of a "
                 "streamed source only the beginning is read by then; leave streaming out."
             )
 
 
-def select_labels(config: RunConfig, corpora: Corpora, model: CausalModel) -> Corpora:
+def select_labels(config: RunConfig, composition: Composition, corpora: Corpora, model: CausalModel) -> Corpora:
     """The corpora without the labels that the method leaves out.
 
     Args:
@@ -71,12 +71,10 @@ def select_labels(config: RunConfig, corpora: Corpora, model: CausalModel) -> Co
         ConfigError: a source is streamed.
         DataError: nothing of a source is left to learn.
     """
-    plan = build_plan(config, PlanContext(full_tuning=model.peft is None, lora_scaling=model.lora_scaling))
-    selection = next((routed.selection for routed in plan.terms if routed.selection is not None), None)
-    if selection is None:
+    if (selection := composition.selection) is None:
         return corpora
-    check_selection(plan, corpora)
-    routes = _routes(plan, corpora)
+    check_selection(composition, corpora)
+    routes = _routes(composition, corpora)
     trained = {name: corpus for name, corpus in corpora.sources.items() if config.sources[name].share != 0}
     reached = {name: corpus for name, corpus in trained.items() if routes[corpus.train.table].any()}
     labels = {name: _Labels.of(corpus.train, routes) for name, corpus in reached.items()}
@@ -98,9 +96,9 @@ def select_labels(config: RunConfig, corpora: Corpora, model: CausalModel) -> Co
     return replace(corpora, sources=sources)
 
 
-def _routes(plan: Plan, corpora: Corpora) -> NDArray[np.bool_]:
+def _routes(composition: Composition, corpora: Corpora) -> NDArray[np.bool_]:
     """[routes] those of the terms with a selection."""
-    names = {name for routed in plan.terms if routed.selection is not None for name in routed.routes}
+    names = {name for routed in composition.terms if routed.selection is not None for name in routed.routes}
     return np.array([route.name in names for route in corpora.routes])
 
 

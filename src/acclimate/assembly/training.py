@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from acclimate.assembly.heldout import heldout_sets, validation_sets
+from acclimate.assembly.job import Job
 from acclimate.assembly.mixture import Mixture, mix
 from acclimate.assembly.models import check_vocabulary, load_references
 from acclimate.assembly.stores import check_stores
@@ -35,7 +36,7 @@ from acclimate.model.reference import Reference
 from acclimate.objective.objective import Objective
 from acclimate.parallel.shard import shard
 from acclimate.parallel.world import SOLO, World
-from acclimate.plan import build_plan
+from acclimate.plan import Composition, build_plan
 from acclimate.train.callbacks.log import MetricsLog, TensorBoard
 from acclimate.train.callbacks.progress import ProgressBar
 from acclimate.train.callbacks.save import Save
@@ -43,38 +44,33 @@ from acclimate.train.probe import NET_CHANGE, Probe
 from acclimate.train.schedule import factor
 from acclimate.train.training import Training
 from acclimate.train.weights import Weights
-from acclimate.types import Callback, Plan, PlanContext, dials_of
+from acclimate.types import Callback, Plan, PlanContext, RoutedTerm, dials_of
 
 
 def build_training(
-    config: RunConfig,
+    job: Job,
+    composition: Composition,
     model: CausalModel,
     corpora: Corpora,
     console: Console,
-    world: World = SOLO,
-    plan_of: Callable[[RunConfig, PlanContext], Plan] = build_plan,
 ) -> tuple[Training, Plan, Mixture]:
     """Everything the loop needs, at step 0. With ``parallel.strategy: fsdp`` it spreads ``model`` over the ranks.
 
     Args:
-        plan_of: what to learn; the configuration's methods, unless something else uses the loop.
+        composition: what to learn; the methods of the configuration, unless something else uses the loop.
     """
-    run_dir = config.run_dir
+    config, world = job.config, job.world
     check_vocabulary(corpora, model.tokenizer, model.network)
-    context = PlanContext(full_tuning=model.peft is None, lora_scaling=model.lora_scaling)
-    plan = plan_of(config, context)
-    check_stores(plan, config.model, model.network)
-    described = build_objective(config, plan, corpora, {}, world)
+    check_stores(composition.statistics, config.model, model.network)
+    described = build_objective(config, composition.terms, corpora, {}, world)
     mixture = mix(config, corpora, described)
-    plan = plan_of(
-        config, replace(context, total_steps=mixture.total_steps)
-    )  # the same terms; now it knows how long it is
-    references = load_references(config, plan, model)
+    plan = build_plan(composition, PlanContext(model.lora_scaling, mixture.total_steps))
+    references = load_references(config, composition, plan, model)
     if world.size > 1 and config.parallel.strategy == "fsdp":
         copies = [reference.model for reference in references.values() if reference.model is not model]
         for network in (model, *copies):
             shard(network, network.layers, world, config.parallel)
-    objective = replace(described, terms=plan.terms, references=references, expected=mixture.expected)
+    objective = replace(described, references=references, expected=mixture.expected)
     pad_id = model.tokenizer.pad_token_id
     if pad_id is not None and pad_id >= model.head.weight.shape[0]:
         pad_id = None  # a token that was added for padding alone has no embedding
@@ -94,7 +90,7 @@ def build_training(
         *plan.callbacks,
         *(_watchers(config, console, total) if world.is_main else ()),
         Save(
-            run_dir,
+            config.run_dir,
             config.training.save_steps,
             config.training.keep_last,
             NET_CHANGE,
@@ -113,7 +109,7 @@ def build_training(
         total_steps=total,
         document_name=corpora.document_name,
         update_scale=plan.update_scale,
-        dials=dials_of((*plan.terms, *plan.transforms)),
+        dials=dials_of((*composition.terms, *plan.transforms)),
         probe=_probe(config, plan, corpora, references, model, world),
         controllers=plan.controllers,
         callbacks=callbacks,
@@ -160,10 +156,14 @@ def _probe(
 
 
 def build_objective(
-    config: RunConfig, plan: Plan, corpora: Corpora, references: Mapping[str, Reference], world: World = SOLO
+    config: RunConfig,
+    terms: Sequence[RoutedTerm],
+    corpora: Corpora,
+    references: Mapping[str, Reference],
+    world: World = SOLO,
 ) -> Objective:
     return Objective(
-        plan.terms,
+        terms,
         corpora.routes,
         references,
         normalise=config.objective.normalise,

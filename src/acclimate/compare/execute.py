@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from acclimate.compare.cell import Cell
 from acclimate.compare.preparation import Preparation
 from acclimate.compare.table import SUMS, ItemScores, Row, TextScores, rounded
-from acclimate.config import RunConfig, save_config, with_absolute_paths
+from acclimate.config import RunConfig, save_config
 from acclimate.errors import RunError, Stopped
 from acclimate.evaluate.grouped import codes
 from acclimate.evaluate.measured import check_measured, check_panel
@@ -27,7 +27,7 @@ from acclimate.evaluate.score_file import read_scores
 from acclimate.files import alone
 from acclimate.panel import load_panel, panel_digest
 from acclimate.parallel.launch import launch
-from acclimate.plan import with_absolute_stores
+from acclimate.plan import anchored
 from acclimate.provenance import read_json
 from acclimate.run_folder import differences_from
 
@@ -49,7 +49,7 @@ def prepare(cell: Cell) -> bool:
             if not mine:
                 return False
             if not preparation.is_made:
-                save_config(with_absolute_paths(preparation.config), preparation.folder.with_suffix(".yaml"))
+                save_config(anchored(preparation.config), preparation.folder.with_suffix(".yaml"))
                 _acclimate(preparation.command, f"{preparation.kind} for {cell.method}")
     return True
 
@@ -61,7 +61,7 @@ def train_cell(cell: Cell, nproc: int) -> Row:
         Stopped: a signal ended it; it goes on from its checkpoint the next time.
         RunError: it failed; its own message is on stderr.
     """
-    config = with_absolute_paths(cell.config)
+    config = anchored(cell.config)
     path = config.run_dir.with_name(f"{config.run_dir.name}.yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_config(config, path)
@@ -132,7 +132,7 @@ def panel_row(cell: Cell, folder: Path, digest: str | None) -> Row:
 
 def _began_otherwise(config: RunConfig) -> bool:
     """Whether the cell, which has no row, began with other settings that do not count, like ``micro_batch_size``."""
-    return (config.run_dir / "config.yaml").is_file() and bool(differences_from(with_absolute_stores(config)))
+    return (config.run_dir / "config.yaml").is_file() and bool(differences_from(config))
 
 
 def _is_empty(run_dir: Path) -> bool:

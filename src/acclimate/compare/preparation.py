@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from acclimate.apart import SAME_EXPERT, SAME_PATH, SAME_STATISTIC, without
 from acclimate.compare.identity import identity
 from acclimate.compare.schema import PrepareSection, Settings
 from acclimate.config import RunConfig
@@ -25,10 +26,8 @@ OPTIONS = {
     EXPERT: ("expert",),
 }
 """What a kind of preparation knows; the first is required."""
-NOT_RECORDED = ("method", "name", "output_dir", "evaluation", "report_to", "parallel", "training")
-
-STANDING_STILL = {"fisher": {"optimizer", "schedule"}, "mean-gradient": {"optimizer", "schedule"}}
-"""Recorded at learning rate 0, so one serves every learning rate."""
+NO_PART = {EXPERT: SAME_EXPERT, "path-integral": SAME_PATH, "fisher": SAME_STATISTIC, "mean-gradient": SAME_STATISTIC}
+"""Settings on which a preparation does not depend."""
 
 Load = Callable[[Settings], RunConfig]
 """The configuration that all cells share, with settings on top."""
@@ -92,9 +91,7 @@ def prepared(
     for kind, given in options.items():
         made_by = load(given[EXPERT]) if kind == EXPERT else config.model_copy(update={"method": "sft"})
         made_by = _apart(made_by, seed)
-        excluded = set(NOT_RECORDED) - ({"method", "training"} if kind == EXPERT else set())
-        excluded |= STANDING_STILL.get(kind, set())
-        plain = made_by.model_dump(mode="json", exclude=excluded)
+        plain = without(made_by.model_dump(mode="json"), RunConfig, NO_PART[kind])
         key = hashlib.sha256(json.dumps([plain, given], sort_keys=True).encode()).hexdigest()[:8]
         place = folder / f"{kind}-{key}"
         if kind == EXPERT:
@@ -111,8 +108,7 @@ def prepared(
 
 
 def _digest(kind: str, options: Mapping[str, Any], config: RunConfig) -> str:
-    left_out = {"evaluation", *STANDING_STILL.get(kind, ())} | (set() if kind == EXPERT else {"training"})
-    plain = {name: value for name, value in identity(config).items() if name not in left_out}
+    plain = without(identity(config), RunConfig, NO_PART[kind])
     return hashlib.sha256(json.dumps([plain, options], sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -10,11 +10,11 @@ from pydantic.dataclasses import dataclass
 from acclimate.methods.fields import STRICT
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.divergence import Divergence
-from acclimate.types import Plan, PlanContext, RoutedTerm
+from acclimate.types import Facts, Method, RoutedTerm
 
 
 @dataclass(frozen=True, config=STRICT)
-class Dae:
+class Dae(Method):
     """Distillation from a teacher by source: a domain expert on domain tokens, the frozen base on general tokens.
 
     ``L = (1 - lambda) CE + lambda T^2 mean over labelled tokens of KL[q_T || p_T](. | x_<i)``, q the expert's or the
@@ -32,15 +32,19 @@ class Dae:
 
     About 10 % of domain data are claimed to suffice [second-hand]. With a forgetful run as the expert this gives its
     behaviour back (recipes/repair.yaml) [ours].
-
-    Stores: the expert, and one frozen copy of the base under full tuning. Costs per step: one forward of a teacher and
-    one head product on every row. Needs: an expert and the base as references; a general source.
-
-    Reference: "A Teacher Is Worth A Million Instructions" (Domain Alignment from Expert), 2024, arXiv 2406.19112, and
-    its code, github.com/flipkart-incubator/kd-dae; the attention-map stage before it is not here.
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = ({"distillation_weight": 0.0}, "replay")
+    facts: ClassVar[Facts] = Facts(
+        stores="the expert, and one frozen copy of the base under full tuning",
+        costs="one forward of a teacher and one head product on every row",
+        needs="an expert and the base as references; a general source",
+        reference=(
+            '"A Teacher Is Worth A Million Instructions" (Domain Alignment from Expert), 2024, arXiv 2406.19112, and '
+            "its code, github.com/flipkart-incubator/kd-dae; the attention-map stage before it is not here"
+        ),
+        evidence=("from code", "ours", "second-hand"),
+    )
 
     expert: str = Field(
         min_length=1,
@@ -49,7 +53,8 @@ class Dae:
     distillation_weight: float = Field(1.0, ge=0, le=1, description="lambda; cross-entropy has the rest")
     temperature: float = Field(1.0, gt=0, description="T, of teacher and student")
 
-    def plan(self, context: PlanContext) -> Plan:
+    @property
+    def terms(self) -> tuple[RoutedTerm, ...]:
         kept = 1 - self.distillation_weight
         terms = [RoutedTerm("cross_entropy", CrossEntropy(), ("domain", "general"), kept)] if kept else []
         if self.distillation_weight:
@@ -58,4 +63,8 @@ class Dae:
                 RoutedTerm(divergence.name, divergence, (route,), self.distillation_weight, reference=teacher)
                 for route, teacher in (("domain", "expert"), ("general", "base"))
             ]
-        return Plan(terms=tuple(terms), references={"expert": self.expert})
+        return tuple(terms)
+
+    @property
+    def references(self) -> dict[str, str]:
+        return {"expert": self.expert}

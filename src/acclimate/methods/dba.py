@@ -11,14 +11,14 @@ from acclimate.gradient.boost import Boost
 from acclimate.methods.fields import STRICT
 from acclimate.statistics.lowrank import Matrices
 from acclimate.statistics.store import Statistic, open_store
-from acclimate.types import Metrics, Plan, PlanContext
+from acclimate.types import Facts, Method, Metrics, Plan, PlanContext
 
 FULL_BOOST_STEPS = 200
 """k0 = 200 / T: the integral of gamma over the run is 100 steps whatever its length."""
 
 
 @dataclass(frozen=True, config=STRICT)
-class Dba:
+class Dba(Method):
     """Cross-entropy on domain tokens whose gradient is mixed with a stored gradient of general text.
 
     ``g_t = gamma_t g_G + (1 - gamma_t) g_D,t`` with ``gamma_t = clip(k0 (1 - t/T), 0, 1)``, ``k0 = 200/T``
@@ -34,16 +34,19 @@ class Dba:
 
     The paper tunes all weights. Under LoRA g_G is of the dense adapted matrices and is projected onto A and B by the
     chain rule at their current values [ours]; at B = 0 that leaves A alone, as the domain's own gradient does.
-
-    Stores: one gradient of the trained matrices in bfloat16, in memory dense whatever its rank on disk. Costs per
-    step: one pass over the trained parameters; under LoRA two products of rank r with each adapted matrix.
-    Needs: a store of ``acclimate stats mean-gradient``.
-
-    Reference: "Dynamic Boosted Annealing", 2025, arXiv 2509.26242; its full text was not available to us: this is a
-    reconstruction.
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = ({"k0": 0.0}, "sft")
+    facts: ClassVar[Facts] = Facts(
+        stores="one gradient of the trained matrices in bfloat16, in memory dense whatever its rank on disk",
+        costs="one pass over the trained parameters; under LoRA two products of rank r with each adapted matrix",
+        needs="a store of `acclimate stats mean-gradient`",
+        reference=(
+            '"Dynamic Boosted Annealing", 2025, arXiv 2509.26242; its full text was not available to us: this is a '
+            "reconstruction"
+        ),
+        evidence=("second-hand", "ours"),
+    )
 
     store: Annotated[str, Statistic("mean-gradient")] = Field(
         min_length=1, description="of `acclimate stats mean-gradient`"
@@ -76,7 +79,6 @@ class Dba:
         return Plan(
             transforms=(boost,),
             update_scale=self._corrected if self.correction else None,
-            statistics=(store,),
             notes=(note,) if alone > 1 else (),
         )
 

@@ -8,11 +8,11 @@ from pydantic.dataclasses import dataclass
 
 from acclimate.methods.fields import STRICT
 from acclimate.objective.weighting import Confidence
-from acclimate.types import Plan, PlanContext
+from acclimate.types import Facts, Method, TokenWeighting
 
 
 @dataclass(frozen=True, config=STRICT)
-class Dft:
+class Dft(Method):
     """Cross-entropy on domain tokens, each weighted by the model's own probability of it: surprises teach little.
 
     ``L = mean over domain tokens of -sg[p(x_i | x_<i)] log p(x_i | x_<i)``, sg without gradient
@@ -22,14 +22,20 @@ class Dft:
     code], here it is those of the step [ours]. Only maths and code were tested, and its README does not claim that dft
     replaces sft: it failed on literary and financial tasks [from code]. In a list it weighs the tokens of the other
     method's cross-entropy [ours].
-
-    Stores: nothing. Costs per step: nothing to speak of. Needs: nothing.
-
-    Reference: Wu et al., "On the Generalization of SFT" (dynamic fine-tuning), 2025, arXiv 2508.05629, and
-    its code, github.com/yongliang-wu/DFT.
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = None
+    facts: ClassVar[Facts] = Facts(
+        stores="nothing",
+        costs="nothing to speak of",
+        needs="nothing",
+        reference=(
+            'Wu et al., "On the Generalization of SFT" (dynamic fine-tuning), 2025, arXiv 2508.05629, and its code, '
+            "github.com/yongliang-wu/DFT"
+        ),
+        evidence=("from code", "ours"),
+    )
 
-    def plan(self, context: PlanContext) -> Plan:
-        return Plan(weighting=Confidence())
+    @property
+    def weighting(self) -> TokenWeighting:
+        return Confidence()

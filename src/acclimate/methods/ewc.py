@@ -10,11 +10,11 @@ from pydantic.dataclasses import dataclass
 from acclimate.gradient.importance import ImportancePenalty
 from acclimate.methods.fields import STRICT
 from acclimate.statistics.store import Statistic, open_store
-from acclimate.types import Plan, PlanContext
+from acclimate.types import Facts, Method, Plan, PlanContext
 
 
 @dataclass(frozen=True, config=STRICT)
-class Ewc:
+class Ewc(Method):
     """Cross-entropy on domain tokens and a penalty on the distance from the base, weighted by the Fisher information.
 
     ``L = mean over domain tokens of -log p(x_i | x_<i) + weight * sum_i F_i (theta_i - theta_0,i)^2``, no factor 1/2:
@@ -25,16 +25,22 @@ class Ewc:
     lambda is 1 by default, 0.5 and 2 in scripts, with a Fisher over all weights [from code], so ``weight: 1`` is the
     source's. l_s is the mean over a sequence's tokens, not their sum, there as here [from code]. Under full tuning the
     source has no weight: about 1e4 held a little and 1e6 learned nothing [ours, measured].
-
-    Stores: the Fisher in float32 (of the adapted matrices under LoRA), one copy of the trained parameters under full
-    tuning. Costs per step: one pass over the trained parameters; under LoRA three products of rank r with each
-    adapted matrix. Needs: a store of ``acclimate stats fisher``.
-
-    Reference: Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", 2017, arXiv 1612.00796;
-    EWC-LoRA, 2023, arXiv 2305.10626, and its code, github.com/szxiangjn/world-model-for-language-model.
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = ({"weight": 0.0}, "sft")
+    facts: ClassVar[Facts] = Facts(
+        stores=(
+            "the Fisher in float32 (of the adapted matrices under LoRA), one copy of the trained parameters under "
+            "full tuning"
+        ),
+        costs="one pass over the trained parameters; under LoRA three products of rank r with each adapted matrix",
+        needs="a store of `acclimate stats fisher`",
+        reference=(
+            'Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", 2017, arXiv 1612.00796; '
+            "EWC-LoRA, 2023, arXiv 2305.10626, and its code, github.com/szxiangjn/world-model-for-language-model"
+        ),
+        evidence=("from code", "ours"),
+    )
 
     store: Annotated[str, Statistic("fisher")] = Field(min_length=1, description="of `acclimate stats fisher`")
     weight: float = Field(1.0, ge=0, description="lambda; 0 is sft bitwise")
@@ -42,7 +48,4 @@ class Ewc:
     def plan(self, context: PlanContext) -> Plan:
         store = open_store(self.store, "fisher")
         penalty = ImportancePenalty("ewc", self.weight, store.tensors, dict(context.lora_scaling))
-        return Plan(
-            transforms=(penalty,) if self.weight > 0 else (),
-            statistics=(store,),
-        )
+        return Plan(transforms=(penalty,) if self.weight > 0 else ())

@@ -12,14 +12,14 @@ from pydantic.dataclasses import dataclass
 from acclimate.gradient.importance import ImportancePenalty
 from acclimate.methods.fields import STRICT
 from acclimate.statistics.store import Statistic, open_store
-from acclimate.types import Plan, PlanContext
+from acclimate.types import Facts, Method, Plan, PlanContext
 
 COLLAPSED = 0.9
 """One matrix with this part of all layer weights is in effect the only one that is held."""
 
 
 @dataclass(frozen=True, config=STRICT)
-class Hlr:
+class Hlr(Method):
     """From the end theta* of training on general text: cross-entropy on domain tokens and a penalty on the distance
     from theta*, weighted by each parameter's and each matrix's importance to that training.
 
@@ -38,16 +38,19 @@ class Hlr:
 
     The run starts from theta*, which the store holds; its base, for references and reports, is the base that the
     store was recorded on. At phi 0 it is sft from theta*, not from the base, so there is no neutral setting.
-
-    Stores: the importance in float32 and theta* (of the adapted matrices, and the adapter, under LoRA). Costs per
-    step: one pass over the trained parameters; under LoRA four products of rank r with each adapted matrix.
-    Needs: a store of ``acclimate stats path-integral``.
-
-    Reference: hierarchical layer-wise and element-wise regularisation, 2025, arXiv 2501.13669; its full text was not
-    available to us: this is a reconstruction.
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = None
+    facts: ClassVar[Facts] = Facts(
+        stores="the importance in float32 and theta* (of the adapted matrices, and the adapter, under LoRA)",
+        costs="one pass over the trained parameters; under LoRA four products of rank r with each adapted matrix",
+        needs="a store of `acclimate stats path-integral`",
+        reference=(
+            "hierarchical layer-wise and element-wise regularisation, 2025, arXiv 2501.13669; its full text was not "
+            "available to us: this is a reconstruction"
+        ),
+        evidence=("second-hand", "ours"),
+    )
 
     store: Annotated[str, Statistic("path-integral")] = Field(
         min_length=1, description="of `acclimate stats path-integral`"
@@ -75,7 +78,6 @@ class Hlr:
         return Plan(
             transforms=(penalty,) if self.phi > 0 else (),
             start=store.end,
-            statistics=(store,),
             notes=notes if alpha[first] > COLLAPSED else (),
         )
 

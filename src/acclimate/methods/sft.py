@@ -8,23 +8,26 @@ from pydantic.dataclasses import dataclass
 
 from acclimate.methods.fields import STRICT
 from acclimate.objective.cross_entropy import CrossEntropy
-from acclimate.types import Plan, PlanContext, RoutedTerm
+from acclimate.types import Facts, Method, RoutedTerm
 
 
 @dataclass(frozen=True, config=STRICT)
-class Sft:
+class Sft(Method):
     """Cross-entropy on domain tokens only: ordinary continued pre-training or supervised fine-tuning.
 
     ``L = mean over domain tokens of -log p(x_i | x_<i)``
 
     General sources are not trained on; they are still evaluated.
-
-    Stores: nothing. Costs per step: nothing beyond the step itself. Needs: nothing.
-
-    Reference: the common baseline; Gururangan et al., "Don't Stop Pretraining", 2020, arXiv 2004.10964.
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = None
+    facts: ClassVar[Facts] = Facts(
+        stores="nothing",
+        costs="nothing beyond the step itself",
+        needs="nothing",
+        reference='the common baseline; Gururangan et al., "Don\'t Stop Pretraining", 2020, arXiv 2004.10964',
+    )
 
-    def plan(self, context: PlanContext) -> Plan:
-        return Plan(terms=(RoutedTerm("cross_entropy", CrossEntropy(), ("domain",)),))
+    @property
+    def terms(self) -> tuple[RoutedTerm, ...]:
+        return (RoutedTerm("cross_entropy", CrossEntropy(), ("domain",)),)

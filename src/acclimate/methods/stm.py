@@ -10,11 +10,11 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from acclimate.methods.fields import STRICT
-from acclimate.types import Plan, PlanContext
+from acclimate.types import Facts, Method, TokenSelection
 
 
 @dataclass(frozen=True, config=STRICT)
-class Stm:
+class Stm(Method):
     """Cross-entropy on domain tokens that the untrained base finds likely enough; the others are only read.
 
     ``L = mean over the learned domain tokens of -log p(x_i | x_<i),  learned where exp(-log p_base(x_i | x_<i)) <= t``
@@ -30,17 +30,20 @@ class Stm:
     it is one over the step's learned tokens; ``objective.average: sequence`` is nearer [ours]. Masked labels are taken
     out before rows are packed: trained tokens, shares and budgets count learned ones [ours]. In a list it masks the
     labels of the other method's cross-entropy, for all its terms [ours].
-
-    Stores: 4 bytes a label in the cache and 2 bytes a token in memory, 25 while choosing. Costs per step: nothing;
-    before training, one forward of the base over the training documents. Needs: the base's scores; sources that are
-    not streamed.
-
-    Reference: "Mitigating Forgetting in LLM Fine-Tuning via Low-Perplexity Token Learning", first "Clear Minds Think
-    Alike" (selective token masking, STM), NeurIPS 2025, arXiv 2501.14315, and its code,
-    github.com/appier-research/robust-llm-finetunes.
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = ({"percentile": 100}, "sft")
+    facts: ClassVar[Facts] = Facts(
+        stores="4 bytes a label in the cache and 2 bytes a token in memory, 25 while choosing",
+        costs="nothing; before training, one forward of the base over the training documents",
+        needs="the base's scores; sources that are not streamed",
+        reference=(
+            '"Mitigating Forgetting in LLM Fine-Tuning via Low-Perplexity Token Learning", first "Clear Minds Think '
+            'Alike" (selective token masking, STM), NeurIPS 2025, arXiv 2501.14315, and its code, '
+            "github.com/appier-research/robust-llm-finetunes"
+        ),
+        evidence=("paper", "from code", "ours"),
+    )
 
     threshold: float | None = Field(None, ge=1, description="a perplexity of the base; 2.5 in the paper")
     percentile: float | None = Field(
@@ -58,8 +61,9 @@ class Stm:
             )
         return self
 
-    def plan(self, context: PlanContext) -> Plan:
-        return Plan(selection=self)
+    @property
+    def selection(self) -> TokenSelection:
+        return self
 
     def __call__(self, nats: NDArray[np.float32], first: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which labels are learned; see :class:`~acclimate.types.token_weighting.TokenSelection`."""

@@ -10,13 +10,13 @@ from pydantic.dataclasses import dataclass
 from acclimate.errors import listed, nearest
 from acclimate.methods.fields import STRICT
 from acclimate.objective.weighting import Confidence
-from acclimate.types import Plan, PlanContext
+from acclimate.types import Facts, Method, TokenWeighting
 
 MEDIANS = ("batch", "median", "lower_median")
 
 
 @dataclass(frozen=True, config=STRICT)
-class Talr:
+class Talr(Method):
     """Cross-entropy on domain tokens, each weighted by how likely the model finds it, with a floor.
 
     ``L = 1/n sum over domain tokens of sg[w_i] l_i,  w_i = max(exp(-l_i / tau), w_min),  l_i = -log p(x_i | x_<i)``
@@ -32,15 +32,22 @@ class Talr:
     ``tau: 1, w_min: 0`` is dft. The other half of the recipe is a small learning rate, 1e-6 under full tuning of 3 to
     8 billion weights; there talr trades domain for general scores, and its gain is at the larger rate, 5e-6
     [second-hand]. Reviewers saw a gain on Qwen and none on Gemma [from reviews].
-
-    Stores: nothing. Costs per step: with ``tau: batch`` one more head product on domain rows, with ``median`` and
-    ``lower_median`` one more forward as well. Needs: nothing; ``median`` and ``lower_median`` a statistic of the step.
-
-    Reference: "SFT Doesn't Always Hurt General Capabilities" (TALR), 2025, arXiv 2509.20758. Its full text was not
-    available to us and no official code is public: this is a reconstruction.
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = ({"tau": 1.0, "w_min": 0.0}, "dft")
+    facts: ClassVar[Facts] = Facts(
+        stores="nothing",
+        costs=(
+            "with `tau: batch` one more head product on domain rows, with `median` and `lower_median` one more "
+            "forward as well"
+        ),
+        needs="nothing; `median` and `lower_median` a statistic of the step",
+        reference=(
+            '"SFT Doesn\'t Always Hurt General Capabilities" (TALR), 2025, arXiv 2509.20758. Its full text was not '
+            "available to us and no official code is public: this is a reconstruction"
+        ),
+        evidence=("second-hand", "from reviews", "ours"),
+    )
 
     tau: float | str = Field(
         "median",
@@ -58,5 +65,6 @@ class Talr:
             )
         return value
 
-    def plan(self, context: PlanContext) -> Plan:
-        return Plan(weighting=Confidence(self.tau, self.w_min))
+    @property
+    def weighting(self) -> TokenWeighting:
+        return Confidence(self.tau, self.w_min)

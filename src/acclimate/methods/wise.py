@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from acclimate.errors import ConfigError
 from acclimate.methods.fields import STRICT
-from acclimate.types import Plan, PlanContext
+from acclimate.types import Facts, Method, Plan, PlanContext
 from acclimate.weights.interpolation import Interpolation
 
 MAX_GENERAL_RISE = 0.02
 
 
 @dataclass(frozen=True, config=STRICT)
-class Wise:
+class Wise(Method):
     """Training as the other methods of the list have it, or as sft; then the weights move back towards the base.
 
     ``theta = (1 - alpha) theta_base + alpha theta_tuned``; under LoRA ``dW = alpha s B A``
@@ -26,15 +25,19 @@ class Wise:
     validation_documents``, which no report uses: least bits per byte on the domain among the alphas where no other set
     rises by more than ``max_general_rise`` over the base [ours]. Every alpha's numbers are kept in
     ``interpolation.json``. With ``training.final: best`` the best weights are interpolated [ours].
-
-    Stores: after training, the trained parameters twice. Costs per step: nothing; after training, one pass over the
-    validation documents for each alpha of a list. Needs: for a list, validation documents.
-
-    Reference: Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models" (WiSE-FT), 2021, arXiv 2109.01903, and
-    its code, github.com/mlfoundations/wise-ft.
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = ({"alpha": 1.0}, "sft")
+    facts: ClassVar[Facts] = Facts(
+        stores="after training, the trained parameters twice",
+        costs="nothing; after training, one pass over the validation documents for each alpha of a list",
+        needs="for a list, validation documents",
+        reference=(
+            'Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models" (WiSE-FT), 2021, arXiv 2109.01903, and its '
+            "code, github.com/mlfoundations/wise-ft"
+        ),
+        evidence=("from code", "ours"),
+    )
 
     alpha: float | list[float] = Field(
         0.5, description="part of the way from base (0) to tuned (1), or a list to choose from [ours: default]"
@@ -61,11 +64,16 @@ class Wise:
             raise ValueError("max_general_rise has no effect on a single alpha; give a list to choose from")
         return self
 
-    def plan(self, context: PlanContext) -> Plan:
-        if isinstance(self.alpha, list) and not context.validation_documents:
-            raise ConfigError(
-                "method: wise chooses from a list of alphas by held-out documents that no report uses; set "
-                "evaluation.validation_documents, or give a single alpha."
+    @model_validator(mode="after")
+    def _documents_to_choose_by(self, info: ValidationInfo) -> Wise:
+        """Within a run, whose configuration is the context."""
+        if isinstance(self.alpha, list) and info.context and not info.context.evaluation.validation_documents:
+            raise ValueError(
+                "wise chooses from a list of alphas by held-out documents that no report uses; set "
+                "evaluation.validation_documents, or give a single alpha"
             )
+        return self
+
+    def plan(self, context: PlanContext) -> Plan:
         alphas = tuple(self.alpha) if isinstance(self.alpha, list) else (self.alpha,)
         return Plan(after=Interpolation(alphas, self.max_general_rise))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,12 @@ from acclimate.assembly import (
     validation_sets,
 )
 from acclimate.assembly.mixture import epochs
-from acclimate.config import RunConfig, located, with_absolute_paths
+from acclimate.config import RunConfig, located
 from acclimate.data.corpus import Corpora, Corpus, load_corpora
 from acclimate.data.pieces import cuts
 from acclimate.model.adapter import attach_lora
 from acclimate.model.load import empty_network, load_tokenizer
-from acclimate.plan import build_plan
+from acclimate.plan import build_plan, compose
 from acclimate.preflight.cost import memory, seconds
 from acclimate.preflight.labels import turn_ends
 from acclimate.preflight.warnings import warnings
@@ -56,9 +56,9 @@ def validate(config: RunConfig) -> Preflight:
         ConfigError, DataError, ModelError: what, where, and what would be accepted.
     """
     check_place(config)
-    build_plan(config, PlanContext(full_tuning=config.lora is None))
-    config = with_absolute_paths(config, keep_missing=True)  # as a run does, which then finds what is indexed here
-    config, device = resolve(config)
+    composition = compose(config)
+    job = resolve(config, keep_missing=True)  # as a run does, which then finds what is indexed here
+    config = job.config
     network = empty_network(config.model)
     if config.lora is not None:
         attach_lora(network, config.lora)
@@ -67,21 +67,19 @@ def validate(config: RunConfig) -> Preflight:
     tokenizer = load_tokenizer(config.model)
     corpora = load_corpora(config, tokenizer)
     check_vocabulary(corpora, tokenizer, network)
-    context = PlanContext(full_tuning=config.lora is None)
-    plan = build_plan(config, context)
-    for expert in experts(config, plan):
+    for expert in experts(config, composition):
         expert.check(config, tokenizer)
-    check_selection(plan, corpora)
-    check_stores(plan, config.model, network)
-    objective = build_objective(config, plan, corpora, {})
+    check_selection(composition, corpora)
+    check_stores(composition.statistics, config.model, network)
+    objective = build_objective(config, composition.terms, corpora, {})
     mixture = mix(config, corpora, objective)
-    plan = build_plan(config, replace(context, total_steps=mixture.total_steps))
+    plan = build_plan(composition, PlanContext(total_steps=mixture.total_steps))
     build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
     validation_sets(config, corpora)
-    references = {*plan.required_references, *("base" for metric in metrics_read(config, plan))}
+    references = {*composition.required_references, *("base" for metric in metrics_read(config, plan))}
     copies = sum(name != "base" or config.lora is None for name in references)
-    notes = warnings(config, corpora, mixture, tokenizer, plan)
-    if plan.selection is not None:
+    notes = [*plan.notes, *warnings(config, composition, corpora, mixture, tokenizer)]
+    if composition.selection is not None:
         notes.append(
             "which labels the method masks is known after a forward of the base; tokens, steps and times are counted "
             "as if it masked none."
@@ -93,8 +91,8 @@ def validate(config: RunConfig) -> Preflight:
         data=data_record(config, corpora, mixture),
         trained_parameters=trained,
         total_parameters=total,
-        memory_bytes=memory(config, network, trained, total, copies) + sum(s.size for s in plan.statistics),
-        seconds=seconds(config, device, network, mixture, total),
+        memory_bytes=memory(config, network, trained, total, copies) + sum(s.size for s in composition.statistics),
+        seconds=seconds(config, job.device, network, mixture, total),
         warnings=notes,
         turn_ends=turn_ends(corpora),
     )

@@ -14,9 +14,9 @@ from acclimate.config import RunConfig
 from acclimate.data.corpus import Corpora, Corpus
 from acclimate.data.pieces import cuts
 from acclimate.evaluate.paired import MINIMUM_DOCUMENTS, MINIMUM_GROUPS
+from acclimate.plan import Composition
 from acclimate.preflight.labels import label_notes
 from acclimate.schema import ScheduleSection
-from acclimate.types import Plan
 
 MAX_EPOCHS = 4
 """Repeating data up to 4 times is nearly as good as fresh data (Muennighoff et al., 2023, arXiv 2305.16264)."""
@@ -29,10 +29,12 @@ MAX_ABSENT = 0.05
 """A loss term that more than this part of steps holds nothing of is named."""
 
 
-def warnings(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: Any, plan: Plan) -> list[str]:
+def warnings(
+    config: RunConfig, composition: Composition, corpora: Corpora, mixture: Mixture, tokenizer: Any
+) -> list[str]:
     """What is allowed but probably not meant."""
-    found = [*plan.notes, *(note for corpus in corpora.sources.values() for note in corpus.unread)]
-    found += [*label_notes(config, corpora, tokenizer), *_absent(config, mixture, plan)]
+    found = [note for corpus in corpora.sources.values() for note in corpus.unread]
+    found += [*label_notes(config, corpora, tokenizer), *_absent(config, mixture, composition)]
     then = (
         "they are left out of the measured set"
         if config.data.overlap == "drop"
@@ -182,12 +184,12 @@ def _overlapping_schedule(section: ScheduleSection, total: int) -> list[str]:
     ]
 
 
-def _absent(config: RunConfig, mixture: Mixture, plan: Plan) -> list[str]:
+def _absent(config: RunConfig, mixture: Mixture, composition: Composition) -> list[str]:
     """Terms that many steps have no token of."""
     return [
         f"{routed.name} on {' and '.join(routed.routes)} is absent from about {part:.0%} of steps, since a step of "
         f"budget.batch_tokens {config.budget.batch_tokens} expects few of its tokens; raise budget.batch_tokens or the "
         "share of its sources."
-        for routed, part in zip(plan.terms, mixture.absent, strict=True)
+        for routed, part in zip(composition.terms, mixture.absent, strict=True)
         if part > MAX_ABSENT
     ]

@@ -20,6 +20,8 @@ from acclimate.types.central import (
 from acclimate.types.dials import Controller, Dial, dials_of
 from acclimate.types.plan import (
     After,
+    Evidence,
+    Facts,
     Method,
     Plan,
     PlanContext,
@@ -43,6 +45,8 @@ __all__ = [
     "Chunk",
     "Controller",
     "Dial",
+    "Evidence",
+    "Facts",
     "GradientTransform",
     "LossTerm",
     "Method",

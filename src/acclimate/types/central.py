@@ -94,7 +94,7 @@ class RoutedTerm:
     reference it compares with.
 
     ``name`` labels the metric (``loss/<source>/<name>``). ``reference`` is a key of
-    :attr:`Plan.references` (``base`` is always known), None for a term without one.
+    :attr:`Method.references` (``base`` is always known), None for a term without one.
     """
 
     name: str

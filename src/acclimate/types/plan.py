@@ -1,10 +1,11 @@
-"""What a method may ask of the harness, and what it may know when it asks."""
+"""What a method is, what it may ask of the harness, and what it may know when it asks."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
 
 from torch import Tensor
 
@@ -12,18 +13,18 @@ from acclimate.types.central import Callback, GradientTransform, Metrics, Routed
 from acclimate.types.dials import Controller
 from acclimate.types.token_weighting import TokenSelection, TokenWeighting
 
+Evidence = Literal["paper", "from code", "from reviews", "second-hand", "ours", "unverified"]
+"""Stated by the paper; read in its code; said by a reviewer, by others; chosen here; recalled and not checked."""
+
 
 @dataclass(frozen=True)
 class PlanContext:
-    """What a method may know about the run when it plans."""
+    """What a method may know about the run when it plans: once, as soon as its length is known."""
 
-    full_tuning: bool
     lora_scaling: Mapping[str, float] = field(default_factory=dict)
     """Scaling s of dW = s B A, keyed by the name of the adapted module; empty under full tuning."""
-    validation_documents: int = 0
-    """Held-out documents of each source that a choice may look at."""
     total_steps: int = 0
-    """Of the run. 0 while nobody knows: which sources a plan learns from decides how many steps the budget buys."""
+    """Of the run."""
 
 
 class Tuned(Protocol):
@@ -66,47 +67,70 @@ class After(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a method adds to the harness; every slot may be empty.
+    """What a method adds to the harness beside what is learned; every slot may be empty.
 
-    ``terms`` says which routes learn what; if no method of the run has any, cross-entropy on the domain.
-    ``weighting`` weighs the tokens of every cross-entropy, ``selection`` chooses its labels. ``references`` names
-    frozen models besides ``base`` (values are model paths). ``update_scale`` maps the step's metrics to a factor on
-    the *update* (Adam would cancel a factor on the gradient). ``controllers`` move the dials of terms and transforms.
-    ``start`` has the weights to start from, by names of trained parameters, where that is not the base; ``after``
-    settles which weights the run ends with.
-    ``statistics`` are the stores it reads, checked against base and weights; ``notes`` tell the user what to know.
+    ``update_scale`` maps the step's metrics to a factor on the *update* (Adam would cancel a factor on the gradient).
+    ``controllers`` move the dials of terms and transforms. ``start`` has the weights to start from, by names of trained
+    parameters, where that is not the base; ``after`` settles which weights the run ends with. ``notes`` tell the user
+    what to know.
     """
 
-    terms: tuple[RoutedTerm, ...] = ()
-    weighting: TokenWeighting | None = None
-    selection: TokenSelection | None = None
-    references: Mapping[str, str] = field(default_factory=dict)
     transforms: tuple[GradientTransform, ...] = ()
     update_scale: Callable[[Metrics], float] | None = None
     controllers: tuple[Controller, ...] = ()
     callbacks: tuple[Callback, ...] = ()
     start: Mapping[str, Tensor] | None = None
     after: After | None = None
-    statistics: tuple[Any, ...] = ()
     notes: tuple[str, ...] = ()
 
-    @property
-    def routes(self) -> tuple[str, ...]:
-        """Names of the routes that some term learns from."""
-        return tuple(dict.fromkeys(name for routed in self.terms for name in routed.routes))
 
-    @property
-    def required_references(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(r.reference for r in self.terms if r.reference is not None))
+@dataclass(frozen=True)
+class Facts:
+    """What a reader asks of a method, in words: `acclimate methods`, the model card and docs/methods.md show it."""
+
+    stores: str
+    costs: str  # a step, beyond that of sft
+    needs: str
+    reference: str
+    evidence: tuple[Evidence, ...] = ()  # labels of the claims in its docstring; none of a control
 
 
-class Method(Protocol):
-    """An anti-forgetting method: its fields are its hyper-parameters, ``plan`` what it contributes.
+class Method:
+    """An anti-forgetting method: its fields are its hyper-parameters, the rest is what it contributes.
 
     ``neutral`` is a setting at which the method is bitwise another one, ``({"weight": 0}, "sft")``, or None. A field
-    annotated with :class:`~acclimate.statistics.store.Statistic` names a store that has to be made first.
+    annotated with :class:`~acclimate.statistics.store.Statistic` names a store that has to be made first. Nothing but
+    ``plan`` depends on the run. The docstring's first paragraph says what it does.
     """
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None]
+    facts: ClassVar[Facts]
 
-    def plan(self, context: PlanContext) -> Plan: ...
+    @property
+    def terms(self) -> tuple[RoutedTerm, ...]:
+        """Which routes learn what; if no method of the run has any, cross-entropy on the domain."""
+        return ()
+
+    @property
+    def weighting(self) -> TokenWeighting | None:
+        """Weighs the tokens of every cross-entropy of the run."""
+        return None
+
+    @property
+    def selection(self) -> TokenSelection | None:
+        """Chooses the labels of every cross-entropy of the run."""
+        return None
+
+    @property
+    def references(self) -> Mapping[str, str]:
+        """Name -> path of the frozen models, besides ``base``, that its terms compare with."""
+        return {}
+
+    def plan(self, context: PlanContext) -> Plan:
+        """What it adds to the run; asked once."""
+        return Plan()
+
+    @classmethod
+    def described(cls) -> dict[str, Any]:
+        """What it does, the first paragraph of its docstring, and its facts."""
+        return {"summary": (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")} | asdict(cls.facts)
