@@ -20,9 +20,9 @@ from acclimate.objective.divergence import Divergence
 from acclimate.preflight import validate
 from acclimate.registry import METHODS
 from acclimate.run import train
-from acclimate.runs.layout import Layout
-from acclimate.train.checkpoint import states
-from acclimate.types import Callback, Dial, Metrics, Plan, PlanContext, RoutedTerm, dials_of
+from acclimate.runs.layout import (Layout)
+from acclimate.train.checkpoint import (states)
+from acclimate.types import (Callback, Dial, Facts, Method, Metrics, Plan, PlanContext, RoutedTerm, dials_of)
 from tests.fixtures.runs import config, lines, weights
 from tests.train.test_resume import CHOICE, Killed, killed_at, metric_lines
 
@@ -56,20 +56,24 @@ class Doubling:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Kept:
+class Kept(Method):
     """mol with a dial on its divergence, and what moves it unless there is no budget."""
 
     neutral: ClassVar[tuple[dict[str, Any], str] | None] = None
+    facts: ClassVar[Facts] = Facts("", "", "", "")
 
     budget: float | None = None
 
-    def plan(self, context: PlanContext) -> Plan:
+    @property
+    def terms(self) -> tuple[RoutedTerm, ...]:
         dial = Dial("kl_weight", 1.0, low=0.125, high=8.0)
-        terms = (
+        return (
             RoutedTerm("cross_entropy", CrossEntropy(), ("domain",)),
             RoutedTerm("reverse_kl", Divergence(), ("general",), dial, reference="base"),
         )
-        return Plan(terms=terms, controllers=() if self.budget is None else (Doubling(self.budget),))
+
+    def plan(self, context: PlanContext) -> Plan:
+        return Plan(controllers=() if self.budget is None else (Doubling(self.budget),))
 
 
 @pytest.fixture(autouse=True)

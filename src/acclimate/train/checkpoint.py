@@ -83,8 +83,9 @@ def load_checkpoint(training: Training, folder: Path) -> None:
     training.step, training.seconds = document["step"], document["seconds"]
     training.forwards = document["forwards"]
     training.data.load_state_dict(document["data"])
-    for name, value in document.get("dials", {}).items():
-        training.dials[name].move(value)
+    values = document.get("dials", {})
+    for name, dial in training.dials.items():
+        dial.move(values.get(name, float(dial)))  # one that the checkpoint does not know stays where it starts
     callbacks = {FORMER_NAMES.get(name, name): state for name, state in document["callbacks"].items()}
     for parts, known in ((training.controllers, document.get("controllers", {})), (training.callbacks, callbacks)):
         for part in parts:  # by name: a run may be continued with another report_to
