@@ -129,6 +129,9 @@ def build_plan(composition: Composition, context: PlanContext) -> Plan:
         callbacks=tuple(callback for plan in plans.values() for callback in plan.callbacks),
         prepare=tuple(step for plan in plans.values() for step in plan.prepare),
         finish=tuple(step for plan in plans.values() for step in plan.finish),
+        batches=_one_of(plans, "batches", "change the steps' rows"),
+        takes=_one_of(plans, "takes", "take gradients from the optimizer"),
+        frozen=any(plan.frozen for plan in plans.values()),
         notes=tuple(note for plan in plans.values() for note in plan.notes),
     )
 

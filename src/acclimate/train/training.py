@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from acclimate.data.prefetch import Prefetch
 from acclimate.gradient.chain import Chain
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
@@ -15,7 +14,7 @@ from acclimate.objective.objective import Objective
 from acclimate.parallel.world import SOLO, World
 from acclimate.train.stop import StopRequest
 from acclimate.train.weights import Weights
-from acclimate.types import Callback, Metrics
+from acclimate.types import Callback, Metrics, Stream
 
 
 @dataclass
@@ -30,7 +29,7 @@ class Training:
 
     model: CausalModel
     objective: Objective
-    data: Prefetch
+    data: Stream
     weights: Weights
     gradients: Chain
     optimizer: torch.optim.Optimizer

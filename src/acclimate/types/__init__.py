@@ -21,6 +21,11 @@ from acclimate.types.plan import (
     Plan,
     PlanContext,
 )
+from acclimate.types.stream import (
+    Batches,
+    GradientTaker,
+    Stream,
+)
 from acclimate.types.token_weighting import (
     TokenSelection,
     TokenWeighting,
@@ -31,10 +36,12 @@ __all__ = [
     "METHOD_ROUTES",
     "PAD_DOCUMENT",
     "Batch",
+    "Batches",
     "Callback",
     "Chunk",
     "Evidence",
     "Facts",
+    "GradientTaker",
     "GradientTransform",
     "LossTerm",
     "Method",
@@ -44,6 +51,7 @@ __all__ = [
     "Route",
     "RoutedTerm",
     "Stage",
+    "Stream",
     "TokenSelection",
     "TokenWeighting",
 ]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
 from acclimate.types.central import Callback, GradientTransform, Metrics, RoutedTerm
+from acclimate.types.stream import Batches, GradientTaker
 from acclimate.types.token_weighting import TokenSelection, TokenWeighting
 
 Evidence = Literal["paper", "from code", "from reviews", "second-hand", "ours", "unverified"]
@@ -30,6 +31,8 @@ class Plan:
 
     ``update_scale`` maps the step's metrics to a factor on the *update* (Adam would cancel a factor on the gradient).
     ``prepare`` runs before training, ``finish`` after, on a ``Tuned``, and says what it did.
+    ``batches`` changes what the steps are made of. ``takes`` names parameters, trained or frozen, whose gradient goes
+    elsewhere after each backward. ``frozen`` keeps the weights where they are: nothing is updated.
     ``notes`` tell the user what to know.
     """
 
@@ -38,6 +41,9 @@ class Plan:
     callbacks: tuple[Callback, ...] = ()
     prepare: tuple[Callable[[Any], None], ...] = ()
     finish: tuple[Callable[[Any], str], ...] = ()
+    batches: Batches | None = None
+    takes: Mapping[str, GradientTaker] | None = None
+    frozen: bool = False
     notes: tuple[str, ...] = ()
 
 
