@@ -20,9 +20,9 @@ from acclimate.objective.divergence import Divergence
 from acclimate.preflight import validate
 from acclimate.registry import METHODS
 from acclimate.run import train
-from acclimate.runs.layout import (Layout)
-from acclimate.train.checkpoint import (states)
-from acclimate.types import (Callback, Dial, Facts, Method, Metrics, Plan, PlanContext, RoutedTerm, dials_of)
+from acclimate.runs.layout import Layout
+from acclimate.train.checkpoint import states
+from acclimate.types import Callback, Dial, Facts, Method, Metrics, Plan, PlanContext, RoutedTerm, dials_of
 from tests.fixtures.runs import config, lines, weights
 from tests.train.test_resume import CHOICE, Killed, killed_at, metric_lines
 

@@ -24,8 +24,8 @@ from acclimate.config import load_config, save_config
 from acclimate.errors import DataError, RunError, Stopped, UsageError
 from acclimate.run import evaluate_run, train
 from acclimate.runs.folder import read_summary
-from acclimate.runs.layout import (Layout)
-from acclimate.train.probe import (Probe)
+from acclimate.runs.layout import Layout
+from acclimate.train.probe import Probe
 from acclimate.train.stop import StopRequest
 from acclimate.types import Callback
 from tests.fixtures.runs import config, lines, weights
