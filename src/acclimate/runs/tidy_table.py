@@ -45,7 +45,7 @@ class Row:
 
     run: str  # "base" of what the base scores, "base of RUN" where that is another number
     seed: int | None
-    step: int | None  # after which it was measured; 0 of the base
+    step: int | None  # of a line of metrics.jsonl; the last one of what the run's model scores, 0 of the base
     set: str | None  # a set of a panel is PANEL/SET
     role: str | None
     metric: str  # eval/METRIC is measured while training, on fewer documents
