@@ -28,7 +28,7 @@ test: $(READY)
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 soak: $(READY)
 	SOAK=20 $(BIN)/pytest -s --timeout 3600 tests/train/test_soak.py

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -29,6 +28,7 @@ from acclimate.files import alone
 from acclimate.panel import panel_digest
 from acclimate.runs.cells import append, read_table
 from tests.compare.tables import comparison_file
+from tests.fixtures.nursery import Warm
 from tests.test_wrong_inputs import run_cli
 
 
@@ -456,9 +456,7 @@ def test_sigterm_stops_and_the_same_command_goes_on(pico_folder: Path, corpora: 
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
     command = [sys.executable, "-m", "acclimate", "compare", str(path)]
     with (tmp_path / "out").open("w") as out:
-        process = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"}
-        )
+        process = Warm(command, stdout=out, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + 120
         logs = (tmp_path / "runs" / "compare" / "runs").glob
         while not any(log.read_text().count("\n") >= 3 for log in logs("*/metrics.jsonl")):

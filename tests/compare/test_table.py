@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,9 @@ import pytest
 from acclimate.errors import RunError
 from acclimate.runs.cells import Row, append, read_table
 from tests.compare.tables import row, texts
+from tests.fixtures.nursery import Warm
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_what_is_appended_is_read(tmp_path: Path) -> None:
@@ -67,19 +70,10 @@ def test_a_line_that_is_no_row(line: str, reason: str, tmp_path: Path) -> None:
         read_table(path)
 
 
-def _append_many(path: Path, method: str) -> None:
-    for seed in range(20):
-        append(path, row(method, seed, found=texts(0.1, 0.1)))
-
-
 def test_two_processes_append(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    spawn = multiprocessing.get_context("spawn")
-    workers = [spawn.Process(target=_append_many, args=(path, name)) for name in ("a", "b")]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    workers = [Warm([sys.executable, "-m", __name__, str(path), name], cwd=ROOT) for name in "ab"]
+    assert [worker.wait() for worker in workers] == [0, 0]
     found: list[Row] = read_table(path)
     assert {(each.method, each.seed) for each in found} == {(m, s) for m in "ab" for s in range(20)}
 
@@ -88,3 +82,8 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot be written"):
         append(tmp_path / "file" / "t.jsonl", row("sft"))
+
+
+if __name__ == "__main__":  # one of the two processes that append
+    for number in range(20):
+        append(Path(sys.argv[1]), row(sys.argv[2], number, found=texts(0.1, 0.1)))

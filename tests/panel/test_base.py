@@ -48,6 +48,7 @@ KINDS: dict[str, Callable[[], peft.PeftConfig]] = {
     "loha": lambda: other("LoHaConfig", r=4),
     "lokr": lambda: other("LoKrConfig", r=4),
     "oft": lambda: other("OFTConfig", r=0, oft_block_size=4),
+    "boft": lambda: other("BOFTConfig", boft_block_size=4),
     "vera": lambda: other("VeraConfig", r=4, target_modules=["q_proj"]),
     "adalora": lambda: other("AdaLoraConfig", init_r=4, target_r=2, total_step=10),
     "ln": lambda: peft.LNTuningConfig(task_type="CAUSAL_LM"),
@@ -57,6 +58,12 @@ KINDS: dict[str, Callable[[], peft.PeftConfig]] = {
 
 ROWS_OF_TOKENS = ("head", "embeddings", "both", "tokens", "lora of the embeddings")
 """Kinds that meet tied weights."""
+
+
+@pytest.fixture(autouse=True)
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BOFT's CUDA extension is not built: a lock that a killed process left in the user's cache would be waited for."""
+    monkeypatch.setattr(peft.tuners.boft.layer, "get_fbd_cuda", lambda: None)
 
 
 @pytest.fixture(scope="module")

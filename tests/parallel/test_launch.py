@@ -23,21 +23,22 @@ from acclimate.runs.layout import Layout
 from acclimate.runs.scores import read_lines
 from acclimate.train.checkpoint import load_checkpoint, read_folder, save_checkpoint
 from tests.fixtures.gradients import built
+from tests.fixtures.nursery import Warm
 from tests.fixtures.runs import config, weights
 
 TRAINING = {"micro_batch_size": 2, "save_steps": 2, "eval_steps": 2, "keep_last": 9}
 VARIANTS = {"full": {}, "lora": {"lora": {"rank": 4, "dropout": 0.1}, "method": ["mol", "l2"]}}
 
 
-def start(settings: RunConfig, *options: str) -> subprocess.Popen[str]:
+def start(settings: RunConfig, *options: str, kind: type[subprocess.Popen[str]] = Warm) -> subprocess.Popen[str]:
     path = Path(settings.output_dir) / f"{settings.name}.yaml"
     save_config(settings, path)
     command = [sys.executable, "-m", "acclimate", "train", str(path), *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return kind(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def run(settings: RunConfig, *options: str) -> None:
-    process = start(settings, *options)
+def run(settings: RunConfig, *options: str, kind: type[subprocess.Popen[str]] = Warm) -> None:
+    process = start(settings, *options, kind=kind)
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, output + errors
 
@@ -57,10 +58,13 @@ def back_to(run_dir: Path, step: int) -> None:
 
 @pytest.mark.parametrize(("strategy", "variant"), [("ddp", "full"), ("fsdp", "full"), ("fsdp", "lora")])
 def test_two_processes(strategy: str, variant: str, pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
-    """Equal to one process; resumed by two bitwise equal; resumed by one from the same state bitwise."""
+    """Equal to one process; resumed by two bitwise equal; resumed by one from the same state bitwise.
+
+    Fresh interpreters, whose ranks hash by seeds of their own, once.
+    """
     changes: dict[str, Any] = {"training": TRAINING, "parallel": {"strategy": strategy}} | VARIANTS[variant]
     settings = config(pico_folder, corpora, tmp_path, name="two", **changes)
-    run(settings, "--nproc", "2")
+    run(settings, "--nproc", "2", kind=subprocess.Popen if (strategy, variant) == ("fsdp", "lora") else Warm)
     straight, straight_losses = weights(settings.run_dir), losses(settings.run_dir)
     assert sorted(path.name for path in settings.run_dir.iterdir() if not path.name.startswith(".")) == [
         "checkpoints", "config.yaml", "data.json", "eval", "generations.json", "memorisation", "metrics.jsonl", "model",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from safetensors.torch import load_file
 
 from acclimate.types import PAD_DOCUMENT
 from tests.fixtures.gradients import built, step_gradient
+from tests.fixtures.nursery import Warm
 from tests.fixtures.pico import save_pico
 from tests.parallel.worker import STRATEGIES, Case, cases, setting
 
@@ -39,7 +39,7 @@ def gradients(models: Path, corpora: Path, tmp_path_factory: pytest.TempPathFact
         port = str(probe.getsockname()[1])
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     workers = [
-        subprocess.Popen(
+        Warm(
             [sys.executable, "-m", "tests.parallel.worker", str(models), str(corpora), str(output)],
             env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, cwd=ROOT,
         )

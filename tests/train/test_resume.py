@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -28,6 +27,7 @@ from acclimate.runs.layout import Layout
 from acclimate.train.probe import Probe
 from acclimate.train.stop import StopRequest
 from acclimate.types import Callback
+from tests.fixtures.nursery import Warm
 from tests.fixtures.runs import config, lines, weights
 
 CHOICE: dict[str, Any] = {"evaluation": {"validation_documents": 2}}
@@ -386,8 +386,7 @@ def test_kill_minus_nine_and_resume(pico_folder: Path, corpora: Path, tmp_path: 
     killed = config(pico_folder, corpora, tmp_path, name="killed", training=training, budget=budget)
     save_config(killed, tmp_path / "c.yaml")
     command = [sys.executable, "-m", "acclimate", "train", str(tmp_path / "c.yaml")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    process = Warm(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while len(Layout(killed.run_dir).step_checkpoints) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
