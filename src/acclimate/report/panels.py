@@ -135,6 +135,6 @@ def _flips(path: Path, name: str, task: bool) -> list[Flip]:
 
 def _damaged(path: Path, error: Exception) -> RunError:
     return RunError(
-        f"'{path}' is no result of a panel ({type(error).__name__}: {error}). Estimate it again with `acclimate eval "
+        f"'{path}' is no result of a panel ({type(error).__name__}: {error}). Measure it again with `acclimate eval "
         "RUN --panel`, or remove its folder."
     )
