@@ -95,7 +95,7 @@ def test_a_comparison_goes_by_its_documents() -> None:
     sft, mol = standings(close, ["sft", "mol"])
     assert sft.gain
     assert mol.gain
-    assert (sft.gain.high or 0) > (mol.gain.low or 1)
+    assert sft.gain.estimate.high > mol.gain.estimate.low
     assert told_apart([sft, mol]) == "Told apart, paired over the same documents: sft behind mol (p <\u202f0.001)."
     apart = [replace(close[0]), row("mol", found=texts(0.21, 0.11, spread=0.05, seed=1))]
     assert told_apart(standings(apart, ["sft", "mol"])).startswith("Cannot be told apart: sft behind mol (p 0.")

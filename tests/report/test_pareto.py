@@ -18,9 +18,7 @@ def test_a_point_is_beaten_by_one_that_is_better_at_one_and_no_worse_at_the_othe
 
 
 def test_the_picture_brings_intervals_and_says_who_is_beaten() -> None:
-    seeds = Point(
-        "many", Slot(3), Estimate(9, None, None, 40), Estimate(-0.5, -0.7, -0.3, 40), [(0, 8.5, -0.4), (1, 9.5, -0.6)]
-    )
+    seeds = Point("many", Slot(3), Estimate(9, n=40), Estimate(-0.5, -0.7, -0.3, 40), [(0, 8.5, -0.4), (1, 9.5, -0.6)])
     picture = pareto("p", "Which?", [point("best", 10, -1.0), seeds], "gain, %", "cost,\nnats")
     assert picture.columns == (
         "run", "seed", "gain, %", "low (95 %)", "high (95 %)", "cost, nats", "low (95 %)", "high (95 %)",
