@@ -14,8 +14,9 @@ from acclimate.errors import RunError
 from acclimate.gradient.chain import Chain
 from acclimate.gradient.clip import ClipNorm
 from acclimate.gradient.factors import factors
+from acclimate.model.causal import CausalModel
 from acclimate.statistics.path_integral import PathIntegral
-from acclimate.types import Callback
+from acclimate.types import Callback, Plan
 from tests.fixtures.gradients import built
 from tests.fixtures.runs import config
 from tests.fixtures.stores import taken
@@ -118,14 +119,14 @@ def test_under_lora_nothing_but_the_adapter_moves(
     pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, Any] = {}
-    attach = PathIntegral.attach
+    plan = PathIntegral.plan
 
-    def watched(self: PathIntegral, training: Any) -> None:
-        seen["before"] = {n: p.detach().clone() for n, p in training.model.network.named_parameters()}
-        seen["network"] = training.model.network
-        attach(self, training)
+    def watched(self: PathIntegral, model: CausalModel) -> Plan:
+        seen["before"] = {n: p.detach().clone() for n, p in model.network.named_parameters()}
+        seen["network"] = model.network
+        return plan(self, model)
 
-    monkeypatch.setattr(PathIntegral, "attach", watched)
+    monkeypatch.setattr(PathIntegral, "plan", watched)
     lora = {"rank": 4, "target_modules": ["q_proj", "v_proj"]}
     store = taken(PathIntegral(), pico_folder, corpora, tmp_path / "s", lora=lora)
     changed = {n for n, p in seen["network"].named_parameters() if not torch.equal(p, seen["before"][n])}

@@ -10,7 +10,7 @@ from acclimate.data.live import Live
 from acclimate.data.pack import Row
 from acclimate.data.passes import RowSource
 from acclimate.data.shares import Shares
-from acclimate.errors import ConfigError, RunError, listed
+from acclimate.errors import ConfigError, RunError
 from acclimate.source_schema import SourceSection
 
 
@@ -68,7 +68,7 @@ class Mixer:
         """Trained tokens given out so far, by source."""
         if not self.sources:
             raise ConfigError(
-                f"sources: {listed(sources)} make their rows while training, in step with rows that are there already; "
+                f"sources: {', '.join(sources)} make their rows while training, beside rows that are there already; "
                 "give another source."
             )
         self._longest = max(source.longest for source in self.sources.values())

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Protocol
 
-from acclimate.errors import ConfigError, listed
+from acclimate.errors import ConfigError
 
 DELAY = 2
 """Steps until pushed shares act: while a step is computed the loader makes the one after it."""
@@ -135,7 +135,9 @@ class Delayed(Scheduled):
             ConfigError: other sources than before, or a share that is not above 0, under which a budget would not end.
         """
         if set(shares) != set(self._pieces[-1].share):
-            raise ConfigError(f"Shares are pushed for {listed(shares)}; the run has {listed(self._pieces[-1].share)}.")
+            raise ConfigError(
+                f"Shares are pushed for {', '.join(shares)}; the run has {', '.join(self._pieces[-1].share)}."
+            )
         if low := next((name for name, share in shares.items() if not share > 0), None):
             raise ConfigError(f"The share of '{low}' is pushed to {shares[low]:g}; accepted: numbers above 0.")
         kept = {at: earlier for at, earlier in self._pushed.items() if at > step}
@@ -187,10 +189,10 @@ def linear(knots: Mapping[float, Mapping[str, float]]) -> Scheduled:
     """
     places = sorted(knots)
     if not places or places[0] != 0:
-        raise ConfigError(f"shares: the first knot is at {listed(map(str, places[:1]))} tokens; give one at 0.")
+        raise ConfigError(f"shares: the knots are at {', '.join(map(str, places)) or 'no'} tokens; give one at 0.")
     if other := next((place for place in places if set(knots[place]) != set(knots[0])), None):
         raise ConfigError(
-            f"shares: the knot at {other:g} is for {listed(knots[other])}, the first for {listed(knots[0])}."
+            f"shares: the knot at {other:g} is for {', '.join(knots[other])}, the first for {', '.join(knots[0])}."
         )
     shares = [normalised({name: knots[place][name] for name in knots[0]}) for place in places]
     pieces: list[Piece] = []
@@ -212,7 +214,7 @@ def normalised(shares: Mapping[str, float]) -> dict[str, float]:
     if bad := next((name for name, share in shares.items() if not 0 <= share < math.inf), None):
         raise ConfigError(f"shares: that of '{bad}' is {shares[bad]:g}; accepted: finite numbers of 0 or more.")
     if total == 0:
-        raise ConfigError(f"shares: those of {listed(shares)} are all 0; give one of them more.")
+        raise ConfigError(f"shares: those of {', '.join(shares)} are all 0; give one of them more.")
     return {name: share / total for name, share in shares.items()}
 
 
