@@ -16,6 +16,7 @@ from acclimate.data.loader import Loader
 from acclimate.data.mix import Mixer
 from acclimate.data.pack import PackedSource
 from acclimate.data.passes import Passes
+from acclimate.data.shares import constant
 from acclimate.data.tokens import TokenCorpus
 from acclimate.types import IGNORE
 
@@ -59,7 +60,7 @@ def measure(length: int, batch: int, share: float, steps: int, before: bool) -> 
         name: Passes(PackedSource(corpora[name], name, length, SELECTS.any(0), 0, row_length=rows[name]))
         for name in corpora
     }
-    loader = Loader(Mixer(sources, shares), "domain", batch, 8, np.array([0, 1]))
+    loader = Loader(Mixer(sources, constant(shares)), "domain", batch, 8, np.array([0, 1]))
     counts = np.array(
         [sum(int(((b.labels != IGNORE) & (b.route == 1)).sum()) for b in loader.next_step()) for _ in range(steps)]
     )

@@ -23,6 +23,7 @@ from alternate import header, race, ratios, serve, spread
 from rich.console import Console
 
 from acclimate.assembly import build_training, load_model, resolve
+from acclimate.assembly.training import hand_over
 from acclimate.config import RunConfig, parse_config
 from acclimate.data.corpus import load_corpora
 from acclimate.gradient.chain import Chain
@@ -107,8 +108,10 @@ def contender(arguments: argparse.Namespace) -> Callable[[], dict[str, Any]]:
     training = built(settings(arguments, arguments.tuning, arguments.dtype, method))
     if name == "recording":
         recorder = PathIntegral()
+        takes = recorder.plan(training.model).takes or {}
         training.gradients = Chain([recorder, *training.gradients.transforms], training.weights.masters)
-        recorder.attach(training)
+        for parameter, taker in takes.items():
+            hand_over(training.model.network.get_parameter(parameter), taker)
         training.callbacks = (recorder,)
 
     def step() -> dict[str, Any]:

@@ -130,6 +130,9 @@ def build_plan(composition: Composition, context: PlanContext) -> Plan:
         controllers=tuple(controller for plan in plans.values() for controller in plan.controllers),
         start=_one_of(plans, "start", "start from weights of their own"),
         after=_one_of(plans, "after", "settle the weights after training"),
+        batches=_one_of(plans, "batches", "change the steps' rows"),
+        takes=_one_of(plans, "takes", "take gradients from the optimizer"),
+        frozen=any(plan.frozen for plan in plans.values()),
         notes=tuple(note for plan in plans.values() for note in plan.notes),
     )
 

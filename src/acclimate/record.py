@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from torch import Tensor
 
@@ -47,7 +46,7 @@ def record(
     """Takes a statistic over the run's general text and writes its store.
 
     It is an ordinary run on the general sources alone, with cross-entropy and ``recorder`` as its first gradient
-    transform; unless the recorder wants a path, its learning rate is 0. Its checkpoints lie in ``OUTPUT.recording``
+    transform; unless the recorder wants a path, nothing is updated. Its checkpoints lie in ``OUTPUT.recording``
     until the store is whole. With ``lora`` in the configuration the statistic is of the adapted dense matrices.
 
     Args:
@@ -165,12 +164,9 @@ def _record(
     if config.lora is not None and lora is None:
         _train_only_adapted(config, model)
     routes = tuple(dict.fromkeys(route.name for route in corpora.routes)) if source else ("general",)
-    method = _Recording(recorder, routes)
+    method = _Recording(recorder, model, routes)
     composition = Composition({recorder.kind: method}, method.terms, references={})
     training, plan, _ = build_training(job, composition, model, corpora, console)
-    if not recorder.moves:  # AdamW would keep two moments of nothing
-        training.optimizer = torch.optim.SGD(list(training.weights.masters.values()), lr=0.0)
-    recorder.attach(training)
     save_config(config, config.run_dir / "config.yaml")
     start(training, plan, config.run_dir, resume, console)
     with training.stop.listening(console):
@@ -215,6 +211,7 @@ class _Recording(Method):
     """Cross-entropy on the text that is looked at, and the recorder before anything else sees its gradient."""
 
     recorder: Recorder
+    model: CausalModel
     routes: tuple[str, ...]
 
     @property
@@ -222,11 +219,7 @@ class _Recording(Method):
         return (RoutedTerm("cross_entropy", CrossEntropy(), self.routes),)
 
     def plan(self, context: PlanContext) -> Plan:
-        return Plan(
-            transforms=(self.recorder,),
-            callbacks=(self.recorder,),
-            update_scale=None if self.recorder.moves else lambda metrics: 0.0,
-        )
+        return self.recorder.plan(self.model)
 
 
 def _train_only_adapted(config: RunConfig, model: CausalModel) -> None:

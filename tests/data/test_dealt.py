@@ -19,6 +19,7 @@ from acclimate.data.loader import Loader
 from acclimate.data.mix import Mixer
 from acclimate.data.pack import PackedSource
 from acclimate.data.passes import Passes
+from acclimate.data.shares import constant
 from acclimate.data.tokens import TokenCorpus
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.objective import Objective
@@ -72,7 +73,7 @@ class Stream:
         self.rows = self.dealt.row_lengths()
         self.objective = replace(objective, expected=tuple(self.dealt.denominators(average)))
         packed = {n: PackedSource(c, n, length, selects.any(0), 0, row_length=self.rows[n]) for n, c in corpora.items()}
-        mixer = Mixer({name: Passes(source) for name, source in packed.items()}, self.shares)
+        mixer = Mixer({name: Passes(source) for name, source in packed.items()}, constant(self.shares))
         self.loader = Loader(mixer, count, batch, 8, np.arange(len(names)))
 
     def step(self) -> torch.Tensor:

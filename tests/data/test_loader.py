@@ -14,6 +14,7 @@ from acclimate.data.loader import Loader, epochs_goal, total_steps
 from acclimate.data.mix import Mixer
 from acclimate.data.pack import PackedSource
 from acclimate.data.passes import Passes
+from acclimate.data.shares import constant
 from acclimate.errors import ConfigError
 from acclimate.schema import BudgetSection
 from acclimate.types import IGNORE, PAD_DOCUMENT, Batch
@@ -34,7 +35,7 @@ def loader(count: str = "domain", batch_tokens: int = 64, micro: int = 2, mixed:
         "domain": Passes(PackedSource(token_corpus(domain), "domain", 32, ALL, 0)),
         "general": Passes(PackedSource(token_corpus(general), "general", 32, ALL, 0, first_document_id=30)),
     }
-    mixer = Mixer(sources, {"domain": 0.4, "general": 0.6})
+    mixer = Mixer(sources, constant({"domain": 0.4, "general": 0.6}))
     return Loader(mixer, count, batch_tokens, micro, COMPARES, **ranks)
 
 
@@ -170,7 +171,7 @@ def small(domain: list[int], general: list[int], epochs: float, batch_tokens: in
     }
     budget = BudgetSection(epochs=epochs, batch_tokens=batch_tokens)
     steps, goal = total_steps(budget, sum(domain), 32), epochs_goal(budget, sum(domain))
-    mixer = Mixer(sources, {"domain": 0.5, "general": 0.5})
+    mixer = Mixer(sources, constant({"domain": 0.5, "general": 0.5}))
     return Loader(mixer, "domain", batch_tokens, 2, COMPARES, last_step=steps, goal=goal, **ranks)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from acclimate.data.mix import Mixer, resolve_shares
 from acclimate.data.pack import PackedSource
 from acclimate.data.passes import Passes
+from acclimate.data.shares import constant
 from acclimate.errors import ConfigError, RunError
 from tests.data.samples import section, token_corpus
 
@@ -24,7 +25,7 @@ def packed(name: str, lengths: list[int], sequence_length: int = 16, seed: int =
 def mixer(names: str = "ab", seed: int = 0) -> Mixer:
     random = np.random.default_rng(seed)
     sources = {name: packed(name, random.integers(1, 40, 20).tolist()) for name in names}
-    return Mixer(sources, {name: 1.0 + i for i, name in enumerate(names)})
+    return Mixer(sources, constant({name: 1.0 + i for i, name in enumerate(names)}))
 
 
 source_strategy = st.tuples(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.floats(0.01, 1))
@@ -34,7 +35,7 @@ source_strategy = st.tuples(st.lists(st.integers(1, 30), min_size=1, max_size=8)
 @given(st.lists(source_strategy, min_size=1, max_size=5), st.integers(2, 16))
 def test_every_source_stays_within_one_row_of_its_share(sources: list[tuple[list[int], float]], length: int) -> None:
     packs = {f"s{i}": packed(f"s{i}", lengths, length) for i, (lengths, _) in enumerate(sources)}
-    mix = Mixer(packs, {f"s{i}": share for i, (_, share) in enumerate(sources)})
+    mix = Mixer(packs, constant({f"s{i}": share for i, (_, share) in enumerate(sources)}))
     first = max(row.trained for source in packs.values() for row in source.packed.rows(0))
     longest = first
     for _ in range(60):
@@ -43,14 +44,14 @@ def test_every_source_stays_within_one_row_of_its_share(sources: list[tuple[list
         # A later epoch may pack a longer row than the first one did, which the rule went by.
         bound = longest + len(packs) * (longest - first)
         total = sum(mix.trained.values())
-        for name, share in mix.shares.items():
+        for name, share in mix.shares(0).items():
             assert abs(mix.trained[name] - share * total) <= bound + 1e-5
 
 
 def test_ratios_of_uneven_rows_are_exact_in_the_long_run() -> None:
     # The case in which giving rows to the largest deficit drifts 1.4 rows away.
     mix = Mixer({"a": packed("a", [1, 16, 1, 16]), "b": packed("b", [16]), "c": packed("c", [3])},
-                {"a": 0.7, "b": 0.2, "c": 0.1})  # fmt: skip
+                constant({"a": 0.7, "b": 0.2, "c": 0.1}))  # fmt: skip
     for _ in range(3000):
         mix.next_row()
     total = sum(mix.trained.values())
@@ -59,7 +60,7 @@ def test_ratios_of_uneven_rows_are_exact_in_the_long_run() -> None:
 
 def test_a_source_gives_each_row_once_per_epoch() -> None:
     source = packed("a", [3, 1, 20, 4, 16, 7, 9])
-    mix = Mixer({"a": source}, {"a": 1.0})
+    mix = Mixer({"a": source}, constant({"a": 1.0}))
     expected = [*source.packed.rows(0), *source.packed.rows(1)]
     drawn = [mix.next_row()[1] for _ in expected]
     assert drawn == expected
@@ -69,7 +70,7 @@ def test_a_source_gives_each_row_once_per_epoch() -> None:
 
 def test_ties_follow_the_configuration() -> None:
     equal = {name: packed(name, [4, 4]) for name in "zxy"}
-    mix = Mixer(equal, dict.fromkeys(equal, 1.0))
+    mix = Mixer(equal, constant(dict.fromkeys(equal, 1.0)))
     assert [mix.next_row()[0] for _ in range(6)] == list("zxyzxy")
 
 
@@ -95,7 +96,7 @@ def test_a_state_of_other_sources_or_documents_is_refused() -> None:
     ):
         mixer("ac").load_state_dict(mixer("ab").state_dict())
     state = mixer("ab").state_dict()
-    smaller = Mixer({"a": packed("a", [3]), "b": packed("b", [3])}, {"a": 1.0, "b": 1.0})
+    smaller = Mixer({"a": packed("a", [3]), "b": packed("b", [3])}, constant({"a": 1.0, "b": 1.0}))
     with pytest.raises(
         RunError,
         match=rf"^Source 'a' had {state['a']['rows']} rows when the checkpoint was written and has 1 now: its "

@@ -28,14 +28,14 @@ def test_steps_and_states_are_those_of_the_loader() -> None:
 
 def test_the_next_step_is_made_while_this_one_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, made = loader(), threading.Semaphore(0)
-    original = plain.next_step
+    original = plain.prepared
 
-    def next_step() -> list[Batch]:
+    def prepared() -> list[Batch]:
         batches = original()
         made.release()
         return batches
 
-    monkeypatch.setattr(plain, "next_step", next_step)
+    monkeypatch.setattr(plain, "prepared", prepared)
     ahead = Prefetch(plain)
     ahead.next_step()
     for _ in range(2):

@@ -22,6 +22,7 @@ from acclimate.data.mix import Mixer
 from acclimate.data.pack import PackedSource, Row
 from acclimate.data.passes import Passes
 from acclimate.data.prefetch import Prefetch
+from acclimate.data.shares import constant
 from acclimate.data.stream import StreamedRows
 from acclimate.errors import ConfigError, DataError, RunError
 from acclimate.types import IGNORE, PAD_DOCUMENT
@@ -157,7 +158,7 @@ def mixed(folder: Path, **ranks: int) -> Loader:
             sources[name] = rows_of(corpus, corpora)
         else:
             sources[name] = Passes(PackedSource(corpus.train, name, 32, active, 0, corpus.first_document_id))
-    mixer = Mixer(sources, {name: options["share"] for name, (_, options) in SOURCES.items()})
+    mixer = Mixer(sources, constant({name: options["share"] for name, (_, options) in SOURCES.items()}))
     return Loader(mixer, "all", 150, 3, np.array([0, 1, 1]), **ranks)
 
 
@@ -203,7 +204,7 @@ def test_the_ratio_stays_within_a_row(tmp_path: Path) -> None:
     for _ in range(60):
         data.next_step()
         total = sum(data.mixer.trained.values())
-        for name, share in data.mixer.shares.items():
+        for name, share in data.mixer.shares(0).items():
             assert abs(data.mixer.trained[name] - share * total) <= 32
     data.close()
 

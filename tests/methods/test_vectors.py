@@ -136,14 +136,18 @@ def test_ewcs_fisher_squares_each_sequence() -> None:
     """Sequences of gradient +1 and -1 give 1; the square of their mean would give 0."""
     weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
     recorder = Fisher()
-    data = SimpleNamespace(next_step=list)
-    weights = SimpleNamespace(masters={"w": weight}, parameters={"w": weight})
-    training: Any = SimpleNamespace(weights=weights, data=data)
+    stream: Any = SimpleNamespace(next_step=lambda: [packed([[(0, 3, 0)], [(1, 3, 0)]], ignored=0.0)], step=0)
+    model: Any = SimpleNamespace(trainable=lambda: {"w": weight})
     state = recorder.init({"w": weight})
-    recorder.attach(training)
-    training.data.pieces = 2
+    plan = recorder.plan(model)
+    assert plan.batches is not None
+    assert plan.takes is not None
+    assert len(plan.batches(stream).next_step()) == 2
     for sign in (1, -1):
         (sign * weight / 2).sum().backward()  # the loss divides by the step's sequences
+        plan.takes["w"](weight.grad)
+        weight.grad = None
     recorder.update({}, {}, cast(Any, state), 0)
+    training: Any = SimpleNamespace(weights=SimpleNamespace(masters={"w": weight}))
     assert int(state[SEQUENCES]) == 2
     assert recorder.result(training, state).statistic["w"].tolist() == [1.0]

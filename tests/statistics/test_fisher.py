@@ -45,8 +45,8 @@ def test_equals_a_naive_loop_over_documents(
     lora: dict | None, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list = []
-    deal = Loader.next_step
-    monkeypatch.setattr(Loader, "next_step", lambda self: seen.append(deal(self)) or seen[-1])
+    deal = Loader.prepared
+    monkeypatch.setattr(Loader, "prepared", lambda self: seen.append(deal(self)) or seen[-1])
     store = taken(Fisher(), pico_folder, corpora, tmp_path / "store", TOKENS, lora=lora, **GENERAL)
     used = [batch for step in seen[: store.manifest["steps"]] for batch in step]  # one step more was made ahead
     assert any(len(set(row.tolist()) - {PAD_DOCUMENT}) > 1 for batch in used for row in batch.document)
@@ -83,18 +83,13 @@ def test_sampled_labels_follow_the_model(pico_folder: Path, corpora: Path, tmp_p
         logits = training.model.network(batch.input_ids).logits[0]
     expected = logits.softmax(-1)
     draws = 4000
-    labels = torch.cat([_draw(training, seed, batch) for seed in range(4) for _ in range(draws // 4)])
+    labels = torch.cat([_Draw(training.model, 0)([batch], step)[0].labels for step in range(draws)])
     assert (labels[:, 1] == IGNORE).all()
     for position in (0, 2, 3):
         counts = torch.bincount(labels[:, position], minlength=expected.shape[1]) / draws
         assert (counts - expected[position]).abs().max() < 4 * (0.25 / draws) ** 0.5
-    training.step = 3
-    assert torch.equal(_Draw(training, 0)([batch])[0].labels, _Draw(training, 0)([batch])[0].labels)
-
-
-def _draw(training, seed: int, batch) -> Tensor:
-    training.step += 1
-    return _Draw(training, seed)([batch])[0].labels
+    again = [_Draw(training.model, 0)([batch], 3)[0].labels for _ in range(2)]
+    assert torch.equal(*again)
 
 
 def test_sampled_is_another_fisher(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from acclimate.assembly.training import hand_over
 from acclimate.errors import RunError
 from acclimate.gradient.chain import Chain
 from acclimate.gradient.clip import ClipNorm
@@ -79,8 +80,11 @@ def test_the_sum_is_the_measured_decrease_of_the_loss(
     settings = config(pico_folder, corpora, tmp_path, method="sft", lora=lora, budget={"batch_tokens": 400})
     training = built(settings)
     recorder = PathIntegral()
+    takes = recorder.plan(training.model).takes or {}
     training.gradients = Chain([recorder, ClipNorm(0.3)], training.weights.masters)
-    recorder.attach(training)
+    for name, taker in takes.items():
+        hand_over(training.model.network.get_parameter(name), taker)
+    assert len(takes) == len(training.model.lora_scaling)
     batches = training.data.next_step()
     training.data.close()
     losses = []

@@ -23,6 +23,7 @@ from acclimate.data.mix import Mixer
 from acclimate.data.pack import PackedSource
 from acclimate.data.passes import Passes, RowSource
 from acclimate.data.prefetch import Prefetch
+from acclimate.data.shares import constant
 from acclimate.data.stream import StreamedRows
 from acclimate.errors import ConfigError, listed
 from acclimate.evaluate.summary import DRIFT_METRICS
@@ -37,6 +38,7 @@ from acclimate.objective.objective import Objective
 from acclimate.parallel.shard import shard
 from acclimate.parallel.world import SOLO, World
 from acclimate.plan import Composition, build_plan
+from acclimate.schema import OptimizerSection
 from acclimate.train.callbacks.log import MetricsLog, TensorBoard
 from acclimate.train.callbacks.progress import ProgressBar
 from acclimate.train.callbacks.save import Save
@@ -44,7 +46,7 @@ from acclimate.train.probe import NET_CHANGE, Probe
 from acclimate.train.schedule import factor
 from acclimate.train.training import Training
 from acclimate.train.weights import Weights
-from acclimate.types import Callback, Plan, PlanContext, RoutedTerm, dials_of
+from acclimate.types import Callback, GradientTaker, Plan, PlanContext, RoutedTerm, Stream, dials_of
 
 
 def build_training(
@@ -77,14 +79,9 @@ def build_training(
     loader = build_loader(config, corpora, objective, mixture, pad_id, world)
     weights = Weights(model.trainable())
     chain = Chain([*plan.transforms, ClipNorm(config.optimizer.max_grad_norm)], weights.masters)
-    optimizer = torch.optim.AdamW(
-        list(weights.masters.values()),
-        lr=config.optimizer.learning_rate,
-        betas=config.optimizer.betas,
-        eps=config.optimizer.eps,
-        weight_decay=config.optimizer.weight_decay,
-        fused=True,
-    )
+    for name, taker in (plan.takes or {}).items():
+        hand_over(model.network.get_parameter(name), taker)
+    data: Stream = Prefetch(loader)
     total = mixture.total_steps
     callbacks: list[Callback] = [
         *plan.callbacks,
@@ -101,11 +98,13 @@ def build_training(
     training = Training(
         model=model,
         objective=objective,
-        data=Prefetch(loader),
+        data=plan.batches(data) if plan.batches is not None else data,
         weights=weights,
         gradients=chain,
-        optimizer=optimizer,
-        learning_rate=lambda step: config.optimizer.learning_rate * factor(step, total, config.schedule),
+        optimizer=_optimizer(config.optimizer, weights, plan.frozen),
+        learning_rate=lambda step: (
+            0.0 if plan.frozen else config.optimizer.learning_rate * factor(step, total, config.schedule)
+        ),
         total_steps=total,
         document_name=corpora.document_name,
         update_scale=plan.update_scale,
@@ -155,6 +154,33 @@ def _probe(
     return Probe(config.training.eval_steps, roles, special, model, world, metrics, references.get("base"))
 
 
+def _optimizer(section: OptimizerSection, weights: Weights, frozen: bool) -> torch.optim.Optimizer:
+    """AdamW; where nothing is updated SGD at rate 0, which keeps no moments."""
+    masters = list(weights.masters.values())
+    if frozen:
+        return torch.optim.SGD(masters, lr=0.0)
+    return torch.optim.AdamW(
+        masters,
+        lr=section.learning_rate,
+        betas=section.betas,
+        eps=section.eps,
+        weight_decay=section.weight_decay,
+        fused=True,
+    )
+
+
+def hand_over(parameter: torch.nn.Parameter, taker: GradientTaker) -> None:
+    """After each backward ``taker`` gets the gradient, and the parameter is without one."""
+
+    def take(parameter: torch.nn.Parameter) -> None:
+        assert parameter.grad is not None
+        taker(parameter.grad)
+        parameter.grad = None
+
+    parameter.requires_grad_(True)  # a frozen one is not among the trained: its gradient is looked at, nothing else
+    parameter.register_post_accumulate_grad_hook(take)  # type: ignore[no-untyped-call]
+
+
 def build_objective(
     config: RunConfig,
     terms: Sequence[RoutedTerm],
@@ -186,7 +212,7 @@ def build_loader(
     return Loader(
         Mixer(
             {n: _rows(config, corpora.sources[n], objective.active, mixture.row_lengths[n]) for n in mixture.shares},
-            mixture.shares,
+            constant(mixture.shares),
         ),
         config.budget.count,
         config.budget.batch_tokens,
@@ -197,6 +223,7 @@ def build_loader(
         world.size,
         mixture.total_steps,
         mixture.goal,
+        world.all_or_none,
     )
 
 

@@ -15,7 +15,7 @@ from acclimate.data.chat import TurnEnd
 from acclimate.data.documents import Document
 from acclimate.data.label_notes import LabelNote
 from acclimate.data.overlap import OverlapRow
-from acclimate.data.stream import Stream
+from acclimate.data.stream import DocumentStream
 from acclimate.data.tokens import TokenCorpus
 from acclimate.source_schema import SourceSection
 from acclimate.types import Route
@@ -58,7 +58,7 @@ class Corpus:
     groups: tuple[str, ...]  # of held-out documents: what names each one's group
     overlapping: NDArray[np.bool_]  # held-out documents that share text with training documents
     left_out: int = 0  # held-out documents that did, of ``data.overlap: drop``
-    stream: Stream | None = None
+    stream: DocumentStream | None = None
     mask: Mask | None = None  # of train
     label_notes: tuple[LabelNote, ...] = ()  # what rows carry that is not read or not learned; of a stream's beginning
     turn_end: TurnEnd | None = None  # of a source with chats

@@ -29,7 +29,7 @@ from acclimate.data.pieces import cut, too_long
 from acclimate.data.routes import check_roles, extend_table, message_routes, role_routes, route_table
 from acclimate.data.split import Fingerprints, drawing_order, held_out, subsample, without_duplicates
 from acclimate.data.store import key_of
-from acclimate.data.stream import Heldout, Stream
+from acclimate.data.stream import DocumentStream, Heldout
 from acclimate.data.tokens import TokenCorpus, encoded_now, tokenise
 from acclimate.errors import ConfigError, DataError
 from acclimate.source_schema import SourceSection
@@ -188,7 +188,7 @@ def _streamed(config: RunConfig, part: Divided, encoder: Encoder, apart: Heldout
         heldout_order=order,
         groups=tuple(streamed_names([part.heldout[i] for i in usable.tolist()], section)),
         overlapping=np.zeros(len(usable), dtype=bool),
-        stream=Stream(name, section, encoder, apart, first + len(usable)),
+        stream=DocumentStream(name, section, encoder, apart, first + len(usable)),
         label_notes=joined(sample.notes, heldout.notes if part.heldout else ()),
         turn_end=turn_end(encoder.template) if any(document.templated for document in part.sample) else None,
     )

@@ -27,6 +27,9 @@ class Dealt:
       the nominal pull, while steps without a token and the step's own count would lose their part of it.
     - The sources of a sparse route have shorter rows, so that most steps get some.
 
+    Shares are constant here, as all that a configuration can ask for: under moving ones a step expects something else
+    than the last, and a sparse term's denominator would have to move along.
+
     A term that learns from every trained token of the counted sources is never sparse, since a step ends with them.
 
     Args:

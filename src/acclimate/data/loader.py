@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from acclimate.data.live import Live
 from acclimate.data.mix import Mixer
 from acclimate.data.pack import Row, build_batch
 from acclimate.errors import ConfigError
@@ -58,9 +60,10 @@ class Loader:
         pad_id: input at padding.
         last_step, goal: the number of the last step, and the counted tokens with which it ends.
         rank, world_size: every rank draws the same rows and keeps its part; all have equally many micro-batches.
+        all_or_none: in which what one rank alone cannot do fails on all; of use with live sources.
 
     Raises:
-        ConfigError: nothing of ``count`` is trained, or a row may hold more than a step.
+        ConfigError: nothing of ``count`` is trained, or no more after some tokens, or a row may hold more than a step.
     """
 
     def __init__(
@@ -75,47 +78,73 @@ class Loader:
         world_size: int = 1,
         last_step: int = 0,
         goal: int | None = None,
+        all_or_none: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        if count != "all" and count not in mixer.sources:
+        sources = mixer.sources | mixer.live.sources
+        if count != "all" and count not in sources:
             raise ConfigError(
                 f"budget.count is '{count}', but the method learns nothing from it; "
-                f"accepted: {', '.join(mixer.sources)} or all."
+                f"accepted: {', '.join(sources)} or all."
             )
-        longest = max(source.sequence_length for source in mixer.sources.values())
+        longest = max(source.sequence_length for source in sources.values())
         if batch_tokens < longest:
             raise ConfigError(
                 f"budget.batch_tokens is {batch_tokens}, but one packed row may hold {longest} trained tokens; "
                 f"set it to at least data.sequence_length ({longest}), or shorten the rows."
             )
+        end = goal or max(last_step, 1) * batch_tokens
+        if count != "all" and math.isinf(mixer.shares.reached(end, count)):
+            raise ConfigError(
+                f"budget.count is '{count}', but its share falls to 0 before {end} of its tokens are trained on; count "
+                "another source, or let its share end above 0."
+            )
         self.mixer, self.count, self.batch_tokens = mixer, count, batch_tokens
         self.micro_batch_size, self.compares, self.pad_id = micro_batch_size, compares, pad_id
         self.rank, self.world_size = rank, world_size
-        self.last_step, self.goal = last_step, goal
+        self.last_step, self.goal, self.all_or_none = last_step, goal, all_or_none
         self.step = 0
 
     @property
     def counted(self) -> int:
-        """Trained tokens that count towards the budget, so far."""
+        """Trained tokens by which a step ends, so far: those that count, or where live ones do, all others."""
         trained = self.mixer.trained
-        return sum(trained.values()) if self.count == "all" else trained[self.count]
+        return trained[self.count] if self.count in trained else sum(trained.values())
 
     def progress(self) -> dict[str, float]:
         """``trained_tokens/<source>`` and ``epochs/<source>`` so far."""
         tokens = {f"trained_tokens/{name}": float(count) for name, count in self.mixer.trained.items()}
-        return tokens | {f"epochs/{name}": epochs for name, epochs in self.mixer.epochs.items()}
+        return tokens | {f"epochs/{name}": epochs for name, epochs in self.mixer.epochs.items()} | self.live.progress()
+
+    @property
+    def live(self) -> Live:
+        return self.mixer.live
 
     def next_step(self) -> list[Batch]:
         """This rank's micro-batches of the next optimizer step."""
+        return self.prepared() + self.made_now(sum(self.mixer.trained.values()))
+
+    def prepared(self) -> list[Batch]:
+        """Those of the next step that can be made before it is asked for."""
         self.step += 1
+        self.mixer.shares.begin(self.step, self.mixer.total)
         rows: list[Row] = []
         until: float = self.step * self.batch_tokens
         if self.goal is not None:
             until = self.goal * min(self.step, self.last_step) / self.last_step
+        if self.live and self.count not in self.mixer.trained:
+            until = self.live.others_until(until, self.count)
         while self.counted < until:
             rows.append(self.mixer.next_row()[1])
-        if self.goal is not None and self.step >= self.last_step and self.count != "all":
+        if self.goal is not None and self.step >= self.last_step and self.count in self.mixer.trained:
             rows += self.mixer.rows_beside(self.count)
-        batches = []
+        return self._batches(rows)
+
+    def made_now(self, given: int) -> list[Batch]:
+        """Those of live sources, beside a step with which the others have given so many tokens."""
+        return self._batches(self.live.rows(given))
+
+    def _batches(self, rows: Sequence[Row]) -> list[Batch]:
+        batches: list[Batch] = []
         references = [int(np.bitwise_or.reduce(self.compares[list(row.routes)])) for row in rows]
         for wanted in sorted(set(references)):
             batches += self._micro_batches([row for row, has in zip(rows, references, strict=True) if has == wanted])
@@ -141,11 +170,22 @@ class Loader:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step, "mixer": self.mixer.state_dict()}
+        return {
+            "step": self.step,
+            "mixer": self.mixer.state_dict(),
+            "shares": self.mixer.shares.state_dict(),
+        } | self.now
+
+    @property
+    def now(self) -> dict[str, Any]:
+        """The part of the state that does not run ahead."""
+        return {"pushed": self.mixer.shares.pushed, "live": self.live.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.step = state["step"]
         self.mixer.load_state_dict(state["mixer"])
+        self.mixer.shares.load_state_dict(state.get("shares", {}), state.get("pushed", {}))  # of before 0.3: neither
+        self.live.load_state_dict(state.get("live", {}))
 
     def close(self) -> None:
         """Ends what runs in the background."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from acclimate.data.live import Live
 from acclimate.data.pack import Row
 from acclimate.data.passes import RowSource
-from acclimate.errors import ConfigError, RunError
+from acclimate.data.shares import Shares
+from acclimate.errors import ConfigError, RunError, listed
 from acclimate.source_schema import SourceSection
 
 
@@ -38,44 +41,61 @@ def resolve_shares(sections: Mapping[str, SourceSection]) -> dict[str, float]:
 
 
 class Mixer:
-    """Gives the next row to one of the sources that are not ahead of their share.
+    """Gives the next row to one of the sources that are not ahead of their quota.
 
-    Of these it takes the one that would be the first to fall a whole row behind: the smallest
-    ``(trained + longest row) / share``. So every count stays within one (longest) row of ``share * total``:
-    not below, because rows are served by earliest deadline and the shares sum to 1; not above, because
-    nobody is served while ahead. Giving the row to the largest deficit instead is not enough: with three
+    Of these it takes the one that would be the first to fall a whole row behind: the quota reaches ``trained + longest
+    row`` at the fewest tokens. So every count stays within one (longest) row of its quota, also where shares move as
+    they were planned: not below, because rows are served by earliest deadline and the shares sum to 1; not above,
+    because nobody is served while ahead. Giving the row to the largest deficit instead is not enough: with three
     sources and uneven rows, one drifts 1.5 rows away. There is no randomness here.
+
+    Live sources are not served here, but beside a step (:class:`~acclimate.data.live.Live`): the others share their
+    turns, and reckon with as many tokens in all as belong to their own.
 
     Args:
         sources: rows of each, in the order of the configuration, which breaks ties.
-        shares: part of all trained tokens, for each of them; normalised here.
+        shares: of all of them.
+
+    Raises:
+        ConfigError: all of them are live.
     """
 
-    def __init__(self, sources: Mapping[str, RowSource], shares: Mapping[str, float]) -> None:
-        total = sum(shares[name] for name in sources)
-        self.sources = dict(sources)
-        self.shares = {name: shares[name] / total for name in sources}
-        self.trained = dict.fromkeys(sources, 0)
+    def __init__(self, sources: Mapping[str, RowSource], shares: Shares) -> None:
+        self.sources = {name: source for name, source in sources.items() if not source.live}
+        self.shares = shares
+        self.live = Live({name: source for name, source in sources.items() if source.live}, shares, self.sources)
+        self.trained = dict.fromkeys(self.sources, 0)
         """Trained tokens given out so far, by source."""
-        self._longest = max(source.longest for source in sources.values())
+        if not self.sources:
+            raise ConfigError(
+                f"sources: {listed(sources)} make their rows while training, in step with rows that are there already; "
+                "give another source."
+            )
+        self._longest = max(source.longest for source in self.sources.values())
+
+    @property
+    def total(self) -> float:
+        """Trained tokens of all sources that belong to those given out."""
+        return self.live.total(sum(self.trained.values()))
 
     def next_row(self) -> tuple[str, Row]:
         """The next row of the stream and the source it is from."""
-        total = sum(self.trained.values())
+        total = self.total
         deadlines = {
-            name: (self.trained[name] + self._longest) / share
-            for name, share in self.shares.items()
-            if self.trained[name] <= share * total * (1 + 1e-12)  # rounding must not make everyone ahead
+            name: self.shares.reached(trained + self._longest, name)
+            for name, trained in self.trained.items()
+            if trained <= self.shares.quota(total, name) * (1 + 1e-12)  # rounding must not make everyone ahead
         }
         name = min(deadlines, key=lambda name: deadlines[name])
         return name, self._take(name)
 
     def rows_beside(self, name: str) -> list[Row]:
-        """Rows of the other sources until none is below its share of what belongs to the trained tokens of ``name``."""
+        """Rows of the other sources until none is below its quota of what belongs to the trained tokens of ``name``."""
         rows = []
-        total = self.trained[name] / self.shares[name] * (1 - 1e-12)
-        for other, share in self.shares.items():
-            while other != name and self.trained[other] < share * total:
+        total = self.shares.reached(self.trained[name], name) * (1 - 1e-12)
+        total = self.total if math.isinf(total) else total  # it is a row ahead of all that it will ever have
+        for other in self.sources:
+            while other != name and self.trained[other] < self.shares.quota(total, other):
                 rows.append(self._take(other))
         return rows
 

@@ -12,6 +12,11 @@ class RowSource(Protocol):
     """What the mixer draws from."""
 
     @property
+    def live(self) -> bool:
+        """Its rows are made from the current weights, when a step is asked for: see :mod:`acclimate.data.live`."""
+        ...
+
+    @property
     def longest(self) -> int:
         """Most trained tokens that a row of it is reckoned with."""
         ...
@@ -43,6 +48,8 @@ class Passes:
     Raises:
         DataError: no label has an active route.
     """
+
+    live = False
 
     def __init__(self, packed: PackedSource) -> None:
         if not packed.trained_tokens:

@@ -87,7 +87,7 @@ class Heldout:
         return lowest > 0 and int.from_bytes(rank(f"{text:016x}", self.purpose)[:8], "big") < lowest
 
 
-class Stream:
+class DocumentStream:
     """The training documents of a source, in their order, window by window."""
 
     def __init__(self, name: str, section: SourceSection, encoder: Encoder, heldout: Heldout, first_id: int) -> None:
@@ -158,9 +158,11 @@ class StreamedRows:
         row_length: as of :class:`~acclimate.data.pack.PackedSource`.
     """
 
+    live = False
+
     def __init__(
         self,
-        stream: Stream,
+        stream: DocumentStream,
         sequence_length: int,
         active: NDArray[np.bool_],
         seed: int,
@@ -225,7 +227,12 @@ class StreamedRows:
 
 
 def _packed(
-    stream: Stream, at: Place, sequence_length: int, active: NDArray[np.bool_], seed: int, row_length: int | None
+    stream: DocumentStream,
+    at: Place,
+    sequence_length: int,
+    active: NDArray[np.bool_],
+    seed: int,
+    row_length: int | None,
 ) -> Generator[tuple[Place, Rows], None, None]:
     drop = stream.section.too_long == "drop"
     for window in stream.windows(at):

@@ -82,7 +82,8 @@ class World:
         except Exception as raised:
             error = raised
         failed = torch.zeros(self.size, dtype=torch.int64)
-        failed[self.rank] = error is not None
+        if error is not None:  # one that another's brought about in the body tells nothing
+            failed[self.rank] = 1 if isinstance(error, PeerError) else 2
         if not self.sum(failed).any():
             return
         first = int(failed.argmax())

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from acclimate.model.causal import CausalModel
 from acclimate.model.projection import Projection
 from acclimate.statistics.recorder import Recorded, Recorder
-from acclimate.types import IGNORE, PAD_DOCUMENT, Batch
+from acclimate.types import IGNORE, PAD_DOCUMENT, Batch, Metrics, Plan, Stream
 
 SEQUENCES = "sequences"
 LOGIT_TOKENS = 256
@@ -39,7 +41,7 @@ class Fisher(Recorder):
     labels: Literal["true", "sampled"] = "true"
     seed: int = 0
     _state: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
-    _data: Any = field(default=None, init=False, repr=False)
+    _stream: _Alone | None = field(default=None, init=False, repr=False)
 
     def settings(self) -> dict[str, Any]:
         return {"labels": self.labels}
@@ -49,28 +51,27 @@ class Fisher(Recorder):
         self._state[SEQUENCES] = torch.zeros((), dtype=torch.int64)
         return self._state
 
-    def attach(self, training: Any) -> None:
-        draw = _Draw(training, self.seed) if self.labels == "sampled" else None
-        training.data = self._data = _Alone(training.data, draw)
-        for name, parameter in training.weights.parameters.items():
-            parameter.register_post_accumulate_grad_hook(self._hook(name))
+    def plan(self, model: CausalModel) -> Plan:
+        takes = {name: partial(self._square, name) for name in model.trainable()}
+        return replace(super().plan(model), batches=lambda stream: self._alone(stream, model), takes=takes)
 
-    def _hook(self, name: str) -> Any:
-        def square(parameter: nn.Parameter) -> None:
-            assert parameter.grad is not None
-            grad, total = parameter.grad, self._state[name]
-            grad = grad.to(total.dtype)
-            total.addcmul_(
-                grad, grad, value=float(self._data.pieces**2)
-            )  # the loss was divided by the step's sequences
-            parameter.grad = None
+    def _alone(self, stream: Stream, model: CausalModel) -> Stream:
+        draw = _Draw(model, self.seed) if self.labels == "sampled" else None
+        self._stream = _Alone(stream, draw)
+        return self._stream
 
-        return square
+    def _square(self, name: str, gradient: Tensor) -> None:
+        assert self._stream is not None
+        total: Tensor = self._state[name]
+        gradient = gradient.to(total.dtype)
+        sequences = self._stream.pieces  # the loss was divided by the step's
+        total.addcmul_(gradient, gradient, value=float(sequences**2))
 
     def update(
         self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Any], step: int
     ) -> dict[str, float]:
-        state[SEQUENCES] += self._data.pieces
+        assert self._stream is not None
+        state[SEQUENCES] += self._stream.pieces
         return {}
 
     def result(self, training: Any, state: Mapping[str, Tensor]) -> Recorded:
@@ -84,27 +85,32 @@ class Fisher(Recorder):
 class _Alone:
     """A stream of steps whose micro-batches hold one sequence each, in a row of its own."""
 
-    def __init__(self, data: Any, draw: _Draw | None) -> None:
-        self._data, self._draw = data, draw
+    def __init__(self, stream: Stream, draw: _Draw | None) -> None:
+        self._stream, self._draw = stream, draw
         self.pieces = 0
         """Sequences of the step that was handed out."""
 
+    @property
+    def step(self) -> int:
+        return self._stream.step
+
     def next_step(self) -> list[Batch]:
-        found = [alone for batch in self._data.next_step() for alone in sequences_of(batch)]
+        before = self.step
+        found = [alone for batch in self._stream.next_step() for alone in sequences_of(batch)]
         self.pieces = len(found)
-        return found if self._draw is None else self._draw(found)
+        return found if self._draw is None else self._draw(found, before)
 
-    def progress(self) -> Any:
-        return self._data.progress()
+    def progress(self) -> Metrics:
+        return self._stream.progress()
 
-    def state_dict(self) -> Any:
-        return self._data.state_dict()
+    def state_dict(self) -> dict[str, Any]:
+        return self._stream.state_dict()
 
-    def load_state_dict(self, state: Any) -> None:
-        self._data.load_state_dict(state)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._stream.load_state_dict(state)
 
     def close(self) -> None:
-        self._data.close()
+        self._stream.close()
 
 
 def sequences_of(batch: Batch) -> Iterator[Batch]:
@@ -120,13 +126,13 @@ def sequences_of(batch: Batch) -> Iterator[Batch]:
 class _Draw:
     """Labels drawn from the model's own distribution; the same at the same step, also after a stop."""
 
-    def __init__(self, training: Any, seed: int) -> None:
-        self._training, self._seed = training, seed
-        self._projection = Projection(training.model.head, torch.promote_types(training.model.dtype, torch.float32))
+    def __init__(self, model: CausalModel, seed: int) -> None:
+        self._model, self._seed = model, seed
+        self._projection = Projection(model.head, torch.promote_types(model.dtype, torch.float32))
 
-    def __call__(self, batches: list[Batch]) -> list[Batch]:
-        model, found = self._training.model, []
-        generator = torch.Generator(model.device).manual_seed(self._seed * 2**31 + self._training.step)
+    def __call__(self, batches: list[Batch], step: int) -> list[Batch]:
+        model, found = self._model, []
+        generator = torch.Generator(model.device).manual_seed(self._seed * 2**31 + step)
         for batch in (b.to(model.device) for b in batches):
             with model.inference():
                 hidden = model(batch).flatten(0, 1)

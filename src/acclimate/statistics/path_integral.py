@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from acclimate.errors import RunError, UsageError
 from acclimate.gradient.blocks import blocks
 from acclimate.gradient.factors import Factors, factors, is_factor
 from acclimate.model.adapter import adapted_layers
+from acclimate.model.causal import CausalModel
 from acclimate.statistics.recorder import Recorded, Recorder
-from acclimate.types import Metrics
+from acclimate.types import Metrics, Plan
 
 
 @dataclass
@@ -59,25 +61,18 @@ class PathIntegral(Recorder):
         for pair in factors(dict.fromkeys((n.rpartition(".lora_")[0] for n in params if is_factor(n)), 1.0)):
             a, b = pair.of(params)
             self._omega[pair.weight] = a.new_zeros(len(b), a.shape[1])
+            self._gradient[pair.weight] = torch.zeros_like(self._omega[pair.weight])
         return self._omega
 
-    def attach(self, training: Any) -> None:
-        self._pairs = factors(training.model.lora_scaling)
-        layers = adapted_layers(training.model.network)
-        for pair in self._pairs:
-            weight, omega = layers[pair.module].weight, self._omega[pair.weight]
-            self._gradient[pair.weight] = torch.zeros_like(omega)
-            weight.requires_grad_(True)  # not among the trained parameters: its gradient is looked at, nothing else
-            weight.register_post_accumulate_grad_hook(self._hook(self._gradient[pair.weight]))  # type: ignore[no-untyped-call]
+    def plan(self, model: CausalModel) -> Plan:
+        self._pairs = factors(model.lora_scaling)
+        layers = adapted_layers(model.network)
+        names = {id(parameter): name for name, parameter in model.network.named_parameters()}
+        takes = {names[id(layers[pair.module].weight)]: partial(self._add, pair.weight) for pair in self._pairs}
+        return replace(super().plan(model), takes=takes)
 
-    @staticmethod
-    def _hook(total: Tensor) -> Any:
-        def add(parameter: nn.Parameter) -> None:
-            assert parameter.grad is not None
-            total.add_(parameter.grad)
-            parameter.grad = None
-
-        return add
+    def _add(self, name: str, gradient: Tensor) -> None:
+        self._gradient[name].add_(gradient)
 
     @torch.no_grad()
     def update(

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from acclimate.types import Callback, Metrics, Stage
+from acclimate.model.causal import CausalModel
+from acclimate.types import Callback, Metrics, Plan, Stage
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Recorder(Callback, ABC):
 
     kind: ClassVar[str]
     moves: ClassVar[bool] = False
-    """Whether the weights are trained meanwhile; otherwise the learning rate is 0."""
+    """Whether the weights are trained meanwhile; otherwise nothing is updated."""
     average: ClassVar[str] = "token"
     """``objective.average`` of the loss whose gradient it sees."""
     stage: Stage = Stage.OBSERVE
@@ -38,8 +39,13 @@ class Recorder(Callback, ABC):
     def settings(self) -> dict[str, Any]:
         """Of the recorder itself, for the manifest."""
 
-    def attach(self, training: Any) -> None:
-        """Called with the built training before its first step, also when it continues."""
+    def plan(self, model: CausalModel) -> Plan:
+        """What it adds to the run that records.
+
+        Args:
+            model: as it is trained, with its adapter.
+        """
+        return Plan(transforms=(self,), callbacks=(self,), frozen=not self.moves)
 
     @abstractmethod
     def init(self, params: Mapping[str, Tensor]) -> dict[str, Any]:

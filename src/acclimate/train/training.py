@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from acclimate.data.prefetch import Prefetch
 from acclimate.gradient.chain import Chain
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
@@ -18,7 +17,7 @@ from acclimate.train.checkpoint import save_checkpoint, states
 from acclimate.train.probe import Probe
 from acclimate.train.stop import StopRequest
 from acclimate.train.weights import Weights
-from acclimate.types import Callback, Controller, Dial, Metrics
+from acclimate.types import Callback, Controller, Dial, Metrics, Stream
 
 
 @dataclass
@@ -34,7 +33,7 @@ class Training:
 
     model: CausalModel
     objective: Objective
-    data: Prefetch
+    data: Stream
     weights: Weights
     gradients: Chain
     optimizer: torch.optim.Optimizer

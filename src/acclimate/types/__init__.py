@@ -28,6 +28,11 @@ from acclimate.types.plan import (
     Settled,
     Tuned,
 )
+from acclimate.types.stream import (
+    Batches,
+    GradientTaker,
+    Stream,
+)
 from acclimate.types.token_weighting import (
     TokenSelection,
     TokenWeighting,
@@ -41,12 +46,14 @@ __all__ = [
     "WEIGHTS",
     "After",
     "Batch",
+    "Batches",
     "Callback",
     "Chunk",
     "Controller",
     "Dial",
     "Evidence",
     "Facts",
+    "GradientTaker",
     "GradientTransform",
     "LossTerm",
     "Method",
@@ -57,6 +64,7 @@ __all__ = [
     "RoutedTerm",
     "Settled",
     "Stage",
+    "Stream",
     "TokenSelection",
     "TokenWeighting",
     "TrainingState",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from acclimate.types.central import Callback, GradientTransform, Metrics, RoutedTerm
 from acclimate.types.dials import Controller
+from acclimate.types.stream import Batches, GradientTaker
 from acclimate.types.token_weighting import TokenSelection, TokenWeighting
 
 Evidence = Literal["paper", "from code", "from reviews", "second-hand", "ours", "unverified"]
@@ -71,8 +72,10 @@ class Plan:
 
     ``update_scale`` maps the step's metrics to a factor on the *update* (Adam would cancel a factor on the gradient).
     ``controllers`` move the dials of terms and transforms. ``start`` has the weights to start from, by names of trained
-    parameters, where that is not the base; ``after`` settles which weights the run ends with. ``notes`` tell the user
-    what to know.
+    parameters, where that is not the base; ``after`` settles which weights the run ends with.
+    ``batches`` changes what the steps are made of. ``takes`` names parameters, trained or frozen, whose gradient goes
+    elsewhere after each backward. ``frozen`` keeps the weights where they are: nothing is updated.
+    ``notes`` tell the user what to know.
     """
 
     transforms: tuple[GradientTransform, ...] = ()
@@ -81,6 +84,9 @@ class Plan:
     callbacks: tuple[Callback, ...] = ()
     start: Mapping[str, Tensor] | None = None
     after: After | None = None
+    batches: Batches | None = None
+    takes: Mapping[str, GradientTaker] | None = None
+    frozen: bool = False
     notes: tuple[str, ...] = ()
 
 
