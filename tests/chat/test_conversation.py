@@ -53,8 +53,7 @@ def test_a_checkpoint_answers_as_it_was_then(run_dir: Path) -> None:
 def test_a_base_that_has_changed_is_refused(run_dir: Path, tmp_path: Path, pico_folder: Path) -> None:
     other = save_pico(tmp_path / "other", seed=7)
     run = shutil.copytree(run_dir, tmp_path / run_dir.name)
-    for file in (run / "config.yaml", *run.glob("model/adapter_config.json")):
-        file.write_text(file.read_text().replace(str(pico_folder), str(other)))
+    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace(str(pico_folder), str(other)))
     with pytest.raises(RunError, match=r"began with other contents of the base model than there are now, so it can no"):
         open_chat(run, base=True)
     if (run / "model" / "adapter_config.json").is_file():  # whose adapter is nothing without it
@@ -62,6 +61,9 @@ def test_a_base_that_has_changed_is_refused(run_dir: Path, tmp_path: Path, pico_
             open_chat(run)
     else:
         assert len(open_chat(run)) == 1
+    (run / "model" / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(RunError, match=r"holds another configuration or tokenizer than this run's training wrote"):
+        open_chat(run)
 
 
 def test_turns_are_remembered_and_forgotten(pico_folder: Path) -> None:
