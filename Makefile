@@ -31,7 +31,7 @@ test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 soak: $(READY)
-	SOAK=20 $(BIN)/pytest -s --timeout 3600 tests/train/test_soak.py
+	SOAK=20 $(BIN)/pytest -s --timeout 3600 tests/training/test_soak.py
 
 format: $(READY)
 	$(BIN)/ruff format src tests benchmarks

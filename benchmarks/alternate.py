@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from acclimate.doctor.machine import allocator
+from acclimate.verbs.doctor.machine import allocator
 
 ROOT = Path(__file__).resolve().parent.parent
 Sample = dict[str, float]

@@ -16,12 +16,12 @@ from typing import Any
 from alternate import header, race, ratios, serve, spread
 from rich.console import Console
 
-from acclimate.assembly import build_training, load_model, resolve
-from acclimate.config import parse_config
+from acclimate.build import build_training, load_model, resolve
+from acclimate.build.plan import compose
+from acclimate.config.load import parse_config
 from acclimate.data.corpus import load_corpora
 from acclimate.model.load import load_tokenizer
-from acclimate.plan import compose
-from acclimate.train.loop import run_loop
+from acclimate.training.loop import run_loop
 
 METHODS: dict[str, Any] = {"sft": "sft", "fixed": {"name": "talr", "tau": 1.0}, "median": "talr"}
 

@@ -4,8 +4,8 @@ Fresh documents are drawn from known populations; a check's interval (95 %) is h
 ``python benchmarks/gate_error.py [--simulations 1500]`` prints a table in Markdown.
 
 Columns: documents taken as independent (acclimate 0.1.0), groups given, groups found in texts by
-``acclimate.data.near``: false passes / false failures in percent; and how often a check with the best of these passes
-where the true drop is half the margin (power).
+``acclimate.data.prepare.near``: false passes / false failures in percent; and how often a check with the best of these
+passes where the true drop is half the margin (power).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from acclimate.data.near import near_duplicates, sketch
-from acclimate.data.records import Document, Part
+from acclimate.data.prepare.near import near_duplicates, sketch
+from acclimate.data.read.records import Document, Part
 from acclimate.paired.estimate import Estimate
 from acclimate.paired.flips import score_change
 from acclimate.paired.ratio import ratio

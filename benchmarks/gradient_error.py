@@ -18,9 +18,9 @@ from alternate import header
 from head import PACKAGES, Loss, liger, naive, ours, torchtune, trl
 from torch import Tensor
 
+from acclimate.config.schema import ModelSection
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_network, load_tokenizer
-from acclimate.schema import ModelSection
 
 TARGETS = (0.0002, 0.002, 0.02, 0.2)
 

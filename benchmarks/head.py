@@ -17,12 +17,12 @@ import torch
 from alternate import header, middle, race, ratios, serve, spread
 from torch import Tensor
 
-from acclimate.model.head import Head
-from acclimate.model.projection import Projection
-from acclimate.objective.chunked import Group, chunked_loss
+from acclimate.kernels.chunked import Group, chunked_loss
+from acclimate.kernels.head import Head
+from acclimate.kernels.projection import Projection
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.divergence import Divergence
-from acclimate.types import Chunk
+from acclimate.types.central import Chunk
 
 SHAPES = {"512 x 49k": (512, 576, 49152), "2048 x 49k": (2048, 576, 49152), "1024 x 152k": (1024, 896, 151936)}
 CHUNK = 256  # acclimate's default, objective.chunk_tokens

@@ -18,7 +18,7 @@ from peft.tuners.lora.layer import Linear
 from step import one_step, training
 from torch import nn
 
-from acclimate.model.lora_linear import FusedLinear, fuse
+from acclimate.kernels.lora_linear import FusedLinear, fuse
 
 SHAPES = ((576, 576), (576, 1536), (1536, 576))
 TOKENS, RANK = 1024, 16

@@ -14,15 +14,15 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM
 
-from acclimate.data.chat import ChatTemplate
+from acclimate.config.schema import ModelSection
+from acclimate.data.chat.rendering import ChatTemplate
+from acclimate.measurement.panel.encode import encode
+from acclimate.measurement.panel.items import read_items
+from acclimate.measurement.panel.score import score_choices
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_network, load_tokenizer
 from acclimate.model.reference import FrozenCopy
-from acclimate.panel import load_panel
-from acclimate.panel.encode import encode
-from acclimate.panel.items import read_items
-from acclimate.panel.score import score_choices
-from acclimate.schema import ModelSection
+from acclimate.verbs.panel import load_panel
 
 
 def main() -> None:

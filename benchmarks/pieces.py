@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from acclimate.model.attention import packed_sdpa, with_packing
-from acclimate.model.head import Head
-from acclimate.model.projection import Projection
+from acclimate.kernels.attention import packed_sdpa, with_packing
+from acclimate.kernels.head import Head
+from acclimate.kernels.projection import Projection
 
 ROWS = ((22, 38, 43, 61, 63, 77, 204), (73, 87, 94, 99, 157))  # tokens of each document
 

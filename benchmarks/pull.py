@@ -11,14 +11,14 @@ import argparse
 
 import numpy as np
 
-from acclimate.data.dealt import Dealt
-from acclimate.data.loader import Loader
-from acclimate.data.mix import Mixer
-from acclimate.data.pack import PackedSource
-from acclimate.data.passes import Passes
-from acclimate.data.shares import constant
-from acclimate.data.tokens import TokenCorpus
-from acclimate.types import IGNORE
+from acclimate.data.deal.dealt import Dealt
+from acclimate.data.deal.loader import Loader
+from acclimate.data.deal.mix import Mixer
+from acclimate.data.deal.pack import PackedSource
+from acclimate.data.deal.passes import Passes
+from acclimate.data.deal.shares import constant
+from acclimate.data.prepare.tokens import TokenCorpus
+from acclimate.types.central import IGNORE
 
 SIZES = ((512, 512), (512, 2048), (512, 4096), (2048, 2048), (2048, 4096))
 SHARES = (0.05, 0.09, 0.11, 0.15, 0.25, 0.5)

@@ -11,10 +11,10 @@ from typing import Any
 
 from rich.console import Console
 
-from acclimate.config import RunConfig
+from acclimate.config.load import RunConfig
 from acclimate.demo.corpora import prepare
 from acclimate.demo.experiment import FULL, demo_config
-from acclimate.run import train
+from acclimate.verbs.run import train
 
 FORGETFUL_RATE, RATE = 1e-3, 2e-4
 COLUMNS = {"medical": ("bits_per_byte",), "general": ("bits_per_byte", "kl_base_tuned"), "chat": ("kl_base_tuned",)}

@@ -21,17 +21,17 @@ from typing import Any
 import torch
 from alternate import header, race, ratios, serve, spread
 
+from acclimate.config.schema import ModelSection
 from acclimate.gradient.chain import Chain
 from acclimate.gradient.clip import ClipNorm
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_network, load_tokenizer
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.objective import Objective
-from acclimate.schema import ModelSection
-from acclimate.train.loop import run_loop
-from acclimate.train.training import Training
-from acclimate.train.weights import Weights
-from acclimate.types import IGNORE, Batch, Callback, Metrics, Route, RoutedTerm
+from acclimate.training.loop import run_loop
+from acclimate.training.training import Training
+from acclimate.training.weights import Weights
+from acclimate.types.central import IGNORE, Batch, Callback, Metrics, Route, RoutedTerm
 
 ROWS, LEARNING_RATE = 8, 1e-4
 

@@ -22,13 +22,13 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from acclimate.assembly import build_training, load_model, resolve
-from acclimate.config import parse_config
+from acclimate.build import build_training, load_model, resolve
+from acclimate.build.plan import compose
+from acclimate.config.load import parse_config
 from acclimate.data.corpus import load_corpora
 from acclimate.model.load import load_tokenizer
-from acclimate.plan import compose
-from acclimate.train.loop import run_loop
-from acclimate.train.training import Training
+from acclimate.training.loop import run_loop
+from acclimate.training.training import Training
 
 aten = torch.ops.aten
 LINEAR = {aten.mm.default, aten.mm.out, aten.addmm.default, aten.addmm_.default, aten.addmm.out, aten.bmm.default}

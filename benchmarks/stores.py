@@ -22,22 +22,22 @@ import torch
 from alternate import header, race, ratios, serve, spread
 from rich.console import Console
 
-from acclimate.assembly import build_training, load_model, resolve
-from acclimate.assembly.training import hand_over
-from acclimate.config import RunConfig, parse_config
+from acclimate.build import build_training, load_model, resolve
+from acclimate.build.plan import compose
+from acclimate.build.training import hand_over
+from acclimate.config.load import RunConfig, parse_config
 from acclimate.data.corpus import load_corpora
 from acclimate.gradient.chain import Chain
 from acclimate.model.load import load_tokenizer, model_digest
-from acclimate.plan import compose
-from acclimate.record import record
-from acclimate.statistics.fisher import Fisher
-from acclimate.statistics.lowrank import LEFT, RIGHT, Matrices, shortened
-from acclimate.statistics.mean_gradient import MeanGradient
-from acclimate.statistics.path_integral import PathIntegral
-from acclimate.statistics.recorder import Recorder
-from acclimate.statistics.store import TENSORS, Store, write_store
-from acclimate.train.loop import run_loop
-from acclimate.train.training import Training
+from acclimate.stores.fisher import Fisher
+from acclimate.stores.lowrank import LEFT, RIGHT, Matrices, shortened
+from acclimate.stores.mean_gradient import MeanGradient
+from acclimate.stores.path_integral import PathIntegral
+from acclimate.stores.recorder import Recorder
+from acclimate.stores.store import TENSORS, Store, write_store
+from acclimate.training.loop import run_loop
+from acclimate.training.training import Training
+from acclimate.verbs.record import record
 
 TUNINGS: dict[str, dict[str, Any] | None] = {
     "full": None,

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from alternate import header
 
-from acclimate.config import RunConfig, parse_config
+from acclimate.config.load import RunConfig, parse_config
 
 MB = 10**6
 
@@ -68,11 +68,11 @@ def config(model: str, path: str, streaming: bool, cache: str) -> RunConfig:
 
 def stream(model: str, path: str, megabytes: str) -> dict[str, Any]:
     """Reads, tokenises, packs and hands out steps until so many MB of text are trained on."""
-    from acclimate.assembly import build_loader, build_objective, mix
+    from acclimate.build import build_loader, build_objective, mix
+    from acclimate.build.plan import compose
     from acclimate.data.corpus import load_corpora
-    from acclimate.data.prefetch import Prefetch
+    from acclimate.data.deal.prefetch import Prefetch
     from acclimate.model.load import load_tokenizer
-    from acclimate.plan import compose
 
     settings = config(model, path, True, tempfile.mkdtemp())
     corpora = load_corpora(settings, load_tokenizer(settings.model))
@@ -93,7 +93,7 @@ def skip(model: str, path: str, megabytes: str) -> dict[str, Any]:
     """Reads every record to the end of the file, as a resumed stream does up to its place."""
     import transformers  # noqa: F401
 
-    from acclimate.data.documents import Reader
+    from acclimate.data.read.documents import Reader
 
     source = config(model, path, True, tempfile.mkdtemp()).sources["domain"]
     return {"documents": sum(1 for _ in Reader("domain", source).read())}
@@ -101,10 +101,10 @@ def skip(model: str, path: str, megabytes: str) -> dict[str, Any]:
 
 def prepare(model: str, path: str, megabytes: str) -> dict[str, Any]:
     """First and second load of a prepared source, and the loader on it."""
-    from acclimate.assembly import build_loader, build_objective, mix
+    from acclimate.build import build_loader, build_objective, mix
+    from acclimate.build.plan import compose
     from acclimate.data.corpus import load_corpora
     from acclimate.model.load import load_tokenizer
-    from acclimate.plan import compose
 
     settings = config(model, path, False, tempfile.mkdtemp())
     tokenizer = load_tokenizer(settings.model)

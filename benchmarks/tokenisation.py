@@ -20,13 +20,13 @@ import numpy as np
 from alternate import header, middle, race, ratios, serve, spread
 from transformers import AutoTokenizer
 
-from acclimate.data.documents import Reader
-from acclimate.data.encoding import BATCH_CHARACTERS, Encoder
-from acclimate.data.index import read_index
-from acclimate.data.overlap import count_overlap
-from acclimate.data.tokens import tokenise
-from acclimate.schema import SourceSection
-from acclimate.types import Route
+from acclimate.config.schema import SourceSection
+from acclimate.data.prepare.encoding import BATCH_CHARACTERS, Encoder
+from acclimate.data.prepare.index import read_index
+from acclimate.data.prepare.overlap import count_overlap
+from acclimate.data.prepare.tokens import tokenise
+from acclimate.data.read.documents import Reader
+from acclimate.types.central import Route
 
 
 def batches(texts: list[str]) -> list[list[str]]:

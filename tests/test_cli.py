@@ -13,10 +13,10 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from acclimate import run as run_module
-from acclimate.assembly.models import load_tuned
-from acclimate.config import load_config
+from acclimate.build.models import load_tuned
+from acclimate.config.load import load_config
 from acclimate.runs.beginning import read_config
+from acclimate.verbs import run as run_module
 from tests.fixtures.runs import settings
 from tests.test_wrong_inputs import run_cli
 

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from acclimate.config import RunConfig, dump_config, load_config, parse_config
-from acclimate.errors import AcclimateError, ConfigError
-from acclimate.plan import compose
-from acclimate.preflight import validate
+from acclimate.build.plan import compose
+from acclimate.config.load import RunConfig, dump_config, load_config, parse_config
+from acclimate.types.errors import AcclimateError, ConfigError
+from acclimate.verbs.validate import validate
 from tests.fixtures.runs import settings
 
 HERE = Path("/nowhere")

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import yaml
 
-from acclimate import run as run_module
-from acclimate.errors import RunError
-from acclimate.files import write_text
-from acclimate.run import train
+from acclimate.disk.files import write_text
 from acclimate.runs.folder import read_summary
 from acclimate.runs.scores import read_lines
+from acclimate.types.errors import RunError
+from acclimate.verbs import run as run_module
+from acclimate.verbs.run import train
 from tests.fixtures.runs import config, settings
 from tests.test_wrong_inputs import run_cli
 

@@ -11,23 +11,23 @@ import pytest
 import torch
 import yaml
 
+from acclimate.build.plan import compose
 from acclimate.cli import main
-from acclimate.compare import load_comparison, outcome_of, pending
-from acclimate.config import load_config, parse_config
-from acclimate.data.files import COMPRESSIONS, EXTENSIONS
-from acclimate.document import configuration_page
-from acclimate.gate import parse_policy
+from acclimate.cli.document import configuration_page
+from acclimate.config.load import load_config, parse_config
+from acclimate.data.read.files import COMPRESSIONS, EXTENSIONS
+from acclimate.gates import parse_policy
+from acclimate.measurement.panel.mappings import READY
+from acclimate.methods.registry import METHODS
 from acclimate.paired.metrics import METRICS
-from acclimate.panel import load_panel
-from acclimate.panel.mappings import READY
-from acclimate.plan import compose
-from acclimate.registry import METHODS
-from acclimate.run import train
-from acclimate.statistics.store import required_statistics, write_store
+from acclimate.stores.store import required_statistics, write_store
+from acclimate.verbs.compare import load_comparison, outcome_of, pending
+from acclimate.verbs.panel import load_panel
+from acclimate.verbs.run import train
 from tests.compare.tables import comparison_file
 from tests.fixtures.runs import settings
-from tests.gate.runs import scored_run
-from tests.report.runs import write_run
+from tests.gates.runs import scored_run
+from tests.reports.runs import write_run
 
 ROOT = Path(__file__).parents[1]
 
@@ -229,7 +229,7 @@ def test_data_page_names_every_extension() -> None:
 
 
 def test_the_configuration_page_is_the_schema() -> None:
-    """`python -m acclimate.document > docs/configuration.md` writes it."""
+    """`python -m acclimate.cli.document > docs/configuration.md` writes it."""
     assert (ROOT / "docs" / "configuration.md").read_text() == configuration_page()
 
 

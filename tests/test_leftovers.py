@@ -18,16 +18,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from acclimate import files
-from acclimate import run as run_module
-from acclimate.data.store import key_of, stored
-from acclimate.errors import DataError, RunError
-from acclimate.files import leftovers, sweep, write_text
+from acclimate.data.prepare.store import key_of, stored
+from acclimate.disk import files
+from acclimate.disk.files import leftovers, sweep, write_text
 from acclimate.model import export
-from acclimate.run import evaluate_run, train
 from acclimate.runs.layout import Layout
+from acclimate.types.errors import DataError, RunError
+from acclimate.verbs import run as run_module
+from acclimate.verbs.run import evaluate_run, train
 from tests.fixtures.runs import config, weights, write_corpora
-from tests.train.test_resume import Killed, killed_at
+from tests.training.test_resume import Killed, killed_at
 
 STUCK = re.compile(r"\.(step-00000002|\.best\.stale)\.[0-9a-f]{32}\.removed")
 WRITER = """

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acclimate.assembly import Reread, build_objective, choose_reread, mix, reread
-from acclimate.config import RunConfig, parse_config
+from acclimate.build import Reread, build_objective, choose_reread, mix, reread
+from acclimate.build.plan import compose
+from acclimate.config.load import RunConfig, parse_config
 from acclimate.data.corpus import Corpora, load_corpora
-from acclimate.data.loader import Loader
-from acclimate.plan import compose
-from acclimate.run import evaluate_run, train
+from acclimate.data.deal.loader import Loader
 from acclimate.runs.scores import read_lines, read_scores
+from acclimate.verbs.run import evaluate_run, train
 from tests.fixtures.pico import pico_tokenizer
 from tests.fixtures.runs import config, settings
 

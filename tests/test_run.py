@@ -12,20 +12,20 @@ import pytest
 import torch
 import yaml
 
-from acclimate import run as run_module
-from acclimate.assembly import build_objective, heldout_prompts, mix, resolve
-from acclimate.config import load_config, parse_config
+from acclimate.build import build_objective, heldout_prompts, mix, resolve
+from acclimate.build.plan import compose
+from acclimate.config.load import load_config, parse_config
 from acclimate.data.corpus import load_corpora
-from acclimate.errors import ConfigError, ModelError, RunError, UsageError
-from acclimate.evaluate.generate import chat_prompt
+from acclimate.measurement.generate import chat_prompt
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_tokenizer
-from acclimate.plan import compose
-from acclimate.preflight import validate
-from acclimate.report import collect, write_report
-from acclimate.run import evaluate_run, export, train
+from acclimate.reports import collect, write_report
 from acclimate.runs.layout import read_json
 from acclimate.runs.scores import read_lines
+from acclimate.types.errors import ConfigError, ModelError, RunError, UsageError
+from acclimate.verbs import run as run_module
+from acclimate.verbs.run import evaluate_run, export, train
+from acclimate.verbs.validate import validate
 from tests.data.tables import write as write_table
 from tests.fixtures.pico import pico_tokenizer
 from tests.fixtures.runs import config, settings
@@ -349,7 +349,7 @@ def test_disk_full_leaves_nothing_half(
 ) -> None:
     from safetensors import SafetensorError
 
-    from acclimate.train import checkpoint
+    from acclimate.training import checkpoint
 
     settings = config(pico_folder, corpora, tmp_path, training={"save_steps": 2})
     written = []

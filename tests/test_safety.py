@@ -17,17 +17,17 @@ import pytest
 import torch
 import yaml
 
-from acclimate.config import parse_config
-from acclimate.errors import ConfigError, DataError, RunError, UsageError
+from acclimate.config.load import parse_config
+from acclimate.config.schema import ModelSection
 from acclimate.model.load import load_network
-from acclimate.report import model_card, write_report
-from acclimate.run import evaluate_run, export, train
+from acclimate.reports import model_card, write_report
 from acclimate.runs import provenance
-from acclimate.schema import ModelSection
+from acclimate.types.errors import ConfigError, DataError, RunError, UsageError
+from acclimate.verbs.run import evaluate_run, export, train
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import config, settings
-from tests.report.runs import write_run
-from tests.report.test_html import Page, assert_self_contained
+from tests.reports.runs import write_run
+from tests.reports.test_html import Page, assert_self_contained
 from tests.test_wrong_inputs import run_cli
 
 SOURCE = Path(__file__).parents[1] / "src" / "acclimate"

@@ -56,7 +56,7 @@ def test_contents(dist: Path) -> None:
     }
     assert {name for name in names if ".dist-info/" not in name} == files
     assert {"acclimate/py.typed", "acclimate/cli/main.py"} < files
-    assert any(name.startswith("acclimate/report/templates/") for name in files)
+    assert any(name.startswith("acclimate/reports/templates/") for name in files)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "acclimate = acclimate.cli:main" in entry_points
     assert metadata["Requires-Python"] == "<3.14,>=3.10"

@@ -20,15 +20,15 @@ import torch
 import yaml
 
 from acclimate.cli import main
-from acclimate.digest import sha256_of
-from acclimate.errors import listed
-from acclimate.registry import METHODS
-from acclimate.statistics.store import write_store
+from acclimate.disk.digest import sha256_of
+from acclimate.methods.registry import METHODS
+from acclimate.stores.store import write_store
+from acclimate.types.errors import listed
 from tests.fixtures.panels import RUN_BASE, answers, texts, write_panel
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import settings
-from tests.gate.runs import scored_run, sign
-from tests.report.runs import add_memorisation, add_panel
+from tests.gates.runs import scored_run, sign
+from tests.reports.runs import add_memorisation, add_panel
 
 Edit = Callable[[dict[str, Any], Path], None]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from acclimate.chat import Conversation
 from acclimate.model.causal import CausalModel
+from acclimate.verbs.chat import Conversation
 from tests.fixtures.pico import CHAT_TEMPLATE, pico_model, pico_tokenizer
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from acclimate.chat import Conversation, open_chat
-from acclimate.errors import RunError, UsageError
-from acclimate.evaluate.generate import answer
+from acclimate.measurement.generate import answer
 from acclimate.model.causal import CausalModel
-from acclimate.run import train
+from acclimate.types.errors import RunError, UsageError
+from acclimate.verbs.chat import Conversation, open_chat
+from acclimate.verbs.run import train
 from tests.chat.scripted import scripted
 from tests.fixtures.pico import CHAT_TEMPLATE, pico_model, pico_tokenizer, save_pico
 from tests.fixtures.runs import config

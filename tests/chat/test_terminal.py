@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from acclimate.chat.terminal import answer_lines, printable, talk
-from acclimate.errors import UsageError
-from acclimate.run import train
+from acclimate.types.errors import UsageError
+from acclimate.verbs.chat.terminal import answer_lines, printable, talk
+from acclimate.verbs.run import train
 from tests.chat.scripted import scripted
 from tests.fixtures.runs import config
 

@@ -18,15 +18,15 @@ import yaml
 from rich.console import Console
 
 from acclimate.cli.main import app
-from acclimate.compare import compare, execute, load_comparison, outcome_of, pending, work
-from acclimate.compare.cell import run_cell, trial_cells
-from acclimate.compare.execute import train_cell
-from acclimate.compare.page import markdown
-from acclimate.config import load_config
-from acclimate.errors import ConfigError, RunError
-from acclimate.files import alone
-from acclimate.panel import panel_digest
+from acclimate.config.load import load_config
+from acclimate.disk.files import alone
 from acclimate.runs.cells import append, read_table
+from acclimate.types.errors import ConfigError, RunError
+from acclimate.verbs.compare import compare, execute, load_comparison, outcome_of, pending, work
+from acclimate.verbs.compare.cell import run_cell, trial_cells
+from acclimate.verbs.compare.execute import train_cell
+from acclimate.verbs.compare.page import markdown
+from acclimate.verbs.panel import panel_digest
 from tests.compare.tables import comparison_file
 from tests.fixtures.nursery import Warm
 from tests.test_wrong_inputs import run_cli
@@ -172,7 +172,7 @@ def test_a_cell_that_began_with_other_settings_of_the_machine_begins_again(
 
     def fails(arguments: list[str], processes: int) -> int:
         with monkeypatch.context() as patch:
-            patch.setattr("acclimate.run.run_loop", lambda training: 1 / 0)
+            patch.setattr("acclimate.verbs.run.run_loop", lambda training: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 finish(arguments, processes)
         return 1

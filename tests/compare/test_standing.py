@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from acclimate.compare.schema import TuningSection
-from acclimate.compare.standing import Standing, accuracy_changes, front, standings
-from acclimate.compare.tuning import choose
-from acclimate.errors import ConfigError
 from acclimate.runs.cells import ItemScores, TextScores
+from acclimate.types.errors import ConfigError
+from acclimate.verbs.compare.schema import TuningSection
+from acclimate.verbs.compare.standing import Standing, accuracy_changes, front, standings
+from acclimate.verbs.compare.tuning import choose
 from tests.compare.tables import DOCUMENTS, row, texts
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from acclimate.errors import RunError
 from acclimate.runs.cells import Row, append, read_table
+from acclimate.types.errors import RunError
 from tests.compare.tables import row, texts
 from tests.fixtures.nursery import Warm
 

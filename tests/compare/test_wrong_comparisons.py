@@ -144,8 +144,8 @@ def test_wrong_comparison(
     case: str, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    from acclimate.errors import listed
-    from acclimate.registry import METHODS
+    from acclimate.methods.registry import METHODS
+    from acclimate.types.errors import listed
 
     edit, sentence = TABLE[case]
     path = comparison_file(tmp_path, pico_folder, corpora)

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from acclimate.config import RunConfig, parse_config
-from acclimate.data.records import Document, Part
-from acclimate.data.tokens import TokenCorpus
-from acclimate.source_schema import SourceSection
+from acclimate.config.load import RunConfig, parse_config
+from acclimate.config.source_schema import SourceSection
+from acclimate.data.prepare.tokens import TokenCorpus
+from acclimate.data.read.records import Document, Part
 
 # The logic of Qwen3's template: reasoning of earlier turns is dropped, the last turn always shows a think block.
 THINKING_TEMPLATE = (

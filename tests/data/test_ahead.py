@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 import pytest
 
-from acclimate.data.ahead import Ahead
+from acclimate.data.deal.ahead import Ahead
 
 
 def threads() -> list[str]:

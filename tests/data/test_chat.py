@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from acclimate.data.chat import check_thinking, render, special_tokens, thinking_of
-from acclimate.data.records import Document, Part
-from acclimate.errors import ConfigError, DataError
-from acclimate.evaluate.generate import chat_prompt
+from acclimate.data.chat.rendering import check_thinking, render, special_tokens, thinking_of
+from acclimate.data.read.records import Document, Part
+from acclimate.measurement.generate import chat_prompt
+from acclimate.types.errors import ConfigError, DataError
 from tests.data.samples import THINKING_TEMPLATE, chat, text
 from tests.fixtures.pico import CHAT_TEMPLATE, pico_tokenizer
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from tokenizers.processors import TemplateProcessing
 
-from acclimate.assembly import heldout_sets, validation_sets
-from acclimate.config import RunConfig
-from acclimate.data.control import prefix_of
+from acclimate.build import heldout_sets, validation_sets
+from acclimate.config.load import RunConfig
 from acclimate.data.corpus import load_corpora
-from acclimate.data.encoding import Encoder
-from acclimate.data.pack import PackedSource, build_batch
-from acclimate.data.routes import route_table
+from acclimate.data.deal.pack import PackedSource, build_batch
+from acclimate.data.prepare.encoding import Encoder
+from acclimate.data.prepare.routes import route_table
+from acclimate.data.read.control import prefix_of
 from acclimate.model.load import load_tokenizer
-from acclimate.preflight import validate
-from acclimate.types import IGNORE
+from acclimate.types.central import IGNORE
+from acclimate.verbs.validate import validate
 from tests.data.samples import run_config, section, write_records
 from tests.fixtures.pico import CHAT_TEMPLATE, pico_model, pico_tokenizer
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from acclimate.data.corpus import Corpora, load_corpora
-from acclimate.data.documents import Document, Part, Reader
-from acclimate.data.encoding import Encoder
-from acclimate.errors import ConfigError, DataError
-from acclimate.types import Route
+from acclimate.data.prepare.encoding import Encoder
+from acclimate.data.read.documents import Document, Part, Reader
+from acclimate.types.central import Route
+from acclimate.types.errors import ConfigError, DataError
 from tests.data.samples import THINKING_TEMPLATE, run_config, write_records
 from tests.fixtures.pico import pico_tokenizer
 

@@ -14,17 +14,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acclimate.data.dealt import Dealt
-from acclimate.data.loader import Loader
-from acclimate.data.mix import Mixer
-from acclimate.data.pack import PackedSource
-from acclimate.data.passes import Passes
-from acclimate.data.shares import constant
-from acclimate.data.tokens import TokenCorpus
+from acclimate.data.deal.dealt import Dealt
+from acclimate.data.deal.loader import Loader
+from acclimate.data.deal.mix import Mixer
+from acclimate.data.deal.pack import PackedSource
+from acclimate.data.deal.passes import Passes
+from acclimate.data.deal.shares import constant
+from acclimate.data.prepare.tokens import TokenCorpus
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.objective import Objective
-from acclimate.preflight import validate
-from acclimate.types import IGNORE, Route, RoutedTerm
+from acclimate.types.central import IGNORE, Route, RoutedTerm
+from acclimate.verbs.validate import validate
 from tests.fixtures.runs import config
 
 SIZES = [(512, 512), (512, 2048), (2048, 2048), (2048, 4096)]

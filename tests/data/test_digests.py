@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from acclimate.data import digests
 from acclimate.data.corpus import load_corpora
-from acclimate.data.digests import Digests
-from acclimate.data.documents import Reader
-from acclimate.data.index import read_index
-from acclimate.errors import DataError
+from acclimate.data.prepare import digests
+from acclimate.data.prepare.digests import Digests
+from acclimate.data.prepare.index import read_index
+from acclimate.data.read.documents import Reader
+from acclimate.types.errors import DataError
 from tests.data import tables
 from tests.data.samples import run_config, section, write_records
 from tests.fixtures.pico import pico_tokenizer

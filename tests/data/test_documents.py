@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from acclimate.data.documents import read_documents
-from acclimate.data.files import File
-from acclimate.errors import DataError
+from acclimate.data.read.documents import read_documents
+from acclimate.data.read.files import File
+from acclimate.types.errors import DataError
 from tests.data.samples import section, write_records
 
 SKIP = "; sources.law.on_bad_row: skip leaves such rows out."

@@ -12,14 +12,14 @@ from tokenizers import Tokenizer, decoders, normalizers, processors
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
-from acclimate.data import encoding
-from acclimate.data.encoding import Encoded, Encoder, Texts, bytes_of_tokens
-from acclimate.data.records import Document, Part
-from acclimate.errors import ModelError
-from acclimate.evaluate.generate import text_prompt
-from acclimate.panel.encode import beginning, encode_pairs
-from acclimate.source_schema import SourceSection
-from acclimate.types import Route
+from acclimate.config.source_schema import SourceSection
+from acclimate.data.prepare import encoding
+from acclimate.data.prepare.encoding import Encoded, Encoder, Texts, bytes_of_tokens
+from acclimate.data.read.records import Document, Part
+from acclimate.measurement.generate import text_prompt
+from acclimate.measurement.panel.encode import beginning, encode_pairs
+from acclimate.types.central import Route
+from acclimate.types.errors import ModelError
 from tests.data.samples import THINKING_TEMPLATE, chat, section, text
 from tests.fixtures.pico import pico_tokenizer
 from tests.fixtures.templates import shaped

@@ -17,9 +17,9 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from acclimate.config import with_absolute_paths
-from acclimate.data.documents import Cursor, Document, Reader
-from acclimate.errors import AcclimateError, ConfigError, DataError
+from acclimate.config.load import with_absolute_paths
+from acclimate.data.read.documents import Cursor, Document, Reader
+from acclimate.types.errors import AcclimateError, ConfigError, DataError
 from tests.data.samples import run_config, section, write_records
 from tests.data.tables import WRITERS, write
 
@@ -320,7 +320,8 @@ def test_identity_of_a_file_that_is_gone(tmp_path: Path) -> None:
 def test_plain_runs_import_no_table_library(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "x"}\n')
     program = (
-        "import sys; from acclimate.data.documents import Reader; from acclimate.source_schema import SourceSection\n"
+        "import sys; from acclimate.data.read.documents import Reader\n"
+        "from acclimate.config.source_schema import SourceSection\n"
         f"reader = Reader('law', SourceSection(path={str(tmp_path)!r})); list(reader.read()); reader.identity()\n"
         "print([name for name in ('datasets', 'pyarrow', 'pandas', 'zstandard', 'fsspec') if name in sys.modules])"
     )

@@ -21,9 +21,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acclimate.data import rows
-from acclimate.data.documents import Cursor, Document, Reader
-from acclimate.errors import DataError
+from acclimate.data.read import rows
+from acclimate.data.read.documents import Cursor, Document, Reader
+from acclimate.types.errors import DataError
 from tests.data.samples import section
 from tests.data.tables import parquet
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from acclimate.config.schema import DataSection
 from acclimate.data.corpus import Corpora, load_corpora
-from acclimate.data.groups import file_of
-from acclimate.data.near import near_duplicates, similarity, sketch
-from acclimate.data.split import Fingerprints, drawing_order, held_out
-from acclimate.data.stream import Place
-from acclimate.errors import ConfigError, DataError
-from acclimate.schema import DataSection
+from acclimate.data.deal.stream import Place
+from acclimate.data.prepare.groups import file_of
+from acclimate.data.prepare.near import near_duplicates, similarity, sketch
+from acclimate.data.prepare.split import Fingerprints, drawing_order, held_out
+from acclimate.types.errors import ConfigError, DataError
 from tests.data.samples import chat, run_config, section, text, write_records
 from tests.fixtures.pico import pico_tokenizer
 

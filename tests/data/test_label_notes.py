@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from acclimate.data.chat.label_notes import LabelNote, joined
 from acclimate.data.corpus import Corpora, load_corpora
-from acclimate.data.label_notes import LabelNote, joined
-from acclimate.errors import DataError
-from acclimate.preflight.labels import label_notes, turn_ends
+from acclimate.types.errors import DataError
+from acclimate.verbs.validate.labels import label_notes, turn_ends
 from tests.data.samples import run_config, write_records
 from tests.fixtures.pico import pico_tokenizer, save_pico
 from tests.fixtures.templates import shaped

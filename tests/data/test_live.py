@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acclimate.data.live import LiveRows, Written
-from acclimate.data.loader import Loader
-from acclimate.data.mix import Mixer
-from acclimate.data.prefetch import Prefetch
-from acclimate.data.shares import Delayed, Shares, constant, linear
-from acclimate.errors import ConfigError, DataError
+from acclimate.data.deal.live import LiveRows, Written
+from acclimate.data.deal.loader import Loader
+from acclimate.data.deal.mix import Mixer
+from acclimate.data.deal.prefetch import Prefetch
+from acclimate.data.deal.shares import Delayed, Shares, constant, linear
 from acclimate.parallel.world import SOLO, World
-from acclimate.types import IGNORE, Batch
+from acclimate.types.central import IGNORE, Batch
+from acclimate.types.errors import ConfigError, DataError
 from tests.data.test_ahead import threads
 from tests.data.test_loader import COMPARES, same
 from tests.data.test_mix import packed

@@ -10,14 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acclimate.data.loader import Loader, epochs_goal, total_steps
-from acclimate.data.mix import Mixer
-from acclimate.data.pack import PackedSource
-from acclimate.data.passes import Passes
-from acclimate.data.shares import constant
-from acclimate.errors import ConfigError
-from acclimate.schema import BudgetSection
-from acclimate.types import IGNORE, PAD_DOCUMENT, Batch
+from acclimate.config.schema import BudgetSection
+from acclimate.data.deal.loader import Loader, epochs_goal, total_steps
+from acclimate.data.deal.mix import Mixer
+from acclimate.data.deal.pack import PackedSource
+from acclimate.data.deal.passes import Passes
+from acclimate.data.deal.shares import constant
+from acclimate.types.central import IGNORE, PAD_DOCUMENT, Batch
+from acclimate.types.errors import ConfigError
 from tests.data.samples import token_corpus
 
 ALL = np.array([True, True, True])

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acclimate.data.mix import Mixer, resolve_shares
-from acclimate.data.pack import PackedSource
-from acclimate.data.passes import Passes
-from acclimate.data.shares import constant
-from acclimate.errors import ConfigError, RunError
+from acclimate.data.deal.mix import Mixer, resolve_shares
+from acclimate.data.deal.pack import PackedSource
+from acclimate.data.deal.passes import Passes
+from acclimate.data.deal.shares import constant
+from acclimate.types.errors import ConfigError, RunError
 from tests.data.samples import section, token_corpus
 
 ACTIVE = np.array([True])

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acclimate.data.overlap import OverlapRow, count_overlap
+from acclimate.data.prepare.overlap import OverlapRow, count_overlap
 from tests.data.samples import text
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=12).map(" ".join)

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acclimate.data.pack import OPEN_ROWS, PackedSource, Row, build_batch, heldout_batches, label_bytes, waste
-from acclimate.data.passes import Passes
-from acclimate.errors import DataError
-from acclimate.types import IGNORE, PAD_DOCUMENT, Batch, Route
+from acclimate.data.deal.pack import OPEN_ROWS, PackedSource, Row, build_batch, heldout_batches, label_bytes, waste
+from acclimate.data.deal.passes import Passes
+from acclimate.types.central import IGNORE, PAD_DOCUMENT, Batch, Route
+from acclimate.types.errors import DataError
 from tests.data.samples import token_corpus
 
 BOTH = np.array([True, True])

@@ -13,17 +13,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acclimate.data.chat.pieces import cut, cuts
 from acclimate.data.corpus import Corpora, load_corpora
-from acclimate.data.pack import PackedSource, build_batch, heldout_batches
-from acclimate.data.pieces import cut, cuts
-from acclimate.data.tokens import TokenCorpus
-from acclimate.errors import ConfigError
-from acclimate.evaluate.measure import measure
+from acclimate.data.deal.pack import PackedSource, build_batch, heldout_batches
+from acclimate.data.prepare.tokens import TokenCorpus
+from acclimate.measurement.measure import measure
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_tokenizer
 from acclimate.model.reference import FrozenCopy
-from acclimate.preflight import validate
-from acclimate.types import IGNORE, Route
+from acclimate.types.central import IGNORE, Route
+from acclimate.types.errors import ConfigError
+from acclimate.verbs.validate import validate
 from tests.data.samples import run_config, token_corpus, write_records
 from tests.fixtures.pico import pico_model, pico_tokenizer
 

@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
-from acclimate.data.pack import Row
-from acclimate.data.prefetch import Prefetch
-from acclimate.errors import DataError
-from acclimate.types import Batch
+from acclimate.data.deal.pack import Row
+from acclimate.data.deal.prefetch import Prefetch
+from acclimate.types.central import Batch
+from acclimate.types.errors import DataError
 from tests.data.test_ahead import threads
 from tests.data.test_loader import loader, same
 

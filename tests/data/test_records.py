@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from acclimate.data.records import BadRow, Document, Part, RecordSchema, parse_json
-from acclimate.errors import DataError
-from acclimate.source_schema import TextFormat
+from acclimate.config.source_schema import TextFormat
+from acclimate.data.read.records import BadRow, Document, Part, RecordSchema, parse_json
+from acclimate.types.errors import DataError
 from tests.data.samples import section
 
 

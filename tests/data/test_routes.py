@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from acclimate.data.records import Part
-from acclimate.data.routes import check_roles, extend_table, message_routes, route_table
-from acclimate.errors import DataError
-from acclimate.types import Route
+from acclimate.data.prepare.routes import check_roles, extend_table, message_routes, route_table
+from acclimate.data.read.records import Part
+from acclimate.types.central import Route
+from acclimate.types.errors import DataError
 from tests.data.samples import chat, section
 
 SOURCES = {

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acclimate.data.loader import Loader
-from acclimate.data.mix import Mixer
-from acclimate.data.prefetch import Prefetch
-from acclimate.data.shares import Delayed, Shares, constant, linear
-from acclimate.errors import ConfigError
+from acclimate.data.deal.loader import Loader
+from acclimate.data.deal.mix import Mixer
+from acclimate.data.deal.prefetch import Prefetch
+from acclimate.data.deal.shares import Delayed, Shares, constant, linear
+from acclimate.types.errors import ConfigError
 from tests.data.test_loader import COMPARES, same
 from tests.data.test_mix import packed
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from acclimate.data.records import Document, Part
-from acclimate.data.split import Fingerprints, held_out, normalised, subsample, without_duplicates
-from acclimate.errors import ConfigError, DataError
-from acclimate.schema import DataSection
+from acclimate.config.schema import DataSection
+from acclimate.data.prepare.split import Fingerprints, held_out, normalised, subsample, without_duplicates
+from acclimate.data.read.records import Document, Part
+from acclimate.types.errors import ConfigError, DataError
 from tests.data.samples import chat, section, text
 
 HUNDRED = [text(f"document {i}") for i in range(100)]

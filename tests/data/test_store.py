@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acclimate.data.ranges import concatenated, sums
-from acclimate.data.store import Strings, key_of
+from acclimate.data.prepare.ranges import concatenated, sums
+from acclimate.data.prepare.store import Strings, key_of
 
 
 @given(st.lists(st.text(max_size=5), max_size=8))

@@ -15,17 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acclimate.data import beginning, stream
 from acclimate.data.corpus import Corpora, Corpus, load_corpora
-from acclimate.data.loader import Loader
-from acclimate.data.mix import Mixer
-from acclimate.data.pack import PackedSource, Row
-from acclimate.data.passes import Passes
-from acclimate.data.prefetch import Prefetch
-from acclimate.data.shares import constant
-from acclimate.data.stream import StreamedRows
-from acclimate.errors import ConfigError, DataError, RunError
-from acclimate.types import IGNORE, PAD_DOCUMENT
+from acclimate.data.deal import beginning, stream
+from acclimate.data.deal.loader import Loader
+from acclimate.data.deal.mix import Mixer
+from acclimate.data.deal.pack import PackedSource, Row
+from acclimate.data.deal.passes import Passes
+from acclimate.data.deal.prefetch import Prefetch
+from acclimate.data.deal.shares import constant
+from acclimate.data.deal.stream import StreamedRows
+from acclimate.types.central import IGNORE, PAD_DOCUMENT
+from acclimate.types.errors import ConfigError, DataError, RunError
 from tests.data.samples import run_config, write_records
 from tests.data.test_ahead import threads
 from tests.data.test_corpus import refused

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acclimate.data.chat import ChatTemplate, Rendered, turn_end, turn_end_ids
-from acclimate.data.encoding import Encoder
-from acclimate.data.records import Document, RecordSchema
-from acclimate.data.routes import NOT_LEARNED
-from acclimate.errors import DataError
-from acclimate.source_schema import SourceSection
-from acclimate.types import Route
+from acclimate.config.source_schema import SourceSection
+from acclimate.data.chat.rendering import ChatTemplate, Rendered, turn_end, turn_end_ids
+from acclimate.data.prepare.encoding import Encoder
+from acclimate.data.prepare.routes import NOT_LEARNED
+from acclimate.data.read.records import Document, RecordSchema
+from acclimate.types.central import Route
+from acclimate.types.errors import DataError
 from tests.fixtures.templates import SHAPES, shaped
 
 WORD = re.compile(r"\w+")

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acclimate.data import store
-from acclimate.data.encoding import Encoder
-from acclimate.data.split import Fingerprints
-from acclimate.data.tokens import TokenCorpus, tokenise
-from acclimate.errors import ConfigError, DataError
-from acclimate.types import Route
+from acclimate.data.prepare import store
+from acclimate.data.prepare.encoding import Encoder
+from acclimate.data.prepare.split import Fingerprints
+from acclimate.data.prepare.tokens import TokenCorpus, tokenise
+from acclimate.types.central import Route
+from acclimate.types.errors import ConfigError, DataError
 from tests.data.samples import chat, section, text
 from tests.fixtures.pico import CHAT_TEMPLATE, pico_tokenizer
 

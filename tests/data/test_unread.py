@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acclimate.data.corpus import load_corpora
-from acclimate.data.documents import Reader
-from acclimate.data.messages import CALL_ROLES, LEARNED_KEYS, REFUSED_KEYS, SHAREGPT_ROLES, TOOL_ROLES
-from acclimate.data.records import BadRow, Document, Part, RecordSchema
-from acclimate.data.unread import NAMES, OTHERS, Unread
+from acclimate.data.read.documents import Reader
+from acclimate.data.read.messages import CALL_ROLES, LEARNED_KEYS, REFUSED_KEYS, SHAREGPT_ROLES, TOOL_ROLES
+from acclimate.data.read.records import BadRow, Document, Part, RecordSchema
+from acclimate.data.read.unread import NAMES, OTHERS, Unread
 from tests.data import tables
 from tests.data.samples import run_config, section, write_records
 from tests.fixtures.pico import pico_tokenizer

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from acclimate.demo import answers
-from acclimate.errors import ModelError
+from acclimate.types.errors import ModelError
 from tests.fixtures.pico import pico_model, pico_tokenizer, save_pico
 
 PROMPTS = ["Hi", "How are you today?", "Tell me a long story about a fox, please.", "1+1?", "Why?"]

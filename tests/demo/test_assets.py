@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from acclimate.demo import assets, entry
-from acclimate.errors import AcclimateError
+from acclimate.types.errors import AcclimateError
 from tests.demo.wheels import asset_of, make_wheel
 
 MEMBER = "tiny_asset/data/words.txt"

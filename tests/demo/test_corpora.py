@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from acclimate.demo import answers, assets, corpora, model, prepare
-from acclimate.errors import AcclimateError, ModelError
+from acclimate.types.errors import AcclimateError, ModelError
 from tests.demo.test_ontology import SAMPLE
 from tests.demo.wheels import asset_of, make_wheel
 from tests.fixtures.pico import save_pico

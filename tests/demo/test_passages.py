@@ -7,7 +7,7 @@ import pytest
 
 from acclimate.demo.passages import Passage, clean, read_passages, write_passages
 from acclimate.demo.prompts import GENERAL, PATTERN, TITLE_TEMPLATES, chat_prompts
-from acclimate.errors import DataError
+from acclimate.types.errors import DataError
 
 
 def write(path: Path, rows: list[dict[str, str]]) -> Path:

@@ -14,8 +14,8 @@ import pytest
 import torch
 import yaml
 
-from acclimate.doctor import diagnose, machine, versions
 from acclimate.model import load
+from acclimate.verbs.doctor import diagnose, machine, versions
 from tests.fixtures.runs import config, settings
 from tests.test_wrong_inputs import run_cli
 

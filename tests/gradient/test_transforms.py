@@ -7,7 +7,8 @@ import torch
 from acclimate.gradient.chain import Chain
 from acclimate.gradient.clip import ClipNorm
 from acclimate.gradient.penalty import L2ToBase
-from acclimate.types import Dial, Stage
+from acclimate.types.central import Stage
+from acclimate.types.dials import Dial
 
 
 def test_l2_equals_autograd() -> None:

@@ -12,14 +12,14 @@ from typing import get_args
 import pytest
 import torch
 
-from acclimate.catalogue import describe
-from acclimate.config import dump_config, load_config
-from acclimate.errors import ConfigError
-from acclimate.plan import build_plan, compose
-from acclimate.registry import METHODS
-from acclimate.run import train
+from acclimate.build.plan import build_plan, compose
+from acclimate.config.load import dump_config, load_config
+from acclimate.methods.catalogue import describe
+from acclimate.methods.registry import METHODS
 from acclimate.runs.scores import read_lines
-from acclimate.types import Evidence, PlanContext
+from acclimate.types.errors import ConfigError
+from acclimate.types.plan import Evidence, PlanContext
+from acclimate.verbs.run import train
 from tests.fixtures.gradients import built, step_gradient
 from tests.fixtures.methods import spec
 from tests.fixtures.runs import config
@@ -89,7 +89,7 @@ def test_runs_in_bfloat16_with_finite_metrics(
 def test_parameters_outside_the_adapter_are_untouched(
     name: str, pico_folder: Path, corpora: Path, made: Path, tmp_path: Path
 ) -> None:
-    from acclimate.train.loop import run_loop
+    from acclimate.training.loop import run_loop
 
     method = spec(name, pico_folder, corpora, made, LORA)
     training = built(config(pico_folder, corpora, tmp_path, method=method, lora=LORA), torch.float32)

@@ -10,14 +10,14 @@ import pytest
 import torch
 import yaml
 
-from acclimate.assembly import experts, load_model, open_run, resolve
-from acclimate.config import parse_config, with_absolute_paths
-from acclimate.errors import RunError
+from acclimate.build import experts, load_model, open_run, resolve
+from acclimate.build.plan import compose
+from acclimate.config.load import parse_config, with_absolute_paths
 from acclimate.objective.objective import Objective
-from acclimate.plan import compose
-from acclimate.run import train
 from acclimate.runs.scores import read_lines
-from acclimate.types import IGNORE
+from acclimate.types.central import IGNORE
+from acclimate.types.errors import RunError
+from acclimate.verbs.run import train
 from tests.fixtures.pico import save_pico
 from tests.fixtures.runs import config, settings
 from tests.methods.test_token_weights import ROUTES, Fixed, composed, step

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from acclimate.gradient.boost import Boost
 from acclimate.methods.dba import Dba
-from acclimate.report import collect, write_report
-from acclimate.report.figures import learning
-from acclimate.run import train
+from acclimate.reports import collect, write_report
+from acclimate.reports.pictures.figures import learning
 from acclimate.runs.scores import read_lines
-from acclimate.statistics.mean_gradient import MeanGradient
-from acclimate.statistics.store import write_store
-from acclimate.types import Plan, PlanContext
+from acclimate.stores.mean_gradient import MeanGradient
+from acclimate.stores.store import write_store
+from acclimate.types.plan import Plan, PlanContext
+from acclimate.verbs.run import train
 from tests.fixtures.runs import config
 from tests.fixtures.stores import taken
 

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from acclimate.build.plan import compose
 from acclimate.gradient import blocks
 from acclimate.methods.ewc import Ewc
-from acclimate.plan import compose
-from acclimate.preflight import validate
-from acclimate.statistics.fisher import Fisher
-from acclimate.statistics.store import write_store
-from acclimate.types import GradientTransform, PlanContext
+from acclimate.stores.fisher import Fisher
+from acclimate.stores.store import write_store
+from acclimate.types.central import GradientTransform
+from acclimate.types.plan import PlanContext
+from acclimate.verbs.validate import validate
 from tests.fixtures.methods import spec
 from tests.fixtures.runs import config
 from tests.fixtures.stores import taken

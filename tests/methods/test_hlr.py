@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from acclimate.errors import RunError
 from acclimate.methods.hlr import Hlr, layer_weights
-from acclimate.run import train
-from acclimate.statistics.path_integral import PathIntegral
-from acclimate.statistics.store import write_store
-from acclimate.train.loop import run_loop
-from acclimate.types import PlanContext
+from acclimate.stores.path_integral import PathIntegral
+from acclimate.stores.store import write_store
+from acclimate.training.loop import run_loop
+from acclimate.types.errors import RunError
+from acclimate.types.plan import PlanContext
+from acclimate.verbs.run import train
 from tests.fixtures.gradients import built
 from tests.fixtures.runs import config
 from tests.fixtures.stores import taken

@@ -10,18 +10,19 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from rich.console import Console
 
-from acclimate.catalogue import print_methods
 from acclimate.cli.main import app
-from acclimate.compare import compare, execute, load_comparison
-from acclimate.compare.page import markdown
+from acclimate.methods.catalogue import print_methods
 from acclimate.methods.fields import STRICT
+from acclimate.methods.registry import METHODS
 from acclimate.objective.cross_entropy import CrossEntropy
-from acclimate.preflight import validate
-from acclimate.record import record
-from acclimate.registry import METHODS
-from acclimate.run import train
-from acclimate.statistics.fisher import Fisher
-from acclimate.types import Facts, Method, Plan, PlanContext, RoutedTerm
+from acclimate.stores.fisher import Fisher
+from acclimate.types.central import RoutedTerm
+from acclimate.types.plan import Facts, Method, Plan, PlanContext
+from acclimate.verbs.compare import compare, execute, load_comparison
+from acclimate.verbs.compare.page import markdown
+from acclimate.verbs.record import record
+from acclimate.verbs.run import train
+from acclimate.verbs.validate import validate
 from tests.compare.tables import comparison_file
 from tests.fixtures.runs import config
 
@@ -95,7 +96,7 @@ def test_it_is_compared(pico_folder: Path, corpora: Path, tmp_path: Path, monkey
 def test_a_recording_asks_once(
     pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from acclimate.assembly import training
+    from acclimate.build import training
 
     asked: list[PlanContext] = []
     original = training.build_plan

@@ -13,19 +13,19 @@ import torch
 from rich.console import Console
 from transformers import AutoModelForCausalLM
 
-from acclimate.assembly import load_model, resolve, select_labels
-from acclimate.config import RunConfig
+from acclimate.build import load_model, resolve, select_labels
+from acclimate.build.plan import compose
+from acclimate.config.load import RunConfig
 from acclimate.data.corpus import Corpora, load_corpora
-from acclimate.data.pack import PackedSource
-from acclimate.data.routes import NOT_LEARNED
-from acclimate.errors import DataError, RunError
+from acclimate.data.deal.pack import PackedSource
+from acclimate.data.prepare.routes import NOT_LEARNED
 from acclimate.methods.stm import Stm
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_tokenizer
-from acclimate.plan import compose
-from acclimate.preflight import validate
-from acclimate.run import train
 from acclimate.runs.scores import read_lines
+from acclimate.types.errors import DataError, RunError
+from acclimate.verbs.run import train
+from acclimate.verbs.validate import validate
 from tests.fixtures.runs import config
 
 CHATS = {

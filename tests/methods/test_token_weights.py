@@ -13,17 +13,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from acclimate.assembly import build_objective, mix
-from acclimate.config import parse_config
+from acclimate.build import build_objective, mix
+from acclimate.build.plan import Composition, compose
+from acclimate.config.load import parse_config
 from acclimate.data.corpus import load_corpora
-from acclimate.errors import ConfigError
+from acclimate.kernels.head import Head
 from acclimate.model.causal import CausalModel
-from acclimate.model.head import Head
 from acclimate.model.load import load_tokenizer
 from acclimate.objective.objective import Objective
 from acclimate.objective.step import Sums
-from acclimate.plan import Composition, compose
-from acclimate.types import IGNORE, Batch, Route
+from acclimate.types.central import IGNORE, Batch, Route
+from acclimate.types.errors import ConfigError
 from tests.fixtures.batches import packed
 from tests.fixtures.runs import config
 

@@ -18,9 +18,9 @@ from acclimate.methods.stm import Stm
 from acclimate.objective.divergence import Divergence
 from acclimate.objective.objective import Objective
 from acclimate.objective.weighting import Confidence
-from acclimate.statistics.fisher import SEQUENCES, Fisher
-from acclimate.statistics.path_integral import PathIntegral
-from acclimate.types import Chunk
+from acclimate.stores.fisher import SEQUENCES, Fisher
+from acclimate.stores.path_integral import PathIntegral
+from acclimate.types.central import Chunk
 from tests.fixtures.batches import packed
 from tests.methods.test_token_weights import ROUTES, Fixed, composed, step, taken, tokens
 

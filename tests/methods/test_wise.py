@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from acclimate.assembly import open_run
+from acclimate.build import open_run
 from acclimate.data.corpus import load_corpora
 from acclimate.model.load import load_tokenizer
-from acclimate.report.collect import collect
-from acclimate.run import evaluate_run, train
+from acclimate.reports.collect import collect
 from acclimate.runs.scores import read_lines
-from acclimate.weights.interpolation import choose
+from acclimate.training.interpolation import choose
+from acclimate.verbs.run import evaluate_run, train
 from tests.fixtures.runs import config, weights
 
 CHOICE = {"evaluation": {"validation_documents": 2}}

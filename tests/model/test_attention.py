@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acclimate.model import attention
-from acclimate.model.attention import PACKED_SDPA, Packing, with_packing
+from acclimate.config.schema import ModelSection
+from acclimate.kernels import attention
+from acclimate.kernels.attention import PACKED_SDPA, Packing, with_packing
 from acclimate.model.load import load_network
-from acclimate.schema import ModelSection
 from tests.fixtures.batches import packed
 from tests.fixtures.pico import pico_model
 

@@ -14,23 +14,23 @@ from rich.console import Console
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from acclimate.assembly import build_training, load_model, open_run, resolve
-from acclimate.assembly.pairs import run_pair
-from acclimate.compare.execute import _digests
-from acclimate.config import load_config, with_absolute_paths
+from acclimate.build import build_training, load_model, open_run, resolve
+from acclimate.build.pairs import run_pair
+from acclimate.config.load import load_config, with_absolute_paths
+from acclimate.config.schema import ModelSection, RunConfig
 from acclimate.data.corpus import load_corpora
-from acclimate.errors import ConfigError, ModelError, RunError
-from acclimate.gate import gate
+from acclimate.gates import gate
 from acclimate.model.load import load_tokenizer, model_digest
-from acclimate.preflight import validate
-from acclimate.report import collect, model_card
-from acclimate.run import RunResult, evaluate_run, export, train
+from acclimate.reports import collect, model_card
 from acclimate.runs.comparison import compare_runs
-from acclimate.schema import ModelSection, RunConfig
-from acclimate.types import IGNORE, Batch
+from acclimate.types.central import IGNORE, Batch
+from acclimate.types.errors import ConfigError, ModelError, RunError
+from acclimate.verbs.compare.execute import _digests
+from acclimate.verbs.run import RunResult, evaluate_run, export, train
+from acclimate.verbs.validate import validate
 from tests.fixtures.pico import pico_model, pico_tokenizer, save_pico
 from tests.fixtures.runs import config, lines, weights
-from tests.train.test_resume import Killed, killed_at
+from tests.training.test_resume import Killed, killed_at
 
 LORA = {"rank": 4}
 EVERY = pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from acclimate.errors import ModelError
+from acclimate.config.schema import LoraSection, ModelSection
+from acclimate.kernels.head import Head, check_head, head_of
 from acclimate.model.adapter import attach_lora
 from acclimate.model.causal import CausalModel
-from acclimate.model.head import Head, check_head, head_of
 from acclimate.model.load import load_network, load_tokenizer
 from acclimate.model.reference import AdapterOff, FrozenCopy, base_reference
-from acclimate.schema import LoraSection, ModelSection
-from acclimate.train.weights import Weights
+from acclimate.training.weights import Weights
+from acclimate.types.errors import ModelError
 from tests.fixtures.batches import packed
 from tests.fixtures.pico import pico_model, pico_tokenizer
 

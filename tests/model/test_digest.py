@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from acclimate.config.schema import ModelSection
 from acclimate.model import load
 from acclimate.model.load import model_digest
-from acclimate.schema import ModelSection
 
 
 def test_two_models_of_the_hub_are_two_bases(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,13 +9,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from acclimate.config.schema import LoraSection
 from acclimate.model.adapter import attach_lora
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import merged, save_model
-from acclimate.report import model_card
-from acclimate.run import export, train
+from acclimate.reports import model_card
 from acclimate.runs.layout import read_json
-from acclimate.schema import LoraSection
+from acclimate.verbs.run import export, train
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import config
 

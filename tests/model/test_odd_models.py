@@ -12,14 +12,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from acclimate.assembly.models import load_tuned
-from acclimate.errors import ModelError, NonFiniteError, RunError
+from acclimate.build.models import load_tuned
+from acclimate.config.schema import LoraSection, ModelSection
 from acclimate.model.adapter import attach_lora
 from acclimate.model.load import _from_pretrained, load_network
-from acclimate.preflight import validate
-from acclimate.run import evaluate_run, export, train
 from acclimate.runs.beginning import read_config
-from acclimate.schema import LoraSection, ModelSection
+from acclimate.types.errors import ModelError, NonFiniteError, RunError
+from acclimate.verbs.run import evaluate_run, export, train
+from acclimate.verbs.validate import validate
 from tests.fixtures.pico import pico_model, pico_tokenizer, save_pico
 from tests.fixtures.runs import config
 

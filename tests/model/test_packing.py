@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import GemmaConfig, Llama4TextConfig, LlamaConfig, Phi3Config, Phi3ForCausalLM
 
-from acclimate.errors import ModelError
-from acclimate.model import packing
 from acclimate.model.causal import CausalModel
-from acclimate.model.reach import reach_of
+from acclimate.model.checks import packing
+from acclimate.model.checks.reach import reach_of
+from acclimate.types.errors import ModelError
 from tests.fixtures.batches import packed
 from tests.fixtures.pico import pico_model, pico_tokenizer
 

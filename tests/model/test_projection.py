@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from acclimate.model.head import Head
-from acclimate.model.projection import Projection
+from acclimate.kernels.head import Head
+from acclimate.kernels.projection import Projection
 
 N, D, V = 64, 256, 2048
 

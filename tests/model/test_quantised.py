@@ -12,13 +12,13 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from acclimate.assembly import load_model, resolve
-from acclimate.config import RunConfig
-from acclimate.errors import ModelError
+from acclimate.build import load_model, resolve
+from acclimate.config.load import RunConfig
 from acclimate.model.causal import CausalModel
-from acclimate.preflight import validate
-from acclimate.run import export, train
 from acclimate.runs.scores import read_lines
+from acclimate.types.errors import ModelError
+from acclimate.verbs.run import export, train
+from acclimate.verbs.validate import validate
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import config
 

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from acclimate.model.head import Head
-from acclimate.objective import chunked
+from acclimate.kernels import chunked
+from acclimate.kernels.head import Head
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.divergence import Divergence
 from acclimate.objective.objective import Objective
 from acclimate.objective.weighting import Confidence
-from acclimate.types import IGNORE, WEIGHTS, Batch, Chunk, Dial, Route, RoutedTerm
+from acclimate.types.central import IGNORE, WEIGHTS, Batch, Chunk, Route, RoutedTerm
+from acclimate.types.dials import Dial
 from tests.fixtures.batches import packed
 from tests.methods.test_token_weights import Fixed
 

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acclimate.compare import page
-from acclimate.evaluate.measure import Scores
-from acclimate.evaluate.summary import change_records, records
+from acclimate.measurement.measure import Scores
+from acclimate.measurement.summary import change_records, records
 from acclimate.paired.estimate import NOT_NEGATIVE, Estimate
 from acclimate.paired.metrics import METRICS, Metric
-from acclimate.report import collect, model_card
-from acclimate.report.scoreboard import scoreboard
+from acclimate.reports import collect, model_card
+from acclimate.reports.sections.scoreboard import scoreboard
 from acclimate.runs.comparison import compare_runs
 from acclimate.runs.folder import read_summary, write_summary
 from acclimate.runs.layout import Layout
 from acclimate.runs.scores import read_scores
+from acclimate.verbs.compare import page
 from tests.compare.tables import row, texts
-from tests.gate.runs import scored_run, sign
+from tests.gates.runs import scored_run, sign
 
 TOY = Metric(
     "nats_per_token",

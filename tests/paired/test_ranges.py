@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acclimate.compare.standing import accuracy_changes, standings
-from acclimate.evaluate.measure import Scores
-from acclimate.evaluate.summary import change_records
+from acclimate.measurement.measure import Scores
+from acclimate.measurement.panel.records import averages
+from acclimate.measurement.summary import change_records
 from acclimate.paired.memorisation import memorisation
 from acclimate.paired.metrics import METRICS
 from acclimate.paired.ratio import mean_ratio, ratio, ratio_change
-from acclimate.panel.records import averages
-from acclimate.report import collect
+from acclimate.reports import collect
 from acclimate.runs.cells import ItemScores
 from acclimate.runs.comparison import compare_runs
 from acclimate.runs.scores import read_lines
+from acclimate.verbs.compare.standing import accuracy_changes, standings
 from tests.compare.tables import row, texts
-from tests.report.runs import add_change, write_run
+from tests.reports.runs import add_change, write_run
 
 FEW = np.array([1.0, 1.0, 1.0, 1.0])
 ONE_OF_FOUR = np.array([0.0, 0.0, 0.0, 4.0])

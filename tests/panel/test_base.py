@@ -12,11 +12,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from acclimate.assembly.pairs import adapter_pair, model_pair
-from acclimate.errors import RunError
+from acclimate.build.pairs import adapter_pair, model_pair
 from acclimate.model.adapter import load_adapter
 from acclimate.model.reference import AdapterOff
-from acclimate.panel import PanelConfig, evaluate_panel
+from acclimate.types.errors import RunError
+from acclimate.verbs.panel import PanelConfig, evaluate_panel
 from tests.fixtures.pico import pico_model, pico_tokenizer
 
 TARGETS = ["q_proj", "v_proj"]

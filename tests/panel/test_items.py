@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from acclimate.errors import DataError
-from acclimate.panel.items import Items, read_items
-from acclimate.panel.schema import SetSection
+from acclimate.measurement.panel.items import Items, read_items
+from acclimate.measurement.panel.schema import SetSection
+from acclimate.types.errors import DataError
 
 ONE = {"question": "Is it?", "choices": ["yes", "no"], "answer": 1}
 

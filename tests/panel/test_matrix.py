@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acclimate.panel.matrix import Cell, matrix, matrix_markdown
+from acclimate.verbs.panel.matrix import Cell, matrix, matrix_markdown
 from tests.fixtures.panels import answers, texts, write_panel
 from tests.test_wrong_inputs import run_cli
 

@@ -13,19 +13,19 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM
 
-from acclimate.assembly.pairs import adapter_pair, model_pair
-from acclimate.errors import ModelError, UsageError
+from acclimate.build.pairs import adapter_pair, model_pair
+from acclimate.config.schema import LoraSection
 from acclimate.model.adapter import attach_lora
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import save_model
 from acclimate.model.reference import FrozenCopy
 from acclimate.paired.flips import Flips
 from acclimate.paired.significance import holm, mcnemar
-from acclimate.panel import PanelConfig, evaluate_panel, load_panel
-from acclimate.report import write_report
-from acclimate.run import train
+from acclimate.reports import write_report
 from acclimate.runs.scores import read_lines
-from acclimate.schema import LoraSection
+from acclimate.types.errors import ModelError, UsageError
+from acclimate.verbs.panel import PanelConfig, evaluate_panel, load_panel
+from acclimate.verbs.run import train
 from tests.fixtures.pico import pico_model, pico_tokenizer, save_pico
 from tests.fixtures.runs import config
 from tests.test_wrong_inputs import run_cli

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from tokenizers import normalizers
 
-from acclimate.assembly.pairs import adapter_pair, model_pair
-from acclimate.errors import ModelError
+from acclimate.build.pairs import adapter_pair, model_pair
+from acclimate.config.schema import LoraSection
 from acclimate.model.adapter import attach_lora
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import save_model
-from acclimate.panel import PanelConfig, evaluate_panel
-from acclimate.schema import LoraSection
+from acclimate.types.errors import ModelError
+from acclimate.verbs.panel import PanelConfig, evaluate_panel
 from tests.fixtures.pico import CHAT_TEMPLATE, pico_model, pico_tokenizer
 
 OTHER_TEMPLATE = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant]"

@@ -10,15 +10,15 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import BPE
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
-from acclimate.errors import DataError
-from acclimate.model.attention import PACKED_SDPA
+from acclimate.kernels.attention import PACKED_SDPA
+from acclimate.measurement.panel.encode import Encoded, encode
+from acclimate.measurement.panel.items import Item
+from acclimate.measurement.panel.rows import build, rows_of
+from acclimate.measurement.panel.schema import PanelConfig
+from acclimate.measurement.panel.score import longest_shared, score_choices
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import FrozenCopy
-from acclimate.panel.encode import Encoded, encode
-from acclimate.panel.items import Item
-from acclimate.panel.rows import build, rows_of
-from acclimate.panel.schema import PanelConfig
-from acclimate.panel.score import longest_shared, score_choices
+from acclimate.types.errors import DataError
 from tests.fixtures.pico import pico_model, pico_tokenizer
 
 ITEMS = [

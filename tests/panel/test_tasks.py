@@ -12,15 +12,16 @@ import huggingface_hub
 import pytest
 import yaml
 
-from acclimate.errors import ConfigError, DataError
+from acclimate.measurement.panel import tasks
 from acclimate.model.causal import CausalModel
 from acclimate.model.pair import Pair
 from acclimate.model.reference import FrozenCopy
 from acclimate.paired.flips import Flips
 from acclimate.paired.metrics import METRICS, gated
-from acclimate.panel import PanelConfig, PanelResult, evaluate_panel, load_panel, tasks
-from acclimate.panel.page import panel_tables, write_panel
 from acclimate.runs.panel import read_panel
+from acclimate.types.errors import ConfigError, DataError
+from acclimate.verbs.panel import PanelConfig, PanelResult, evaluate_panel, load_panel
+from acclimate.verbs.panel.page import panel_tables, write_panel
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.panel.test_panel import scripted
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from acclimate.errors import AcclimateError, DataError
 from acclimate.parallel.world import join
-from acclimate.train.loop import run_loop
+from acclimate.training.loop import run_loop
+from acclimate.types.errors import AcclimateError, DataError
 from tests.fixtures.live import live_training
 
 

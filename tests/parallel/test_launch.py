@@ -16,12 +16,12 @@ import psutil
 import pytest
 import torch
 
-from acclimate.config import RunConfig, save_config
+from acclimate.config.load import RunConfig, save_config
 from acclimate.parallel.launch import _wait
-from acclimate.run import train
 from acclimate.runs.layout import Layout
 from acclimate.runs.scores import read_lines
-from acclimate.train.checkpoint import load_checkpoint, read_folder, save_checkpoint
+from acclimate.training.checkpoint import load_checkpoint, read_folder, save_checkpoint
+from acclimate.verbs.run import train
 from tests.fixtures.gradients import built
 from tests.fixtures.nursery import Warm
 from tests.fixtures.runs import config, weights

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from acclimate.train.checkpoint import load_checkpoint, save_checkpoint
-from acclimate.train.loop import run_loop
+from acclimate.training.checkpoint import load_checkpoint, save_checkpoint
+from acclimate.training.loop import run_loop
 from tests.data.test_ahead import threads
 from tests.fixtures.live import FIRST, SHARES, Continued, live_training
 

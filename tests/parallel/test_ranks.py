@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from acclimate.types import PAD_DOCUMENT
+from acclimate.types.central import PAD_DOCUMENT
 from tests.fixtures.gradients import built, step_gradient
 from tests.fixtures.nursery import Warm
 from tests.fixtures.pico import save_pico

@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from acclimate.config import RunConfig
-from acclimate.errors import AcclimateError, DataError
+from acclimate.config.load import RunConfig
+from acclimate.methods.registry import METHODS
 from acclimate.parallel.world import join
-from acclimate.registry import METHODS
-from acclimate.train.loop import run_loop
-from acclimate.types import IGNORE
+from acclimate.training.loop import run_loop
+from acclimate.types.central import IGNORE
+from acclimate.types.errors import AcclimateError, DataError
 from tests.fixtures.gradients import built, step_gradient
 from tests.fixtures.methods import spec
 from tests.fixtures.runs import config

@@ -11,13 +11,13 @@ from typing import Any, cast
 import pytest
 
 from acclimate import runs
-from acclimate.errors import RunError
-from acclimate.report import collect, write_report
-from acclimate.report.memorisation import memorised
+from acclimate.reports import collect, write_report
+from acclimate.reports.sections.memorisation import memorised
 from acclimate.runs.folder import read_summary, write_summary
 from acclimate.runs.layout import Layout, append_line, read_json, write_json, write_lines
 from acclimate.runs.scores import last_line, read_lines, read_scores
-from acclimate.train.callbacks.log import MetricsLog
+from acclimate.training.callbacks.log import MetricsLog
+from acclimate.types.errors import RunError
 
 OLD = Path(__file__).parent / "folder-0.1"
 """Of ``acclimate train`` and ``eval --panel`` of 0.1.0 on the pico model, less the model, checkpoints and the page."""

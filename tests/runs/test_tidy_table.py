@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from acclimate import runs
-from acclimate.errors import RunError, UsageError
 from acclimate.paired.ratio import ratio_change
-from acclimate.report import collect
+from acclimate.reports import collect
 from acclimate.runs.cells import ItemScores, append
 from acclimate.runs.tidy_table import COLUMNS, Row
+from acclimate.types.errors import RunError, UsageError
 from tests.compare.tables import row, texts
-from tests.report.runs import add_panel, write_run
+from tests.reports.runs import add_panel, write_run
 from tests.runs.test_folder import OLD
 
 

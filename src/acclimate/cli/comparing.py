@@ -19,9 +19,9 @@ def compare(
     ] = False,
 ) -> None:
     """Train and measure methods side by side at equal budgets, and continue one table of results."""
-    from acclimate.compare import compare as run_comparison
-    from acclimate.compare import load_comparison
-    from acclimate.compare.work import print_plan
+    from acclimate.verbs.compare import compare as run_comparison
+    from acclimate.verbs.compare import load_comparison
+    from acclimate.verbs.compare.work import print_plan
 
     comparison = load_comparison(config)
     if dry_run:

@@ -28,7 +28,15 @@ from acclimate.cli.options import (
     console,
     problems,
 )
-from acclimate.errors import AcclimateError, NonFiniteError, PeerError, Stopped, UsageError, is_out_of_memory, reason
+from acclimate.types.errors import (
+    AcclimateError,
+    NonFiniteError,
+    PeerError,
+    Stopped,
+    UsageError,
+    is_out_of_memory,
+    reason,
+)
 
 app = typer.Typer(
     name="acclimate",

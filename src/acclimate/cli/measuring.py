@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from acclimate.cli.options import GateClosed, Run, console
-from acclimate.errors import UsageError
 from acclimate.runs.layout import Layout
+from acclimate.types.errors import UsageError
 
 NOTHING_HELD_OUT = "No source holds documents out, so nothing was measured and there is no report."
 
@@ -35,7 +35,7 @@ def evaluate(
         raise UsageError(
             "acclimate eval measures a run, or a --panel; name a run folder, or see acclimate eval --help."
         )
-    from acclimate.run import evaluate_run
+    from acclimate.verbs.run import evaluate_run
 
     report_on(run, evaluate_run(run).summary)
 
@@ -43,9 +43,9 @@ def evaluate(
 def _panel(
     path: Path, run: Path | None, model: str | None, adapter: Path | None, base: str | None, output: Path | None
 ) -> None:
-    from acclimate.assembly import open_pair
-    from acclimate.panel import evaluate_panel, load_panel
-    from acclimate.panel.page import check_output, panel_tables, write_panel
+    from acclimate.build import open_pair
+    from acclimate.verbs.panel import evaluate_panel, load_panel
+    from acclimate.verbs.panel.page import check_output, panel_tables, write_panel
 
     panel = load_panel(path)
     if output is None:
@@ -67,9 +67,9 @@ def matrix(
     markdown: Annotated[Path | None, typer.Option(help="Also write the table as Markdown.")] = None,
 ) -> None:
     """Show several models on one panel side by side, sets by models, from what was measured."""
-    from acclimate.files import write_text
-    from acclimate.panel.matrix import matrix as read
-    from acclimate.panel.matrix import matrix_markdown, matrix_table
+    from acclimate.disk.files import write_text
+    from acclimate.verbs.panel.matrix import matrix as read
+    from acclimate.verbs.panel.matrix import matrix_markdown, matrix_table
 
     found = read(panels)
     if markdown is not None:
@@ -94,8 +94,8 @@ def report_on(run: Path, summary: list[dict[str, Any]]) -> None:
 
 
 def _report(runs: list[Path], output: Path, policy: Path | None = None) -> None:
-    from acclimate.gate import gate as judge
-    from acclimate.report import collect, step_notes, summary_page, write_report
+    from acclimate.gates import gate as judge
+    from acclimate.reports import collect, step_notes, summary_page, write_report
 
     if output.suffix != ".html":
         raise UsageError(f"--output: '{output}' does not end in .html; a report is one HTML file.")
@@ -114,9 +114,9 @@ def gate(
     json_: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
     """Hold a run against a policy of margins: exit code 0 if it passes, 2 if it fails or that cannot be told."""
-    from acclimate.files import write_text
-    from acclimate.gate import gate as judge
-    from acclimate.gate.page import verdict_markdown, verdict_page
+    from acclimate.disk.files import write_text
+    from acclimate.gates import gate as judge
+    from acclimate.reports.gate_page import verdict_markdown, verdict_page
 
     verdict = judge(run, policy)
     if markdown is not None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from acclimate.cli.options import Config, Set, console
-from acclimate.errors import Stopped
+from acclimate.types.errors import Stopped
 
 if TYPE_CHECKING:
-    from acclimate.statistics.recorder import Recorder
+    from acclimate.stores.recorder import Recorder
 
 app = typer.Typer(help="Take a statistic over general text: what ewc, hlr and dba read.", no_args_is_help=True)
 
@@ -33,7 +33,7 @@ def path_integral(
     resume: Resume = False,
 ) -> None:
     """Train on general text and keep what each weight's movement contributed, and where it ended (hlr)."""
-    from acclimate.statistics.path_integral import PathIntegral
+    from acclimate.stores.path_integral import PathIntegral
 
     _record(PathIntegral(xi), config, set_, output, tokens, source, resume)
 
@@ -51,7 +51,7 @@ def fisher(
     resume: Resume = False,
 ) -> None:
     """Keep the mean square of each sequence's gradient (ewc)."""
-    from acclimate.statistics.fisher import Fisher
+    from acclimate.stores.fisher import Fisher
 
     _record(Fisher(labels), config, set_, output, tokens, source, resume)
 
@@ -68,7 +68,7 @@ def mean_gradient(
     resume: Resume = False,
 ) -> None:
     """Keep the mean gradient at learning rate 0 (dba)."""
-    from acclimate.statistics.mean_gradient import MeanGradient
+    from acclimate.stores.mean_gradient import MeanGradient
 
     _record(MeanGradient(rank, dtype), config, set_, output, tokens, source, resume)
 
@@ -82,8 +82,8 @@ def _record(
     source: str | None,
     resume: bool,
 ) -> None:
-    from acclimate.config import load_config
-    from acclimate.record import record
+    from acclimate.config.load import load_config
+    from acclimate.verbs.record import record
 
     try:
         store = record(load_config(path, set_ or ()), recorder, output, tokens, source, resume, console)

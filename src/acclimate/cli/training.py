@@ -11,8 +11,8 @@ import typer
 
 from acclimate.cli.measuring import report_on
 from acclimate.cli.options import RUNTIME_ERROR, Config, Set, console
-from acclimate.errors import Stopped, UsageError
-from acclimate.template import DEFAULT_MODEL, write_template
+from acclimate.config.template import DEFAULT_MODEL, write_template
+from acclimate.types.errors import Stopped, UsageError
 
 
 def init(
@@ -28,9 +28,9 @@ def init(
 
 def validate(config: Config, set_: Set = None) -> None:
     """Check configuration, files and records, and print the resolved plan; trains nothing."""
-    from acclimate.config import load_config
-    from acclimate.preflight import print_preflight
-    from acclimate.preflight import validate as check
+    from acclimate.config.load import load_config
+    from acclimate.verbs.validate import print_preflight
+    from acclimate.verbs.validate import validate as check
 
     print_preflight(check(load_config(config, set_ or ())), console)
 
@@ -44,10 +44,10 @@ def train(
     ] = None,
 ) -> None:
     """Train, measure against the base, and write the run folder with its report."""
-    from acclimate.config import load_config
+    from acclimate.config.load import load_config
     from acclimate.parallel.launch import launch, launched_processes, launched_rank
-    from acclimate.run import train as train_run
     from acclimate.runs.claim import what_resume_does
+    from acclimate.verbs.run import train as train_run
 
     loaded = load_config(config, set_ or ())
     if nproc is not None and nproc > 1:
@@ -77,7 +77,7 @@ def demo(
 
 def methods() -> None:
     """List the methods with what they do, store and cost."""
-    from acclimate.catalogue import print_methods
+    from acclimate.methods.catalogue import print_methods
 
     print_methods(console)
 
@@ -88,9 +88,9 @@ def doctor(
     json_: Annotated[bool, typer.Option("--json", help="For machines and bug reports.")] = False,
 ) -> None:
     """Look for what would stop a run: versions, devices, memory, disk; exit code 1 if something would."""
-    from acclimate.config import load_config
-    from acclimate.doctor import diagnose
-    from acclimate.doctor.page import print_diagnosis
+    from acclimate.config.load import load_config
+    from acclimate.verbs.doctor import diagnose
+    from acclimate.verbs.doctor.page import print_diagnosis
 
     if set_ and config is None:
         raise UsageError("--set: changes a configuration; name its file too.")

@@ -18,8 +18,8 @@ def export(
     checkpoint: Checkpoint = None,
 ) -> None:
     """Write a Hugging Face folder: adapter or whole model, tokenizer, template and model card."""
-    from acclimate.run import export as export_run
     from acclimate.runs.beginning import turn_ends
+    from acclimate.verbs.run import export as export_run
 
     export_run(run, output, merge=merge, checkpoint=checkpoint)
     ends = turn_ends(run)
@@ -42,8 +42,8 @@ def chat(
     seed: Annotated[int | None, typer.Option(min=0, help="Of the drawn tokens, above temperature 0.")] = None,
 ) -> None:
     """Talk to a run's model, and to its base beside it; lines from a pipe are answered one by one."""
-    from acclimate.chat import open_chat
-    from acclimate.chat.terminal import answer_lines, talk
+    from acclimate.verbs.chat import open_chat
+    from acclimate.verbs.chat.terminal import answer_lines, talk
 
     conversations = open_chat(
         run,

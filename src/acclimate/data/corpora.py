@@ -11,14 +11,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.data.chat import TurnEnd
-from acclimate.data.documents import Document
-from acclimate.data.label_notes import LabelNote
-from acclimate.data.overlap import OverlapRow
-from acclimate.data.stream import DocumentStream
-from acclimate.data.tokens import TokenCorpus
-from acclimate.source_schema import SourceSection
-from acclimate.types import Route
+from acclimate.config.source_schema import SourceSection
+from acclimate.data.chat.label_notes import LabelNote
+from acclimate.data.chat.rendering import TurnEnd
+from acclimate.data.deal.stream import DocumentStream
+from acclimate.data.prepare.overlap import OverlapRow
+from acclimate.data.prepare.tokens import TokenCorpus
+from acclimate.data.read.documents import Document
+from acclimate.types.central import Route
 
 Role = Literal["domain", "general", "chat"]
 OVERLAPS = "held out, shares text with training documents"

@@ -15,24 +15,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.config import RunConfig
-from acclimate.data.beginning import Beginning, Divided, divide, read_beginning
-from acclimate.data.chat import check_thinking, turn_end
+from acclimate.config.load import RunConfig
+from acclimate.config.source_schema import SourceSection
+from acclimate.data.chat.label_notes import joined
+from acclimate.data.chat.pieces import cut, too_long
+from acclimate.data.chat.rendering import check_thinking, turn_end
 from acclimate.data.corpora import OVERLAPS, STREAM_IDS, Corpora, Corpus, Mask, Role
-from acclimate.data.documents import Reader
-from acclimate.data.encoding import Encoder
-from acclimate.data.groups import Labels, labels, names, streamed_names
-from acclimate.data.index import Index, read_index
-from acclimate.data.label_notes import joined
-from acclimate.data.overlap import Texts, cached_overlap, check_drop
-from acclimate.data.pieces import cut, too_long
-from acclimate.data.routes import check_roles, extend_table, message_routes, role_routes, route_table
-from acclimate.data.split import Fingerprints, drawing_order, held_out, subsample, without_duplicates
-from acclimate.data.store import key_of
-from acclimate.data.stream import DocumentStream, Heldout
-from acclimate.data.tokens import TokenCorpus, encoded_now, tokenise
-from acclimate.errors import ConfigError, DataError
-from acclimate.source_schema import SourceSection
+from acclimate.data.deal.beginning import Beginning, Divided, divide, read_beginning
+from acclimate.data.deal.stream import DocumentStream, Heldout
+from acclimate.data.prepare.encoding import Encoder
+from acclimate.data.prepare.groups import Labels, labels, names, streamed_names
+from acclimate.data.prepare.index import Index, read_index
+from acclimate.data.prepare.overlap import Texts, cached_overlap, check_drop
+from acclimate.data.prepare.routes import check_roles, extend_table, message_routes, role_routes, route_table
+from acclimate.data.prepare.split import Fingerprints, drawing_order, held_out, subsample, without_duplicates
+from acclimate.data.prepare.store import key_of
+from acclimate.data.prepare.tokens import TokenCorpus, encoded_now, tokenise
+from acclimate.data.read.documents import Reader
+from acclimate.types.errors import ConfigError, DataError
 
 __all__ = ["Corpora", "Corpus", "Mask", "Role", "load_corpora", "route_table"]
 

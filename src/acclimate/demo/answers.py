@@ -13,8 +13,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from acclimate.demo import entry
-from acclimate.errors import ModelError
 from acclimate.model.load import resolve_dtype
+from acclimate.types.errors import ModelError
 
 FORMAT = 3
 """Raise when :func:`write_answers` would write something else for the same model, prompts and settings."""

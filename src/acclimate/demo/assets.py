@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from acclimate.demo import entry
-from acclimate.errors import AcclimateError, reason
+from acclimate.types.errors import AcclimateError, reason
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acclimate.demo import answers, assets, entry, model, ontology, passages, prompts
-from acclimate.errors import AcclimateError
+from acclimate.types.errors import AcclimateError
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 CHAT_PROMPTS = 240

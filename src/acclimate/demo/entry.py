@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from acclimate.errors import AcclimateError, reason
+from acclimate.types.errors import AcclimateError, reason
 
 Identity = Mapping[str, Any]
 """What the content of an entry depends on; must survive a round trip through JSON."""

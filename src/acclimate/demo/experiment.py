@@ -10,13 +10,13 @@ from typing import Any
 
 from rich.console import Console
 
-from acclimate.config import RunConfig, parse_config
+from acclimate.config.load import RunConfig, parse_config
 from acclimate.demo.corpora import DemoData, prepare
-from acclimate.evaluate.summary import Record
-from acclimate.report import collect, summary_table, write_report
-from acclimate.run import RunResult, train
+from acclimate.measurement.summary import Record
+from acclimate.reports import collect, summary_table, write_report
 from acclimate.runs.folder import read_summary, write_summary
 from acclimate.runs.layout import Layout, write_json
+from acclimate.verbs.run import RunResult, train
 
 METHODS = ("sft", "replay", "mol")
 

@@ -6,7 +6,7 @@ import importlib.metadata
 from pathlib import Path
 
 from acclimate.demo import entry
-from acclimate.errors import ModelError, reason
+from acclimate.types.errors import ModelError, reason
 
 
 def convert_gguf(gguf: Path, output: Path) -> Path:

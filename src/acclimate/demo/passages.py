@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from acclimate.errors import DataError
+from acclimate.types.errors import DataError
 
 SEPARATOR = " -- "
 """The test file puts the title before the passage with this; the dev file has a field for it."""

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 
 from acclimate.demo.passages import Passage
-from acclimate.errors import DataError
+from acclimate.types.errors import DataError
 
 TITLE_TEMPLATES = (
     "What is {title}? Answer in two sentences.",

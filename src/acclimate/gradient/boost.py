@@ -11,7 +11,7 @@ from torch import Tensor
 from acclimate.gradient.blocks import blocks
 from acclimate.gradient.factors import factors, is_factor
 from acclimate.parallel.shard import local, spread_like, sum_of_parts
-from acclimate.types import Metrics, Stage
+from acclimate.types.central import Metrics, Stage
 
 
 @dataclass

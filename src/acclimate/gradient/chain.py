@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from acclimate.types import GradientTransform, Metrics
+from acclimate.types.central import GradientTransform, Metrics
 
 
 class Chain:

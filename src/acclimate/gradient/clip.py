@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from acclimate.parallel.shard import whole
-from acclimate.types import Metrics, Stage
+from acclimate.types.central import Metrics, Stage
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from torch import Tensor
 from acclimate.gradient.blocks import BLOCK, blocks
 from acclimate.gradient.factors import Factors, factors, is_factor
 from acclimate.parallel.shard import local, spread_like, sum_of_parts
-from acclimate.types import Dial, Metrics, Stage
+from acclimate.types.central import Metrics, Stage
+from acclimate.types.dials import Dial
 
 
 @dataclass

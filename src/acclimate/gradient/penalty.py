@@ -14,7 +14,8 @@ from torch import Tensor
 
 from acclimate.gradient.factors import factors, is_factor
 from acclimate.parallel.shard import whole
-from acclimate.types import Dial, Metrics, Stage
+from acclimate.types.central import Metrics, Stage
+from acclimate.types.dials import Dial
 
 
 @dataclass

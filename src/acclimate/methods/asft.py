@@ -11,7 +11,9 @@ from acclimate.methods.fields import STRICT
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.divergence import Divergence
 from acclimate.objective.weighting import Confidence
-from acclimate.types import Facts, Method, RoutedTerm, TokenWeighting
+from acclimate.types.central import RoutedTerm
+from acclimate.types.plan import Facts, Method
+from acclimate.types.token_weighting import TokenWeighting
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -9,9 +9,10 @@ from pydantic.dataclasses import dataclass
 
 from acclimate.gradient.boost import Boost
 from acclimate.methods.fields import STRICT
-from acclimate.statistics.lowrank import Matrices
-from acclimate.statistics.store import Statistic, open_store
-from acclimate.types import Facts, Method, Metrics, Plan, PlanContext
+from acclimate.stores.lowrank import Matrices
+from acclimate.stores.store import Statistic, open_store
+from acclimate.types.central import Metrics
+from acclimate.types.plan import Facts, Method, Plan, PlanContext
 
 FULL_BOOST_STEPS = 200
 """k0 = 200 / T: the integral of gamma over the run is 100 steps whatever its length."""

@@ -8,7 +8,8 @@ from pydantic.dataclasses import dataclass
 
 from acclimate.methods.fields import STRICT
 from acclimate.objective.weighting import Confidence
-from acclimate.types import Facts, Method, TokenWeighting
+from acclimate.types.plan import Facts, Method
+from acclimate.types.token_weighting import TokenWeighting
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -9,8 +9,8 @@ from pydantic.dataclasses import dataclass
 
 from acclimate.gradient.importance import ImportancePenalty
 from acclimate.methods.fields import STRICT
-from acclimate.statistics.store import Statistic, open_store
-from acclimate.types import Facts, Method, Plan, PlanContext
+from acclimate.stores.store import Statistic, open_store
+from acclimate.types.plan import Facts, Method, Plan, PlanContext
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -11,8 +11,8 @@ from pydantic.dataclasses import dataclass
 
 from acclimate.gradient.importance import ImportancePenalty
 from acclimate.methods.fields import STRICT
-from acclimate.statistics.store import Statistic, open_store
-from acclimate.types import Facts, Method, Plan, PlanContext
+from acclimate.stores.store import Statistic, open_store
+from acclimate.types.plan import Facts, Method, Plan, PlanContext
 
 COLLAPSED = 0.9
 """One matrix with this part of all layer weights is in effect the only one that is held."""

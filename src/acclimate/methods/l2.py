@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from acclimate.gradient.penalty import L2ToBase
 from acclimate.methods.fields import STRICT
-from acclimate.types import Facts, Method, Plan, PlanContext
+from acclimate.types.plan import Facts, Method, Plan, PlanContext
 
 
 @dataclass(frozen=True, config=STRICT)

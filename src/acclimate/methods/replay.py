@@ -8,7 +8,8 @@ from pydantic.dataclasses import dataclass
 
 from acclimate.methods.fields import STRICT
 from acclimate.objective.cross_entropy import CrossEntropy
-from acclimate.types import Facts, Method, RoutedTerm
+from acclimate.types.central import RoutedTerm
+from acclimate.types.plan import Facts, Method
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from acclimate.methods.fields import STRICT
-from acclimate.types import Facts, Method, TokenSelection
+from acclimate.types.plan import Facts, Method
+from acclimate.types.token_weighting import TokenSelection
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
-from acclimate.errors import listed, nearest
 from acclimate.methods.fields import STRICT
 from acclimate.objective.weighting import Confidence
-from acclimate.types import Facts, Method, TokenWeighting
+from acclimate.types.errors import listed, nearest
+from acclimate.types.plan import Facts, Method
+from acclimate.types.token_weighting import TokenWeighting
 
 MEDIANS = ("batch", "median", "lower_median")
 

@@ -8,8 +8,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from acclimate.methods.fields import STRICT
-from acclimate.types import Facts, Method, Plan, PlanContext
-from acclimate.weights.interpolation import Interpolation
+from acclimate.training.interpolation import Interpolation
+from acclimate.types.plan import Facts, Method, Plan, PlanContext
 
 MAX_GENERAL_RISE = 0.02
 

@@ -11,9 +11,9 @@ from typing import Any
 from torch import nn
 from transformers import AutoTokenizer
 
-from acclimate.errors import ModelError, RunError, listed, nearest, reason
+from acclimate.config.schema import LoraSection
 from acclimate.model.folder import TOKENIZERS
-from acclimate.schema import LoraSection
+from acclimate.types.errors import ModelError, RunError, listed, nearest, reason
 
 
 def attach_lora(network: Any, section: LoraSection) -> Any:
@@ -24,7 +24,7 @@ def attach_lora(network: Any, section: LoraSection) -> Any:
     """
     from peft import LoraConfig, get_peft_model
 
-    from acclimate.model.lora_linear import fuse
+    from acclimate.kernels.lora_linear import fuse
 
     layers = _linear_layers(network)
     _check_targets(network, section.target_modules, layers)
@@ -66,8 +66,8 @@ def load_adapter(network: Any, folder: Path) -> Any:
     """
     from peft import PeftModel
 
-    from acclimate.model.foreign import check_head, check_kind, check_vocabulary
-    from acclimate.model.lora_linear import fuse
+    from acclimate.kernels.lora_linear import fuse
+    from acclimate.model.checks.foreign import check_head, check_kind, check_vocabulary
 
     if not (folder / "adapter_model.safetensors").is_file():  # PEFT would go on to pickles, and to the Hub
         raise RunError(f"The adapter in '{folder}' could not be read: there is no adapter_model.safetensors.")

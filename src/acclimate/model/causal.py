@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from acclimate.errors import ModelError
-from acclimate.model.attention import PACKED_SDPA, with_packing
-from acclimate.model.head import Head, check_head, head_of
-from acclimate.model.packing import check_packing
-from acclimate.model.reach import Reach, reach_of
-from acclimate.types import Batch
+from acclimate.kernels.attention import PACKED_SDPA, with_packing
+from acclimate.kernels.head import Head, check_head, head_of
+from acclimate.model.checks.packing import check_packing
+from acclimate.model.checks.reach import Reach, reach_of
+from acclimate.types.central import Batch
+from acclimate.types.errors import ModelError
 
 
 class CausalModel(nn.Module):

@@ -12,9 +12,9 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-from acclimate.errors import UsageError
-from acclimate.files import sync, unwritable
+from acclimate.disk.files import sync, unwritable
 from acclimate.model.causal import CausalModel
+from acclimate.types.errors import UsageError
 
 
 def save_model(

@@ -15,12 +15,12 @@ from huggingface_hub import try_to_load_from_cache
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from acclimate.digest import digest_of
-from acclimate.errors import ModelError, reason
-from acclimate.model.attention import PACKED_SDPA
+from acclimate.config.schema import ModelSection
+from acclimate.disk.digest import digest_of
+from acclimate.kernels.attention import PACKED_SDPA
+from acclimate.kernels.quantised import keep_one_kernel, quantization_config
 from acclimate.model.folder import check_weights, explain_folder
-from acclimate.model.quantised import keep_one_kernel, quantization_config
-from acclimate.schema import ModelSection
+from acclimate.types.errors import ModelError, reason
 
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from acclimate.kernels.head import Head
 from acclimate.model.causal import CausalModel
-from acclimate.model.head import Head
-from acclimate.types import Batch
+from acclimate.types.central import Batch
 
 
 class Reference(Protocol):
@@ -70,7 +70,7 @@ class AdapterOff:
     """The student itself without its adapter: no second model in memory.
 
     Only for an adapter that leaves the base alone: a fresh one of ours, or one that
-    :class:`~acclimate.model.untouched.Untouched` has looked at.
+    :class:`~acclimate.model.checks.untouched.Untouched` has looked at.
 
     Args:
         tokenizer: the base's, where the adapter brought its own.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from acclimate.types import Chunk
+from acclimate.types.central import Chunk
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from acclimate.types import Chunk
+from acclimate.types.central import Chunk
 
 Direction = Literal["reverse", "forward", "js"]
 

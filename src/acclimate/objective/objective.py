@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acclimate.model.projection import Projection
+from acclimate.kernels.projection import Projection
 from acclimate.model.reference import Reference
 from acclimate.objective.step import Step
 from acclimate.parallel.world import SOLO, World
-from acclimate.types import Batch, Route, RoutedTerm
+from acclimate.types.central import Batch, Route, RoutedTerm
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from acclimate.kernels.chunked import BlockLoss, Group, chunked_loss
+from acclimate.kernels.head import Head
+from acclimate.kernels.projection import Projection
 from acclimate.model.causal import CausalModel
-from acclimate.model.head import Head
-from acclimate.model.projection import Projection
-from acclimate.objective.chunked import BlockLoss, Group, chunked_loss
 from acclimate.parallel.world import World
-from acclimate.types import IGNORE, WEIGHTS, Batch, Chunk, Metrics
+from acclimate.types.central import IGNORE, WEIGHTS, Batch, Chunk, Metrics
 
 if TYPE_CHECKING:
     from acclimate.objective.objective import Objective

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
-from acclimate.errors import UsageError
+from acclimate.types.errors import UsageError
 
 GRACE_SECONDS = 20.0
 """For the others to end by themselves once one has failed; then they are killed."""

@@ -18,8 +18,8 @@ from torch.distributed.fsdp import (
 )
 from torch.distributed.tensor import DTensor, Partial, distribute_tensor
 
+from acclimate.config.schema import ParallelSection
 from acclimate.parallel.world import World
-from acclimate.schema import ParallelSection
 
 
 def shard(model: nn.Module, layers: Iterable[nn.Module], world: World, section: ParallelSection) -> None:

@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from acclimate.errors import ModelError, PeerError, UsageError, listed
 from acclimate.parallel.launch import launched_processes, launched_rank
+from acclimate.types.errors import ModelError, PeerError, UsageError, listed
 
 T = TypeVar("T")
 BUCKET_BYTES = 2**26

@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.console import Console
 
-from acclimate.apart import FREE_ON_RESUME, Apart, marks
-from acclimate.config import RunConfig, load_config
-from acclimate.errors import RunError, UsageError
+from acclimate.config.apart import FREE_ON_RESUME, Apart, marks
+from acclimate.config.load import RunConfig, load_config
 from acclimate.runs.layout import Layout, read_json, write_json
 from acclimate.runs.measured import check_weights
 from acclimate.runs.provenance import other_versions, with_session
+from acclimate.types.errors import RunError, UsageError
 
 
 def differences_from(config: RunConfig) -> list[str]:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from acclimate.errors import RunError, reason
-from acclimate.files import unwritable
+from acclimate.disk.files import unwritable
 from acclimate.paired.metrics import DRIFT
+from acclimate.types.errors import RunError, reason
 
 SUMS = ("bytes", "tokens", "base_nats", "nats", DRIFT)
 """Columns of :class:`TextScores`."""

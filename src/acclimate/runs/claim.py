@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from acclimate.config import RunConfig
-from acclimate.errors import ConfigError, DataError, RunError, UsageError
-from acclimate.files import leftovers, sweep, unwritable
+from acclimate.config.load import RunConfig
+from acclimate.disk.files import leftovers, sweep, unwritable
 from acclimate.runs.beginning import differences_from
 from acclimate.runs.layout import Layout
+from acclimate.types.errors import ConfigError, DataError, RunError, UsageError
 
 
 def check_place(config: RunConfig) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from acclimate.errors import RunError, reason
 from acclimate.paired.estimate import Estimate
 from acclimate.paired.grouped import Groups, count, subset
 from acclimate.paired.metrics import METRICS, Metric, of_texts
@@ -17,6 +16,7 @@ from acclimate.paired.seeds import Luck, crossed_ratio
 from acclimate.runs.layout import Layout, parsed
 from acclimate.runs.measured import base_of
 from acclimate.runs.scores import read_places, read_scores
+from acclimate.types.errors import RunError, reason
 
 BASE_TOLERANCE = 1e-3
 """Of one base's nats on the same documents: what another machine or batch size makes of them."""

@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
-from acclimate.errors import RunError, reason
 from acclimate.paired.estimate import Estimate
 from acclimate.paired.metrics import BITS
 from acclimate.runs.layout import Layout, body, parsed, read_json, write_json
+from acclimate.types.errors import RunError, reason
 
 RECORDS, ANSWERS = "records", "answers"
 ROLES = ("domain", "general", "chat")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from acclimate.errors import RunError
-from acclimate.files import unwritable, write_text
+from acclimate.disk.files import unwritable, write_text
+from acclimate.types.errors import RunError
 
 VERSION = 1
 """Of the files of a run folder but ``config.yaml``, which is a configuration and has that version."""

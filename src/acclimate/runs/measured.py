@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from acclimate.digest import has_files, sha256_of, tuned_identity
-from acclimate.errors import RunError
+from acclimate.disk.digest import has_files, sha256_of, tuned_identity
 from acclimate.runs.layout import Layout, PanelLayout, parsed, write_json
+from acclimate.types.errors import RunError
 
 
 @dataclass(frozen=True)

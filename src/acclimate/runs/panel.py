@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from acclimate.digest import sha256_of
-from acclimate.errors import RunError
+from acclimate.disk.digest import sha256_of
 from acclimate.paired.metrics import METRICS
 from acclimate.runs.layout import Layout, PanelLayout, body, parsed, write_json, write_lines
 from acclimate.runs.measured import check_panel
 from acclimate.runs.scores import Column, read_columns, read_groups
+from acclimate.types.errors import RunError
 
 AGAIN = "Measure it again with `acclimate eval RUN --panel`, or remove its folder."
 

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 
 import acclimate
-from acclimate.config import RunConfig, dump_config
-from acclimate.digest import tuned_identity
-from acclimate.errors import without_credentials
+from acclimate.config.load import RunConfig, dump_config
+from acclimate.disk.digest import tuned_identity
 from acclimate.runs.layout import Layout, write_json
+from acclimate.types.errors import without_credentials
 
 PATH = re.compile(r"~?(?:/[^/\s=,'\"\]}]+)*/([^/\s=,'\"\]}]+)")
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "datasets", "pyarrow")

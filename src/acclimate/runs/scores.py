@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from acclimate.errors import RunError, reason
 from acclimate.paired.estimate import NOT_NEGATIVE, SHARE
 from acclimate.paired.grouped import codes
 from acclimate.paired.metrics import METRICS, of_texts
 from acclimate.runs.layout import body, write_lines
+from acclimate.types.errors import RunError, reason
 
 COUNTS = ("bytes", "tokens", "agree")
 LEAST = {"tokens": 1}

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from acclimate.errors import RunError, UsageError
 from acclimate.paired.estimate import Estimate
 from acclimate.paired.metrics import BITS, DRIFT, METRICS, Metric
 from acclimate.runs.cells import SUMS, ItemScores, TextScores, read_table
@@ -20,6 +19,7 @@ from acclimate.runs.folder import RunFolder, read_folder, read_summary
 from acclimate.runs.layout import Layout, PanelLayout
 from acclimate.runs.measured import check_measured
 from acclimate.runs.panel import PanelFolder, panels_of, read_panel
+from acclimate.types.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     import pandas
@@ -115,7 +115,7 @@ def table(paths: str | Path | Iterable[str | Path], steps: bool = True) -> Table
 
     >>> table([])
     Traceback (most recent call last):
-    acclimate.errors.UsageError: A table needs at least one run, panel or comparison: runs.table("runs/mol").
+    acclimate.types.errors.UsageError: A table needs at least one run, panel or comparison: runs.table("runs/mol").
     """
     found = list(dict.fromkeys(map(Path, [paths] if isinstance(paths, str | Path) else paths)))
     if not found:

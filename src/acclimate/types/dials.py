@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from acclimate.errors import NonFiniteError
+from acclimate.types.errors import NonFiniteError
 
 
 @dataclass(eq=False)

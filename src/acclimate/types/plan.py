@@ -109,7 +109,7 @@ class Method:
     """An anti-forgetting method: its fields are its hyper-parameters, the rest is what it contributes.
 
     ``neutral`` is a setting at which the method is bitwise another one, ``({"weight": 0}, "sft")``, or None. A field
-    annotated with :class:`~acclimate.statistics.store.Statistic` names a store that has to be made first. Nothing but
+    annotated with :class:`~acclimate.stores.store.Statistic` names a store that has to be made first. Nothing but
     ``plan`` depends on the run. The docstring's first paragraph says what it does.
     """
 

@@ -1,0 +1,107 @@
+"""A frozen model beside the student: a base apart from it, or an expert that a method names (also a run)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from acclimate.build.plan import Composition
+from acclimate.config.load import RunConfig, load_config
+from acclimate.config.schema import ModelSection
+from acclimate.disk.digest import sha256_of
+from acclimate.model.adapter import load_adapter
+from acclimate.model.causal import CausalModel
+from acclimate.model.checks.reach import reach_of
+from acclimate.model.load import load_config_of, load_network, load_tokenizer, model_digest, model_identity, said_of
+from acclimate.runs.beginning import check_digests
+from acclimate.runs.layout import Layout
+from acclimate.types.errors import ModelError, RunError
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What is loaded: whole weights, or a base and the adapter of a run."""
+
+    name: str  # of the reference, which is also the method's setting
+    key: str  # the setting that names it, in full
+    path: str
+    model: ModelSection
+    adapter: Path | None
+
+    def load(self, student: CausalModel) -> CausalModel:
+        """The model with the student's tokenizer, in its dtype and on its device.
+
+        Raises:
+            ModelError, RunError: it cannot be loaded, or the base under its adapter has changed.
+        """
+        with said_of(self.key):
+            network = load_network(self.model, student.dtype, student.device)
+        if self.adapter is not None:
+            check_digests(self.adapter.parent, {"model": model_identity(self.model)}, {})
+        return CausalModel(network, student.tokenizer, load_adapter(network, self.adapter) if self.adapter else None)
+
+    def digest(self) -> str:
+        """What identifies its weights."""
+        own = model_digest(self.model)
+        return own if self.adapter is None else f"{own}+{sha256_of([self.adapter / 'adapter_model.safetensors'])}"
+
+    def check(self, config: RunConfig, tokenizer: Any) -> None:
+        """Refuses a model whose distributions are over other tokens than the student's.
+
+        Raises:
+            ModelError: its vocabulary or number of logits differs, or it has too few positions.
+        """
+        with said_of(self.key):
+            shape = load_config_of(self.model).get_text_config()
+            theirs = load_tokenizer(self.model).get_vocab()
+        if differing := sorted(theirs.items() ^ tokenizer.get_vocab().items()):
+            raise ModelError(
+                f"{self.key}: '{self.path}' has another vocabulary than '{config.model.path}' (first at "
+                f"{differing[0][0]!r}), so its distributions are over other tokens; give one with the same tokenizer."
+            )
+        lengths = {"data": config.data.sequence_length}
+        if self.name == "base":  # the one that is measured, too
+            lengths["evaluation"] = config.heldout_length
+        for section, length in lengths.items():
+            if length > (reach := reach_of(shape)).positions:
+                raise ModelError(
+                    f"{section}.sequence_length: {length} is more than the {reach} ({self.key}: '{self.path}'); lower "
+                    "it."
+                )
+        if (logits := shape.vocab_size) != (own := load_config_of(config.model).get_text_config().vocab_size):
+            raise ModelError(
+                f"{self.key}: '{self.path}' has {logits} logits, the model {own}; a divergence needs the same "
+                "vocabulary."
+            )
+
+
+def base_apart(config: RunConfig) -> Frozen | None:
+    """``model.base``, where training starts from another model."""
+    path = config.model.base
+    return None if path is None else Frozen("base", "model.base", path, config.model.of_base, None)
+
+
+def experts(config: RunConfig, composition: Composition) -> list[Frozen]:
+    """The models besides the base that the methods' terms compare with.
+
+    Raises:
+        RunError: one is a run that is not finished.
+    """
+    wanted = [name for name in composition.required_references if name != "base"]
+    return [_expert(config, name, composition.references[name]) for name in wanted]
+
+
+def _expert(config: RunConfig, name: str, path: str) -> Frozen:
+    found, key = Layout(Path(os.path.expanduser(path))), f"method.{name}"
+    run, whole = None, path
+    if found.config.is_file():
+        if not found.model.is_dir():
+            raise RunError(f"{key}: the run '{path}' has no model/ yet: it is not finished.")
+        run, whole = load_config(found.config), str(found.model)
+    if run is None or run.lora is None:
+        own = {"path": whole, "revision": None, "base": None, "base_revision": None, "quantization": None}
+        return Frozen(name, key, path, config.model.model_copy(update=own), None)
+    same = {"device": config.model.device, "attention": config.model.attention}
+    return Frozen(name, key, path, run.model.model_copy(update=same), found.model)

@@ -1,0 +1,78 @@
+"""A configuration on this machine: a job, made once, from which everything else of a run is built."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from acclimate.build.plan import anchored
+from acclimate.config.load import RunConfig
+from acclimate.config.schema import ModelSection, ParallelSection
+from acclimate.model.checks.reach import reach_of
+from acclimate.model.load import DTYPES, load_config_of, resolve_device, resolve_dtype
+from acclimate.parallel.world import SOLO, World
+from acclimate.runs.beginning import as_begun
+from acclimate.types.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done, where, and by how many processes."""
+
+    config: RunConfig
+    """As config.yaml holds it: paths and stores that do not depend on the working folder, and a dtype."""
+    device: torch.device
+    world: World = SOLO
+
+
+def resolve(config: RunConfig, world: World = SOLO, resume: bool = False, keep_missing: bool = False) -> Job:
+    """Fills in what depends on the working folder, on how the run began, and on this machine.
+
+    Args:
+        world: all of it resolves alike.
+        resume: what ``auto`` meant when the run began, it means still; of a trained run, what was chosen to be
+            measured stays.
+        keep_missing: leaves a source's path that is not there as it is, to be named so in the error about it.
+
+    Raises:
+        ConfigError: a setting has no effect here, or rows are longer than the model reaches.
+    """
+    with world.all_or_none():
+        config = anchored(config, keep_missing)
+        if resume:
+            config = as_begun(config)
+        device = resolve_device(config.model, world.local_rank)
+        model = _checked(config, device)
+    return Job(config.model_copy(update={"model": world.agree(model)}), device, world)  # of a dtype chosen by its speed
+
+
+def reopened(config: RunConfig) -> Job:
+    """Of a run folder's own configuration, in this one process."""
+    return resolve(config.model_copy(update={"parallel": ParallelSection()}))  # that was for training
+
+
+def _checked(config: RunConfig, device: torch.device) -> ModelSection:
+    """The model's section with a dtype, once everything else is known to have an effect."""
+    for key, source in (("revision", config.model), ("base_revision", config.model.of_base)):
+        if source.revision is not None and os.path.exists(os.path.expanduser(source.path)):
+            raise ConfigError(f"model.{key}: has no effect on a local model; leave it out.")
+    if config.parallel.cpu_offload and device.type == "cpu":
+        raise ConfigError(
+            "parallel.cpu_offload: has no effect on a CPU, whose memory the weights are in; leave it out."
+        )
+    shape = load_config_of(config.model).get_text_config()
+    reach = reach_of(shape)
+    for section, length in (("data", config.data.sequence_length), ("evaluation", config.heldout_length)):
+        if length > reach.positions:
+            raise ConfigError(f"{section}.sequence_length: {length} is more than the {reach}; lower it.")
+    if config.objective.logits_dtype == "bfloat16" and config.model.dtype == "float32":
+        raise ConfigError(
+            "objective.logits_dtype: bfloat16 has no effect on a float32 model, whose logits are float32; leave it out."
+        )
+    if config.model.dtype != "auto":
+        return config.model
+    dtype = resolve_dtype(device, shape.hidden_size)
+    name = next(name for name, known in DTYPES.items() if known == dtype)
+    return config.model.model_copy(update={"dtype": name})

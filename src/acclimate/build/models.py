@@ -1,0 +1,93 @@
+"""Configuration to models: the student, its references."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from acclimate.build.expert import base_apart, experts
+from acclimate.build.plan import Composition
+from acclimate.config.load import RunConfig
+from acclimate.data.corpus import Corpora
+from acclimate.model.adapter import attach_lora, load_adapter
+from acclimate.model.causal import CausalModel
+from acclimate.model.load import DTYPES, load_network, load_tokenizer
+from acclimate.model.reference import AdapterOff, FrozenCopy, Reference, base_reference
+from acclimate.types.errors import ModelError, RunError
+from acclimate.types.plan import Plan
+
+
+def load_model(config: RunConfig, device: torch.device) -> CausalModel:
+    """The student as it is before the first step."""
+    torch.manual_seed(config.seed)  # LoRA's A is random
+    network = load_network(config.model, DTYPES[config.model.dtype], device)
+    tokenizer = load_tokenizer(config.model)
+    peft = attach_lora(network, config.lora) if config.lora is not None else None
+    model = CausalModel(network, tokenizer, peft)
+    if config.training.gradient_checkpointing:
+        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model
+
+
+def load_references(
+    config: RunConfig, composition: Composition, plan: Plan, model: CausalModel
+) -> dict[str, Reference]:
+    """The references that terms and controllers ask for, and no other.
+
+    Raises:
+        ModelError, RunError: one cannot be loaded, or reads other tokens; also a base that only evaluation needs.
+    """
+    apart = base_apart(config)
+    if apart is not None:
+        apart.check(config, model.tokenizer)
+    references: dict[str, Reference] = {}
+    if "base" in composition.required_references or any(controller.reads for controller in plan.controllers):
+        references["base"] = base_reference(model) if apart is None else FrozenCopy(apart.load(model))
+    for expert in experts(config, composition):
+        expert.check(config, model.tokenizer)
+        references[expert.name] = FrozenCopy(expert.load(model))
+    return references
+
+
+def load_base(config: RunConfig, model: CausalModel) -> Reference:
+    """The frozen base of a tuned model: its adapter off, the original weights again, or a base apart from both."""
+    if (apart := base_apart(config)) is not None:
+        return FrozenCopy(apart.load(model))
+    if model.peft is not None:
+        return AdapterOff(model)
+    return FrozenCopy(CausalModel(load_network(config.model, model.dtype, model.device), model.tokenizer))
+
+
+def load_tuned(config: RunConfig, folder: Path, device: torch.device) -> CausalModel:
+    """The model that a run wrote to ``model/``."""
+    if not folder.is_dir():
+        raise RunError(f"'{folder.parent}' has no model/ yet: the run is not finished; use acclimate train --resume.")
+    if config.lora is None:
+        section = config.model.model_copy(update={"path": str(folder)})
+        return CausalModel(load_network(section, DTYPES[config.model.dtype], device), load_tokenizer(section))
+    network = load_network(config.model, DTYPES[config.model.dtype], device)
+    return CausalModel(network, load_tokenizer(config.model), load_adapter(network, folder))
+
+
+def check_vocabulary(corpora: Corpora, tokenizer: Any, network: Any) -> None:
+    """Every token of a document must have an embedding; a tokenizer may know more ids, as long as no text uses them.
+
+    Raises:
+        ModelError: how many do not, and which comes first.
+    """
+    rows = network.get_input_embeddings().weight.shape[0]
+    for name, corpus in corpora.sources.items():
+        for part in (corpus.train, corpus.heldout):
+            if not len(part.ids) or part.ids.max() < rows:
+                continue
+            beyond = [(ids[ids >= rows], i) for i in range(len(part)) for ids in [part.document(i)[0]]]
+            if count := sum(len(ids) for ids, _ in beyond):
+                first, place = next((int(ids[0]), part.where[i]) for ids, i in beyond if len(ids))
+                raise ModelError(
+                    f"sources.{name}: {count} tokens have no embedding in this model, "
+                    f"{tokenizer.convert_ids_to_tokens(first)!r} (id {first}) in {place} first: it has {rows} "
+                    f"embeddings, its tokenizer {len(tokenizer)} tokens. Give the tokenizer that belongs to the model, "
+                    f"or resize it first: model.resize_token_embeddings({len(tokenizer)}), then save_pretrained."
+                )

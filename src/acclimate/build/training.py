@@ -1,0 +1,248 @@
+"""Everything the loop needs, at step 0: objective, data stream, weights, optimizer, callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from acclimate.build.heldout.sets import heldout_sets, validation_sets
+from acclimate.build.job import Job
+from acclimate.build.mixture import Mixture, mix
+from acclimate.build.models import check_vocabulary, load_references
+from acclimate.build.plan import Composition, build_plan
+from acclimate.build.stores import check_stores
+from acclimate.config.load import RunConfig
+from acclimate.config.schema import OptimizerSection
+from acclimate.data.chat.rendering import special_tokens
+from acclimate.data.corpus import Corpora, Corpus
+from acclimate.data.deal.loader import Loader
+from acclimate.data.deal.mix import Mixer
+from acclimate.data.deal.pack import PackedSource
+from acclimate.data.deal.passes import Passes, RowSource
+from acclimate.data.deal.prefetch import Prefetch
+from acclimate.data.deal.shares import constant
+from acclimate.data.deal.stream import StreamedRows
+from acclimate.gradient.chain import Chain
+from acclimate.gradient.clip import ClipNorm
+from acclimate.model.causal import CausalModel
+from acclimate.model.load import DTYPES
+from acclimate.model.reference import Reference
+from acclimate.objective.objective import Objective
+from acclimate.paired.metrics import of_drift
+from acclimate.parallel.shard import shard
+from acclimate.parallel.world import SOLO, World
+from acclimate.runs.layout import Layout
+from acclimate.training.callbacks.log import MetricsLog, TensorBoard
+from acclimate.training.callbacks.progress import ProgressBar
+from acclimate.training.callbacks.save import Save
+from acclimate.training.probe import NET_CHANGE, Probe
+from acclimate.training.schedule import factor
+from acclimate.training.training import Training
+from acclimate.training.weights import Weights
+from acclimate.types.central import Callback, RoutedTerm
+from acclimate.types.dials import dials_of
+from acclimate.types.errors import ConfigError, listed
+from acclimate.types.plan import Plan, PlanContext
+from acclimate.types.stream import GradientTaker, Stream
+
+
+def build_training(
+    job: Job,
+    composition: Composition,
+    model: CausalModel,
+    corpora: Corpora,
+    console: Console,
+) -> tuple[Training, Plan, Mixture]:
+    """Everything the loop needs, at step 0. With ``parallel.strategy: fsdp`` it spreads ``model`` over the ranks.
+
+    Args:
+        composition: what to learn; the methods of the configuration, unless something else uses the loop.
+    """
+    config, world = job.config, job.world
+    check_vocabulary(corpora, model.tokenizer, model.network)
+    check_stores(composition.statistics, config.model, model.network)
+    described = build_objective(config, composition.terms, corpora, {}, world)
+    mixture = mix(config, corpora, described)
+    plan = build_plan(composition, PlanContext(model.lora_scaling, mixture.total_steps))
+    references = load_references(config, composition, plan, model)
+    if world.size > 1 and config.parallel.strategy == "fsdp":
+        copies = [reference.model for reference in references.values() if reference.model is not model]
+        for network in (model, *copies):
+            shard(network, network.layers, world, config.parallel)
+    objective = replace(described, references=references, expected=mixture.expected)
+    pad_id = model.tokenizer.pad_token_id
+    if pad_id is not None and pad_id >= model.head.weight.shape[0]:
+        pad_id = None  # a token that was added for padding alone has no embedding
+    loader = build_loader(config, corpora, objective, mixture, pad_id, world)
+    weights = Weights(model.trainable())
+    chain = Chain([*plan.transforms, ClipNorm(config.optimizer.max_grad_norm)], weights.masters)
+    for name, taker in (plan.takes or {}).items():
+        hand_over(model.network.get_parameter(name), taker)
+    data: Stream = Prefetch(loader)
+    total = mixture.total_steps
+    callbacks: list[Callback] = [
+        *plan.callbacks,
+        *(_watchers(config, console, total) if world.is_main else ()),
+        Save(
+            config.run_dir,
+            config.training.save_steps,
+            config.training.keep_last,
+            NET_CHANGE,
+            world,
+            lambda note: console.print(f"Note: {note}", style="yellow", highlight=False),
+        ),
+    ]
+    training = Training(
+        model=model,
+        objective=objective,
+        data=plan.batches(data) if plan.batches is not None else data,
+        weights=weights,
+        gradients=chain,
+        optimizer=_optimizer(config.optimizer, weights, plan.frozen),
+        learning_rate=lambda step: (
+            0.0 if plan.frozen else config.optimizer.learning_rate * factor(step, total, config.schedule)
+        ),
+        total_steps=total,
+        document_name=corpora.document_name,
+        update_scale=plan.update_scale,
+        dials=dials_of((*composition.terms, *plan.transforms)),
+        probe=_probe(config, plan, corpora, references, model, world),
+        controllers=plan.controllers,
+        callbacks=callbacks,
+        world=world,
+    )
+    torch.manual_seed(config.seed + world.rank)  # ranks drop other units
+    return training, plan, mixture
+
+
+def metrics_read(config: RunConfig, plan: Plan) -> list[str]:
+    """What controllers want to know of held-out text beyond bits per byte.
+
+    Raises:
+        ConfigError: nothing measures it.
+    """
+    reads = [(controller.name, metric) for controller in plan.controllers for metric in controller.reads]
+    for name, metric in reads:
+        if metric not in of_drift():
+            raise ConfigError(f"method: '{name}' reads '{metric}'; accepted: {listed(of_drift())}.")
+        if config.training.eval_steps is None:
+            raise ConfigError(
+                f"method: '{name}' is guided by the {metric} of held-out text while training, which nothing measures; "
+                "set training.eval_steps."
+            )
+    return list(dict.fromkeys(metric for _, metric in reads))
+
+
+def _probe(
+    config: RunConfig,
+    plan: Plan,
+    corpora: Corpora,
+    references: Mapping[str, Reference],
+    model: CausalModel,
+    world: World,
+) -> Probe | None:
+    """Measures the documents that choices look at, or else some of those that are reported."""
+    metrics = metrics_read(config, plan)
+    if config.training.eval_steps is None:
+        return None
+    sets = validation_sets(config, corpora) or heldout_sets(config, corpora, config.evaluation.training_documents)
+    roles = {name: (corpora.sources[name].role, batches) for name, batches in sets.items()}
+    special = list(special_tokens(model.tokenizer))
+    return Probe(config.training.eval_steps, roles, special, model, world, metrics, references.get("base"))
+
+
+def _optimizer(section: OptimizerSection, weights: Weights, frozen: bool) -> torch.optim.Optimizer:
+    """AdamW; where nothing is updated SGD at rate 0, which keeps no moments."""
+    masters = list(weights.masters.values())
+    if frozen:
+        return torch.optim.SGD(masters, lr=0.0)
+    return torch.optim.AdamW(
+        masters,
+        lr=section.learning_rate,
+        betas=section.betas,
+        eps=section.eps,
+        weight_decay=section.weight_decay,
+        fused=True,
+    )
+
+
+def hand_over(parameter: torch.nn.Parameter, taker: GradientTaker) -> None:
+    """After each backward ``taker`` gets the gradient, and the parameter is without one."""
+
+    def take(parameter: torch.nn.Parameter) -> None:
+        assert parameter.grad is not None
+        taker(parameter.grad)
+        parameter.grad = None
+
+    parameter.requires_grad_(True)  # a frozen one is not among the trained: its gradient is looked at, nothing else
+    parameter.register_post_accumulate_grad_hook(take)  # type: ignore[no-untyped-call]
+
+
+def build_objective(
+    config: RunConfig,
+    terms: Sequence[RoutedTerm],
+    corpora: Corpora,
+    references: Mapping[str, Reference],
+    world: World = SOLO,
+) -> Objective:
+    return Objective(
+        terms,
+        corpora.routes,
+        references,
+        normalise=config.objective.normalise,
+        average=config.objective.average,
+        logits_dtype=DTYPES[config.objective.logits_dtype],
+        chunk_tokens=config.objective.chunk_tokens,
+        world=world,
+    )
+
+
+def build_loader(
+    config: RunConfig,
+    corpora: Corpora,
+    objective: Objective,
+    mixture: Mixture,
+    pad_id: int | None,
+    world: World = SOLO,
+) -> Loader:
+    """This rank's stream of micro-batches, at its beginning."""
+    return Loader(
+        Mixer(
+            {n: _rows(config, corpora.sources[n], objective.active, mixture.row_lengths[n]) for n in mixture.shares},
+            constant(mixture.shares),
+        ),
+        config.budget.count,
+        config.budget.batch_tokens,
+        config.training.micro_batch_size,
+        objective.compares,
+        pad_id if pad_id is not None else 0,
+        world.rank,
+        world.size,
+        mixture.total_steps,
+        mixture.goal,
+        world.all_or_none,
+    )
+
+
+def _rows(config: RunConfig, corpus: Corpus, active: NDArray[np.bool_], row_length: int) -> RowSource:
+    length, seed = config.data.sequence_length, config.seed
+    if corpus.stream is not None:
+        return StreamedRows(corpus.stream, length, active, seed, row_length)
+    return Passes(
+        PackedSource(corpus.train, corpus.name, length, active, seed, corpus.first_document_id, row_length=row_length)
+    )
+
+
+def _watchers(config: RunConfig, console: Console, total_steps: int) -> list[Callback]:
+    """What writes and prints metrics: on one rank only."""
+    run = Layout(config.run_dir)
+    return [
+        MetricsLog(run.metrics),
+        *(TensorBoard(run.tensorboard) for target in config.report_to if target == "tensorboard"),
+        ProgressBar(console, config.name, total_steps),
+    ]

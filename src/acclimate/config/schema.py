@@ -1,0 +1,345 @@
+"""The schema of a run configuration: every key, its default, its meaning."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from acclimate.config.apart import Apart
+from acclimate.config.evaluation_schema import EvaluationSection
+from acclimate.config.explain import Places
+from acclimate.config.source_schema import Section, SourceSection
+from acclimate.types.errors import listed, nearest
+
+FORMAT_VERSION = 1
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+"""Of runs and sources: they become file names."""
+
+
+class ModelSection(Section):
+    """Where the base model comes from."""
+
+    path: Annotated[str, Apart.INPUT] = Field(min_length=1, description="hub id, local folder, or a .gguf file")
+    revision: str | None = Field(None, description="hub revision")
+    base: Annotated[str | None, Apart.INPUT] = Field(
+        None,
+        min_length=1,
+        description="what KL and drift are measured against, where training starts from another model; null: `path`",
+    )
+    base_revision: str | None = Field(None, description="hub revision of `base`")
+    trust_remote_code: bool = Field(False, description="run code that ships with the model")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="dtype of the weights in forward and backward; auto times one step of each on a CPU"
+    )
+    quantization: Literal["nf4"] | None = Field(
+        None, description="nf4, with lora: keep the frozen base in 4 bits (QLoRA); extra `qlora`"
+    )
+    attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = Field("sdpa")
+    device: Annotated[str, Apart.WORK] = Field("auto", description="auto (a GPU where there is one), cpu, cuda, cuda:1")
+
+    @model_validator(mode="after")
+    def _base_is_another(self) -> ModelSection:
+        if self.base_revision is not None and self.base is None:
+            raise ValueError("base_revision has no effect without base; leave it out")
+        if self.base == self.path and self.base_revision == self.revision:  # as if it were left out
+            vars(self).update(base=None, base_revision=None)
+        return self
+
+    @property
+    def of_base(self) -> ModelSection:
+        """The base by itself, loaded as ``path`` is."""
+        if self.base is None:
+            return self
+        own = {"path": self.base, "revision": self.base_revision, "base": None, "base_revision": None}
+        return self.model_copy(update=own)
+
+
+class LoraSection(Section):
+    """A PEFT LoRA adapter. Leave the section out for full tuning."""
+
+    rank: int = Field(16, ge=1, le=8192, description="r of the product B·A")
+    alpha: float = Field(32.0, gt=0, description="the product is scaled by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: str | list[str] = Field(
+        "all-linear", min_length=1, description="as in PEFT; all-linear leaves the head alone"
+    )
+    rslora: bool = Field(False, description="rank-stabilised scaling alpha / sqrt(rank)")
+
+
+class ObjectiveSection(Section):
+    """How nats per token become one loss."""
+
+    normalise: Literal["term", "all"] = Field(
+        "term", description="term: each term by its own count of trained tokens; all: one count for all terms"
+    )
+    average: Literal["token", "sequence"] = Field(
+        "token", description="token: every token weighs the same; sequence: every document weighs the same"
+    )
+    logits_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16 rounds logits: a KL gradient that is wrong near the base (docs/performance.md)"
+    )
+    chunk_tokens: Annotated[int, Apart.WORK] = Field(
+        256, ge=1, description="tokens whose logits exist at one time, in memory: 4 bytes x tokens x vocabulary"
+    )
+
+
+class OptimizerSection(Section):
+    """AdamW, with float32 master weights where the model is bfloat16."""
+
+    learning_rate: float = Field(
+        5e-5,
+        gt=0,
+        le=1,
+        description="the peak; full tuning wants 1e-5 to 5e-5, LoRA 2e-4; a model of 0.1B 2e-4 and 1e-3",
+    )
+    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    max_grad_norm: float | None = Field(1.0, gt=0, description="clip the gradient's 2-norm; null to leave it alone")
+
+    @field_validator("betas")
+    @classmethod
+    def _betas(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in value):
+            raise ValueError("needs two numbers in [0, 1)")
+        return value
+
+
+class ScheduleSection(Section):
+    """Learning rate over steps: linear warmup, then the named shape."""
+
+    type: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    warmup_steps: int | None = Field(None, ge=0)
+    warmup_ratio: float = Field(0.05, ge=0, lt=1, description="used when warmup_steps is not given")
+    min_ratio: float = Field(0.0, ge=0, le=1, description="final learning rate over the peak")
+    decay_ratio: float = Field(
+        0.2, gt=0, le=1, description="wsd: part of all steps spent in the final decay, of those that warmup leaves"
+    )
+
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> ScheduleSection:
+        if self.type != "wsd" and self.decay_ratio != 0.2:
+            raise ValueError(f"decay_ratio has no effect on type {self.type}; it belongs to wsd")
+        if self.type == "constant" and self.min_ratio != 0:
+            raise ValueError("min_ratio has no effect on type constant, which does not decay")
+        if self.warmup_steps is not None and self.warmup_ratio not in (0, 0.05):
+            raise ValueError("warmup_steps and warmup_ratio are both given; keep one")
+        return self
+
+
+class BudgetSection(Section):
+    """How long to train. Tokens are *trained* tokens (those with a label) of ``count``."""
+
+    count: str = Field("domain", description="the source whose trained tokens are counted, or 'all'")
+    tokens: int | None = Field(None, ge=1, le=2**53)
+    steps: int | None = Field(None, ge=1, le=2**53)
+    epochs: float | None = Field(
+        None,
+        gt=0,
+        description="passes over the counted source's training documents, in even steps of at most batch_tokens",
+    )
+    batch_tokens: int = Field(2048, ge=1, description="trained tokens of `count` per optimizer step")
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> BudgetSection:
+        given = [name for name in ("tokens", "steps", "epochs") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"needs exactly one of tokens, steps or epochs, got {' and '.join(given) or 'none'}")
+        return self
+
+
+class DataSection(Section):
+    """Packing and caching."""
+
+    sequence_length: int = Field(512, ge=2, description="positions in a packed row")
+    split_seed: int = Field(
+        0, ge=0, description="chooses held-out documents and subsamples; apart from `seed`, so that seeds compare"
+    )
+    split: Literal["test", "validation"] = Field(
+        "test",
+        description="validation: hold out as many documents again, measure these, and use those of test for nothing: "
+        "for choosing settings",
+    )
+    overlap: Literal["warn", "drop"] = Field(
+        "warn",
+        description="held-out documents that share evaluation.overlap_ngram words in a row with training text: counted "
+        "and measured apart, or left out of the measured set",
+    )
+    cache_dir: Annotated[str, Apart.PLACE] = Field(
+        "~/.cache/acclimate", min_length=1, description="prepared corpora, keyed by content and settings"
+    )
+
+
+class TrainingSection(Section):
+    """The loop."""
+
+    micro_batch_size: Annotated[int, Apart.WORK] = Field(4, ge=1, description="packed rows in one forward")
+    gradient_checkpointing: Annotated[bool, Apart.WORK] = Field(
+        False, description="compute activations again in the backward: less memory, about a third more time"
+    )
+    eval_steps: int | None = Field(None, ge=1, description="measure held-out text every so many steps")
+    save_steps: Annotated[int | None, Apart.KEPT] = Field(
+        None,
+        ge=1,
+        description="checkpoint every so many steps and at the last; null keeps no checkpoint to resume from",
+    )
+    keep_last: Annotated[int, Apart.KEPT] = Field(2, ge=1, description="checkpoints kept besides the best")
+    final: Literal["last", "best"] = Field(
+        "last",
+        description="which weights become the run's model/: those of the last step, or of the best measured one, which "
+        "gains most on the domain less what other text loses (docs/running.md)",
+    )
+
+    @model_validator(mode="after")
+    def _best_is_measured(self) -> TrainingSection:
+        if self.final == "best" and self.eval_steps is None:
+            raise ValueError("final: best needs eval_steps, which measures what best is")
+        if self.save_steps is None and self.keep_last != 2:
+            raise ValueError("keep_last has no effect without save_steps, which keeps checkpoints")
+        return self
+
+
+class ParallelSection(Section):
+    """How several processes share the work (torchrun, or --nproc); without effect in a single one."""
+
+    strategy: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="ddp: every process holds the model; fsdp: weights and optimizer state are spread (FSDP2)"
+    )
+    cpu_offload: bool = Field(False, description="fsdp: keep weights and optimizer state in CPU memory between uses")
+    reshard_after_forward: bool = Field(
+        True, description="fsdp: gather a layer's weights again for its backward; false is faster and takes more memory"
+    )
+
+    @model_validator(mode="after")
+    def _options_of_fsdp(self) -> ParallelSection:
+        if self.strategy == "ddp" and (self.cpu_offload or not self.reshard_after_forward):
+            given = "cpu_offload" if self.cpu_offload else "reshard_after_forward"
+            raise ValueError(f"{given} has no effect with strategy: ddp; set strategy: fsdp or leave it out")
+        return self
+
+
+class RunConfig(Section):
+    """One run."""
+
+    version: Literal[1] = 1
+    name: Annotated[str, Apart.PLACE] = Field(
+        "run", pattern=f"^{NAME}$", description="letters, digits, '.', '_' and '-'"
+    )
+    output_dir: Annotated[str, Apart.PLACE] = Field(
+        "runs", min_length=1, description="the run folder is output_dir/name"
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="order of documents, LoRA initialisation, dropout")
+    model: ModelSection
+    lora: LoraSection | None = None
+    sources: dict[str, SourceSection] = Field(min_length=1)
+    method: str | dict[str, Any] | list[str | dict[str, Any]] = Field(
+        "mol", description="a name, a section of name and settings, or a list of these"
+    )
+    objective: ObjectiveSection = ObjectiveSection()
+    optimizer: Annotated[OptimizerSection, Apart.STEPS] = OptimizerSection()
+    schedule: Annotated[ScheduleSection, Apart.STEPS] = ScheduleSection()
+    budget: BudgetSection
+    data: DataSection = DataSection()
+    training: Annotated[TrainingSection, Apart.LOOP] = TrainingSection()
+    parallel: Annotated[ParallelSection, Apart.WORK] = ParallelSection()
+    evaluation: Annotated[EvaluationSection, Apart.JUDGED] = EvaluationSection()
+    report_to: Annotated[list[Literal["tensorboard"]], Apart.PLACE] = Field(
+        default_factory=list, description="also write RUN/tensorboard/; extra `tensorboard`"
+    )
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _one_tracker(cls, value: Any) -> Any:
+        """A single name, as transformers takes it."""
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("sources")
+    @classmethod
+    def _source_names(cls, value: dict[str, SourceSection]) -> dict[str, SourceSection]:
+        for name in value:
+            if not re.fullmatch(NAME, name) or name == "all":
+                raise ValueError(f"'{name}' is no name for a source: letters, digits, '.', '_' and '-', and not 'all'")
+        return value
+
+    @model_validator(mode="after")
+    def _quantised_weights_stay_as_they_are(self) -> RunConfig:
+        if (kind := self.model.quantization) is None:
+            return self
+        if self.lora is None:
+            raise ValueError(f"model.quantization: '{kind}' freezes the base, so only an adapter can learn; add lora")
+        for path in (self.model.path, self.model.base or ""):
+            if path.endswith(".gguf"):
+                raise ValueError(
+                    f"model.quantization: '{kind}' quantises whole weights, but '{path}' is a quantised GGUF file; "
+                    "give the folder or hub id of the model"
+                )
+        if self.parallel.strategy == "fsdp":
+            raise ValueError("parallel.strategy: fsdp does not spread quantised weights; use ddp")
+        return self
+
+    @model_validator(mode="after")
+    def _budget_counts_a_source(self) -> RunConfig:
+        known = [*self.sources, "all"]
+        if self.budget.count not in known:
+            raise ValueError(
+                f"budget.count is '{self.budget.count}', which is no source; accepted: {listed(known)}."
+                + nearest(self.budget.count, known)
+            )
+        counted = self.sources if self.budget.count == "all" else [self.budget.count]
+        streamed = [name for name in counted if self.sources[name].streaming]
+        if streamed and self.budget.epochs is not None:
+            raise ValueError(
+                f"budget.epochs: how long an epoch of '{streamed[0]}' is cannot be known, since it is streamed; give "
+                "budget.tokens or budget.steps."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _best_is_chosen_by_documents_of_its_own(self) -> RunConfig:
+        if self.training.final == "best" and not self.evaluation.validation_documents:
+            raise ValueError(
+                "training.final: best chooses weights by held-out documents that no report uses; set "
+                "evaluation.validation_documents, or final: last"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _overlap_leaves_room(self) -> RunConfig:
+        if self.evaluation.overlap >= (length := self.heldout_length):
+            raise ValueError(
+                f"evaluation.overlap: {self.evaluation.overlap} tokens of context leave no room for a label in pieces "
+                f"of {length}; accepted: 0 to {length - 1}, or more with a larger evaluation.sequence_length"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _streams_have_one_split(self) -> RunConfig:
+        streamed = [name for name, section in self.sources.items() if section.streaming and section.heldout]
+        if self.data.split == "validation" and streamed:
+            raise ValueError(
+                f"data.split: validation cannot be told apart in '{streamed[0]}', which is streamed; use split: test"
+            )
+        return self
+
+    _places: Places = PrivateAttr(default_factory=Places)
+
+    @property
+    def places(self) -> Places:
+        """Where its settings were written."""
+        return self._places
+
+    def written_at(self, places: Places) -> None:
+        self._places = places
+
+    @property
+    def heldout_length(self) -> int:
+        """Positions in a row of held-out text."""
+        return self.evaluation.sequence_length or self.data.sequence_length
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(os.path.expanduser(self.output_dir)) / self.name

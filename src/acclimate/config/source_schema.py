@@ -1,0 +1,182 @@
+"""The schema of one source: where its text is, how it is read, routed and shared."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from acclimate.config.apart import Apart
+
+CREDENTIAL = re.compile(r"(?<=://)(?:[^/\s]*@|[^@\s]*:[^@\s]*@)|(?<=[?&#])[^?&#=/*\s]+=[^&#\s'\"]*")
+"""What may be a secret in a URL: ``user@`` or ``key:secret@`` before the host, and what a query says."""
+
+TextFormat = Literal["auto", "text", "messages", "prompt_completion"]
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "messages": ("messages",),
+    "prompt_completion": ("prompt", "completion"),
+    "text": ("text",),
+}
+"""Format -> the fields a record of that format has. ``auto`` takes the first format whose fields are all there."""
+
+GROUPINGS = ("auto", "file", "folder", "none")
+"""What ``group`` may be beside the name of a field."""
+LEARNED_ROLES = ("text", "completion", "assistant")
+"""Roles that are learned where ``routes`` does not say which."""
+HUB_ID = r"\w[\w.-]*/[\w.-]+"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        accepted = str(cls.model_fields[info.field_name or ""].annotation)
+        if isinstance(value, bool) and "bool" not in accepted and ("int" in accepted or "float" in accepted):
+            raise ValueError(f"{str(value).lower()} is no number")
+        return value
+
+
+class SourceSection(Section):
+    """One corpus."""
+
+    path: Annotated[str | list[str], Apart.INPUT] = Field(
+        min_length=1,
+        description="file, folder, glob or URL of .txt, .md, .jsonl, .csv, .tsv, .parquet; a folder written by "
+        "save_to_disk; a hub id; or a list of them",
+    )
+    split: str | None = Field(None, min_length=1, description="split of a hub id or of a saved DatasetDict")
+    subset: str | None = Field(None, min_length=1, description="configuration of a hub id")
+    revision: str | None = Field(None, min_length=1, description="revision of a hub id; default: the newest")
+    share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="part of all trained tokens, normalised over used sources; 0: measured, but not trained on",
+    )
+    route: str | None = Field(None, description="whose loss terms its tokens get; default: the source's own name")
+    terms: dict[str, float] | None = Field(
+        None, description="loss terms and weights of this source's tokens, in place of the method's"
+    )
+    format: TextFormat = "auto"
+    fields: dict[Literal["text", "messages", "prompt", "completion"], str | list[str]] | None = Field(
+        None,
+        min_length=1,
+        description="names that these fields have in the source's records: {text: body}; the columns of a list, for "
+        "prompt alone, are joined by line breaks: {prompt: [instruction, input], completion: output}",
+    )
+    on_bad_row: Literal["fail", "skip"] = Field(
+        "fail", description="skip leaves out rows that are no document, and counts them by reason"
+    )
+    max_bad_rows: int = Field(100, ge=1, description="on_bad_row: skip fails beyond this many")
+    routes: dict[str, str] | None = Field(
+        None,
+        min_length=1,
+        description="chat rows: route of each role's tokens; roles not named are context only (default: assistant)",
+    )
+    thinking: Literal["on", "off", "mixed"] | None = Field(None, description="mode of a hybrid model's chat template")
+    append_eos: bool = Field(True, description="end plain documents with the tokenizer's eos token")
+    too_long: Literal["keep_prompt", "drop"] = Field(
+        "keep_prompt",
+        description="chats and pairs longer than data.sequence_length: learn every piece after its prompt, cut from "
+        "its left where it must be, or leave them out of training",
+    )
+    heldout: float | int = Field(0.05, ge=0, description="documents held out: a share below 1, or a count")
+    max_documents: int | None = Field(
+        None, ge=1, description="use a seeded subsample of this many documents; of a stream, the first so many"
+    )
+    streaming: bool = Field(
+        False, description="read, tokenise and pack while training, in constant memory and from the first step on"
+    )
+    shuffle_buffer: int | None = Field(
+        None, ge=1, description="streaming: documents that are shuffled among each other (default: 4,096)"
+    )
+    group: str = Field(
+        "auto",
+        min_length=1,
+        description="documents that belong together are held out together, and drawn together for an interval: auto "
+        "(near duplicates, and files of several documents), file, folder, none, or the name of a field of the records",
+    )
+    role: Literal["domain", "general", "chat"] | None = Field(
+        None, description="how reports read this source; default: by route and format"
+    )
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _no_credentials(cls, value: Any) -> Any:
+        if isinstance(value, list) and "" in value:
+            raise ValueError("one of the paths is empty; leave it out")
+        # What stands here is written to config.yaml and printed in errors, so a secret is not let in at all.
+        for path in value if isinstance(value, list) else [value]:
+            urls = (
+                ["".join(url.split()) for url in (path, unquote(path)) if "://" in url] if isinstance(path, str) else []
+            )
+            if any(CREDENTIAL.search(url) for url in urls):
+                raise ValueError(
+                    "a URL with a user, password or query may hold a secret, which run folders would keep; give the "
+                    "bare URL and let its driver find credentials: in environment variables (AWS_ACCESS_KEY_ID, "
+                    "GOOGLE_APPLICATION_CREDENTIALS, HF_TOKEN, FSSPEC_S3_KEY) or in ~/.config/fsspec/"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _fields_of_one_format(self) -> SourceSection:
+        if self.fields is not None:
+            formats = [kind for kind, names in FIELDS.items() if set(names) & set(self.fields)]
+            for field, names in self.fields.items():
+                if isinstance(names, list) and (field != "prompt" or not names or len(set(names)) < len(names)):
+                    raise ValueError(
+                        f"fields.{field} is {names}; one name is accepted"
+                        + (", or a list of different names" if field == "prompt" else "; only prompt joins several")
+                    )
+            if len(formats) > 1:
+                raise ValueError(f"fields names fields of {' and '.join(formats)}; a source has records of one format")
+            if self.format not in ("auto", formats[0]):
+                raise ValueError(f"fields names fields of {formats[0]}, but format is {self.format}; keep one")
+        if self.on_bad_row == "fail" and self.max_bad_rows != 100:
+            raise ValueError("max_bad_rows has no effect on on_bad_row: fail; it belongs to skip")
+        return self
+
+    @field_validator("thinking", mode="before")
+    @classmethod
+    def _yaml_reads_on_as_true(cls, value: Any) -> Any:
+        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _buffer_is_used(self) -> SourceSection:
+        if self.shuffle_buffer is not None and not self.streaming:
+            raise ValueError("shuffle_buffer has no effect without streaming: true")
+        return self
+
+    @field_validator("terms")
+    @classmethod
+    def _terms_not_empty(cls, value: dict[str, float] | None) -> dict[str, float] | None:
+        if value is not None and (not value or any(weight <= 0 for weight in value.values())):
+            raise ValueError("needs at least one loss term, each with a weight above 0")
+        return value
+
+    @property
+    def group_field(self) -> str | None:
+        """The field of the records that names each one's group."""
+        return None if self.group in GROUPINGS else self.group
+
+    @property
+    def learned_roles(self) -> tuple[str, ...]:
+        """Roles that have a route."""
+        return LEARNED_ROLES if self.routes is None else tuple(self.routes)
+
+    @property
+    def paths(self) -> list[str]:
+        return [self.path] if isinstance(self.path, str) else self.path
+
+    def may_be_hub_id(self, path: str) -> bool:
+        return re.fullmatch(HUB_ID, path) is not None and not os.path.exists(path)
+
+    def is_hub_id(self, path: str) -> bool:
+        """Only where a ``split`` asks for it: a local path with a slip of the pen never reaches the network."""
+        return self.split is not None and self.may_be_hub_id(path)

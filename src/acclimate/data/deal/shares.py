@@ -1,0 +1,222 @@
+"""Which part of the trained tokens each source gets, as a function of the tokens so far."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+from acclimate.types.errors import ConfigError
+
+DELAY = 2
+"""Steps until pushed shares act: while a step is computed the loader makes the one after it."""
+REMEMBERED = 4
+"""Changes of the shares that are kept; what the mixer still asks about lies after them."""
+
+
+class Shares(Protocol):
+    """``tokens -> {source: share}``; the shares sum to 1.
+
+    The mixer goes by a source's *quota*, the integral of its share over the trained tokens.
+    """
+
+    def __call__(self, tokens: float) -> dict[str, float]:
+        """Shares after so many trained tokens of all sources."""
+        ...
+
+    def quota(self, tokens: float, *names: str) -> float:
+        """What belongs to these sources together of so many tokens."""
+        ...
+
+    def reached(self, quota: float, *names: str) -> float:
+        """Tokens of all sources at which these together have that quota; ``inf`` if they never do."""
+        ...
+
+    def begin(self, step: int, tokens: float) -> None:
+        """A step is about to be dealt, after so many tokens."""
+        ...
+
+    @property
+    def pushed(self) -> dict[str, Any]:
+        """Shares that were given while training and may still have to act; JSON."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What acts now; JSON."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any], pushed: Mapping[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Piece:
+    """From ``begin`` tokens on a share is ``share + slope * (tokens - begin)``."""
+
+    begin: float
+    quota: Mapping[str, float]  # up to its beginning
+    share: Mapping[str, float]
+    slope: Mapping[str, float]
+
+    def until(self, tokens: float, names: tuple[str, ...]) -> float:
+        past = tokens - self.begin
+        return sum(self.quota[n] + self.share[n] * past + self.slope[n] / 2 * past * past for n in names)
+
+    def where(self, quota: float, names: tuple[str, ...]) -> float:
+        """Tokens at which the sources have the quota; ``inf`` if they do not grow so far."""
+        left = quota - sum(self.quota[n] for n in names)
+        share, slope = sum(self.share[n] for n in names), sum(self.slope[n] for n in names)
+        if left <= 0:
+            return self.begin
+        if slope == 0:
+            return self.begin + left / share if share > 0 else math.inf
+        root = share + math.sqrt(max(share * share + 2 * slope * left, 0.0))
+        return self.begin + 2 * left / root if root > 0 else math.inf
+
+
+class Scheduled:
+    """Shares that are known from the start: :func:`constant` or :func:`linear`."""
+
+    def __init__(self, pieces: list[Piece]) -> None:
+        self._pieces = pieces
+
+    def __call__(self, tokens: float) -> dict[str, float]:
+        piece = self._pieces[self._at(tokens)]
+        return {name: share + piece.slope[name] * (tokens - piece.begin) for name, share in piece.share.items()}
+
+    def quota(self, tokens: float, *names: str) -> float:
+        return self._pieces[self._at(tokens)].until(tokens, names)
+
+    def reached(self, quota: float, *names: str) -> float:
+        pieces = self._pieces
+        for piece, after in pairwise(pieces):
+            if sum(after.quota[n] for n in names) >= quota:
+                return min(piece.where(quota, names), after.begin)
+        return pieces[-1].where(quota, names)
+
+    def begin(self, step: int, tokens: float) -> None:
+        """Nothing depends on the step."""
+
+    @property
+    def pushed(self) -> dict[str, Any]:
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any], pushed: Mapping[str, Any]) -> None:
+        """They have no state."""
+
+    def _at(self, tokens: float) -> int:
+        return max(bisect_right(self._pieces, tokens, key=lambda piece: piece.begin) - 1, 0)
+
+
+class Delayed(Scheduled):
+    """Shares that are given while training, and act :data:`DELAY` steps later, however far ahead the loader is.
+
+    Nobody knows them in advance, so the mixer reckons that the present ones stay. Two sources are then within one row
+    of their quota as ever; of k sources one can fall behind by about ``log k`` rows more, if the shares jump against it
+    at every row [ours].
+
+    Args:
+        shares: until the first that are pushed act.
+    """
+
+    def __init__(self, shares: Mapping[str, float]) -> None:
+        super().__init__([_constant(0.0, dict.fromkeys(shares, 0.0), normalised(shares))])
+        self._pushed: dict[int, dict[str, float]] = {}  # by the step from which they act
+
+    def push(self, step: int, shares: Mapping[str, float]) -> None:
+        """After step ``step`` (from 1) is done: step ``step + 2`` is the first that is dealt by ``shares``.
+
+        Raises:
+            ConfigError: other sources than before, or a share that is not above 0, under which a budget would not end.
+        """
+        if set(shares) != set(self._pieces[-1].share):
+            raise ConfigError(
+                f"Shares are pushed for {', '.join(shares)}; the run has {', '.join(self._pieces[-1].share)}."
+            )
+        if low := next((name for name, share in shares.items() if not share > 0), None):
+            raise ConfigError(f"The share of '{low}' is pushed to {shares[low]:g}; accepted: numbers above 0.")
+        kept = {at: earlier for at, earlier in self._pushed.items() if at > step}
+        self._pushed = kept | {step + DELAY: normalised(shares)}  # a new one: another thread may look into the old
+
+    def begin(self, step: int, tokens: float) -> None:
+        if (shares := self._pushed.get(step)) is not None:
+            last = self._pieces[-1]
+            quota = {name: last.until(tokens, (name,)) for name in shares}
+            self._pieces = [*self._pieces[1 - REMEMBERED :], _constant(tokens, quota, shares)]
+
+    @property
+    def pushed(self) -> dict[str, Any]:
+        return {str(step): shares for step, shares in self._pushed.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"pieces": [asdict(piece) for piece in self._pieces]}
+
+    def load_state_dict(self, state: Mapping[str, Any], pushed: Mapping[str, Any]) -> None:
+        self._pieces = [Piece(**piece) for piece in state["pieces"]]
+        self._pushed = {int(step): dict(shares) for step, shares in pushed.items()}
+
+
+def constant(shares: Mapping[str, float]) -> Scheduled:
+    """The same shares throughout.
+
+    Example:
+        >>> constant({"law": 1, "web": 3})(500)
+        {'law': 0.25, 'web': 0.75}
+    """
+    return Scheduled([_constant(0.0, dict.fromkeys(shares, 0.0), normalised(shares))])
+
+
+def linear(knots: Mapping[float, Mapping[str, float]]) -> Scheduled:
+    """Shares that go in straight lines from knot to knot, and stay at the last.
+
+    Args:
+        knots: trained tokens of all sources -> share of each; the first is at 0.
+
+    Raises:
+        ConfigError: no knot at 0, a knot of other sources, or one that shares nothing.
+
+    Example:
+        >>> moving = linear({0: {"law": 0.2, "web": 0.8}, 1000: {"law": 0.6, "web": 0.4}})
+        >>> moving(500)
+        {'law': 0.4, 'web': 0.6}
+        >>> moving.quota(1000, "law")
+        400.0
+    """
+    places = sorted(knots)
+    if not places or places[0] != 0:
+        raise ConfigError(f"shares: the knots are at {', '.join(map(str, places)) or 'no'} tokens; give one at 0.")
+    if other := next((place for place in places if set(knots[place]) != set(knots[0])), None):
+        raise ConfigError(
+            f"shares: the knot at {other:g} is for {', '.join(knots[other])}, the first for {', '.join(knots[0])}."
+        )
+    shares = [normalised({name: knots[place][name] for name in knots[0]}) for place in places]
+    pieces: list[Piece] = []
+    quota = dict.fromkeys(knots[0], 0.0)
+    for begin, end, share, after in zip(places, places[1:], shares, shares[1:], strict=False):
+        slope = {name: (after[name] - share[name]) / (end - begin) for name in share}
+        pieces.append(Piece(float(begin), quota, share, slope))
+        quota = {name: quota[name] + (share[name] + after[name]) / 2 * (end - begin) for name in share}
+    return Scheduled([*pieces, _constant(float(places[-1]), quota, shares[-1])])
+
+
+def normalised(shares: Mapping[str, float]) -> dict[str, float]:
+    """Shares that sum to 1.
+
+    Raises:
+        ConfigError: one is below 0 or no number, or all are 0.
+    """
+    total = sum(shares.values())
+    if bad := next((name for name, share in shares.items() if not 0 <= share < math.inf), None):
+        raise ConfigError(f"shares: that of '{bad}' is {shares[bad]:g}; accepted: finite numbers of 0 or more.")
+    if total == 0:
+        raise ConfigError(f"shares: those of {', '.join(shares)} are all 0; give one of them more.")
+    return {name: share / total for name, share in shares.items()}
+
+
+def _constant(begin: float, quota: Mapping[str, float], shares: Mapping[str, float]) -> Piece:
+    return Piece(begin, quota, shares, dict.fromkeys(shares, 0.0))

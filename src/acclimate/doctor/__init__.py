@@ -1,6 +1,0 @@
-"""What this machine, this installation and this configuration have, and what would stop a run."""
-
-from acclimate.doctor.diagnose import diagnose
-from acclimate.doctor.fact import Diagnosis, Fact
-
-__all__ = ["Diagnosis", "Fact", "diagnose"]

@@ -1,6 +1,0 @@
-"""The gate: may this run be released? Margins from a policy file, held against paired intervals."""
-
-from acclimate.gate.policy import Policy, load_policy, parse_policy
-from acclimate.gate.verdict import Verdict, gate
-
-__all__ = ["Policy", "Verdict", "gate", "load_policy", "parse_policy"]

@@ -1,0 +1,148 @@
+"""A Hugging Face model card written from one run folder."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import jinja2
+import yaml
+
+from acclimate.paired.estimate import Estimate
+from acclimate.paired.metrics import BITS, METRICS, Metric
+from acclimate.reports.collect import collect
+from acclimate.reports.html import TEMPLATES
+from acclimate.reports.words import number
+from acclimate.reports.words.verdict import verdict
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+HUB_CACHE = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
+TURNING = re.compile(r"[\x00-\x1f\u200b\u200e\u200f\u202a-\u202e\ufeff]")
+"""Invisible characters that turn or hide what stands beside them."""
+
+
+def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = None) -> str:
+    """The card: what it is, before and after, how it was trained, how to load it, what it does not promise.
+
+    Args:
+        run_dir: a finished and evaluated run folder.
+
+        merged: the folder holds a whole model, its adapter folded in.
+        checkpoint: the folder holds the weights of this checkpoint, which were not measured.
+
+    Raises:
+        RunError: the run is not finished.
+    """
+    data = collect([run_dir])
+    folder = data.folders[0]
+    config = folder.config
+    lora = None if merged else config.get("lora")
+    base_model, local = base_name(str((config.get("model") or {}).get("path", "")))
+    front = {
+        "base_model": base_model,
+        "library_name": "peft" if lora else "transformers",
+        "tags": list(dict.fromkeys(["acclimate", folder.method])),
+    }
+    if lora:
+        front["base_model_relation"] = "adapter"
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=False,  # Markdown: the filter `plain` does what Markdown needs
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["plain"] = plain
+    environment.filters["count"] = lambda value: (
+        number.count(value) if isinstance(value, int | float) else plain(value or number.NOT_COUNTED)
+    )
+    environment.filters["share"] = lambda value: number.share(value) if isinstance(value, int | float) else plain(value)
+    return environment.get_template("card.md.j2").render(
+        front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
+        name=folder.name,
+        method=folder.method,
+        base_model=base_model,
+        local=local,
+        lora=lora,
+        checkpoint=checkpoint,
+        verdict=verdict(data),
+        rows=[
+            (
+                item,
+                *_row(metric, data.base.get(item.name), folder.measures[item.name, name]),
+                *_change(metric, folder.change(item.name, name)),
+            )
+            for item in data.sets
+            for name, metric in METRICS.items()
+            if metric.words and (item.name, name) in folder.measures
+        ],
+        kept=data.kept,
+        settings=_settings(config),
+        facts=folder.data,
+        turn_ends=folder.data.get("turn_ends") or {},
+        sources=folder.data.get("sources") or {},
+        provenance=folder.provenance,
+    )
+
+
+def base_name(path: str) -> tuple[str, bool]:
+    """Hub id or, of a local path, its last component only; and whether it was local.
+
+    >>> base_name("HuggingFaceTB/SmolLM2-135M")
+    ('HuggingFaceTB/SmolLM2-135M', False)
+    >>> base_name("/home/ada/models/SmolLM2-135M/")
+    ('SmolLM2-135M', True)
+    >>> base_name("/root/.cache/huggingface/hub/models--org--name/snapshots/12ab")
+    ('org/name', False)
+    """
+    if cached := HUB_CACHE.search(path):
+        return f"{cached.group(1)}/{cached.group(2)}", False
+    if HUB_ID.fullmatch(path) and not path.endswith(".gguf") and not Path(path).exists():
+        return path, False
+    return PureWindowsPath(path).name or "model", True  # understands both kinds of slash
+
+
+def plain(value: Any) -> str:
+    """Text that stays text inside a Markdown table: no markup, no column break, no line break."""
+    text = TURNING.sub("\N{REPLACEMENT CHARACTER}", " ".join(str(value).split()))
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", text)
+
+
+def _row(metric: Metric, base: Estimate | None, tuned: Estimate) -> tuple[str, str, str]:
+    spell, _ = number.spelling(metric.unit)
+    limits = number.interval(tuned, spell)
+    before = spell(base.value) if metric.name == BITS and base else number.NONE
+    return metric.words, before, f"{spell(tuned.value)} ({limits})" if limits else spell(tuned.value)
+
+
+def _change(metric: Metric, change: Estimate | None) -> tuple[str, str]:
+    """The paired change with its interval, and the smallest that would have shown; drift is a change already."""
+    if change is None:
+        return number.NONE, number.NONE
+    value, signed = number.spelling(metric.unit)
+    limits = number.interval(change, signed)
+    said = f"{signed(change.value)} ({limits})" if limits else signed(change.value)
+    return said, number.NONE if math.isinf(change.mde) else value(change.mde)
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, str]:
+    """The settings a reader asks for first, as configured."""
+    settings = {"method": _brief(config.get("method", "")), "seed": str(config.get("seed", 0))}
+    for section, keys in (
+        ("optimizer", ("learning_rate", "weight_decay")),
+        ("schedule", ("type",)),
+        ("budget", ("count", "tokens", "steps", "epochs", "batch_tokens")),
+        ("data", ("sequence_length",)),
+        ("lora", ("rank", "alpha", "dropout")),
+    ):
+        values = config.get(section) or {}
+        settings |= {f"{section}.{key}": str(values[key]) for key in keys if values.get(key) is not None}
+    return settings
+
+
+def _brief(value: Any) -> str:
+    return value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True, sort_keys=False).strip()

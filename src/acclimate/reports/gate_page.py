@@ -1,0 +1,85 @@
+"""The verdict for people: a table in the terminal, Markdown for a comment."""
+
+from __future__ import annotations
+
+import math
+
+from rich import box
+from rich.console import Group, JustifyMethod
+from rich.table import Table
+from rich.text import Text
+
+from acclimate.gates.check import Check
+from acclimate.gates.verdict import Verdict
+from acclimate.paired.metrics import METRICS
+from acclimate.reports.card import plain
+from acclimate.reports.words.names import named
+
+COLUMNS = ("set", "check", "found", "interval", "limit", "MDE", "n", "unseen", "outcome")
+STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+
+
+def verdict_page(verdict: Verdict) -> Group:
+    """For the terminal. Names are text, never markup."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for index, column in enumerate(COLUMNS):
+        justify: JustifyMethod = "right" if 2 <= index <= 7 else "left"
+        table.add_column(column, justify=justify, no_wrap=index not in (1, 3))
+    for check in verdict.checks:
+        *cells, outcome = _cells(check)
+        table.add_row(*(Text(cell) for cell in cells), Text(outcome, style=STYLES[outcome]))
+    style = "green" if verdict.passed else "red"
+    return Group(Text(verdict.sentence, style=f"bold {style}"), table, *(Text(note) for note in _notes(verdict)))
+
+
+def verdict_markdown(verdict: Verdict) -> str:
+    """For a comment on a change."""
+    lines = [f"### acclimate gate: {plain(named(verdict.run))}", "", plain(verdict.sentence), ""]
+    lines += [f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---:|---:|---:|---:|---:|---|"]
+    for check in verdict.checks:
+        *cells, outcome = map(plain, _cells(check))
+        lines.append(f"| {' | '.join(cells)} | {outcome if outcome == 'pass' else f'**{outcome}**'} |")
+    return "\n".join([*lines, "", *(f"- {plain(note)}" for note in _notes(verdict)), ""])
+
+
+def _cells(check: Check) -> list[str]:
+    found, unit = check.found, check.limit.unit
+    mde = "" if found.bounded and math.isinf(found.mde) else _number(found.mde)
+    sign = "<" if check.kind == "max_drop" else ">"
+    name = METRICS[check.metric].verdict(check.kind)
+    return [
+        named(check.set_name), name if unit in name else f"{name}, {unit}", _number(found.value),
+        f"{_number(found.low)} to {_number(found.high)}", f"{sign} {check.limit.value:g}", mde,
+        f"{found.n:,}" if found.groups is None else f"{found.n:,} in {found.groups:,}",
+        f"≤ {100 * check.unseen:.2g} %", check.outcome,
+    ]  # fmt: skip
+
+
+def _number(value: float) -> str:
+    """Three significant digits, a real minus sign, never a negative zero.
+
+    >>> _number(-0.01234), _number(-0.0), _number(12.345), _number(1e-9)
+    ('−0.0123', '0', '12.3', '0')
+    """
+    shown = f"{round(value, 5) + 0.0:.3g}".replace("inf", "∞")
+    return shown.replace("-", "−")
+
+
+def _notes(verdict: Verdict) -> list[str]:
+    notes = [
+        f"{named(check.set_name)}, {METRICS[check.metric].verdict(check.kind)}: "
+        f"{'' if check.too_few else 'the interval holds the limit; '}{check.remedy}."
+        for check in verdict.checks
+        if check.outcome == "inconclusive"
+    ]
+    if verdict.ungated:
+        notes.append(f"No rule is about {', '.join(map(named, verdict.ungated))}.")
+    notes += [f"Panel {named(name)}: {digest}." for name, digest in verdict.panels.items()]
+    return [
+        *notes,
+        *verdict.notes,
+        f"Intervals: paired over n documents or items, {100 * verdict.confidence:g} % each. A limit must lie outside; "
+        "MDE is the distance from a limit at which that happens in 80 % of cases.",
+        "Unseen: so large a part of all such text may be unlike every measured document, which no interval tells (3/n; "
+        "of documents in groups, 3/groups). Gating several runs and releasing one that passes multiplies the risk.",
+    ]

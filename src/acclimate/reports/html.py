@@ -1,0 +1,135 @@
+"""The report: one HTML file that needs nothing else, no network, no script, no font of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from acclimate.disk.files import write_text
+from acclimate.reports.collect import ReportData, collect
+from acclimate.reports.pictures import figures
+from acclimate.reports.pictures.palette import BASE, slots
+from acclimate.reports.sections import sources
+from acclimate.reports.sections.glances import glances_of
+from acclimate.reports.sections.hurts import answer, flip_numbers, flips, worst_documents
+from acclimate.reports.sections.memorisation import memorised
+from acclimate.reports.sections.panel_table import panel_tables
+from acclimate.reports.sections.scoreboard import measures, scoreboard
+from acclimate.reports.sections.sessions import with_short_sessions
+from acclimate.reports.words import number
+from acclimate.reports.words.names import named
+from acclimate.reports.words.origin import Origin, origin, without_home
+from acclimate.reports.words.verdict import verdict
+from acclimate.runs.panel import panels_of
+
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""Characters that no HTML page may hold."""
+TEMPLATES = Path(__file__).parent / "templates"
+TEXT_LIMIT = 1200  # characters of one generation
+CONFIG_LIMIT = 20_000
+PROMPTS = 12
+ITEM_LIMIT, PLACE_LIMIT = 500, 160  # characters of a question, and of where it stands
+
+
+def write_report(
+    run_dirs: Sequence[Path], output: Path, title: str | None = None, gates: Sequence[Mapping[str, Any]] = ()
+) -> Path:
+    """Writes the report of one or several finished runs.
+
+    Args:
+        run_dirs: run folders; seeds of one method are grouped.
+        output: the HTML file. It appears whole or not at all.
+        title: shown on top; default: the base model and the domain.
+        gates: verdicts of the gate as plain data (``Verdict.as_json()``), to be shown below the headline.
+
+    Returns:
+        ``output``.
+
+    Raises:
+        RunError: a run is not finished, the runs cannot be compared, or the file cannot be written.
+    """
+    text = CONTROL.sub("\N{REPLACEMENT CHARACTER}", render(collect(run_dirs), title, gates))
+    output = Path(output)
+    write_text(output, text.encode("utf-8", errors="replace").decode("utf-8"))  # half surrogates are no characters
+    return output
+
+
+def render(data: ReportData, title: str | None = None, gates: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The page as text."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["count"] = lambda value: (
+        number.count(value) if isinstance(value, int | float) else str(value or number.NOT_COUNTED)
+    )
+    environment.filters["share"] = lambda value: number.share(value) if isinstance(value, int | float) else str(value)
+    domain = data.domain
+    read = [
+        (run, seed.seed, panel)
+        for run in data.runs
+        for seed in run.seeds
+        for panel in panels_of(seed.path, seed.provenance)
+    ]
+    first = [(run, [panel for other, seed, panel in read if (other, seed) == (run, run.seeds[0].seed)])
+             for run in data.runs]  # fmt: skip
+    return environment.get_template("report.html.j2").render(
+        title=title or (f"{named(data.model)} adapted to {named(domain.name)}" if domain else named(data.model)),
+        data=data,
+        marks=slots(data.runs),
+        base=BASE,
+        verdict=verdict(data),
+        gates=gates,
+        glances=glances_of(data),
+        board=scoreboard(data),
+        measures=measures(data),
+        seeded=any(len(run.seeds) > 1 for run in data.runs),
+        gained=figures.gained(data),
+        kept=figures.kept(data),
+        hurts=figures.hurts(data),
+        documents=worst_documents(data),
+        flips=flips(first),
+        flip_numbers=flip_numbers(first),
+        answer=answer,
+        tradeoff=figures.tradeoff(data),
+        memorised=memorised(data),
+        panels_of_runs=panel_tables(data, read),
+        number=number,
+        learning=figures.learning(data),
+        throughput=figures.throughput(data),
+        skipped=[folder for folder in data.folders if folder.skipped_lines],
+        answers=_answers(data),
+        prompts=PROMPTS,
+        sources=sources.sources(data),
+        overlap=sources.overlap(data),
+        parameters=sources.parameters(data),
+        origin=_origin(data),
+        configs=[(folder, number.clip(without_home(folder.config_text), CONFIG_LIMIT)) for folder in data.folders],
+        clip=lambda text: number.clip(text, TEXT_LIMIT),
+        middle=lambda text: number.middle(text, ITEM_LIMIT),
+        place=lambda where: number.middle(without_home(where), PLACE_LIMIT),
+        version=str(data.folders[0].provenance.get("acclimate", "")),
+    )
+
+
+def _answers(data: ReportData) -> dict[tuple[str, str], dict[str, str]]:
+    """(set, prompt) -> who -> answer, the base first. Of several seeds the first speaks."""
+    answers: dict[tuple[str, str], dict[str, str]] = {}
+    for run in data.runs:
+        for item in run.seeds[0].generations:
+            block = answers.setdefault((item.text_set, item.prompt), {"": item.base})
+            block[run.label] = item.tuned
+    return answers
+
+
+def _origin(data: ReportData) -> Origin:
+    return origin(
+        {str(folder.path.name or folder.path): with_short_sessions(folder.provenance) for folder in data.folders}
+    )

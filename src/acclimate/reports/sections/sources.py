@@ -1,0 +1,42 @@
+"""What runs read, learned from and left out, and what held-out text shares with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from acclimate.reports.collect import ReportData
+from acclimate.reports.words import number
+
+
+def sources(data: ReportData) -> dict[str, list[tuple[str, Mapping[str, Any], str]]]:
+    """Run label -> its sources: name, counts, dropped documents in words."""
+    table: dict[str, list[tuple[str, Mapping[str, Any], str]]] = {}
+    for run in data.runs:
+        listed = run.seeds[0].data.get("sources") or {}
+        for name, facts in listed.items() if isinstance(listed, Mapping) else ():
+            dropped = facts.get("dropped") or {}
+            words = ", ".join(f"{number.count(n)} {reason}" for reason, n in dropped.items() if n) or "none"
+            words = number.NOT_COUNTED if facts.get("streamed") else words
+            table.setdefault(run.label, []).append((str(name), facts, words))
+    return table
+
+
+def overlap(data: ReportData) -> list[Mapping[str, Any]]:
+    """Rows of the overlap count, each once: runs on the same data repeat them."""
+    rows: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    for folder in data.folders:
+        for row in folder.data.get("overlap") or ():
+            rows.setdefault(tuple(sorted((key, str(value)) for key, value in row.items())), row)
+    return list(rows.values())
+
+
+def parameters(data: ReportData) -> list[tuple[str, int, int, int]]:
+    """Run label, trained and all parameters, steps."""
+    found = []
+    for run in data.runs:
+        facts = run.seeds[0].data
+        counts = facts.get("parameters") or {}
+        if counts.get("total"):
+            found.append((run.label, int(counts.get("trained", 0)), int(counts["total"]), int(facts.get("steps") or 0)))
+    return found

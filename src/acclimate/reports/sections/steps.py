@@ -1,0 +1,56 @@
+"""What the log of steps says beside the results: how many were clipped, and which loss term was absent from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from acclimate.reports.collect import ReportData
+from acclimate.reports.words import number
+from acclimate.reports.words.names import joined, named
+from acclimate.runs.folder import RunFolder
+
+NEARLY_ALL = 0.95
+"""From this part of clipped steps on, a note says what clipping hides."""
+SELDOM = 0.05
+"""A term that is absent from more than this part of steps is named."""
+
+
+def clipped(run: RunFolder) -> float | None:
+    """Part of the steps whose gradient was longer than ``optimizer.max_grad_norm``; None where nothing is clipped."""
+    limit = (run.config.get("optimizer") or {}).get("max_grad_norm", 1.0)
+    norms = [norm for _, norm in run.series("gradient_norm")]
+    return float(sum(norm > limit for norm in norms) / len(norms)) if norms and limit is not None else None
+
+
+def absent(run: RunFolder) -> dict[str, float]:
+    """Term -> part of the steps without any token of it."""
+    terms = [{key.rsplit("/", 1)[1] for key in line if key.startswith("loss/")} for line in run.steps if "loss" in line]
+    names = dict.fromkeys(name for found in terms for name in sorted(found))
+    return {name: sum(name not in found for found in terms) / len(terms) for name in names}
+
+
+def step_notes(data: ReportData) -> list[str]:
+    """One sentence each on clipping and on absent terms, over the seeds of a run."""
+    notes = []
+    alike: dict[tuple[str, bool], list[str]] = {}  # how many steps were clipped, whether nearly all -> runs
+    for run in data.runs:
+        parts = [part for seed in run.seeds if (part := clipped(seed)) is not None]
+        mean = sum(parts) / len(parts) if parts else 0.0
+        if mean > 0:
+            alike.setdefault((number.share(mean), mean >= NEARLY_ALL), []).append(run.label)
+    for (shown, nearly_all), labels in alike.items():
+        hides = ", so max_grad_norm set the gradient's length and the weights of terms only its direction"
+        notes.append(f"{joined(labels)}: the gradient was clipped in {shown} of steps{hides if nearly_all else ''}.")
+    for run in data.runs:
+        for term, part in _mean([absent(seed) for seed in run.seeds]).items():
+            if part > SELDOM:
+                notes.append(
+                    f"{named(run.label)}: {named(term)} was absent from {number.share(part)} of steps; a larger "
+                    "batch_tokens or share brings it to more of them."
+                )
+    return notes
+
+
+def _mean(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for part in found for name in part)
+    return {name: sum(part.get(name, 1.0) for part in found) / len(found) for name in names}

@@ -1,0 +1,97 @@
+"""Writes checkpoints while training, and keeps the best weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from acclimate.disk.files import discard, sync, unwritable
+from acclimate.parallel.world import World
+from acclimate.runs.layout import Layout
+from acclimate.training.checkpoint import recover, verify, write_folder
+from acclimate.types.central import Callback, Metrics, TrainingState
+from acclimate.types.errors import DamagedError, reason
+
+
+class Save(Callback):
+    """Checkpoints every ``every`` steps and at the end, the last ``keep_last`` of them; if ``every`` is None, only
+    when the run was asked to stop.
+
+    When the step's metrics hold ``watch`` and it is the lowest so far, the trained weights go to
+    ``checkpoints/best``.
+    """
+
+    name = "save"
+
+    def __init__(
+        self,
+        run_dir: Path,
+        every: int | None,
+        keep_last: int,
+        watch: str,
+        world: World,
+        say: Callable[[str], None] = lambda note: None,
+    ) -> None:
+        self.run, self.every, self.keep_last, self.watch = Layout(run_dir), every, keep_last, watch
+        self.world, self.say = world, say
+        self.best: float | None = None
+        self._told: set[Path] = set()
+
+    def on_step_end(self, state: TrainingState, metrics: Metrics) -> None:
+        value = metrics.get(self.watch)
+        if value is not None and (self.best is None or value < self.best):
+            self.best = value
+            weights = {f"weights/{name}": tensor for name, tensor in state.weights.state_dict().items()}
+            measured = {name: found for name, found in metrics.items() if name.startswith("eval/")}
+            write_folder(self.run.best, weights, {"step": state.step, **measured}, self.world)
+        due = self.every is not None and state.step % self.every == 0 and state.step < state.total_steps
+        if due or state.stopping:
+            self._save(state)
+
+    def on_train_end(self, state: TrainingState) -> None:
+        if self.every is not None:
+            self._save(state)
+
+    def _save(self, state: TrainingState) -> None:
+        with self.world.all_or_none():
+            if self.world.is_main:
+                self._sync_metrics()
+        state.save(self.run.checkpoint(state.step))
+        if not self.world.is_main:
+            return
+        for old in self.run.step_checkpoints[: -self.keep_last]:
+            if (error := discard(old)) and old not in self._told:
+                self._told.add(old)
+                self.say(
+                    f"the checkpoint '{old}' could not be removed ({error.strerror or reason(error)}); training "
+                    "goes on. What is left of it is removed with the next one, or at the next start."
+                )
+
+    def _sync_metrics(self) -> None:
+        """The lines of the steps before a checkpoint are on the disk before it is."""
+        path = self.run.metrics
+        try:
+            for written in (path, self.run.path) if path.is_file() else ():
+                sync(written)
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+    def on_start(self, state: TrainingState) -> None:
+        """When ``checkpoints/best`` is gone or damaged, the next measured weights are the best again; says so."""
+        if self.best is None:
+            return
+        with suppress(OSError):  # another rank has done it
+            recover(self.run.best)
+        try:
+            verify(self.run.best)
+        except DamagedError as error:
+            self.best = None
+            self.say(f"{error} The best weights are chosen anew from here on.")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "watch": self.watch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best = state["best"] if state.get("watch") == self.watch else None  # or another version chose by another

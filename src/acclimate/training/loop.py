@@ -1,0 +1,80 @@
+"""The training loop. It knows no method, term or transform by name."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import torch
+
+from acclimate.training.finite import stop_if_not_finite
+from acclimate.training.training import Training
+from acclimate.types.central import Metrics
+from acclimate.types.errors import Stopped
+
+
+def run_loop(training: Training) -> None:
+    """Takes optimizer steps until the budget is spent.
+
+    Raises:
+        NonFiniteError: a loss or gradient is infinite or NaN; the optimizer step was not taken.
+        Stopped: ``training.stop`` asked for it; the callbacks of the step have run.
+    """
+    try:
+        while training.step < training.total_steps:
+            started = time.perf_counter()
+            _step(training)
+            training.seconds += time.perf_counter() - started
+            if training.stop.agreed:
+                raise Stopped(
+                    f"Stopped after step {training.step} of {training.total_steps}, whose checkpoint is written. The "
+                    "same command with --resume goes on from there.",
+                    training.stop.signal or signal.SIGTERM,
+                )
+        for callback in training.callbacks:
+            callback.on_train_end(training)
+    finally:
+        training.data.close()
+        for callback in training.callbacks:
+            callback.close()
+
+
+def _step(training: Training) -> None:
+    model, weights, world = training.model, training.weights, training.world
+    model.network.train()
+    started, before = time.perf_counter(), training.counted_forwards()
+    with world.all_or_none():  # a file that one rank cannot read
+        batches = [batch.to(model.device) for batch in training.data.next_step()]
+    step = training.objective.step(batches)
+    step.observe(model)
+    for batch in batches:
+        step.loss(model, batch).backward()  # type: ignore[no-untyped-call]
+        weights.accumulate()
+    metrics: Metrics = step.report() | {f"dial/{name}": float(dial) for name, dial in training.dials.items()}
+    metrics |= training.gradients.update(weights.reduce(world), training.step)
+    stop_if_not_finite(training, metrics, step)
+    scale = training.update_scale(metrics) if training.update_scale else 1.0
+    for group in training.optimizer.param_groups:
+        group["lr"] = training.learning_rate(training.step) * scale
+    training.optimizer.step()
+    weights.publish()
+    training.step += 1
+    tokens = sum(int((batch.labels >= 0).sum()) for batch in batches)
+    forwards = training.counted_forwards() - before
+    told = torch.tensor([tokens, training.stop.signal, forwards], dtype=torch.float64)
+    tokens, asked, forwards = world.sum(told).tolist()
+    training.stop.agreed = asked > 0
+    training.forwards += forwards
+    metrics |= training.data.progress()
+    metrics |= {
+        "learning_rate": training.optimizer.param_groups[0]["lr"],
+        "tokens_per_second": tokens / (time.perf_counter() - started),
+    }
+    if training.probe is not None:
+        metrics |= training.probe.measured(training)
+    for controller in training.controllers:
+        controller.on_measured(metrics, training.dials)
+        if controller.infeasible is not None:
+            metrics[f"infeasible/{controller.name}"] = 1.0
+    for callback in training.callbacks:
+        callback.on_step_end(training, metrics)

@@ -1,0 +1,72 @@
+"""A run between its last step and its ``model/``: the ends of its way, and what is measured between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from acclimate.measurement.measure import measure
+from acclimate.measurement.summary import Record, records
+from acclimate.model.pair import Pair
+from acclimate.parallel.shard import local, release
+from acclimate.training.training import Training
+from acclimate.types.central import Batch
+
+
+@dataclass(frozen=True)
+class TunedRun:
+    """The :class:`~acclimate.types.plan.Tuned` of a training.
+
+    Args:
+        validation: set -> role, batches with label bytes: text that no report is made of.
+    """
+
+    training: Training
+    pair: Pair
+    validation: Mapping[str, tuple[str, Sequence[tuple[Batch, Tensor]]]]
+    special_ids: Sequence[int]
+    seed: int
+
+    @property
+    def origin(self) -> str:
+        return "the base's weights" if self.pair.open_start is None else "the weights that training started from"
+
+    @cached_property
+    def start(self) -> dict[str, Tensor]:
+        """In the masters' dtype. A of an adapter is left out: dW is linear in B alone."""
+        began = self.pair.start().model
+        release(began)  # whole since its last forward
+        found = dict(began.network.named_parameters())
+        return {
+            name: torch.zeros_like(local(master))
+            if ".lora_B." in name
+            else local(found[name]).detach().to(master.dtype)
+            for name, master in self.training.weights.masters.items()
+            if ".lora_A." not in name
+        }
+
+    @cached_property
+    def end(self) -> dict[str, Tensor]:
+        masters = self.training.weights.masters
+        return {name: local(masters[name]).detach().clone() for name in self.start}
+
+    @torch.no_grad()
+    def place(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        for name, tensor in weights:
+            local(self.training.weights.masters[name]).copy_(tensor)
+        self.training.weights.publish()
+
+    def measure(self) -> list[Record]:
+        training, found = self.training, []
+        for name, (role, batches) in self.validation.items():
+            scores, before = measure(training.model, self.pair.base, batches, self.special_ids, training.world)
+            assert before is not None
+            base_records = records(before, run="base", seed=self.seed, set_name=name, role=role)
+            base = {record["metric"]: record["value"] for record in base_records}
+            for record in records(scores, run="tuned", seed=self.seed, set_name=name, role=role):
+                found.append(record | ({"base": base[record["metric"]]} if record["metric"] in base else {}))
+        return found

@@ -1,0 +1,275 @@
+"""The verbs behind the command line: train, evaluate, export. Files in, files out: the run folder is the interface."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from acclimate.build import (
+    Chosen,
+    Job,
+    Mixture,
+    build_training,
+    choose_reread,
+    experts,
+    heldout_prompts,
+    load_model,
+    open_run,
+    reread,
+    resolve,
+    score_memorised,
+    score_sets,
+    select_labels,
+    start,
+    trained_pair,
+    validation_sets,
+)
+from acclimate.build.plan import Composition, anchored, compose
+from acclimate.config.load import RunConfig, located, save_config
+from acclimate.data.chat.rendering import special_tokens
+from acclimate.data.chat.turn_ends import new_turn_ends
+from acclimate.data.corpus import Corpora, load_corpora
+from acclimate.disk.files import write_text
+from acclimate.measurement.generate import side_by_side
+from acclimate.measurement.summary import Record
+from acclimate.model.export import check_empty, save_model
+from acclimate.model.load import load_tokenizer, model_identities
+from acclimate.model.pair import Pair
+from acclimate.parallel.shard import is_sharded, whole_state
+from acclimate.parallel.world import SOLO, World, join
+from acclimate.reports import model_card
+from acclimate.runs.beginning import begin_session, check_digests, say_what_changed, turn_ends, without_effect
+from acclimate.runs.claim import check_run_dir, keeping_the_model, sole_writer
+from acclimate.runs.folder import read_summary, write_generations, write_summary
+from acclimate.runs.layout import Layout, read_json, write_json
+from acclimate.runs.measured import write_measured
+from acclimate.runs.provenance import finished, keep_weights, peak_memory_mib, provenance, sessions, with_session
+from acclimate.training.checkpoint import load_best
+from acclimate.training.loop import run_loop
+from acclimate.training.training import Training
+from acclimate.training.tuned import TunedRun
+from acclimate.types.errors import RunError
+from acclimate.verbs.validate import data_record, warnings
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: its folder, and the records of its ``summary.json``."""
+
+    run_dir: Path
+    summary: list[Record]
+
+
+@located
+def train(config: RunConfig, resume: bool = False, console: Console | None = None) -> RunResult:
+    """Trains, evaluates against the base, and writes the run folder ``output_dir/name``.
+
+    In each of several processes started by torchrun it does so together with the others; rank 0 prints and writes.
+
+    Args:
+        resume: continue the run from its last checkpoint (bitwise as if it had not stopped); a run that is
+            finished is returned as it is.
+
+    Raises:
+        UsageError: the run folder exists and ``resume`` is false, or its configuration differs.
+        DataError, ModelError, ConfigError: before anything is trained.
+        NonFiniteError: a loss or gradient became infinite or NaN.
+        Stopped: SIGTERM or Ctrl-C while training; a checkpoint is written first.
+    """
+    world = join(config.model.device)
+    console = console if console is not None and world.is_main else Console(quiet=True)
+    config = anchored(config)  # as its folder has it
+    run_dir = config.run_dir
+    with ExitStack() as held:
+        with world.all_or_none():
+            if world.is_main:
+                check_run_dir(config, resume)
+                held.enter_context(sole_writer(run_dir))
+                check_run_dir(config, resume)  # now that nobody else writes
+        return _train(config, resume, console, world)
+
+
+def _train(config: RunConfig, resume: bool, console: Console, world: World) -> RunResult:
+    run_dir, run = config.run_dir, Layout(config.run_dir)
+    trained = resume and run.has_model  # it is written whole, after the last step
+    if trained and run.summary.is_file() and "finished" in read_json(run.provenance):
+        console.print(f"{config.name}: finished before, nothing to do.{without_effect(config)}", highlight=False)
+        summary = read_summary(run.summary)
+        if world.is_main and summary and not run.card.exists():  # the disk was full then
+            write_text(run.card, model_card(run_dir))
+        return RunResult(run_dir, summary)
+    with world.all_or_none():
+        composition = compose(config)  # configuration errors before slow work
+    job = resolve(config, world, resume)
+    if world.is_main and run.config.exists():
+        say_what_changed(config, console)
+    config, device = job.config, job.device
+    if trained:
+        console.print(f"{config.name}: trained before; measuring it.")
+        with world.all_or_none():
+            result = _measured_again(config) if world.is_main else RunResult(run_dir, [])
+        return result
+    corpora = world.main_first(lambda: load_corpora(config, load_tokenizer(config.model)))
+    with world.all_or_none():
+        model = load_model(config, device)
+    learned = world.main_first(lambda: select_labels(config, composition, corpora, model))
+    with world.all_or_none():
+        validation = validation_sets(config, corpora)
+        training, plan, mixture = build_training(job, composition, model, learned, console)
+        chosen = choose_reread(config, learned, training.objective.active, mixture)
+    for warning in (*plan.notes, *warnings(config, composition, learned, mixture, model.tokenizer)):
+        console.print(f"Note: {warning}", style="yellow", highlight=False, markup=False)
+    with world.all_or_none():
+        if world.is_main:
+            record = _begin(job, composition, training, learned, mixture, chosen)
+    start(training, plan, run_dir, resume, console)
+    if world.is_main:
+        record = begin_session(run_dir, record, training.step, world.size)
+    apart = training.counted_forwards()  # of choosing labels, where that is not in the cache
+    with training.stop.listening(console):
+        run_loop(training)
+    infeasible = {c.name: c.infeasible for c in training.controllers if c.infeasible is not None}
+    for sentence in infeasible.values():
+        console.print(f"Note: {sentence}", style="yellow", highlight=False, markup=False)
+    if world.is_main and infeasible:
+        record["infeasible"] = infeasible
+    costs = {
+        "train_seconds": round(training.seconds, 2),
+        "forward_tokens": round(training.forwards),
+        "train_peak_memory_mib": peak_memory_mib(device),
+    }
+    apart -= training.counted_forwards()
+    if config.training.final == "best":
+        console.print(load_best(training, run_dir), highlight=False)
+    pair = trained_pair(config, model, training.objective.references.get("base"), world)
+    sets = {name: (corpora.sources[name].role, batches) for name, batches in validation.items()}
+    if plan.after is not None:
+        settled = plan.after(TunedRun(training, pair, sets, list(special_tokens(model.tokenizer)), config.seed))
+        console.print(settled.says, highlight=False)
+        if world.is_main:
+            write_json(run.interpolation, settled.record)
+    costs["apart_forward_tokens"] = round(apart + training.counted_forwards(pair.base))
+    if world.is_main:
+        write_json(run.provenance, record | costs)  # before model/, by which a run is known as trained
+    _save(training, config)
+    if world.is_main:
+        record = keep_weights(run_dir, record | costs)
+    started = time.perf_counter()
+    with keeping_the_model(run_dir):
+        result = _measure(config, corpora, pair, chosen, world)
+    if world.is_main:
+        write_json(run.provenance, finished(record, time.perf_counter() - started))
+    return result
+
+
+def _measured_again(config: RunConfig) -> RunResult:
+    """Of a run that was interrupted after its training."""
+    started, run = time.perf_counter(), Layout(config.run_dir)
+    save_config(config, run.config)
+    result = evaluate_run(run.path)
+    record = with_session(read_json(run.provenance), read_json(run.data)["steps"], 1)
+    write_json(run.provenance, finished(record, time.perf_counter() - started))
+    return result
+
+
+def _save(training: Training, config: RunConfig) -> None:
+    """``model/``, whole, by one rank."""
+    model, world = training.model, training.world
+    weights = None
+    if is_sharded(model):
+        weights = whole_state(model.network.state_dict(keep_vars=True), keep=world.is_main)
+    with world.all_or_none():
+        if world.is_main:
+            ends = turn_ends(config.run_dir)["stops_at"]
+            save_model(model, Layout(config.run_dir).model, config.model.path, weights=weights, stops_at=ends)
+
+
+def _begin(
+    job: Job, composition: Composition, training: Training, corpora: Corpora, mixture: Mixture, chosen: Chosen
+) -> dict[str, Any]:
+    """Writes config.yaml, data.json and provenance.json, and returns the last."""
+    config, run_dir, network = job.config, job.config.run_dir, training.model.network
+    models, data = model_identities(config.model), {n: c.digest for n, c in corpora.sources.items()}
+    inputs = {e.key: e.digest() for e in experts(config, composition)}
+    inputs |= {f"the labels learned of source '{n}'": c.mask.digest for n, c in corpora.sources.items() if c.mask}
+    held_out = {n: c.heldout_digest for n, c in corpora.sources.items()}
+    began = check_digests(run_dir, models, data, inputs, held_out)
+    record = provenance(config, job.device, models, data, inputs) | {"processes": job.world.size}
+    record |= {"held_out": held_out, "methods": {n: m.described() for n, m in composition.methods.items()}}
+    stores = [store.origin for store in composition.statistics]
+    if began and [s["sha256"] for s in began.get("statistics", [])] != [s["sha256"] for s in stores]:
+        raise RunError(
+            f"The run '{run_dir}' began with another statistics store than there is now, so it cannot be continued; "
+            "restore it, or start a new run under another name."
+        )
+    record |= {"statistics": stores} if stores else {}
+    record |= {"started": began["started"], "sessions": sessions(began)} if began else {}
+    run = Layout(run_dir)
+    save_config(config, run.config)
+    trained = sum(p.numel() for p in training.model.trainable().values())
+    parameters = {"trained": trained, "total": network.num_parameters()}
+    about = data_record(config, corpora, mixture) | {"parameters": parameters, "memorisation": chosen}
+    about["turn_ends"] = new_turn_ends(corpora, training.model, training.objective.terms)
+    write_json(run.data, about)
+    write_json(run.provenance, record)
+    return record
+
+
+def evaluate_run(run_dir: Path) -> RunResult:
+    """Measures a trained run's ``model/`` against its base again and rewrites ``summary.json``.
+
+    Raises:
+        RunError: the run is not trained yet, or its model, base or data have changed since.
+    """
+    config, pair = open_run(run_dir)
+    corpora = load_corpora(config, load_tokenizer(config.model))
+    run = Layout(run_dir)
+    data, held_out = ({n: getattr(c, k) for n, c in corpora.sources.items()} for k in ("digest", "heldout_digest"))
+    check_digests(run_dir, model_identities(config.model), data, held_out=held_out)
+    keep_weights(run_dir, read_json(run.provenance))  # if it was killed before, or is of 0.1.0
+    chosen = read_json(run.data).get("memorisation", {})
+    return _measure(config, corpora, pair, chosen)
+
+
+def _measure(config: RunConfig, corpora: Corpora, pair: Pair, chosen: Chosen, world: World = SOLO) -> RunResult:
+    """Scores every held-out set against the base and writes eval/, summary.json, generations.json and the card."""
+    run_dir, run, model, base = config.run_dir, Layout(config.run_dir), pair.model, pair.base
+    for folder in (run.eval, run.model, run.memorisation):
+        if folder.resolve().parent != run_dir.resolve():
+            raise RunError(f"'{folder}' is a link that leads out of the run folder; nothing is written through it.")
+    summary, gains = score_sets(config, corpora, model, base, world)
+    parameters = read_json(run.data)["parameters"]["trained"] if world.is_main else 0
+    found = score_memorised(config, reread(config, corpora, chosen), model, base, gains, parameters, world)
+    if world.is_main and found:
+        write_json(run.memorised, {"sources": found})
+    prompts = heldout_prompts(config, corpora, model.tokenizer, model.positions)
+    answers = side_by_side(model, base, prompts, config.evaluation.max_new_tokens, turn_ends(run_dir)["ids"])
+    if not world.is_main:
+        return RunResult(run_dir, summary)
+    write_generations(run.generations, answers)
+    write_summary(run.summary, summary)  # marks the run as finished
+    write_measured(run_dir, read_json(run.provenance), {n: len(t.document) for n, (t, _) in gains.items()})
+    if summary:
+        write_text(run.card, model_card(run_dir))
+    return RunResult(run_dir, summary)
+
+
+def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | None = None) -> Path:
+    """Writes a Hugging Face folder: an adapter, or with ``merge`` (and after full tuning) a whole model.
+
+    Args:
+        merge: fold the adapter into the base; into its original weights, if the run kept them quantised.
+        checkpoint: ``best`` or ``step-00000100``; None is the run's final ``model/``.
+    """
+    check_empty(output)
+    config, pair = open_run(run_dir, checkpoint, quantised=not merge)
+    run = Layout(run_dir)
+    measured = run.summary.is_file() and read_summary(run.summary)
+    card = model_card(run_dir, merge, checkpoint) if measured else None
+    save_model(pair.model, output, config.model.path, card, merge, stops_at=turn_ends(run_dir)["stops_at"])
+    return output

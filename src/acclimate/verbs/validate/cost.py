@@ -1,0 +1,71 @@
+"""What a run will take: memory and time, reckoned before it is trained."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+from acclimate.build import Mixture
+from acclimate.build.mixture import all_tokens
+from acclimate.config.load import RunConfig
+from acclimate.kernels.quantised import BYTES
+from acclimate.model.load import DTYPES
+
+EFFICIENCY = {"float32": 0.55, "bfloat16": 0.12}
+"""Of the rate of one large matrix product in the model's dtype, what a training step reached on two CPU cores, whose
+matrix units make bfloat16 products 8 times faster and nothing else [ours; docs/log.md]."""
+GPU_EFFICIENCY = 0.25
+"""A guess: not run on a GPU here."""
+PROCESS_BYTES = 2**30
+"""Of Python, torch and the other libraries, measured [ours]."""
+
+
+def memory(config: RunConfig, network: Any, trained: int, total: int, copies: int) -> float:
+    """Bytes: weights, reference copies, masters, gradients, AdamW's two moments, activations, one chunk of logits."""
+    width = 2 if config.model.dtype == "bfloat16" else 4
+    masters = 4 * trained if width == 2 and config.lora is None else 0
+    states = trained * (4 + 8) + masters + (width * trained if masters else 0)
+    shape = network.config.get_text_config()
+    rows = config.training.micro_batch_size * config.data.sequence_length
+    # about 34 hidden-sized tensors per layer and token without checkpointing (Korthikanti et al., 2022,
+    # arXiv 2205.05198, counts 34 bytes in 16 bit without the attention matrix), one with it
+    per_layer = 2 if config.training.gradient_checkpointing else 17
+    activations = rows * shape.hidden_size * shape.num_hidden_layers * per_layer * width
+    logits = 4 * config.objective.chunk_tokens * shape.vocab_size * 4
+    heads = 4 * shape.vocab_size * shape.hidden_size * (1 + (config.lora is None) + copies)  # float32 casts, gradient
+    weights = float(width * total)
+    if config.model.quantization is not None:
+        layers = {m for m in network.modules() if isinstance(m, nn.Linear)} - {network.get_output_embeddings()}
+        weights -= (width - BYTES) * sum(m.weight.numel() for m in layers if not m.weight.requires_grad)
+    return float(PROCESS_BYTES + weights * (1 + copies) + states + activations + logits + heads)
+
+
+def seconds(config: RunConfig, device: torch.device, network: Any, mixture: Mixture, total: int) -> float:
+    """Training time at the rate of this machine's matrix products, measured now.
+
+    With N weights a token costs 2 N in forward, 2 N for the gradient of activations and, under full tuning, 2 N for
+    that of the weights; a reference, or a first pass, adds 2 N for the share of rows that need one.
+    """
+    shape = network.config.get_text_config()
+    embeddings = 0 if shape.tie_word_embeddings else shape.vocab_size * shape.hidden_size
+    factor = (6 if config.lora is None else 4) + 2 * mixture.forwards
+    rate = _flops(DTYPES[config.model.dtype], device, shape.hidden_size)
+    efficiency = EFFICIENCY[config.model.dtype] if device.type == "cpu" else GPU_EFFICIENCY
+    per_token = factor * (total - embeddings) / (rate * efficiency)
+    return float(all_tokens(config, mixture) * per_token)
+
+
+def _flops(dtype: torch.dtype, device: torch.device, hidden_size: int) -> float:
+    """Floating point operations a second in one linear layer of the model's width, on 1,024 tokens; best of five."""
+    a = torch.ones(1024, hidden_size, dtype=dtype, device=device)
+    b = torch.ones(hidden_size, 4 * hidden_size, dtype=dtype, device=device)
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        product = a @ b
+        product[0, 0].item()  # waits for a GPU
+        best = min(best, time.perf_counter() - start)
+    return 2 * 1024 * hidden_size * 4 * hidden_size / best

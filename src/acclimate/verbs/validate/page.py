@@ -1,0 +1,45 @@
+"""The plan as a person reads it."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from acclimate.build.plan import method_names
+from acclimate.verbs.validate.validate import Preflight
+
+
+def print_preflight(found: Preflight, console: Console) -> None:
+    """The plan as a person reads it."""
+    config = found.config
+    table = Table(title=f"Plan of '{config.name}': {'+'.join(method_names(config))} on {config.model.path}")
+    for column in ("source", "role", "documents", "held out", "trained tokens", "share", "epochs", "dropped"):
+        table.add_column(column, justify="left" if column in ("source", "role", "dropped") else "right")
+    for name, row in found.data["sources"].items():
+        dropped = escape(", ".join(f"{count} {reason}" for reason, count in (row["dropped"] or {}).items()) or "none")
+        counted, used = not row["streamed"], row["share"] > 0
+        tokens = f"{row['trained_tokens']:,}" if counted else "streamed"
+        table.add_row(
+            name, row["role"], f"{row['documents']:,}" if counted else "streamed", f"{row['heldout_documents']:,}",
+            tokens if used else "evaluated only", f"{row['share']:.0%}" if used else "",
+            f"{row['epochs']:.2f}" if used and counted else "", dropped if counted else "streamed",
+        )  # fmt: skip
+    console.print(table)
+    kind = f"LoRA rank {config.lora.rank}" if config.lora else "full tuning"
+    console.print(
+        f"{found.data['steps']} optimizer steps · {kind}, {found.trained_parameters:,} of {found.total_parameters:,} "
+        f"parameters trained · {config.model.dtype} · memory about {found.memory_bytes / 2**30:.1f} GiB · "
+        f"training about {_duration(found.seconds)} at this machine's rate of matrix products",
+        highlight=False,
+    )
+    for line in found.turn_ends:
+        console.print(line, highlight=False, markup=False)
+    for warning in found.warnings:
+        console.print(f"Note: {warning}", style="yellow", highlight=False, markup=False)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,154 @@
+"""Everything that can be checked without training, and the plan that comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from acclimate.build import (
+    Mixture,
+    base_apart,
+    build_loader,
+    build_objective,
+    check_selection,
+    check_stores,
+    check_vocabulary,
+    experts,
+    metrics_read,
+    mix,
+    resolve,
+    validation_sets,
+)
+from acclimate.build.mixture import epochs
+from acclimate.build.plan import build_plan, compose
+from acclimate.config.load import RunConfig, located
+from acclimate.data.chat.pieces import cuts
+from acclimate.data.corpus import Corpora, Corpus, load_corpora
+from acclimate.model.adapter import attach_lora
+from acclimate.model.load import empty_network, load_tokenizer
+from acclimate.runs.claim import check_place
+from acclimate.runs.layout import Layout
+from acclimate.types.plan import PlanContext
+from acclimate.verbs.validate.cost import memory, seconds
+from acclimate.verbs.validate.labels import turn_ends
+from acclimate.verbs.validate.warnings import warnings
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What :func:`validate` found."""
+
+    config: RunConfig
+    data: dict[str, Any]  # as data.json of a run
+    trained_parameters: int
+    total_parameters: int
+    memory_bytes: float
+    seconds: float
+    warnings: list[str]
+    turn_ends: list[str]  # a line for each way in which answers end
+
+
+@located
+def validate(config: RunConfig) -> Preflight:
+    """Checks all that can be checked without training, down to each file and record.
+
+    Raises:
+        ConfigError, DataError, ModelError: what, where, and what would be accepted.
+    """
+    check_place(config)
+    composition = compose(config)
+    job = resolve(config, keep_missing=True)  # as a run does, which then finds what is indexed here
+    config = job.config
+    network = empty_network(config.model)
+    if config.lora is not None:
+        attach_lora(network, config.lora)
+    total = network.num_parameters()
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    tokenizer = load_tokenizer(config.model)
+    corpora = load_corpora(config, tokenizer)
+    check_vocabulary(corpora, tokenizer, network)
+    for expert in [*experts(config, composition), *([apart] if (apart := base_apart(config)) else [])]:
+        expert.check(config, tokenizer)
+    check_selection(composition, corpora)
+    check_stores(composition.statistics, config.model, network)
+    objective = build_objective(config, composition.terms, corpora, {})
+    mixture = mix(config, corpora, objective)
+    plan = build_plan(composition, PlanContext(total_steps=mixture.total_steps))
+    build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
+    validation_sets(config, corpora)
+    references = {*composition.required_references, *("base" for metric in metrics_read(config, plan))}
+    apart_or_full = config.lora is None or config.model.base is not None
+    copies = sum(name != "base" or apart_or_full for name in references)
+    notes = [*plan.notes, *warnings(config, composition, corpora, mixture, tokenizer)]
+    if config.model.base is not None:
+        size = total * (2 if config.model.dtype == "bfloat16" else 4) / 2**30
+        when = "from the first step on" if "base" in references else "after training, to measure"
+        notes.append(
+            f"model.base: KL and drift are measured against '{config.model.base}', and training starts from "
+            f"'{config.model.path}': the base is a second network, in memory {when} (about {size:.2g} GiB)."
+        )
+    if composition.selection is not None:
+        notes.append(
+            "which labels the method masks is known after a forward of the base; tokens, steps and times are counted "
+            "as if it masked none."
+        )
+    if Layout(config.run_dir).config.exists():
+        notes.append(f"the run '{config.run_dir}' exists; `acclimate train` wants --resume or another name.")
+    return Preflight(
+        config=config,
+        data=data_record(config, corpora, mixture),
+        trained_parameters=trained,
+        total_parameters=total,
+        memory_bytes=memory(config, network, trained, total, copies) + sum(s.size for s in composition.statistics),
+        seconds=seconds(config, job.device, network, mixture, total),
+        warnings=notes,
+        turn_ends=turn_ends(corpora),
+    )
+
+
+def _shape(corpus: Corpus, sequence_length: int) -> dict[str, Any]:
+    if corpus.stream:
+        return dict.fromkeys(("cut_documents", "cut_labels", "cut_prompts", "control_documents", "control_bytes"))
+    found, control = cuts(corpus.train, sequence_length), np.concatenate([corpus.train.control, corpus.heldout.control])
+    return {
+        "cut_documents": found.documents,
+        "cut_labels": found.labels,
+        "cut_prompts": found.prompts,
+        "control_documents": int((control > 0).sum()),
+        "control_bytes": int(control.sum()),
+    }
+
+
+def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[str, Any]:
+    """``data.json``: documents, tokens, dropped rows with reasons, share and epochs of each source, what its rows carry
+    that is not read, the part of its labels that the method masks; what rows cut, control tokens in the text; overlap.
+
+    Of a streamed source, what only a whole pass would tell is null.
+    """
+    sources = {}
+    for name, corpus in corpora.sources.items():
+        sources[name] = {
+            "role": corpus.role,
+            "documents": None if corpus.stream else corpus.documents_read,
+            "streamed": corpus.stream is not None,
+            "train_documents": None if corpus.stream else len(corpus.train),
+            "heldout_documents": len(corpus.heldout),
+            "heldout_groups": len(set(corpus.groups)),
+            "heldout_overlapping": int(corpus.overlapping.sum()),
+            "heldout_left_out": corpus.left_out,
+            "tokens": None if corpus.stream else corpus.train.tokens + corpus.heldout.tokens,
+            "trained_tokens": mixture.trained_tokens.get(name, 0),
+            "share": mixture.shares.get(name, 0.0),
+            "epochs": epochs(config, mixture, name) if name in mixture.shares else 0.0,
+            "dropped": corpus.dropped,
+            "unread": list(corpus.unread),
+            "masked": corpus.mask.part if corpus.mask else 0.0,
+            **_shape(corpus, config.data.sequence_length),
+        }
+    return {
+        "sources": sources,
+        "overlap": [vars(row) for row in corpora.overlap],
+        "steps": mixture.total_steps,
+    }
