@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "registry": {"methods", "objective"},
     "plan": {"registry", "statistics"},
     "evaluate": {"model", "objective", "parallel"},
-    "train": {"data", "model", "objective", "gradient", "evaluate", "parallel"},
+    "train": {"model", "objective", "gradient", "evaluate", "parallel"},
     "report": {"evaluate"},
     "gate": {"evaluate", "report"},
     "provenance": {""},
