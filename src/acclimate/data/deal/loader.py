@@ -184,7 +184,7 @@ class Loader:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.step = state["step"]
         self.mixer.load_state_dict(state["mixer"])
-        self.mixer.shares.load_state_dict(state.get("shares", {}), state.get("pushed", {}))  # of before 0.3: neither
+        self.mixer.shares.load_state_dict(state.get("shares", {}), state.get("pushed", {}))  # 0.1.0 had neither
         self.live.load_state_dict(state.get("live", {}))
 
     def close(self) -> None:

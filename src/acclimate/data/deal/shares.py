@@ -116,9 +116,8 @@ class Scheduled:
 class Delayed(Scheduled):
     """Shares that are given while training, and act :data:`DELAY` steps later, however far ahead the loader is.
 
-    Nobody knows them in advance, so the mixer reckons that the present ones stay. Two sources are then within one row
-    of their quota as ever; of k sources one can fall behind by about ``log k`` rows more, if the shares jump against it
-    at every row [ours].
+    Nobody knows them in advance, so the mixer reckons that the present ones stay. Two sources are within one row of
+    their quota as ever; of more, one falls further behind if the shares jump against it again and again.
 
     Args:
         shares: until the first that are pushed act.
