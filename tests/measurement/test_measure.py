@@ -125,7 +125,7 @@ def test_interval_covers_the_truth_as_often_as_it_says() -> None:
     for trial in range(300):
         lengths = random.integers(20, 200, 60)
         sums = random.gamma(2.0, 1.5, 60) * lengths  # mean 3 a token, by document
-        value, low, high = ratio_interval(sums, lengths, seed=trial)
-        assert low <= value <= high
-        hits += low <= 3.0 <= high
+        found = ratio_interval(sums, lengths, seed=trial)
+        assert found.low <= found.value <= found.high
+        hits += found.low <= 3.0 <= found.high
     assert 0.90 <= hits / 300 <= 0.98
