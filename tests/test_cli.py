@@ -180,6 +180,8 @@ def test_validate_prints_names_as_they_are(
     printed = " ".join(out.split())  # the width of the terminal wraps cells
     assert "unsupported file type .[bold]" in printed
     assert "bad row: not an object (first: [bold]a[b].jsonl:1)" in printed
+    monkeypatch.setenv("COLUMNS", "60")
+    assert "…" not in run_cli(["validate", str(path)], monkeypatch, capsys)[1]  # folded, not cut
 
 
 @pytest.mark.parametrize("kind", ["full", "lora"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args
@@ -26,6 +27,7 @@ from tests.fixtures.runs import config
 
 ROOT = Path(__file__).parents[2]
 LORA = {"rank": 4}
+BaselineWeights = Callable[[object, dict[str, int] | None], bytes]
 
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
@@ -52,21 +54,41 @@ def test_accumulation_leaves_the_gradient_unchanged(
         torch.testing.assert_close(found[1][parameter], gradient, rtol=0, atol=1e-12)
 
 
+@pytest.fixture(scope="module")
+def baseline_weights(pico_folder: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> BaselineWeights:
+    """What a baseline's run writes, by its method and tuning; one run serves all methods that are neutral as it is."""
+    found: dict[str, bytes] = {}
+
+    def tuned(method: object, lora: dict[str, int] | None) -> bytes:
+        key = json.dumps([method, lora])
+        if key not in found:
+            folder = tmp_path_factory.mktemp("baseline")
+            found[key] = written(train(config(pico_folder, corpora, folder, method=method, lora=lora)).run_dir)
+        return found[key]
+
+    return tuned
+
+
+def written(run_dir: Path) -> bytes:
+    (path,) = (run_dir / "model").glob("*.safetensors")
+    return path.read_bytes()
+
+
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.neutral is not None])
 def test_neutral_setting_is_bitwise_the_baseline(
-    name: str, lora: dict[str, int] | None, pico_folder: Path, corpora: Path, made: Path, tmp_path: Path
-) -> None:
+    name: str, lora: dict[str, int] | None, pico_folder: Path, corpora: Path, made: Path, tmp_path: Path,
+    baseline_weights: BaselineWeights,
+) -> None:  # fmt: skip
     assert METHODS[name].neutral is not None
     setting, baseline = METHODS[name].neutral
     own = spec(name, pico_folder, corpora, made, lora)
-    weights = []
-    for run, method in (("neutral", own | setting), ("baseline", baseline), ("default", own)):
-        result = train(config(pico_folder, corpora, tmp_path, name=run, method=method, lora=lora))
-        (path,) = (result.run_dir / "model").glob("*.safetensors")
-        weights.append(path.read_bytes())
-    assert weights[0] == weights[1]
-    assert weights[2] != weights[1]  # and at its default it does something
+    neutral, default = (
+        written(train(config(pico_folder, corpora, tmp_path, name=run, method=method, lora=lora)).run_dir)
+        for run, method in (("neutral", own | setting), ("default", own))
+    )
+    assert neutral == baseline_weights(baseline, lora)
+    assert default != neutral  # and at its default it does something
 
 
 @pytest.mark.parametrize("name", METHODS)

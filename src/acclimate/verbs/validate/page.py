@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -15,7 +17,8 @@ def print_preflight(found: Preflight, console: Console) -> None:
     config = found.config
     table = Table(title=f"Plan of '{config.name}': {'+'.join(method_names(config))} on {config.model.path}")
     for column in ("source", "role", "documents", "held out", "trained tokens", "share", "epochs", "dropped"):
-        table.add_column(column, justify="left" if column in ("source", "role", "dropped") else "right")
+        justify: Literal["left", "right"] = "left" if column in ("source", "role", "dropped") else "right"
+        table.add_column(column, justify=justify, overflow="fold")  # a narrow terminal cuts no word
     for name, row in found.data["sources"].items():
         dropped = escape(", ".join(f"{count} {reason}" for reason, count in (row["dropped"] or {}).items()) or "none")
         counted, used = not row["streamed"], row["share"] > 0
