@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import acclimate
+
 SOURCE = Path(__file__).parents[1] / "src" / "acclimate"
 FREE = {"disk", "types"}
 """Rooms that every room may use."""
@@ -97,6 +99,35 @@ def test_rooms_import_only_what_the_table_allows() -> None:
             assert target in ALLOWED[here], f"{path.relative_to(SOURCE)} imports {target or 'the package'}"
             seen.add((here, target))
     assert {(a, b) for a, targets in ALLOWED.items() for b in targets if b not in FREE} == seen, "an arrow is gone"
+
+
+def test_few_rooms_on_few_floors() -> None:
+    """A room's floor is one above the highest room that it imports from; a circle has none."""
+    floors: dict[str, int] = {}
+    left = {here: targets | (FREE - {here} if here not in FREE else set()) for here, targets in ALLOWED.items()}
+    while ready := [here for here, targets in left.items() if targets <= floors.keys()]:
+        for here in ready:
+            floors[here] = 1 + max((floors[target] for target in left.pop(here)), default=0)
+    assert not left, f"a circle among {sorted(left)}"
+    assert len(floors) <= 28
+    assert max(floors.values()) <= 16
+
+
+def test_few_files_in_a_folder() -> None:
+    folders = [SOURCE, *(path for path in SOURCE.rglob("*") if path.is_dir())]
+    counts = {path: len(list(path.glob("*.py"))) for path in folders if path != SOURCE / "methods"}
+    assert counts.pop(SOURCE) <= 4
+    assert not {str(path): count for path, count in counts.items() if count > 12}
+
+
+def test_no_room_has_the_name_of_a_public_function() -> None:
+    """``from acclimate import train`` gives what trains. ``paired`` and ``runs`` are public as rooms."""
+    public = set(acclimate.__all__) - {"__version__"}
+    planned = {"measure", "report", "plan", "replay", "adapt", "text", "pack", "mix", "kl", "batch", "causal", "dial"}
+    assert not ALLOWED.keys() & (public | planned)
+    assert all(getattr(acclimate, name).__name__ == name for name in public)
+    stub = re.findall(r"import (\w+) as", (SOURCE / "__init__.pyi").read_text())
+    assert sorted(stub) == sorted(public)
 
 
 def test_the_loop_knows_no_method_term_or_transform() -> None:

@@ -53,8 +53,8 @@ from math import inf
 from acclimate.paired.metrics import METRICS, Metric
 toy = eval(sys.argv[3])
 METRICS[toy.name] = toy
-from acclimate.gate import gate
-from acclimate.gate.page import verdict_markdown
+from acclimate.gates import gate
+from acclimate.reports.gate_page import verdict_markdown
 print(verdict_markdown(gate(sys.argv[1], pathlib.Path(sys.argv[2]))))
 """
 

@@ -1,7 +1,7 @@
 """Before training: the resolved plan of a run, what will be used, dropped and trained, and what it costs."""
 
 from acclimate.verbs.validate.page import print_preflight
-from acclimate.verbs.validate.validate import Preflight, data_record, validate
+from acclimate.verbs.validate.preflight import Preflight, data_record, validate
 from acclimate.verbs.validate.warnings import warnings
 
 __all__ = ["Preflight", "data_record", "print_preflight", "validate", "warnings"]

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from acclimate.build.plan import method_names
-from acclimate.verbs.validate.validate import Preflight
+from acclimate.verbs.validate.preflight import Preflight
 
 
 def print_preflight(found: Preflight, console: Console) -> None:
