@@ -33,7 +33,7 @@ STUCK = re.compile(r"\.(step-00000002|\.best\.stale)\.[0-9a-f]{32}\.removed")
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from acclimate import files
+from acclimate.disk import files
 os.fsync = lambda handle: (print("writing", flush=True), sys.stdin.read(1), {how})
 files.write_text(Path(sys.argv[1]), "new")
 """

@@ -66,8 +66,8 @@ def test_only_documents_that_were_read_are_measured(
     seen = sampled(whole, loaded)["domain"]
     assert seen is not None
     dealt: list[Any] = []
-    deal = Loader.next_step
-    monkeypatch.setattr(Loader, "next_step", lambda self: dealt.append(deal(self)) or dealt[-1])
+    deal = Loader.prepared
+    monkeypatch.setattr(Loader, "prepared", lambda self: dealt.append(deal(self)) or dealt[-1])
     run = train(whole).run_dir
     used = read_lines(run / "metrics.jsonl")[-1]["epochs/domain"]
     assert 0 < used < 0.8

@@ -33,8 +33,9 @@ def run(*command: str | Path, cwd: Path) -> str:
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``dist/`` with the source archive and the wheel that was built from it; the source tree is left as it is."""
     copy = tmp_path_factory.mktemp("source") / "tree"
-    unwanted = shutil.ignore_patterns(".*", "build", "runs", "assets", "*.egg-info", "__pycache__")
-    shutil.copytree(ROOT, copy, ignore=unwanted)
+    unwanted = shutil.ignore_patterns(".*", "assets", "*.egg-info", "__pycache__")
+    outputs = {str(ROOT): {"build", "runs"}}  # rooms of the package have these names too
+    shutil.copytree(ROOT, copy, ignore=lambda folder, names: unwanted(folder, names) | outputs.get(folder, set()))
     (copy / "runs" / "mine").mkdir(parents=True)
     (copy / "runs" / "mine" / "config.yaml").write_text("name: mine")
     run(sys.executable, "-m", "build", cwd=copy)

@@ -13,9 +13,9 @@ import pytest
 PROGRAM = """
 import sys
 from pathlib import Path
-from acclimate.data import beginning
+from acclimate.data.deal import beginning
 from acclimate.data.corpus import load_corpora
-from acclimate.data.index import read_index
+from acclimate.data.prepare.index import read_index
 from tests.data.samples import run_config
 from tests.data.test_stream import rows_of
 from tests.fixtures.pico import pico_tokenizer

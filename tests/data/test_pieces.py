@@ -21,7 +21,7 @@ from acclimate.measurement.measure import measure
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_tokenizer
 from acclimate.model.reference import FrozenCopy
-from acclimate.types.central import IGNORE, Route
+from acclimate.types.central import IGNORE, PLACE, Route
 from acclimate.types.errors import ConfigError
 from acclimate.verbs.validate import validate
 from tests.data.samples import run_config, token_corpus, write_records
@@ -217,7 +217,7 @@ def test_measuring_with_an_overlap_is_a_sliding_window() -> None:
         scores[width], _ = measure(model, FrozenCopy.of(model), batches, [])
         assert scores[width].positions is not None
         assert scores[width].positions[0].tolist() == [[15, 44, 0, 0], [8, 0, 0, 0], [15, 1, 0, 0]]  # not of the pieces
-        places = torch.cat([b.place[b.labels != IGNORE] for b, _ in batches if b.place is not None])
+        places = torch.cat([b.columns[PLACE][b.labels != IGNORE] for b, _ in batches])
         assert sorted(places.tolist()) == sorted(t for n in (60, 9, 17) for t in range(1, n))
     assert scores[overlap].nats == pytest.approx([nats[d] for d in range(3)], rel=1e-5)
     assert scores[0].nats[1] == scores[overlap].nats[1]

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from acclimate.build import build_training, load_model, open_run, resolve
 from acclimate.build.pairs import run_pair
+from acclimate.build.plan import compose
 from acclimate.config.load import load_config, with_absolute_paths
 from acclimate.config.schema import ModelSection, RunConfig
 from acclimate.data.corpus import load_corpora
@@ -84,9 +85,11 @@ def divergence(batches: list[Batch], general: set[int], start: Path, base: Path)
 def test_the_first_step_measures_start_against_base(
     run: RunResult, start: Path, pico_folder: Path, corpora: Path, tmp_path: Path
 ) -> None:
-    (settings, device) = resolve(stage_two(start, pico_folder, corpora, tmp_path, sources=gated(corpora)))
+    job = resolve(stage_two(start, pico_folder, corpora, tmp_path, sources=gated(corpora)))
+    settings = job.config
     loaded = load_corpora(settings, load_tokenizer(settings.model))
-    training, _, _ = build_training(settings, load_model(settings, device), loaded, Console(quiet=True))
+    model = load_model(settings, job.device)
+    training, _, _ = build_training(job, compose(settings), model, loaded, Console(quiet=True))
     batches = training.data.next_step()
     training.data.close()
     general = {index for index, route in enumerate(loaded.routes) if route.source == "general"}

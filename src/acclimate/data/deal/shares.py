@@ -180,11 +180,11 @@ def linear(knots: Mapping[float, Mapping[str, float]]) -> Scheduled:
         ConfigError: no knot at 0, a knot of other sources, or one that shares nothing.
 
     Example:
-        >>> moving = linear({0: {"law": 0.2, "web": 0.8}, 1000: {"law": 0.6, "web": 0.4}})
+        >>> moving = linear({0: {"law": 0.25, "web": 0.75}, 1000: {"law": 0.75, "web": 0.25}})
         >>> moving(500)
-        {'law': 0.4, 'web': 0.6}
+        {'law': 0.5, 'web': 0.5}
         >>> moving.quota(1000, "law")
-        400.0
+        500.0
     """
     places = sorted(knots)
     if not places or places[0] != 0:
