@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from acclimate.run import train
 from acclimate.statistics.store import required_statistics, write_store
 from acclimate.types import PlanContext
 from tests.compare.tables import comparison_file
+from tests.fixtures.nursery import Warm
 from tests.fixtures.runs import settings
 from tests.gate.runs import scored_run
 
@@ -142,6 +144,7 @@ def test_comparison_page_runs(
     written = load_comparison("page.yaml")
     assert len(list(pending(written, outcome_of(written)))) == 2 * len(written.methods)
     path.rename("compare.yaml")
+    monkeypatch.setattr(subprocess, "Popen", Warm)  # its runs are processes
     exec(compile(program, "comparison.md", "exec"), {})
     assert re.search(r"mol \{\}\n  gain 0\.\d+ \[0\.\d+, 0\.\d+\]\n  drift 0\.", capsys.readouterr().out)
 
