@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from acclimate.verbs.compare import load_comparison, outcome_of, pending
 from acclimate.verbs.panel import load_panel
 from acclimate.verbs.run import train
 from tests.compare.tables import comparison_file
+from tests.fixtures.nursery import Warm
 from tests.fixtures.runs import settings
 from tests.gates.runs import scored_run
 from tests.reports.runs import write_run
@@ -155,6 +157,7 @@ def test_comparison_page_runs(
     written = load_comparison("page.yaml")
     assert len(list(pending(written, outcome_of(written)))) == 2 * len(written.methods)
     path.rename("compare.yaml")
+    monkeypatch.setattr(subprocess, "Popen", Warm)  # its runs are processes
     exec(compile(program, "comparison.md", "exec"), {})
     assert re.search(r"mol \{\}\n  gain 0\.\d+ \[0\.\d+, 0\.\d+\]\n  drift 0\.", capsys.readouterr().out)
 
