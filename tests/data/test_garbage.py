@@ -207,8 +207,8 @@ LINES = GOOD * 5000
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.jsonl.gz", gzip.compress(LINES)[:-9], "cannot be read: Truncated compressed stream."),
-        ("a.jsonl.gz", gzip.compress(LINES)[:40], "cannot be read: Truncated compressed stream."),
+        ("a.jsonl.gz", gzip.compress(LINES, mtime=0)[:-9], "cannot be read: Truncated compressed stream."),
+        ("a.jsonl.gz", gzip.compress(LINES, mtime=0)[:40], "cannot be read: Truncated compressed stream."),
         ("a.jsonl.gz", LINES, "cannot be read: zlib inflate failed: incorrect header check."),
         ("a.jsonl.zst", zstandard.compress(LINES)[:-1], "cannot be read: Truncated compressed stream."),
         ("a.jsonl.zst", LINES, "cannot be read: ZSTD decompress failed: Unknown frame descriptor."),
@@ -366,7 +366,7 @@ def files(draw: st.DrawFn) -> tuple[str, bytes]:
     content = draw(CONTENT)
     name = draw(st.sampled_from(["a.jsonl", "a.csv", "a.tsv", "a.txt", "a.jsonl.gz", "a.jsonl.zst", "a.parquet"]))
     if name.endswith(".gz"):
-        content = gzip.compress(content)
+        content = gzip.compress(content, mtime=0)
     elif name.endswith(".zst"):
         content = zstandard.compress(content)
     elif name.endswith(".parquet") and draw(st.booleans()):
