@@ -259,7 +259,7 @@ def test_a_failure_after_training_costs_no_training(
         k: v for k, v in spent.items() if k != "sessions"
     }
     assert record["sessions"][:1] == spent["sessions"]
-    assert record["finished"] > record["started"]
+    assert record["finished"] >= record["started"]  # in seconds
     assert (settings.run_dir / "model" / "model.safetensors").stat().st_mtime_ns == trained
     assert (settings.run_dir / "model" / "README.md").is_file()
 
