@@ -2,6 +2,7 @@
 
     python -m benchmarks.recorded_runs record FOLDER      # inputs, stores and ten runs of this version
     python -m benchmarks.recorded_runs check FOLDER       # the ten again by this version; says what differs
+    python -m benchmarks.recorded_runs time FOLDER --against SRC    # step time beside the version whose src/ is SRC
 
 Everything goes through ``python -m acclimate``, so versions of any inner shape can be held against each other. Compared
 are the weights (digests), every score of every held-out document, the rows of summary.json and of metrics.jsonl but for
@@ -18,6 +19,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import yaml
@@ -153,11 +155,25 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
     return [] if before == now else [f"{where}: {before!r} before, {now!r} now"]
 
 
+def rate(inputs: Path, output: Path, source: Path) -> float:
+    """Median trained tokens per second of 60 steps of mol, by the version whose src/ is ``source``."""
+    shutil.rmtree(output / "timed", ignore_errors=True)
+    plain = settings(inputs, output, "timed") | {"budget": {"steps": 60, "batch_tokens": 128}, "training": {}}
+    path = output / "timed.yaml"
+    path.write_text(yaml.safe_dump(plain))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(source)}
+    command = [sys.executable, "-m", "acclimate", "train", str(path)]
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+    return median(row["tokens_per_second"] for row in lines(output / "timed" / "metrics.jsonl")[10:])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("action", choices=["record", "check"])
+    parser.add_argument("action", choices=["record", "check", "time"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", nargs="*", help="names of runs")
+    parser.add_argument("--against", type=Path, help="src/ of the other version")
+    parser.add_argument("--rounds", type=int, default=6)
     chosen = parser.parse_args()
     folder = chosen.folder.resolve()
     inputs, recorded = folder / "inputs", folder / "recorded"
@@ -168,6 +184,17 @@ def main() -> None:
         for name in runs(inputs):
             (recorded / f"{name}.json").write_text(json.dumps(made(inputs, folder / "runs", name)))
             print(f"{name}: recorded", flush=True)
+        return
+    if chosen.action == "time":
+        output = folder / "timed"
+        output.mkdir(exist_ok=True)
+        ours = Path(__file__).resolve().parents[1] / "src"
+        ratios = []
+        for turn in range(chosen.rounds):
+            order = (ours, chosen.against.resolve())[:: 1 if turn % 2 else -1]
+            found = {source: rate(inputs, output, source) for source in order}
+            ratios.append(found[chosen.against.resolve()] / found[ours])
+        print(f"step time, this version over the other: {median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
         return
     again = folder / "again"
     shutil.rmtree(again, ignore_errors=True)

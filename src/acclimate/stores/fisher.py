@@ -14,7 +14,7 @@ from torch import Tensor
 from acclimate.kernels.projection import Projection
 from acclimate.model.causal import CausalModel
 from acclimate.stores.recorder import Recorded, Recorder
-from acclimate.types.central import IGNORE, PAD_DOCUMENT, Batch, Metrics
+from acclimate.types.central import IGNORE, PAD_DOCUMENT, Batch, Metrics, TrainingState
 from acclimate.types.plan import Plan
 from acclimate.types.stream import Stream
 
@@ -76,7 +76,7 @@ class Fisher(Recorder):
         state[SEQUENCES] += self._stream.pieces
         return {}
 
-    def result(self, training: Any, state: Mapping[str, Tensor]) -> Recorded:
+    def result(self, training: TrainingState, state: Mapping[str, Tensor]) -> Recorded:
         sequences = int(state[SEQUENCES])
         fisher = {name: state[name] / sequences for name in training.weights.masters}
         return Recorded(

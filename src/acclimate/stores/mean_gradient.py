@@ -12,7 +12,7 @@ from torch import Tensor
 from acclimate.model.load import DTYPES
 from acclimate.stores.lowrank import Matrices, shortened
 from acclimate.stores.recorder import Recorded, Recorder
-from acclimate.types.central import Metrics
+from acclimate.types.central import Metrics, TrainingState
 from acclimate.types.errors import UsageError
 
 HALVES = ("even", "odd")
@@ -53,7 +53,7 @@ class MeanGradient(Recorder):
         torch._foreach_add_([state[f"{half}/{name}"] for name in grads], list(grads.values()))
         return {}
 
-    def result(self, training: Any, state: Mapping[str, Tensor]) -> Recorded:
+    def result(self, training: TrainingState, state: Mapping[str, Tensor]) -> Recorded:
         """``facts``: norm of g_G, cosine of its halves (null of a single step), and of the stored form its relative
         Frobenius error and cosine with the exact one, over all parameters."""
         kept: dict[str, Tensor] = {}

@@ -15,7 +15,7 @@ from acclimate.gradient.factors import Factors, factors, is_factor
 from acclimate.model.adapter import adapted_layers
 from acclimate.model.causal import CausalModel
 from acclimate.stores.recorder import Recorded, Recorder
-from acclimate.types.central import Metrics
+from acclimate.types.central import Metrics, TrainingState
 from acclimate.types.errors import RunError, UsageError
 from acclimate.types.plan import Plan
 
@@ -88,7 +88,7 @@ class PathIntegral(Recorder):
         return {}
 
     @torch.no_grad()
-    def on_step_end(self, state: Any, metrics: Metrics) -> None:
+    def on_step_end(self, state: TrainingState, metrics: Metrics) -> None:
         masters = state.weights.masters
         for name in self._start:
             tensors = (self._omega[name], self._gradient[name], masters[name].detach(), self._before[name])
@@ -99,7 +99,7 @@ class PathIntegral(Recorder):
             self._omega[pair.weight].addcmul_(self._gradient[pair.weight], moved, value=-1)
             self._gradient[pair.weight].zero_()
 
-    def result(self, training: Any, state: Mapping[str, Tensor]) -> Recorded:
+    def result(self, training: TrainingState, state: Mapping[str, Tensor]) -> Recorded:
         """``facts``: loss that the path took away to first order, xi as a number, and ||Omega_l|| of every matrix."""
         masters, pairs = training.weights.masters, {pair.weight: pair for pair in self._pairs}
 

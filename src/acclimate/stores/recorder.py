@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from acclimate.model.causal import CausalModel
-from acclimate.types.central import Callback, Metrics, Stage
+from acclimate.types.central import Callback, Metrics, Stage, TrainingState
 from acclimate.types.plan import Plan
 
 
@@ -58,5 +58,5 @@ class Recorder(Callback, ABC):
     ) -> Metrics: ...
 
     @abstractmethod
-    def result(self, training: Any, state: Mapping[str, Tensor]) -> Recorded:
+    def result(self, training: TrainingState, state: Mapping[str, Tensor]) -> Recorded:
         """After the last step."""
