@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import yaml
-from pydantic import ValidationError
 
-from acclimate.config.explain import Places, explain, shown
-from acclimate.config.schema import FORMAT_VERSION, ModelSection, RunConfig
+from acclimate.config.explain import Places, shown
+from acclimate.config.schema import ModelSection, RunConfig
 from acclimate.config.yamlfile import read_mapping, read_yaml
 from acclimate.disk.files import write_text
 from acclimate.types.errors import ConfigError, listed, nearest
@@ -59,18 +58,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
 
 def parse_config(data: Mapping[str, Any], places: Places = NOWHERE) -> RunConfig:
     """Builds a :class:`RunConfig` from plain data, with errors as sentences."""
-    version = data.get("version", FORMAT_VERSION)
-    if version != FORMAT_VERSION:
-        raise ConfigError(
-            f"{places.at('version')}: this file is of version {shown(version)}; "
-            f"this acclimate reads version {FORMAT_VERSION}."
-        )
-    try:
-        config = RunConfig.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(explain(error, RunConfig, places)) from None
-    config.written_at(places)
-    return config
+    return RunConfig.parsed(data, places)
 
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
