@@ -91,10 +91,6 @@ class Standing:
             return 1.0
         return max(self.gain.p_of(other.gain), self.drift.p_of(other.drift))
 
-    def clearly_ahead_of(self, other: Standing) -> bool:
-        """Ahead, and told apart in both gain and drift."""
-        return self.p_ahead_of(other) < ALPHA
-
 
 def ahead_of(standing: Standing, everyone: Sequence[Standing]) -> dict[str, float]:
     """Methods that are ahead of this one, and how surely: p-values, adjusted together by Holm's method."""
