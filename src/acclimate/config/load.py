@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 import yaml
 
 from acclimate.config.explain import Places, shown
-from acclimate.config.schema import ModelSection, RunConfig
+from acclimate.config.schema import ModelSection, RunConfig, Spec
 from acclimate.config.yamlfile import read_mapping, read_yaml
 from acclimate.disk.files import write_text
 from acclimate.types.errors import ConfigError, listed, nearest
@@ -98,14 +98,12 @@ def with_absolute_paths(config: RunConfig, keep_missing: bool = False) -> RunCon
     for name, section in config.sources.items():
         paths = [path if section.is_hub_id(path) else found(path) for path in section.paths]
         sources[name] = section.model_copy(update={"path": paths[0] if isinstance(section.path, str) else paths})
-    specs = config.method if isinstance(config.method, list) else [config.method]
-    methods = [_with_absolute_expert(spec, absolute) for spec in specs]
-    method = methods if isinstance(config.method, list) else methods[0]
+    config = config.with_specs(lambda spec: _with_absolute_expert(spec, absolute))
     data = config.data.model_copy(update={"cache_dir": absolute(config.data.cache_dir)})
-    return config.model_copy(update={"model": model, "sources": sources, "method": method, "data": data})
+    return config.model_copy(update={"model": model, "sources": sources, "data": data})
 
 
-def _with_absolute_expert(spec: str | dict[str, Any], absolute: Callable[[str], str]) -> str | dict[str, Any]:
+def _with_absolute_expert(spec: Spec, absolute: Callable[[str], str]) -> Spec:
     """``expert`` is the one setting of methods that is a path."""
     expert = spec.get("expert") if isinstance(spec, dict) else None
     if not isinstance(spec, dict) or not isinstance(expert, str) or not os.path.exists(os.path.expanduser(expert)):

@@ -19,7 +19,7 @@ from acclimate.runs.scores import read_places, read_scores
 from acclimate.types.errors import RunError, reason
 
 BASE_TOLERANCE = 1e-3
-"""Of one base's nats on the same documents: what another machine or batch size makes of them."""
+"""Of one base's score on the same documents: what another machine or batch size makes of it."""
 Scores = Mapping[str, np.ndarray]
 
 
