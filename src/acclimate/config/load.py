@@ -16,23 +16,29 @@ from typing import Any, TypeVar, cast
 import yaml
 
 from acclimate.config.explain import Places, shown
-from acclimate.config.schema import ModelSection, RunConfig, Spec
+from acclimate.config.schema import ModelSection, RunConfig
 from acclimate.config.yamlfile import read_mapping, read_yaml
 from acclimate.disk.files import write_text
 from acclimate.types.errors import ConfigError, listed, nearest
 
 __all__ = [
     "RunConfig",
+    "Spec",
     "dump_config",
     "load_config",
     "located",
     "parse_config",
     "save_config",
+    "specs",
     "with_absolute_paths",
+    "with_specs",
 ]
 
 
 NOWHERE = Places("configuration")
+
+Spec = str | dict[str, Any]
+"""A method as it is written: its name, or a section of name and settings."""
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
@@ -77,6 +83,17 @@ def located(verb: Verb) -> Verb:
     return cast(Verb, named)
 
 
+def specs(config: RunConfig) -> list[Spec]:
+    """Its methods in order."""
+    return config.method if isinstance(config.method, list) else [config.method]
+
+
+def with_specs(config: RunConfig, change: Callable[[Spec], Spec]) -> RunConfig:
+    """With each method as ``change`` makes it; what was no list stays none."""
+    changed = [change(spec) for spec in specs(config)]
+    return config.model_copy(update={"method": changed if isinstance(config.method, list) else changed[0]})
+
+
 def with_absolute_paths(config: RunConfig, keep_missing: bool = False) -> RunConfig:
     """Local paths that do not depend on the working folder, so that a run folder can be used from anywhere.
 
@@ -98,7 +115,7 @@ def with_absolute_paths(config: RunConfig, keep_missing: bool = False) -> RunCon
     for name, section in config.sources.items():
         paths = [path if section.is_hub_id(path) else found(path) for path in section.paths]
         sources[name] = section.model_copy(update={"path": paths[0] if isinstance(section.path, str) else paths})
-    config = config.with_specs(lambda spec: _with_absolute_expert(spec, absolute))
+    config = with_specs(config, lambda spec: _with_absolute_expert(spec, absolute))
     data = config.data.model_copy(update={"cache_dir": absolute(config.data.cache_dir)})
     return config.model_copy(update={"model": model, "sources": sources, "data": data})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,8 +17,6 @@ from acclimate.types.errors import listed, nearest
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """Of runs and sources: they become file names."""
-Spec = str | dict[str, Any]
-"""A method as it is written: its name, or a section of name and settings."""
 
 
 class ModelSection(Section):
@@ -237,7 +234,9 @@ class RunConfig(SettingsFile):
     model: ModelSection
     lora: LoraSection | None = None
     sources: dict[str, SourceSection] = Field(min_length=1)
-    method: Spec | list[Spec] = Field("mol", description="a name, a section of name and settings, or a list of these")
+    method: str | dict[str, Any] | list[str | dict[str, Any]] = Field(
+        "mol", description="a name, a section of name and settings, or a list of these"
+    )
     objective: ObjectiveSection = ObjectiveSection()
     optimizer: Annotated[OptimizerSection, Apart.STEPS] = OptimizerSection()
     schedule: Annotated[ScheduleSection, Apart.STEPS] = ScheduleSection()
@@ -323,16 +322,6 @@ class RunConfig(SettingsFile):
                 f"data.split: validation cannot be told apart in '{streamed[0]}', which is streamed; use split: test"
             )
         return self
-
-    @property
-    def specs(self) -> list[Spec]:
-        """The methods in order."""
-        return self.method if isinstance(self.method, list) else [self.method]
-
-    def with_specs(self, change: Callable[[Spec], Spec]) -> RunConfig:
-        """With each method as ``change`` makes it; what was no list stays none."""
-        changed = [change(spec) for spec in self.specs]
-        return self.model_copy(update={"method": changed if isinstance(self.method, list) else changed[0]})
 
     @property
     def heldout_length(self) -> int:

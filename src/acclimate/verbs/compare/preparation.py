@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from acclimate.config.apart import SAME_EXPERT, SAME_PATH, SAME_STATISTIC, without
-from acclimate.config.load import RunConfig
-from acclimate.config.schema import Spec
+from acclimate.config.load import RunConfig, Spec, specs, with_specs
 from acclimate.methods.registry import METHODS
 from acclimate.runs.layout import Layout, read_json
 from acclimate.stores.store import MANIFEST, required_statistics
@@ -84,7 +83,7 @@ def prepared(
     Raises:
         ConfigError: a method needs a preparation and nothing says which, or the other way round.
     """
-    own = [_section(spec) for spec in config.specs]
+    own = [_section(spec) for spec in specs(config)]
     wanted = {kind: (spec["name"], field) for spec in own for field, kind in _missing(spec).items()}
     options = _options(section, wanted)
     made: dict[str, Preparation] = {}
@@ -104,7 +103,7 @@ def prepared(
         places = {field: str(made[kind].folder.resolve()) for field, kind in _missing(_section(spec)).items()}
         return _section(spec) | places if places else spec
 
-    return config.with_specs(complete), list(made.values())
+    return with_specs(config, complete), list(made.values())
 
 
 def _section(spec: Spec) -> dict[str, Any]:
