@@ -29,6 +29,7 @@ from acclimate.verbs.validate import validate
 from tests.data.tables import write as write_table
 from tests.fixtures.pico import pico_tokenizer
 from tests.fixtures.runs import config, settings
+from tests.fixtures.sentences import says
 
 SHORT = {"steps": 2, "batch_tokens": 128}
 
@@ -54,10 +55,8 @@ def test_a_streamed_run_says_what_it_does_not_know(pico_folder: Path, corpora: P
     settings = config(pico_folder, corpora, tmp_path, budget=SHORT)
     settings = parse_config(settings.model_dump(mode="json") | {"sources": sources})
     plan = validate(settings)
-    assert (
-        "source 'domain' is streamed: its first 40 documents were read and checked, the rest is while training."
-        in plan.warnings
-    )
+    (streamed,) = [warning for warning in plan.warnings if "is streamed" in warning]
+    assert says(streamed, "source 'domain' is streamed: … 40 documents …")
     run_dir = train(settings).run_dir
     ours = [
         path for path in run_dir.rglob("*.json*") if path.relative_to(run_dir).parts[0] not in ("model", "checkpoints")
@@ -127,7 +126,7 @@ def test_expected_counts_are_of_tokens_or_pieces(pico_folder: Path, corpora: Pat
         loaded = load_corpora(settings, load_tokenizer(settings.model))
         general = loaded.sources["general"].train
         expected = 128 * 0.05 / 0.95 * (1 if average == "token" else len(general) / general.labels.sum())
-        found = mix(settings, loaded, build_objective(settings, compose(settings).terms, loaded, {})).expected
+        found = mix(settings, loaded, build_objective(settings, compose(settings).terms, loaded)).expected
         assert found == [None, pytest.approx(expected)]
 
 
@@ -322,7 +321,7 @@ def test_changed_documents_are_not_continued_with(pico_folder: Path, corpora: Pa
     result = train(config(pico_folder, text, tmp_path, budget=SHORT))
     provenance = (result.run_dir / "provenance.json").read_text()
     (text / "domain.jsonl").write_text((text / "domain.jsonl").read_text().replace("kidney", "liver"))
-    with pytest.raises(RunError, match=r"began with other contents of source 'domain' than there are now"):
+    with pytest.raises(RunError, match="other contents of source 'domain'"):
         evaluate_run(result.run_dir)
     assert (result.run_dir / "provenance.json").read_text() == provenance
 
@@ -334,7 +333,7 @@ def test_another_tokenizer_or_configuration_is_not_continued_with(
     run = train(config(base, corpora, tmp_path, budget=SHORT)).run_dir
     file = base / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"rope_theta": 77.0}))
-    with pytest.raises(RunError, match=r"began with other contents of the base model's config.json or tokenizer than"):
+    with pytest.raises(RunError, match=r"other contents of the base model's config\.json or tokenizer"):
         evaluate_run(run)
 
 

@@ -32,7 +32,7 @@ from acclimate.model.load import (
 from acclimate.model.pair import Pair
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference
 from acclimate.parallel.shard import is_sharded, shard
-from acclimate.parallel.world import SOLO, World
+from acclimate.parallel.world import World
 from acclimate.runs.beginning import check_digests, check_trained, read_config
 from acclimate.runs.layout import Layout, read_json
 from acclimate.training.checkpoint import checkpoint_weights
@@ -56,7 +56,7 @@ def open_pair(run: Path | None, model: str | None, adapter: Path | None, base: s
     return adapter_pair(adapter, base) if adapter is not None else model_pair(str(model), base)
 
 
-def trained_pair(config: RunConfig, model: CausalModel, base: Reference | None, world: World = SOLO) -> Pair:
+def trained_pair(config: RunConfig, model: CausalModel, base: Reference | None, world: World) -> Pair:
     """The model of a training in memory; what is loaded beside it is spread over the ranks as it is.
 
     Args:

@@ -66,7 +66,7 @@ def build_training(
     config, world = job.config, job.world
     check_vocabulary(corpora, model.tokenizer, model.network)
     check_stores(composition.statistics, config.model, model.network)
-    described = build_objective(config, composition.terms, corpora, {}, world)
+    described = build_objective(config, composition.terms, corpora, world)
     mixture = mix(config, corpora, described)
     plan = build_plan(composition, PlanContext(model.lora_scaling, mixture.total_steps))
     references = load_references(config, composition, plan, model)
@@ -187,13 +187,13 @@ def build_objective(
     config: RunConfig,
     terms: Sequence[RoutedTerm],
     corpora: Corpora,
-    references: Mapping[str, Reference],
     world: World = SOLO,
 ) -> Objective:
+    """Of these terms, without the references that they compare with, which are loaded when it is known what is."""
     return Objective(
         terms,
         corpora.routes,
-        references,
+        {},
         normalise=config.objective.normalise,
         average=config.objective.average,
         logits_dtype=DTYPES[config.objective.logits_dtype],

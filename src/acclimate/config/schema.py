@@ -7,15 +7,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from acclimate.config.apart import Apart
 from acclimate.config.evaluation_schema import EvaluationSection
-from acclimate.config.explain import Places
+from acclimate.config.settings_file import SettingsFile
 from acclimate.config.source_schema import Section, SourceSection
 from acclimate.types.errors import listed, nearest
 
-FORMAT_VERSION = 1
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """Of runs and sources: they become file names."""
 
@@ -222,10 +221,9 @@ class ParallelSection(Section):
         return self
 
 
-class RunConfig(Section):
+class RunConfig(SettingsFile):
     """One run."""
 
-    version: Literal[1] = 1
     name: Annotated[str, Apart.PLACE] = Field(
         "run", pattern=f"^{NAME}$", description="letters, digits, '.', '_' and '-'"
     )
@@ -324,16 +322,6 @@ class RunConfig(Section):
                 f"data.split: validation cannot be told apart in '{streamed[0]}', which is streamed; use split: test"
             )
         return self
-
-    _places: Places = PrivateAttr(default_factory=Places)
-
-    @property
-    def places(self) -> Places:
-        """Where its settings were written."""
-        return self._places
-
-    def written_at(self, places: Places) -> None:
-        self._places = places
 
     @property
     def heldout_length(self) -> int:

@@ -12,10 +12,11 @@ from rich.console import Console
 from torch import Tensor
 
 from acclimate.build import build_training, load_model, resolve, start
-from acclimate.build.plan import Composition, anchored, source_route
+from acclimate.build.plan import Composition, anchored
 from acclimate.config.load import RunConfig, located, save_config
 from acclimate.config.source_schema import SourceSection
 from acclimate.data.corpus import load_corpora
+from acclimate.data.prepare.routes import role_routes
 from acclimate.model.adapter import adapted_layers, attach_lora
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import empty_network, load_tokenizer, model_digest
@@ -141,7 +142,7 @@ def _chosen(config: RunConfig, source: str | None) -> dict[str, SourceSection]:
     found = {
         name: section.model_copy(update={"terms": None})
         for name, section in config.sources.items()
-        if (name == source if source is not None else "general" in _routes(name, section))
+        if (name == source if source is not None else "general" in role_routes(name, section).values())
     }
     if not found:
         raise ConfigError(
@@ -149,10 +150,6 @@ def _chosen(config: RunConfig, source: str | None) -> dict[str, SourceSection]:
             "one route: general, or name one with --source."
         )
     return found
-
-
-def _routes(name: str, section: SourceSection) -> set[str]:
-    return set(section.routes.values()) if section.routes is not None else {source_route(name, section)}
 
 
 def _record(

@@ -140,7 +140,7 @@ def corpus_of(
     where: Sequence[str],
     encoder: Encoder,
     apart: Mapping[str, NDArray[Any]],
-    notes: tuple[LabelNote, ...] = (),
+    notes: tuple[LabelNote, ...],
 ) -> TokenCorpus:
     """Documents that were tokenised by ``encoder``; ``apart``: columns of the corpus that the encoder does not make."""
     ends = np.cumsum(encoded.lengths)

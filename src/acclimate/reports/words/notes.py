@@ -59,18 +59,16 @@ def did_not_learn(data: ReportData, learned: Sequence[Run], domain: TextSet) -> 
     for run in data.runs:
         if run not in learned:
             how = (
-                "became worse at the domain"
-                if outcome(data, run, domain) == "worse"
-                else "did not clearly learn the domain"
+                "became worse at the domain" if outcome(run, domain) == "worse" else "did not clearly learn the domain"
             )
-            notes.append(f"{named(run.label)} {how} ({fell(data, run, domain)}{why(data, run, domain)}).")
+            notes.append(f"{named(run.label)} {how} ({fell(data, run, domain)}{why(run, domain)}).")
     return notes
 
 
 def other_domains(data: ReportData, domain: TextSet) -> list[str]:
     notes = []
     for item in data.role("domain"):
-        missed = [run for run in data.runs if item != domain and outcome(data, run, item) != "learned"]
+        missed = [run for run in data.runs if item != domain and outcome(run, item) != "learned"]
         if missed:
             notes.append(f"No clear improvement on {phrase(item)}, in bits per byte: {each(data, missed, item)}.")
     return notes
@@ -80,10 +78,10 @@ def losses(data: ReportData) -> list[str]:
     """Text that a run now predicts worse than the base did, forgetting in the plainest sense; and where none shows."""
     notes = []
     for item in data.role("general", "chat"):
-        worse = [run for run in data.runs if outcome(data, run, item) == "worse"]
+        worse = [run for run in data.runs if outcome(run, item) == "worse"]
         if worse:
             notes.append(f"Forgotten on {phrase(item)}, in bits per byte: {each(data, worse, item)}.")
-        same = [run for run in data.runs if run.paired_change(item.name) and outcome(data, run, item) == "unclear"]
+        same = [run for run in data.runs if run.paired_change(item.name) and outcome(run, item) == "unclear"]
         if same:
             notes.append(f"No clear change on {phrase(item)}, in bits per byte: {each(data, same, item)}.")
     return notes

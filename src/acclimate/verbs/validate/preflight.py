@@ -73,7 +73,7 @@ def validate(config: RunConfig) -> Preflight:
         expert.check(config, tokenizer)
     check_selection(composition, corpora)
     check_stores(composition.statistics, config.model, network)
-    objective = build_objective(config, composition.terms, corpora, {})
+    objective = build_objective(config, composition.terms, corpora)
     mixture = mix(config, corpora, objective)
     plan = build_plan(composition, PlanContext(total_steps=mixture.total_steps))
     build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
