@@ -44,11 +44,16 @@ def said_of_towers(network: Any, names: Sequence[str]) -> list[str]:
     """What is frozen, for who plans a run."""
     if not names:
         return []
-    found = list(_parameters(network, names))
+    found = tower_sizes(network, names)
     return [
-        f"text trains the language model alone: {len(found)} tensors ({sum(p.numel() for _, p in found):,} parameters) "
+        f"text trains the language model alone: {len(found)} tensors ({sum(size for _, size in found):,} parameters) "
         f"of {', '.join(names)} stay as they are, and are exported with it."
     ]
+
+
+def tower_sizes(network: Any, names: Sequence[str]) -> list[tuple[str, int]]:
+    """The name of each frozen tensor, and how many numbers it has."""
+    return [(name, parameter.numel()) for name, parameter in _parameters(network, names)]
 
 
 def _beside(network: Any) -> Iterator[str]:
@@ -84,9 +89,15 @@ def _passed_by(network: Any) -> Iterator[str]:
     hooks = [module.register_forward_pre_hook(lambda *_, name=name: ran.add(name)) for name, module in modules.items()]
     was = decoder.training
     decoder.eval()
+    device = network.get_input_embeddings().weight.device
+    ids = torch.ones(1, 8, dtype=torch.long, device=device)
+    mask = torch.zeros(1, 1, 8, 8, device=device) if device.type == "meta" else None  # or its values would be asked
     try:
-        weight = network.get_input_embeddings().weight
-        decoder(input_ids=torch.ones(1, 8, dtype=torch.long, device=weight.device), use_cache=False)
+        decoder(input_ids=ids, attention_mask=mask, use_cache=False)
+    except RuntimeError:
+        if device.type != "meta":
+            raise
+        return  # it decides by values, which the weights alone will have
     finally:
         decoder.train(was)
         for hook in hooks:
