@@ -15,8 +15,8 @@ from acclimate.types.errors import ModelError
 class Head:
     """``logits = softcap * tanh(scale * (h W^T + b) / softcap)``; without softcap ``scale * (h W^T + b)``.
 
-    softcap: Gemma's ``final_logit_softcapping``. scale: Cohere's ``logit_scale``, one over Granite's
-    ``logits_scaling``.
+    softcap: Gemma's ``final_logit_softcapping``. scale: Cohere's ``logit_scale``, Muse's ``output_multiplier``, one
+    over Granite's ``logits_scaling``.
     """
 
     weight: Tensor  # [V, D]
@@ -41,7 +41,7 @@ def head_of(network: Any) -> Head:
     if linear is None or not hasattr(linear, "weight"):
         raise ModelError(f"{type(network).__name__} has no linear output head that acclimate can read.")
     config = network.config.get_text_config()
-    scale = float(getattr(config, "logit_scale", None) or 1.0)
+    scale = float(getattr(config, "logit_scale", None) or getattr(config, "output_multiplier", None) or 1.0)
     if divisor := getattr(config, "logits_scaling", None):
         scale /= float(divisor)
     softcap = getattr(config, "final_logit_softcapping", None)

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 
 from acclimate.config.schema import LoraSection
 from acclimate.model.folder import TOKENIZERS
+from acclimate.model.whole.origin import origin_of
 from acclimate.types.errors import ModelError, RunError, listed, nearest, reason
 
 
@@ -27,6 +28,7 @@ def attach_lora(network: Any, section: LoraSection) -> Any:
     from acclimate.kernels.lora_linear import fuse
 
     layers = _linear_layers(network)
+    towers = "|".join(map(re.escape, origin_of(network).towers))
     _check_targets(network, section.target_modules, layers)
     try:
         peft = get_peft_model(
@@ -36,6 +38,7 @@ def attach_lora(network: Any, section: LoraSection) -> Any:
                 lora_alpha=section.alpha,  # type: ignore[arg-type, unused-ignore]
                 lora_dropout=section.dropout,
                 target_modules=section.target_modules,
+                exclude_modules=rf"(?:{towers})(?:\..*)?" if towers else None,
                 use_rslora=section.rslora,
                 task_type="CAUSAL_LM",
             ),

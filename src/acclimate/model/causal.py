@@ -13,6 +13,7 @@ from acclimate.kernels.attention import PACKED_SDPA, with_packing
 from acclimate.kernels.head import Head, check_head, head_of
 from acclimate.model.checks.packing import check_packing
 from acclimate.model.checks.reach import Reach, reach_of
+from acclimate.model.whole.towers import decoder_of
 from acclimate.types.central import Batch
 from acclimate.types.errors import ModelError
 
@@ -38,7 +39,7 @@ class CausalModel(nn.Module):
             check_packing(self)
             probe = torch.arange(1, 9, device=self.device).remainder(self.head.weight.shape[0])[None]
             inputs = self._inputs(probe, torch.arange(8, device=self.device)[None])
-            hidden = network.get_decoder()(**inputs).last_hidden_state
+            hidden = decoder_of(network)(**inputs).last_hidden_state
             check_head(network, self.head, hidden, (peft or network)(**inputs).logits)
 
     @property
@@ -85,7 +86,7 @@ class CausalModel(nn.Module):
             mask: [B, 1, T, T], added to attention scores in place of the causal mask.
         """
         inputs = {"input_ids": input_ids, "position_ids": position_ids, "attention_mask": mask, "use_cache": False}
-        hidden: Tensor = self.network.get_decoder()(**inputs).last_hidden_state
+        hidden: Tensor = decoder_of(self.network)(**inputs).last_hidden_state
         return hidden
 
     def generate(self, **options: Any) -> Tensor:
@@ -95,13 +96,13 @@ class CausalModel(nn.Module):
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The decoder's layers: the largest list of modules in the network."""
-        lists = [module for module in self.network.modules() if isinstance(module, nn.ModuleList)]
+        """The decoder's layers: the largest list of modules in it; a tower may have a larger one."""
+        lists = [module for module in decoder_of(self.network).modules() if isinstance(module, nn.ModuleList)]
         return max(lists, key=lambda found: sum(p.numel() for p in found.parameters()))
 
     def packed(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
         """[B, T] ids, and positions that restart at each document, to hidden states [B, T, D]."""
-        hidden: Tensor = self.network.get_decoder()(**self._inputs(input_ids, position_ids)).last_hidden_state
+        hidden: Tensor = decoder_of(self.network)(**self._inputs(input_ids, position_ids)).last_hidden_state
         return hidden
 
     def _inputs(self, input_ids: Tensor, position_ids: Tensor) -> dict[str, Any]:

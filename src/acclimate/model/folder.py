@@ -62,6 +62,16 @@ def _shards(index: Path) -> list[str]:
     return sorted(set(shards.values()))
 
 
+def tensor_files(folder: Path) -> dict[str, Path]:
+    """The file of every tensor of a folder that :func:`check_weights` accepts."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    found: dict[str, Path] = {}
+    for name in [whole.name] if whole.is_file() else _shards(index):
+        with safe_open(folder / name, framework="pt") as file:
+            found |= dict.fromkeys(file.keys(), folder / name)
+    return found
+
+
 def read_object(path: Path) -> dict[str, object]:
     """A JSON object of a model folder.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import snapshot_download, try_to_load_from_cache
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -20,6 +20,12 @@ from acclimate.disk.digest import digest_of
 from acclimate.kernels.attention import PACKED_SDPA
 from acclimate.kernels.quantised import keep_one_kernel, quantization_config
 from acclimate.model.folder import check_weights, explain_folder
+from acclimate.model.whole.carried import PROCESSOR
+from acclimate.model.whole.classes import build, class_of, is_composite
+from acclimate.model.whole.noise import Path as Place
+from acclimate.model.whole.noise import quieten, switch_off
+from acclimate.model.whole.origin import Origin
+from acclimate.model.whole.towers import freeze
 from acclimate.types.errors import ModelError, reason
 
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
@@ -37,18 +43,23 @@ def load_tokenizer(section: ModelSection) -> Any:
 def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device) -> Any:
     """The causal language model as Hugging Face builds it, on ``device`` in ``dtype``.
 
+    A model of several parts is loaded whole; what text never passes is frozen. Its own dropout is off.
+
     Raises:
         ModelError: it cannot be loaded, or the checkpoint lacks weights that its configuration promises.
     """
     options: dict[str, Any] = {}
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # transformers would ask a service to convert pickles
+    noise: dict[Place, float] = {}
+    factory = AutoModelForCausalLM
     if not section.path.endswith(".gguf"):
-        options["config"] = without_dropout(load_config_of(section))
+        options["config"] = load_config_of(section)
+        noise, factory = switch_off(options["config"]), class_of(options["config"])
     if section.quantization is not None:
         options["quantization_config"] = quantization_config(dtype)
         options["device_map"] = {"": device}
     network, found = _from_pretrained(
-        AutoModelForCausalLM,
+        factory,
         section,
         dtype=dtype,
         attn_implementation=section.attention,
@@ -72,16 +83,33 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
     keep_one_kernel(network)
     if device.type == "cpu" and network.config._attn_implementation == "sdpa":
         network.set_attn_implementation(PACKED_SDPA)
-    return network.to(device)
+    network = network.to(device)
+    quieten(network)
+    if "config" in options:
+        noise = _of_part(noise, options["config"], network.config)
+    folder = _folder_of(section, is_composite(network.config))
+    network.origin = Origin(folder, noise | switch_off(network.config), freeze(network))
+    return network
 
 
-def without_dropout(config: Any) -> Any:
-    """Switches the model's own dropout off (a few old families have it): the reference runs without it, and the
-    divergence of an untouched model must be 0 [ours]. A LoRA adapter's dropout is its own."""
-    for name, value in vars(config).items():
-        if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
-            setattr(config, name, 0.0)
-    return config
+def _of_part(noise: dict[Place, float], config: Any, part: Any) -> dict[Place, float]:
+    """The places of rates in ``part``, where a class has taken a part of the configuration for its own."""
+    if type(part) is type(config):
+        return noise
+    return {place[1:]: rate for place, rate in noise.items() if type(getattr(config, place[0])) is type(part)}
+
+
+def _folder_of(section: ModelSection, processor: bool) -> Path | None:
+    """Where the files of a loaded checkpoint lie on this machine, with those of a processor; None of a GGUF file."""
+    path = Path(os.path.expanduser(section.path))
+    if section.path.endswith(".gguf"):
+        return None
+    if os.path.isdir(path):
+        return path.resolve()
+    if processor:
+        return Path(snapshot_download(section.path, revision=section.revision, allow_patterns=list(PROCESSOR)))
+    found = try_to_load_from_cache(section.path, "config.json", revision=section.revision or "main")
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def forget_quantisation(network: Any) -> None:
@@ -109,7 +137,7 @@ def load_config_of(section: ModelSection) -> Any:
         )
     names = getattr(config, "architectures", None) or []
     other = names and not section.trust_remote_code and not any(name.endswith(CAUSAL) for name in names)
-    if config.is_encoder_decoder or other:
+    if config.is_encoder_decoder or getattr(config.get_text_config(), "is_encoder_decoder", False) or other:
         raise ModelError(
             f"model.path: '{section.path}' is a {(names or [type(config).__name__])[0]}; acclimate adapts causal "
             "language models (LlamaForCausalLM, Qwen3ForCausalLM ...)."
@@ -125,10 +153,11 @@ def empty_network(section: ModelSection) -> Any:
     config = load_config_of(section)
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(
-                config, trust_remote_code=section.trust_remote_code, attn_implementation=section.attention
-            )
+            network = build(config, section.attention, section.trust_remote_code)
+        network.origin = Origin(towers=freeze(network))
+        return network
     except ImportError as error:
+        _check_library(section, error)
         raise ModelError(f"model.attention: '{section.attention}' is not usable here: {reason(error)}") from None
     except ValueError as error:
         _check_attention(section, error)
@@ -266,6 +295,7 @@ def _from_pretrained(factory: Any, section: ModelSection, **options: Any) -> Any
                 "read that code, then set model.trust_remote_code: true."
             ) from None
         _check_attention(section, error)
+        _check_library(section, error)
         if os.path.isdir(path):
             explain_folder(path, tokenizer=factory is AutoTokenizer)
         if not local and "model.safetensors" in text:
@@ -289,4 +319,14 @@ def _check_attention(section: ModelSection, error: Exception) -> None:
         raise ModelError(
             f"model.attention: transformers has no '{section.attention}' for this family of models; set "
             "model.attention: eager."
+        ) from None
+
+
+def _check_library(section: ModelSection, error: Exception) -> None:
+    """A part of the model that transformers builds with a library that is not installed."""
+    wanted = re.search(r"requires the .*?pip install ([\w.\[\]-]+)", str(error), re.DOTALL)
+    if isinstance(error, ImportError) and wanted:
+        raise ModelError(
+            f"model.path: '{section.path}' is loaded whole, and a part of it needs a library that is not installed: "
+            f"run `pip install {wanted[1]}`. ({reason(error)})"
         ) from None

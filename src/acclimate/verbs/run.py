@@ -156,7 +156,8 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     costs["apart_forward_tokens"] = round(apart + training.counted_forwards(pair.base))
     if world.is_main:
         write_json(run.provenance, record | costs)  # before model/, by which a run is known as trained
-    _save(training, config)
+    for note in _save(training, config):
+        console.print(f"Note: {note}", style="yellow", highlight=False, markup=False)
     if world.is_main:
         record = keep_weights(run_dir, record | costs)
     started = time.perf_counter()
@@ -177,7 +178,7 @@ def _measured_again(config: RunConfig) -> RunResult:
     return result
 
 
-def _save(training: Training, config: RunConfig) -> None:
+def _save(training: Training, config: RunConfig) -> list[str]:
     """``model/``, whole, by one rank."""
     model, world = training.model, training.world
     weights = None
@@ -186,7 +187,8 @@ def _save(training: Training, config: RunConfig) -> None:
     with world.all_or_none():
         if world.is_main:
             ends = turn_ends(config.run_dir)["stops_at"]
-            save_model(model, Layout(config.run_dir).model, config.model.path, weights=weights, stops_at=ends)
+            return save_model(model, Layout(config.run_dir).model, config.model.path, weights=weights, stops_at=ends)
+    return []
 
 
 def _begin(
@@ -259,17 +261,23 @@ def _measure(config: RunConfig, corpora: Corpora, pair: Pair, chosen: Chosen, wo
     return RunResult(run_dir, summary)
 
 
-def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | None = None) -> Path:
+def export(
+    run_dir: Path, output: Path, merge: bool = False, checkpoint: str | None = None, console: Console | None = None
+) -> Path:
     """Writes a Hugging Face folder: an adapter, or with ``merge`` (and after full tuning) a whole model.
 
     Args:
         merge: fold the adapter into the base; into its original weights, if the run kept them quantised.
         checkpoint: ``best`` or ``step-00000100``; None is the run's final ``model/``.
+        console: where notes about what is written are printed.
     """
     check_empty(output)
     config, pair = open_run(run_dir, checkpoint, quantised=not merge)
     run = Layout(run_dir)
     measured = run.summary.is_file() and read_summary(run.summary)
     card = model_card(run_dir, merge, checkpoint) if measured else None
-    save_model(pair.model, output, config.model.path, card, merge, stops_at=turn_ends(run_dir)["stops_at"])
+    ends = turn_ends(run_dir)["stops_at"]
+    for note in save_model(pair.model, output, config.model.path, card, merge, stops_at=ends):
+        if console is not None:
+            console.print(f"Note: {note}", style="yellow", highlight=False, markup=False)
     return output

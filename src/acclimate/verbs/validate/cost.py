@@ -13,6 +13,8 @@ from acclimate.build.mixture import all_tokens
 from acclimate.config.load import RunConfig
 from acclimate.kernels.quantised import BYTES
 from acclimate.model.load import DTYPES
+from acclimate.model.whole.origin import origin_of
+from acclimate.model.whole.towers import tower_sizes
 
 EFFICIENCY = {"float32": 0.55, "bfloat16": 0.12}
 """Of the rate of one large matrix product in the model's dtype, what a training step reached on two CPU cores, whose
@@ -46,15 +48,18 @@ def memory(config: RunConfig, network: Any, trained: int, total: int, copies: in
 def seconds(config: RunConfig, device: torch.device, network: Any, mixture: Mixture, total: int) -> float:
     """Training time at the rate of this machine's matrix products, measured now.
 
-    With N weights a token costs 2 N in forward, 2 N for the gradient of activations and, under full tuning, 2 N for
-    that of the weights; a reference, or a first pass, adds 2 N for the share of rows that need one.
+    With N weights that a token passes (embeddings are looked up, towers left out) a token costs 2 N in forward, 2 N
+    for the gradient of activations and, under full tuning, 2 N for that of the weights; a reference, or a first pass,
+    adds 2 N for the share of rows that need one.
     """
     shape = network.config.get_text_config()
-    embeddings = 0 if shape.tie_word_embeddings else shape.vocab_size * shape.hidden_size
+    tied = getattr(shape, "tie_word_embeddings", network.config.tie_word_embeddings)
+    passed = total - (0 if tied else shape.vocab_size * shape.hidden_size)
+    passed -= sum(size for _, size in tower_sizes(network, origin_of(network).towers))
     factor = (6 if config.lora is None else 4) + 2 * mixture.forwards
     rate = _flops(DTYPES[config.model.dtype], device, shape.hidden_size)
     efficiency = EFFICIENCY[config.model.dtype] if device.type == "cpu" else GPU_EFFICIENCY
-    per_token = factor * (total - embeddings) / (rate * efficiency)
+    per_token = factor * passed / (rate * efficiency)
     return float(all_tokens(config, mixture) * per_token)
 
 

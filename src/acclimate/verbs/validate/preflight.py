@@ -28,6 +28,8 @@ from acclimate.data.chat.pieces import cuts
 from acclimate.data.corpus import Corpora, Corpus, load_corpora
 from acclimate.model.adapter import attach_lora
 from acclimate.model.load import empty_network, load_tokenizer
+from acclimate.model.whole.origin import origin_of
+from acclimate.model.whole.towers import said_of_towers
 from acclimate.runs.claim import check_place
 from acclimate.runs.layout import Layout
 from acclimate.types.plan import PlanContext
@@ -62,6 +64,7 @@ def validate(config: RunConfig) -> Preflight:
     job = resolve(config, keep_missing=True)  # as a run does, which then finds what is indexed here
     config = job.config
     network = empty_network(config.model)
+    towers = said_of_towers(network, origin_of(network).towers)
     if config.lora is not None:
         attach_lora(network, config.lora)
     total = network.num_parameters()
@@ -81,7 +84,7 @@ def validate(config: RunConfig) -> Preflight:
     references = {*composition.required_references, *("base" for metric in metrics_read(config, plan))}
     apart_or_full = config.lora is None or config.model.base is not None
     copies = sum(name != "base" or apart_or_full for name in references)
-    notes = [*plan.notes, *warnings(config, composition, corpora, mixture, tokenizer)]
+    notes = [*towers, *plan.notes, *warnings(config, composition, corpora, mixture, tokenizer)]
     if config.model.base is not None:
         size = total * (2 if config.model.dtype == "bfloat16" else 4) / 2**30
         when = "from the first step on" if "base" in references else "after training, to measure"
