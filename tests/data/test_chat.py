@@ -190,7 +190,7 @@ def test_a_thinking_template_without_special_tokens() -> None:
         "{% if add_generation_prompt %}assistant: {% endif %}"
     )
     document = chat(("user", "q"), ("assistant", "<think>x</think>a"), ("user", "r"), ("assistant", "b"))
-    assert found(document, template, wanted=[1, 3]) == {3: "b"}
+    assert found(document, template, wanted=[1, 3]) == {3: "b<|endoftext|>"}
     with pytest.raises(DataError, match=r"^a\.jsonl:1: message 2 \(assistant\) is not found"):
         found(chat(("user", "q"), ("assistant", "<think>x</think>a")), template)
 

@@ -18,7 +18,7 @@ from acclimate.data.read.chat_template import DAY, asks_for_the_day
 from acclimate.data.read.control import Spelt, prefix_of
 from acclimate.data.read.records import Document
 
-LABELS = 2
+LABELS = 3
 """Raised whenever the same rows become other tokens or labels, so that an older cache is not taken for the same."""
 NONE: NDArray[Any] = np.empty(0)
 """A column that is not given."""
