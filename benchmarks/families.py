@@ -57,6 +57,7 @@ def family(name: str, folder: Path, modes: tuple[str, ...]) -> list[Row]:
 
 def sweep(folder: Path, only: list[str], retry: str | None, workers: int, seconds: int) -> None:
     import torch
+    import torch._dynamo  # what a trial imports costs more than the trial: once, before the processes are forked
     from benchmarks.tiny import trial
     from benchmarks.tiny.checkpoint import families, write_inputs
     from benchmarks.tiny.processes import each

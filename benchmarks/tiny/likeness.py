@@ -16,7 +16,8 @@ from torch import Tensor
 
 from acclimate.runs.scores import read_lines
 
-NOT_THE_MODELS = {"transformers_version", "_name_or_path"}
+NOT_THE_MODELS = {"transformers_version", "_name_or_path", "dtype"}
+"""Settings that a program writes; the dtype is that of the tensors, which are compared."""
 PROBE = torch.tensor([list(range(1, 41)), list(range(60, 100))])  # [2, 40]
 """Tokens whose logits are compared; more of them than a window is wide."""
 FEW = 8

@@ -23,11 +23,11 @@ def reached(model: Any) -> dict[str, Any]:
 
     Embeddings and head are not counted: they stay frozen under LoRA.
     """
-    network = model.network
+    network, scaled = model.network, model.lora_scaling
     adapted = {
         f"{name}.{getattr(module, 'parameter_name', 'weight')}".replace(".base_layer", "")
         for name, module in network.named_modules()
-        if name in model.lora_scaling
+        if name in scaled
     }
     tables = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
     tables.add(id(network.get_output_embeddings().weight))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.tiny.sizes import ORIGINAL_CONTEXT
+from benchmarks.tiny.sizes import IMAGE, ORIGINAL_CONTEXT
 
 DROP = object()
 """In place of a value: leave the setting to the family."""
@@ -73,6 +73,8 @@ REPAIRS = (
     Repair("recurrent_gemma", {"num_hidden_layers": 3}),
     Repair("llama4(_text)?|smollm3", {"no_rope_layers": [1, 0]}),
     Repair("hrm_text", {"num_hidden_layers": 1, "num_layers_per_stack": DROP}),  # eight layers in two stacks
+    Repair("deepseek_ocr2", {"mlp_layer_types": ["dense", "sparse"]}, place=r"text_config\."),
+    Repair("cohere_compass(_text)?", {"rope_parameters": {"full_attention": _mrope(4, 2, 2)["rope_parameters"]}}),
     # widths that belong together
     Repair("nemotron", {"num_key_value_heads": 2, "head_dim": 16}),
     Repair("ministral|hunyuan_v1_dense|hunyuan_v1_moe", {"head_dim": 16}),
@@ -92,6 +94,8 @@ REPAIRS = (
     Repair("glm4v_moe", _mrope(1, 1, 2), place=r"text_config\."),
     Repair("blt", {"hidden_size_global": 64}, place=r"(encoder|decoder)_config\."),
     Repair("blt", {"patch_size": 4, "encoder_hash_byte_group_vocab": 64}, place=""),
+    Repair("chameleon", {"vocabulary_map": {"<image>": IMAGE}}, place=""),
+    Repair("diffllama", {"attention_dropout": 0.0}),  # it refuses any other
     # variants
     Repair("qwen3_moe_32", {"num_local_experts": 32, "num_experts": 32, "num_experts_per_tok": 4}),
     Repair("gpt_oss_32", {"num_local_experts": 32, "num_experts_per_tok": 4}),
