@@ -17,7 +17,7 @@ What acclimate does with every family of language models in transformers {transf
 torch {torch}), {date}. Made by `python -m benchmarks.families run` and `table`; change nothing here by hand.
 
 Each family is a random checkpoint of two to four layers, hidden size 64, in float32 on a CPU. Its documents are
-longer than its windows, chunks and original contexts. Three steps of `mol` with weight decay, in full and with LoRA
+longer than its windows. Three steps of `mol` with weight decay, in full and with LoRA
 on the default layers, are stopped after the second and resumed. The run is exported and loaded again by plain
 transformers and PEFT. Nothing is set but paths and sizes: the attention is the one that acclimate chooses.
 
@@ -46,7 +46,7 @@ def page(rows: Iterable[Row]) -> str:
         _counts(list(counted.values())),
         _short(built),
         "## Families\n\n" + _table(counted),
-        "## Other shapes of these\n\nMore experts, or LongRoPE with a short original context.\n\n"
+        "## Other shapes of these\n\nMore experts, or LongRoPE.\n\n"
         + _table({name: pair for name, pair in built.items() if name in VARIANTS}),
         _left_out(pairs),
     ]

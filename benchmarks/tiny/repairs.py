@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.tiny.sizes import IMAGE, ORIGINAL_CONTEXT
+from benchmarks.tiny.sizes import IMAGE, ROW
 
 DROP = object()
 """In place of a value: leave the setting to the family."""
@@ -50,7 +50,7 @@ LONGROPE = {
     "partial_rotary_factor": 1.0,
     "short_factor": [1.0] * 8,
     "long_factor": [1.0 + 0.25 * at for at in range(8)],
-    "original_max_position_embeddings": ORIGINAL_CONTEXT,
+    "original_max_position_embeddings": ROW,
 }
 
 REPAIRS = (

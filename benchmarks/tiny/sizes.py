@@ -27,9 +27,9 @@ TOKENS: dict[str, int | None] = {
 
 WINDOW = 24
 """Tokens that a windowed layer sees. Half of the documents are longer."""
-CHUNK = 32
-ORIGINAL_CONTEXT = 48
-"""Positions that LongRoPE's short factors are for."""
+ROW = 96
+"""Positions of a row: as many as chunks of attention have, and the context that LongRoPE's short factors are for. Longer
+rows are refused."""
 CONTEXT = 256
 DROPOUT = 0.1
 """Of whatever a family drops out. The reference drops nothing, so the divergence at step 0 tells whether it is off."""
@@ -88,8 +88,7 @@ _BY_SIZE: tuple[tuple[int, str], ...] = (
     (1000, "ngram_vocab_size_base"),
     (0, "num_nextn_predict_layers mtp_num_hidden_layers num_mtp_layers"),
     (WINDOW, "sliding_window window_size attention_window_size local_attention"),
-    (CHUNK, "attention_chunk_size"),
-    (ORIGINAL_CONTEXT, "original_max_position_embeddings"),
+    (ROW, "attention_chunk_size original_max_position_embeddings"),
     (CONTEXT, "max_position_embeddings n_positions n_ctx max_seq_len context_length"),
     (VOCABULARY, "vocab_size unpadded_vocab_size vocab_size_per_layer_input"),
 )

@@ -18,6 +18,7 @@ import torch
 import transformers
 from benchmarks.tiny.likeness import apart, digests, error, logits, nats_alone, patterns, unlike
 from benchmarks.tiny.reach import reached
+from benchmarks.tiny.sizes import ROW
 from rich.console import Console
 from torch import Tensor
 
@@ -47,7 +48,7 @@ def settings(checkpoint: Path, inputs: Path, output: Path, mode: str) -> dict[st
         "sources": sources,
         "budget": {"steps": STEPS, "batch_tokens": 128},
         "optimizer": {"learning_rate": 3e-3, "weight_decay": 0.1},
-        "data": {"sequence_length": 96, "cache_dir": str(inputs / "cache")},
+        "data": {"sequence_length": ROW, "cache_dir": str(inputs / "cache")},
         "training": {"micro_batch_size": 2, "save_steps": STOPPED},
         "evaluation": {"generations": 1, "max_new_tokens": 4, "memorisation_documents": 0},
     } | ({"lora": {"rank": 4, "alpha": 8}} if mode == "lora" else {})
