@@ -1,0 +1,60 @@
+"""Twelve families through the sweep that makes docs/families.md, and the page as its results give it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from benchmarks.families import PAGE, family, kept
+from benchmarks.tiny.bars import shortfalls
+from benchmarks.tiny.checkpoint import write_inputs
+from benchmarks.tiny.page import page
+from benchmarks.tiny.population import APART, VARIANTS, families
+from benchmarks.tiny.rows import newest, read_rows
+from benchmarks.tiny.trial import MODES
+
+TWELVE = {
+    "llama": "packed",
+    "gemma2": "packed",  # soft-capped scores
+    "qwen3_moe": "packed",
+    "gpt_oss": "alone",
+    "qwen3_5": "alone",
+    "lfm2": "alone",
+    "granitemoehybrid": "alone",
+    "mamba2": "alone",
+    "deepseek_v3": "packed",
+    "gemma3": "packed",
+    "qwen3_vl": "packed",
+    "llama4": "packed",
+}
+"""One of each kind of layers, and whether its documents share rows."""
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("families")
+    write_inputs(folder / "inputs")
+    return folder
+
+
+@pytest.mark.parametrize("name", TWELVE)
+def test_a_family_trains_resumes_and_is_exported_whole(name: str, inputs: Path) -> None:
+    full, lora = family(name, inputs, MODES)
+    assert [shortfalls(full), shortfalls(lora)] == [{}, {}]
+    assert full["rows"] == lora["rows"] == TWELVE[name]
+    assert lora["reach"]["adapted"]
+
+
+def test_the_page_is_what_the_results_give() -> None:
+    assert PAGE.read_text() == page(read_rows(kept()))
+
+
+def test_results_are_of_every_family_of_a_sweep() -> None:
+    """Each once, in both modes; transformers of another version lists others."""
+    rows = read_rows(kept())
+    assert len(newest(rows)) == len(rows)
+    names = {row["family"] for row in rows}
+    assert all({(name, mode) for mode in MODES} <= newest(rows).keys() for name in names)
+    assert not names & {kind for kinds in APART.values() for kind in kinds.split()}
+    assert names >= {*TWELVE, *VARIANTS}
+    assert names & families().keys()
