@@ -17,8 +17,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from acclimate.config.schema import ModelSection
 from acclimate.disk.digest import digest_of
-from acclimate.kernels.attention import PACKED_SDPA
 from acclimate.kernels.quantised import keep_one_kernel, quantization_config
+from acclimate.model.attention import choose_attention, set_attention
 from acclimate.model.folder import check_weights, explain_folder
 from acclimate.types.errors import ModelError, reason
 
@@ -51,7 +51,7 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
         AutoModelForCausalLM,
         section,
         dtype=dtype,
-        attn_implementation=section.attention,
+        attn_implementation=_asked_attention(section),
         use_safetensors=True,
         ignore_mismatched_sizes=True,  # refused below, with names
         output_loading_info=True,
@@ -70,9 +70,17 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
         )
     forget_quantisation(network)
     keep_one_kernel(network)
-    if device.type == "cpu" and network.config._attn_implementation == "sdpa":
-        network.set_attn_implementation(PACKED_SDPA)
-    return network.to(device)
+    network = network.to(device)
+    if section.attention == "auto":
+        choose_attention(network, device)
+    else:
+        set_attention(network, section.attention, device)
+    return network
+
+
+def _asked_attention(section: ModelSection) -> str | None:
+    """None lets transformers take the fastest that the family has."""
+    return None if section.attention == "auto" else section.attention
 
 
 def without_dropout(config: Any) -> Any:
@@ -126,7 +134,7 @@ def empty_network(section: ModelSection) -> Any:
     try:
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(
-                config, trust_remote_code=section.trust_remote_code, attn_implementation=section.attention
+                config, trust_remote_code=section.trust_remote_code, attn_implementation=_asked_attention(section)
             )
     except ImportError as error:
         raise ModelError(f"model.attention: '{section.attention}' is not usable here: {reason(error)}") from None
@@ -287,6 +295,6 @@ def _check_attention(section: ModelSection, error: Exception) -> None:
     """A family that has not what ``model.attention`` names, which is no fault of its files."""
     if "does not support an attention implementation" in str(error) or "does not support Flash" in str(error):
         raise ModelError(
-            f"model.attention: transformers has no '{section.attention}' for this family of models; set "
-            "model.attention: eager."
+            f"model.attention: transformers has no '{section.attention}' for this family of models; leave it out, and "
+            "the fastest that is right is taken."
         ) from None

@@ -48,6 +48,10 @@ class World:
             dist.all_reduce(tensor, group=self.control)
         return tensor
 
+    def largest(self, value: int) -> int:
+        """The largest of the ranks' values."""
+        return max(self.gather(value))
+
     def sum_gradients(self, gradients: Sequence[Tensor]) -> None:
         """Sum over ranks, in place, a bucket at a time."""
         if self.size == 1:
