@@ -54,7 +54,7 @@ def test_a_family_that_packs_has_the_same_gradient_in_rows_of_their_own(checkpoi
     batch = packed(ROWS)
     expected, wanted = states_and_gradients(model, batch)
     model.alone, model.agree = "asked for", lambda own: own + more
-    assert len(Regrouped.of(batch.position_ids, model.agree).packing.shapes) == 3 + more
+    assert len(Regrouped.of(batch.position_ids, model.agree).packing.shapes) == 4 + more
     found, gradients = states_and_gradients(model, batch)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
     assert gradients.keys() == wanted.keys()
@@ -126,7 +126,7 @@ def test_choices_and_answers(family: str) -> None:
             number += 1
     answers = side_by_side(model, FrozenCopy(base), [("x", "kidney", [30, 31, 32])], 4)
     written = model.network.generate(torch.tensor([[30, 31, 32]]), max_new_tokens=4, do_sample=False, pad_token_id=0)
-    assert pico_tokenizer().decode(written[0, 3:], skip_special_tokens=True).strip() in json.dumps(answers)
+    assert answers[0]["tuned"] == pico_tokenizer().decode(written[0, 3:], skip_special_tokens=True).strip()
 
 
 @pytest.mark.parametrize("lora", [None, {"rank": 2}], ids=["full", "lora"])
@@ -147,7 +147,7 @@ def test_a_run_of_a_family_that_does_not_pack(
     result = train(settings)
     run = result.run_dir
     steps = read_lines(run / "metrics.jsonl")
-    assert steps[0]["loss/general/kl"] == 0 < steps[1]["loss/general/kl"]
+    assert steps[0]["loss/general/reverse_kl"] == 0 < steps[1]["loss/general/reverse_kl"]
     assert load_config(run / "config.yaml").model.attention == "sdpa"
     about = json.loads((run / "data.json").read_text())["attention"]
     assert about == {"name": "sdpa", "alone": "documents that are packed in one row see each other"}

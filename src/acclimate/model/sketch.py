@@ -80,7 +80,10 @@ def _cut_vocabulary(network: Any) -> None:
 @torch.no_grad()
 def _fill(network: Any, device: torch.device) -> None:
     """Buffers as the family makes them, matrices that neither shrink nor blow up what goes through them."""
-    network.to_empty(device=device).float().init_weights()
+    network.to_empty(device=device).float()
+    for buffer in network.buffers():
+        buffer.zero_()
+    network.init_weights()
     generator = torch.Generator(device).manual_seed(0)
     for weight in network.parameters():
         if weight.dim() > 1:

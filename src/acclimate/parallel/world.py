@@ -50,7 +50,10 @@ class World:
 
     def largest(self, value: int) -> int:
         """The largest of the ranks' values."""
-        return max(self.gather(value))
+        found = torch.tensor(value)
+        if self.size > 1:
+            dist.all_reduce(found, dist.ReduceOp.MAX, group=self.control)
+        return int(found)
 
     def sum_gradients(self, gradients: Sequence[Tensor]) -> None:
         """Sum over ranks, in place, a bucket at a time."""

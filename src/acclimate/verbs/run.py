@@ -124,7 +124,8 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         validation = validation_sets(config, corpora)
         training, plan, mixture = build_training(job, composition, model, learned, console)
         chosen = choose_reread(config, learned, training.objective.active, mixture)
-    for warning in (*plan.notes, *warnings(config, composition, learned, mixture, model.tokenizer)):
+    rows = [] if model.alone is None else [f"each document has a row of its own, since otherwise {model.alone}."]
+    for warning in (*rows, *plan.notes, *warnings(config, composition, learned, mixture, model.tokenizer)):
         console.print(f"Note: {warning}", style="yellow", highlight=False, markup=False)
     with world.all_or_none():
         if world.is_main:
