@@ -17,12 +17,11 @@ from acclimate.build.plan import compose
 from acclimate.config.load import load_config, parse_config
 from acclimate.data.corpus import load_corpora
 from acclimate.measurement.generate import chat_prompt
-from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_tokenizer
 from acclimate.reports import collect, write_report
 from acclimate.runs.layout import read_json
 from acclimate.runs.scores import read_lines
-from acclimate.types.errors import ConfigError, ModelError, RunError, UsageError
+from acclimate.types.errors import ConfigError, RunError, UsageError
 from acclimate.verbs import run as run_module
 from acclimate.verbs.run import evaluate_run, export, train
 from acclimate.verbs.validate import validate
@@ -83,20 +82,6 @@ def test_a_streamed_run_says_what_it_does_not_know(pico_folder: Path, corpora: P
     assert all(line["data_seconds"] >= 0 and line["epochs/domain"] == 0 for line in lines)
     again = evaluate_run(run_dir)
     assert len(again.summary) > 0
-
-
-@pytest.mark.parametrize("family", ["OPT", "Bloom"])
-def test_families_that_mix_packed_documents_are_refused(family: str) -> None:
-    import transformers
-
-    shape = {
-        "OPT": {"ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "word_embed_proj_dim": 32},
-        "Bloom": {"n_layer": 2, "n_head": 4},
-    }[family]
-    settings = getattr(transformers, f"{family}Config")(vocab_size=99, hidden_size=32, initializer_range=0.5, **shape)
-    network = getattr(transformers, f"{family}ForCausalLM")(settings)
-    with pytest.raises(ModelError, match=rf"{family}ForCausalLM with attention '\w+' lets documents .* see each other"):
-        CausalModel(network, pico_tokenizer())
 
 
 def test_a_model_with_dropout_is_anchored_exactly(corpora: Path, tmp_path: Path) -> None:

@@ -514,8 +514,8 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         "model.path: '{F}/model' is a ViTModel; … (LlamaForCausalLM, Qwen3ForCausalLM ...).", 1,
     ),
     "a family without sdpa": (
-        broken_model(config_json(model_type="gemma2", architectures=["Gemma2ForCausalLM"])),
-        "model.attention: transformers has no 'sdpa' for this family of models; set model.attention: eager.", 1,
+        both(broken_model(config_json(model_type="gemma2", architectures=["Gemma2ForCausalLM"])), put("model.attention", "sdpa")),
+        "model.attention: transformers has no 'sdpa' for this family of models; leave it out, and the fastest that is right is taken.", 1,
     ),
     "a model with its own code": (
         broken_model(config_json(model_type="own", auto_map={"AutoConfig": "c.C", "AutoModelForCausalLM": "m.M"})),

@@ -15,7 +15,7 @@ from acclimate.config.source_schema import SourceSection
 from acclimate.data.chat.rendering import ChatTemplate, Rendered, turn_end_ids
 from acclimate.data.read.records import RecordSchema
 from acclimate.types.errors import DataError
-from tests.fixtures.families import FAMILIES
+from tests.fixtures.chat_families import FAMILIES
 from tests.fixtures.templates import SHAPES, Shape, tokenizer_of
 
 ALL: dict[str, Shape] = SHAPES | FAMILIES

@@ -20,7 +20,7 @@ from acclimate.data.prepare.routes import NOT_LEARNED
 from acclimate.data.read.records import Document, RecordSchema
 from acclimate.types.central import Route
 from acclimate.types.errors import DataError
-from tests.fixtures.families import FAMILIES
+from tests.fixtures.chat_families import FAMILIES
 from tests.fixtures.templates import SHAPES, shaped, tokenizer_of
 
 WORD = re.compile(r"\w+")

@@ -32,6 +32,7 @@ VARIANTS = {
     "one denominator": {"objective": {"normalise": "all"}},
     "half boosted": {"method": {"k0": 0.5}},  # by default so short a run follows the stored gradient alone
     "half boosted lora": {"method": {"k0": 0.5}, "lora": {"rank": 4}},
+    "rows of their own": {},  # of a family that does not pack; ranks need different numbers of forwards
     "small share": {  # its general rows are absent from some steps
         "sources": {
             "domain": {"path": "domain.jsonl", "share": 0.94, "heldout": 4},
@@ -64,7 +65,7 @@ def setting(model: Path, corpora: Path, output: Path, case: Case) -> RunConfig:
     if sources := changes.get("sources"):
         changes["sources"] = {n: s | {"path": str(corpora / s["path"])} for n, s in sources.items()}
     return config(
-        model / ("untied" if variant == "untied" else "tied"), corpora, output,
+        model / (variant if variant in ("untied", "rows of their own") else "tied"), corpora, output,
         name=f"{method}-{variant}-{strategy}".replace(" ", "_"), parallel={"strategy": strategy},
         optimizer={"max_grad_norm": 0.5}, **changes,
     )  # fmt: skip

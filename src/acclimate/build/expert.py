@@ -36,8 +36,11 @@ class Frozen:
         Raises:
             ModelError, RunError: it cannot be loaded, or the base under its adapter has changed.
         """
+        section = self.model
         with said_of(self.key):
-            network = load_network(self.model, student.dtype, student.device)
+            if load_config_of(section).model_type != student.network.config.model_type:  # the key is of the student's
+                section = section.model_copy(update={"attention": "auto"})
+            network = load_network(section, student.dtype, student.device)
         if self.adapter is not None:
             check_digests(self.adapter.parent, {"model": model_identity(self.model)}, {})
         return CausalModel(network, student.tokenizer, load_adapter(network, self.adapter) if self.adapter else None)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from acclimate.build.plan import anchored
 from acclimate.config.load import RunConfig
 from acclimate.config.schema import ModelSection, ParallelSection
+from acclimate.model.causal import CausalModel
 from acclimate.model.checks.reach import reach_of
 from acclimate.model.load import DTYPES, load_config_of, resolve_device, resolve_dtype
 from acclimate.parallel.world import SOLO, World
@@ -25,6 +26,13 @@ class Job:
     """As config.yaml holds it: paths and stores that do not depend on the working folder, and a dtype."""
     device: torch.device
     world: World = SOLO
+
+    def settled(self, model: CausalModel) -> Job:
+        """With the attention that ``auto`` was for the loaded model, as a run that goes on will have it."""
+        if self.config.model.attention != "auto":
+            return self
+        section = self.config.model.model_copy(update={"attention": model.attention})
+        return replace(self, config=self.config.model_copy(update={"model": section}))
 
 
 def resolve(config: RunConfig, world: World = SOLO, resume: bool = False, keep_missing: bool = False) -> Job:

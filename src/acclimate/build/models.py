@@ -57,7 +57,7 @@ def load_base(config: RunConfig, model: CausalModel) -> Reference:
         return FrozenCopy(apart.load(model))
     if model.peft is not None:
         return AdapterOff(model)
-    return FrozenCopy(CausalModel(load_network(config.model, model.dtype, model.device), model.tokenizer))
+    return FrozenCopy(CausalModel(load_network(config.model, model.dtype, model.device), model.tokenizer, like=model))
 
 
 def load_tuned(config: RunConfig, folder: Path, device: torch.device) -> CausalModel:

@@ -176,7 +176,8 @@ def adapter_pair(folder: Path, base_path: str) -> Pair:
     model = CausalModel(network, tokenizer or base_tokenizer, load_adapter(network, folder))
     base: Reference = AdapterOff(model, base_tokenizer)
     if not untouched.is_base_of(model.peft):
-        base = FrozenCopy(CausalModel(load_network(section, model.dtype, device), base_tokenizer))
+        again = load_network(section, model.dtype, device)
+        base = FrozenCopy(CausalModel(again, base_tokenizer, like=model))
         notes = ("This adapter writes into its base, so the base is loaded a second time, beside it.",)
     identity = _identity(_last(str(folder)), str(folder), section, digest, model) | {"base_checked_by": checked}
     return Pair(model, lambda: base, identity=identity, notes=notes, chat_notes=chat_notes)

@@ -74,6 +74,7 @@ def build_training(
         copies = [reference.model for reference in references.values() if reference.model is not model]
         for network in (model, *copies):
             shard(network, network.layers, world, config.parallel)
+            network.agree = world.largest
     objective = replace(described, references=references, expected=mixture.expected)
     pad_id = model.tokenizer.pad_token_id
     if pad_id is not None and pad_id >= model.head.weight.shape[0]:

@@ -37,7 +37,9 @@ class ModelSection(Section):
     quantization: Literal["nf4"] | None = Field(
         None, description="nf4, with lora: keep the frozen base in 4 bits (QLoRA); extra `qlora`"
     )
-    attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = Field("sdpa")
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2", "flex_attention"] = Field(
+        "auto", description="auto: of sdpa and eager the fastest that computes packed documents as each by itself"
+    )
     device: Annotated[str, Apart.WORK] = Field("auto", description="auto (a GPU where there is one), cpu, cuda, cuda:1")
 
     @model_validator(mode="after")

@@ -17,8 +17,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from acclimate.config.schema import ModelSection
 from acclimate.disk.digest import digest_of
-from acclimate.kernels.attention import PACKED_SDPA
 from acclimate.kernels.quantised import keep_one_kernel, quantization_config
+from acclimate.model.attention import choose_attention, set_attention
 from acclimate.model.folder import check_weights, explain_folder
 from acclimate.model.whole.carried import PROCESSOR
 from acclimate.model.whole.classes import build, class_of, is_composite
@@ -62,7 +62,7 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
         factory,
         section,
         dtype=dtype,
-        attn_implementation=section.attention,
+        attn_implementation=_asked_attention(section),
         use_safetensors=True,
         ignore_mismatched_sizes=True,  # refused below, with names
         output_loading_info=True,
@@ -81,15 +81,22 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
         )
     forget_quantisation(network)
     keep_one_kernel(network)
-    if device.type == "cpu" and network.config._attn_implementation == "sdpa":
-        network.set_attn_implementation(PACKED_SDPA)
     network = network.to(device)
     quieten(network)
+    if section.attention == "auto":
+        choose_attention(network, device)
+    else:
+        set_attention(network, section.attention, device)
     if "config" in options:
         noise = _of_part(noise, options["config"], network.config)
     folder = _folder_of(section, is_composite(network.config))
     network.origin = Origin(folder, noise | switch_off(network.config), freeze(network))
     return network
+
+
+def _asked_attention(section: ModelSection) -> str | None:
+    """None lets transformers take the fastest that the family has."""
+    return None if section.attention == "auto" else section.attention
 
 
 def _of_part(noise: dict[Place, float], config: Any, part: Any) -> dict[Place, float]:
@@ -153,7 +160,7 @@ def empty_network(section: ModelSection) -> Any:
     config = load_config_of(section)
     try:
         with torch.device("meta"):
-            network = build(config, section.attention, section.trust_remote_code)
+            network = build(config, _asked_attention(section), section.trust_remote_code)
         network.origin = Origin(towers=freeze(network))
         return network
     except ImportError as error:
@@ -317,8 +324,8 @@ def _check_attention(section: ModelSection, error: Exception) -> None:
     """A family that has not what ``model.attention`` names, which is no fault of its files."""
     if "does not support an attention implementation" in str(error) or "does not support Flash" in str(error):
         raise ModelError(
-            f"model.attention: transformers has no '{section.attention}' for this family of models; set "
-            "model.attention: eager."
+            f"model.attention: transformers has no '{section.attention}' for this family of models; leave it out, and "
+            "the fastest that is right is taken."
         ) from None
 
 

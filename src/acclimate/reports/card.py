@@ -16,6 +16,7 @@ from acclimate.paired.estimate import Estimate
 from acclimate.paired.metrics import BITS, METRICS, Metric
 from acclimate.reports.collect import collect
 from acclimate.reports.html import TEMPLATES
+from acclimate.reports.sections.sources import attention
 from acclimate.reports.words import number
 from acclimate.reports.words.verdict import verdict
 
@@ -71,6 +72,7 @@ def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = Non
         kept=data.kept,
         settings=_settings(config),
         facts=folder.data,
+        attention=attention(folder.data),
         turn_ends=folder.data.get("turn_ends") or {},
         sources=folder.data.get("sources") or {},
         provenance=folder.provenance,

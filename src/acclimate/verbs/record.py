@@ -160,6 +160,8 @@ def _record(
     config = job.config
     corpora = load_corpora(config, load_tokenizer(config.model))
     model = load_model(config.model_copy(update={"lora": lora}), job.device)
+    job = job.settled(model)
+    config = job.config
     if config.lora is not None and lora is None:
         _train_only_adapted(config, model)
     routes = tuple(dict.fromkeys(route.name for route in corpora.routes)) if source else ("general",)

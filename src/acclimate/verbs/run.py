@@ -117,12 +117,15 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     corpora = world.main_first(lambda: load_corpora(config, load_tokenizer(config.model)))
     with world.all_or_none():
         model = load_model(config, device)
+    job = job.settled(model)
+    config = job.config
     learned = world.main_first(lambda: select_labels(config, composition, corpora, model))
     with world.all_or_none():
         validation = validation_sets(config, corpora)
         training, plan, mixture = build_training(job, composition, model, learned, console)
         chosen = choose_reread(config, learned, training.objective.active, mixture)
-    for warning in (*plan.notes, *warnings(config, composition, learned, mixture, model.tokenizer)):
+    rows = [] if model.alone is None else [f"each document has a row of its own, since otherwise {model.alone}."]
+    for warning in (*rows, *plan.notes, *warnings(config, composition, learned, mixture, model.tokenizer)):
         console.print(f"Note: {warning}", style="yellow", highlight=False, markup=False)
     with world.all_or_none():
         if world.is_main:
@@ -216,6 +219,7 @@ def _begin(
     trained = sum(p.numel() for p in training.model.trainable().values())
     parameters = {"trained": trained, "total": network.num_parameters()}
     about = data_record(config, corpora, mixture) | {"parameters": parameters, "memorisation": chosen}
+    about["attention"] = {"name": training.model.attention, "alone": training.model.alone}
     about["turn_ends"] = new_turn_ends(corpora, training.model, training.objective.terms)
     write_json(run.data, about)
     write_json(run.provenance, record)

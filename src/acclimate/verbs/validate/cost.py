@@ -11,8 +11,10 @@ from torch import nn
 from acclimate.build import Mixture
 from acclimate.build.mixture import all_tokens
 from acclimate.config.load import RunConfig
+from acclimate.data.deal.loader import Loader
 from acclimate.kernels.quantised import BYTES
 from acclimate.model.load import DTYPES
+from acclimate.model.regrouped import Regrouped
 from acclimate.model.whole.origin import origin_of
 from acclimate.model.whole.towers import tower_sizes
 
@@ -61,6 +63,14 @@ def seconds(config: RunConfig, device: torch.device, network: Any, mixture: Mixt
     efficiency = EFFICIENCY[config.model.dtype] if device.type == "cpu" else GPU_EFFICIENCY
     per_token = factor * passed / (rate * efficiency)
     return float(all_tokens(config, mixture) * per_token)
+
+
+def regrouped(loader: Loader) -> float:
+    """Positions that are computed of the first step's documents in rows of their own, over those of its packed rows."""
+    batches = loader.prepared()
+    loader.close()
+    own = sum(Regrouped.of(batch.position_ids, lambda count: count).positions for batch in batches)
+    return own / sum(batch.input_ids.numel() for batch in batches)
 
 
 def _flops(dtype: torch.dtype, device: torch.device, hidden_size: int) -> float:

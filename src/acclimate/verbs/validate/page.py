@@ -36,10 +36,27 @@ def print_preflight(found: Preflight, console: Console) -> None:
         f"training about {_duration(found.seconds)} at this machine's rate of matrix products",
         highlight=False,
     )
+    console.print(_rows(found), highlight=False, markup=False)
     for line in found.turn_ends:
         console.print(line, highlight=False, markup=False)
     for warning in found.warnings:
         console.print(f"Note: {warning}", style="yellow", highlight=False, markup=False)
+
+
+def _rows(found: Preflight) -> str:
+    """Attention, and how documents lie in rows."""
+    if found.outlook is None:
+        return (
+            f"attention {found.attention} · whether documents are packed in rows, or have rows of their own, is found "
+            "out when the weights are loaded: no sketch of this network could be made"
+        )
+    chosen = " (chosen)" if found.config.model.attention == "auto" else ""
+    if found.outlook.alone is None:
+        return f"attention {found.attention}{chosen} · documents packed in rows"
+    return (
+        f"attention {found.attention}{chosen} · documents in rows of their own, since otherwise "
+        f"{found.outlook.alone}: {found.computed:.2f} times the positions are computed"
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -28,12 +28,13 @@ from acclimate.data.chat.pieces import cuts
 from acclimate.data.corpus import Corpora, Corpus, load_corpora
 from acclimate.model.adapter import attach_lora
 from acclimate.model.load import empty_network, load_tokenizer
+from acclimate.model.sketch import Outlook, outlook
 from acclimate.model.whole.origin import origin_of
 from acclimate.model.whole.towers import said_of_towers
 from acclimate.runs.claim import check_place
 from acclimate.runs.layout import Layout
 from acclimate.types.plan import PlanContext
-from acclimate.verbs.validate.cost import memory, seconds
+from acclimate.verbs.validate.cost import memory, regrouped, seconds
 from acclimate.verbs.validate.labels import turn_ends
 from acclimate.verbs.validate.warnings import warnings
 
@@ -50,6 +51,13 @@ class Preflight:
     seconds: float
     warnings: list[str]
     turn_ends: list[str]  # a line for each way in which answers end
+    outlook: Outlook | None  # attention, and how documents lie, where that is known before the weights are read
+    computed: float  # positions that a forward computes, over those of its packed rows
+
+    @property
+    def attention(self) -> str:
+        """As ``model.attention`` names it."""
+        return self.outlook.attention if self.outlook is not None else self.config.model.attention
 
 
 @located
@@ -79,7 +87,9 @@ def validate(config: RunConfig) -> Preflight:
     objective = build_objective(config, composition.terms, corpora)
     mixture = mix(config, corpora, objective)
     plan = build_plan(composition, PlanContext(total_steps=mixture.total_steps))
-    build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
+    loader = build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
+    foreseen = outlook(config.model, job.device)
+    computed = 1.0 if foreseen is None or foreseen.alone is None else regrouped(loader)
     validation_sets(config, corpora)
     references = {*composition.required_references, *("base" for metric in metrics_read(config, plan))}
     apart_or_full = config.lora is None or config.model.base is not None
@@ -105,9 +115,11 @@ def validate(config: RunConfig) -> Preflight:
         trained_parameters=trained,
         total_parameters=total,
         memory_bytes=memory(config, network, trained, total, copies) + sum(s.size for s in composition.statistics),
-        seconds=seconds(config, job.device, network, mixture, total),
+        seconds=seconds(config, job.device, network, mixture, total) * computed,
         warnings=notes,
         turn_ends=turn_ends(corpora),
+        outlook=foreseen,
+        computed=computed,
     )
 
 
