@@ -38,7 +38,7 @@ def class_of(config: Any) -> Any:
     return named or AutoModelForCausalLM
 
 
-def build(config: Any, attention: str, remote_code: bool) -> Any:
+def build(config: Any, attention: str | None, remote_code: bool) -> Any:
     """The network that ``config`` describes, with the weights that its class makes up."""
     factory = class_of(config)
     if issubclass(factory, transformers.PreTrainedModel):
