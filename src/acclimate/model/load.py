@@ -19,6 +19,10 @@ from acclimate.config.schema import ModelSection
 from acclimate.disk.digest import digest_of
 from acclimate.kernels.attention import PACKED_SDPA
 from acclimate.kernels.quantised import keep_one_kernel, quantization_config
+from acclimate.model.checkpoint.dense import dense_checkpoint
+from acclimate.model.checkpoint.gguf import gguf_of, unpacked_gguf
+from acclimate.model.checkpoint.loaded import forget_gguf, say_what_is_tied, say_where_from
+from acclimate.model.checkpoint.quantisation import check_quantisation, forget_quantisation, quantisation_of
 from acclimate.model.folder import check_weights, explain_folder
 from acclimate.types.errors import ModelError, reason
 
@@ -40,15 +44,24 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
     Raises:
         ModelError: it cannot be loaded, or the checkpoint lacks weights that its configuration promises.
     """
+    factory: Any = AutoModelForCausalLM
     options: dict[str, Any] = {}
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # transformers would ask a service to convert pickles
-    if not section.path.endswith(".gguf"):
-        options["config"] = without_dropout(load_config_of(section))
+    if gguf_of(section.path) is None:
+        config = load_config_of(section)
+        if (quantised := quantisation_of(config)) is not None:
+            forget_quantisation(config)
+            options["state_dict"] = dense_checkpoint(section.path, section.revision, quantised)
+            empty = _structure(section, config)  # an auto class takes no weights without a path
+            factory, config = type(empty), empty.config
+        options["config"] = without_dropout(config)
+    else:
+        options["quantization_config"] = unpacked_gguf()
     if section.quantization is not None:
         options["quantization_config"] = quantization_config(dtype)
         options["device_map"] = {"": device}
     network, found = _from_pretrained(
-        AutoModelForCausalLM,
+        factory,
         section,
         dtype=dtype,
         attn_implementation=section.attention,
@@ -68,7 +81,10 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
             f"model.path: '{section.path}' holds an adapter, which transformers put on its base; name the base, and "
             "give the adapter to --adapter, or merge it first."
         )
-    forget_quantisation(network)
+    if "state_dict" in options:  # which is all that transformers was given
+        say_where_from(network, section.path, section.revision)
+    forget_gguf(network)
+    say_what_is_tied(network)
     keep_one_kernel(network)
     if device.type == "cpu" and network.config._attn_implementation == "sdpa":
         network.set_attn_implementation(PACKED_SDPA)
@@ -84,15 +100,6 @@ def without_dropout(config: Any) -> Any:
     return config
 
 
-def forget_quantisation(network: Any) -> None:
-    """A GGUF checkpoint is dequantised while loading; without this it could not be saved again."""
-    quantiser = getattr(network, "hf_quantizer", None)
-    if quantiser is not None and type(quantiser.quantization_config).__name__ == "GgufConfig":
-        del network.config.quantization_config
-        network.hf_quantizer = None
-        network.is_quantized = False
-
-
 def load_config_of(section: ModelSection) -> Any:
     """The Hugging Face configuration, without weights.
 
@@ -100,13 +107,9 @@ def load_config_of(section: ModelSection) -> Any:
         ModelError: it cannot be loaded, or is not of a causal language model whose weights can be trained.
     """
     config = _from_pretrained(AutoConfig, section)
-    quantised = getattr(config, "quantization_config", None)
-    if quantised is not None and not section.path.endswith(".gguf"):
-        kind = quantised.get("quant_method") if isinstance(quantised, dict) else quantised.quant_method
-        raise ModelError(
-            f"model.path: '{section.path}' is quantised ({kind}); acclimate trains weights of float32 or bfloat16, so "
-            "give the model that it was made from."
-        )
+    gguf = gguf_of(section.path)
+    if gguf is None and (quantised := quantisation_of(config)) is not None:
+        check_quantisation(quantised, section.path, section.dequantize)
     names = getattr(config, "architectures", None) or []
     other = names and not section.trust_remote_code and not any(name.endswith(CAUSAL) for name in names)
     if config.is_encoder_decoder or other:
@@ -115,14 +118,17 @@ def load_config_of(section: ModelSection) -> Any:
             "language models (LlamaForCausalLM, Qwen3ForCausalLM ...)."
         )
     folder = Path(os.path.expanduser(section.path))
-    if os.path.isdir(folder):
+    if gguf is None and os.path.isdir(folder):
         check_weights(folder)
     return config
 
 
 def empty_network(section: ModelSection) -> Any:
     """The network's structure on the meta device: names and shapes without weights."""
-    config = load_config_of(section)
+    return _structure(section, load_config_of(section))
+
+
+def _structure(section: ModelSection, config: Any) -> Any:
     try:
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(
@@ -226,18 +232,21 @@ def said_of(key: str) -> Iterator[None]:
 
 def _commit(section: ModelSection) -> str:
     """Of a hub model that has been loaded, so that it lies in the cache: the folder of its snapshot."""
-    revision = section.revision or "main"
-    found = try_to_load_from_cache(section.path, "config.json", revision=revision)
-    return Path(found).parent.name if isinstance(found, str) else revision
+    revision, gguf = section.revision or "main", gguf_of(section.path)
+    place, file = (section.path, "config.json") if gguf is None else (gguf.place, gguf.file)
+    found = try_to_load_from_cache(place, file, revision=revision)
+    return Path(found).parents[file.count("/")].name if isinstance(found, str) else revision
 
 
 def _from_pretrained(factory: Any, section: ModelSection, **options: Any) -> Any:
     path = Path(os.path.expanduser(section.path))
-    location: str = section.path
-    if section.path.endswith(".gguf"):
-        if not os.path.isfile(path):
-            raise ModelError(f"model.path: there is no GGUF file '{section.path}'.")
-        location, options["gguf_file"] = str(path.parent), path.name
+    location: str | None = section.path
+    if (gguf := gguf_of(section.path)) is not None:
+        location, options["gguf_file"] = gguf.place, gguf.file
+        if not gguf.local:
+            options["revision"] = section.revision
+    elif "state_dict" in options:
+        location = None
     elif os.path.isdir(path):
         if not (path / "config.json").is_file():
             found = ", ".join(sorted(entry.name for entry in path.iterdir())[:6]) or "nothing"
@@ -266,14 +275,14 @@ def _from_pretrained(factory: Any, section: ModelSection, **options: Any) -> Any
                 "read that code, then set model.trust_remote_code: true."
             ) from None
         _check_attention(section, error)
-        if os.path.isdir(path):
+        if gguf is None and os.path.isdir(path):
             explain_folder(path, tokenizer=factory is AutoTokenizer)
         if not local and "model.safetensors" in text:
             raise ModelError(
                 f"model.path: '{section.path}' has no safetensors on the Hub, only pickles, which can run code when "
                 "they are loaded, so acclimate never does; give a revision or a copy that has them."
             ) from None
-        if "gguf_file" in options and "GGUF" not in text:  # the reader's own errors are of its bytes
+        if gguf is not None and gguf.local and "GGUF" not in text:  # the reader's own errors are of its bytes
             raise ModelError(
                 f"model.path: '{section.path}' is no whole GGUF file ({reason(error)}); download or copy it again."
             ) from None
