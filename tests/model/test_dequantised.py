@@ -71,11 +71,11 @@ def test_a_run_from_validate_to_an_exported_model(
     assert evaluate_run(result.run_dir).summary == result.summary
     tuned = logits(load_tuned(read_config(result.run_dir), result.run_dir / "model", CPU).network)
     plain = AutoModelForCausalLM.from_pretrained(export(result.run_dir, tmp_path / "plain", merge=True))
-    torch.testing.assert_close(logits(plain), tuned, rtol=0, atol=1e-5 if lora else 0)
+    torch.testing.assert_close(logits(plain), tuned, rtol=0, atol=1e-4 if lora else 0)
     assert "quantization_config" not in json.loads((tmp_path / "plain" / "config.json").read_text())
     if lora:
         adapter = PeftModel.from_pretrained(loaded(model), export(result.run_dir, tmp_path / "adapter"))
-        torch.testing.assert_close(logits(adapter), tuned, rtol=0, atol=1e-5)
+        torch.testing.assert_close(logits(adapter), tuned, rtol=0, atol=1e-4)
 
 
 def test_the_same_run_again_from_its_middle(corpora: Path, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def gptq(qweight: Tensor, qzeros: Tensor, scales: Tensor, groups: Tensor | None,
     if groups is None:
         return scaled(values, scales.T, zeros.T)
     groups = groups.long()
-    return (values - zeros.T[:, groups]) * scales.T.float()[:, groups]
+    return scaled(values, scales.T[:, groups], zeros.T[:, groups])
 
 
 def awq(qweight: Tensor, qzeros: Tensor, scales: Tensor) -> Tensor:

@@ -199,10 +199,10 @@ def _of_a_run(path: Path) -> str:
 def model_digest(section: ModelSection) -> str:
     """What identifies the base, once it is loaded: hub id and commit, or sha256 over the local weight files."""
     path = Path(os.path.expanduser(section.path))
-    if path.is_file():
-        return digest_of([path])
+    if (gguf := gguf_of(section.path)) is not None and gguf.local:
+        return digest_of([Path(gguf.place, gguf.file)])
     if path.is_dir():
-        return digest_of(sorted(path.glob("*.safetensors")) or sorted(path.glob("*.gguf")))
+        return digest_of(sorted(path.glob("*.safetensors")))
     return f"hub:{section.path}@{_commit(section)}"
 
 
