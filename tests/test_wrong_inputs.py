@@ -499,7 +499,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "a quantised model": (
         broken_model(config_json(quantization_config={"quant_method": "gptq", "bits": 4})),
-        "model.path: '{F}/model' is quantised (gptq); acclimate trains weights of float32 or bfloat16, so give the model that it was made from.", 1,
+        "model.path: '{F}/model' is quantised (gptq, in quantization_config of its config.json); acclimate trains weights of float32 or bfloat16. Set model.dequantize: true to have them multiplied out while they are loaded.", 1,
     ),
     "an encoder-decoder": (
         broken_model(config_json(model_type="t5", architectures=["T5ForConditionalGeneration"], is_encoder_decoder=True)),

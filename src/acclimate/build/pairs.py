@@ -134,7 +134,7 @@ def model_pair(path: str, base_path: str) -> Pair:
     Raises:
         ModelError: one cannot be loaded, or they have different tokenizers.
     """
-    section, base_section = ModelSection(path=path), ModelSection(path=base_path)
+    section, base_section = (ModelSection(path=one, dequantize=True) for one in (path, base_path))
     tokenizer, base_tokenizer = load_tokenizer(section), load_tokenizer(base_section)
     notes = common_template(tokenizer, base_tokenizer, path, base_path)
     check_tokenizers(tokenizer, base_tokenizer, path, base_path)
@@ -160,7 +160,7 @@ def adapter_pair(folder: Path, base_path: str) -> Pair:
         ModelError: it was trained with a tokenizer that reads other tokens.
         RunError: it is of a kind that is not used here, or of another vocabulary.
     """
-    section = ModelSection(path=base_path)
+    section = ModelSection(path=base_path, dequantize=True)
     load_config_of(section)
     recorded = _recorded_base(folder)
     base_tokenizer, device = load_tokenizer(section), resolve_device(section)

@@ -22,7 +22,9 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 class ModelSection(Section):
     """Where the base model comes from."""
 
-    path: Annotated[str, Apart.INPUT] = Field(min_length=1, description="hub id, local folder, or a .gguf file")
+    path: Annotated[str, Apart.INPUT] = Field(
+        min_length=1, description="hub id, local folder, or a .gguf file, also org/repository/file.gguf"
+    )
     revision: str | None = Field(None, description="hub revision")
     base: Annotated[str | None, Apart.INPUT] = Field(
         None,
@@ -33,6 +35,9 @@ class ModelSection(Section):
     trust_remote_code: bool = Field(False, description="run code that ships with the model")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="dtype of the weights in forward and backward; auto times one step of each on a CPU"
+    )
+    dequantize: bool = Field(
+        False, description="multiply the weights of a quantised checkpoint (FP8, MXFP4, GPTQ, AWQ ...) out when loading"
     )
     quantization: Literal["nf4"] | None = Field(
         None, description="nf4, with lora: keep the frozen base in 4 bits (QLoRA); extra `qlora`"

@@ -19,6 +19,10 @@ from acclimate.config.schema import ModelSection
 from acclimate.disk.digest import digest_of
 from acclimate.kernels.quantised import keep_one_kernel, quantization_config
 from acclimate.model.attention import choose_attention, set_attention
+from acclimate.model.checkpoint.dense import dense_checkpoint
+from acclimate.model.checkpoint.gguf import gguf_of, unpacked_gguf
+from acclimate.model.checkpoint.loaded import forget_gguf, say_what_is_tied, say_where_from
+from acclimate.model.checkpoint.quantisation import check_quantisation, forget_quantisation, quantisation_of
 from acclimate.model.folder import check_weights, explain_folder
 from acclimate.model.whole.carried import PROCESSOR
 from acclimate.model.whole.classes import build, class_of, is_composite
@@ -48,13 +52,23 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
     Raises:
         ModelError: it cannot be loaded, or the checkpoint lacks weights that its configuration promises.
     """
+    factory: Any = AutoModelForCausalLM
     options: dict[str, Any] = {}
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # transformers would ask a service to convert pickles
     noise: dict[Place, float] = {}
-    factory = AutoModelForCausalLM
-    if not section.path.endswith(".gguf"):
-        options["config"] = load_config_of(section)
-        noise, factory = switch_off(options["config"]), class_of(options["config"])
+    if gguf_of(section.path) is None:
+        config = load_config_of(section)
+        if (quantised := quantisation_of(config)) is not None:
+            forget_quantisation(config)
+            options["state_dict"] = dense_checkpoint(section.path, section.revision, quantised)
+            empty = _structure(section, config)  # an auto class takes no weights without a path
+            factory, config = type(empty), empty.config
+        else:
+            factory = class_of(config)
+        noise = switch_off(config)
+        options["config"] = config
+    else:
+        options["quantization_config"] = unpacked_gguf()
     if section.quantization is not None:
         options["quantization_config"] = quantization_config(dtype)
         options["device_map"] = {"": device}
@@ -79,7 +93,10 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
             f"model.path: '{section.path}' holds an adapter, which transformers put on its base; name the base, and "
             "give the adapter to --adapter, or merge it first."
         )
-    forget_quantisation(network)
+    if "state_dict" in options:  # which is all that transformers was given
+        say_where_from(network, section.path, section.revision)
+    forget_gguf(network)
+    say_what_is_tied(network)
     keep_one_kernel(network)
     network = network.to(device)
     quieten(network)
@@ -109,7 +126,7 @@ def _of_part(noise: dict[Place, float], config: Any, part: Any) -> dict[Place, f
 def _folder_of(section: ModelSection, processor: bool) -> Path | None:
     """Where the files of a loaded checkpoint lie on this machine, with those of a processor; None of a GGUF file."""
     path = Path(os.path.expanduser(section.path))
-    if section.path.endswith(".gguf"):
+    if gguf_of(section.path) is not None:
         return None
     if os.path.isdir(path):
         return path.resolve()
@@ -119,15 +136,6 @@ def _folder_of(section: ModelSection, processor: bool) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
-def forget_quantisation(network: Any) -> None:
-    """A GGUF checkpoint is dequantised while loading; without this it could not be saved again."""
-    quantiser = getattr(network, "hf_quantizer", None)
-    if quantiser is not None and type(quantiser.quantization_config).__name__ == "GgufConfig":
-        del network.config.quantization_config
-        network.hf_quantizer = None
-        network.is_quantized = False
-
-
 def load_config_of(section: ModelSection) -> Any:
     """The Hugging Face configuration, without weights.
 
@@ -135,13 +143,9 @@ def load_config_of(section: ModelSection) -> Any:
         ModelError: it cannot be loaded, or is not of a causal language model whose weights can be trained.
     """
     config = _from_pretrained(AutoConfig, section)
-    quantised = getattr(config, "quantization_config", None)
-    if quantised is not None and not section.path.endswith(".gguf"):
-        kind = quantised.get("quant_method") if isinstance(quantised, dict) else quantised.quant_method
-        raise ModelError(
-            f"model.path: '{section.path}' is quantised ({kind}); acclimate trains weights of float32 or bfloat16, so "
-            "give the model that it was made from."
-        )
+    gguf = gguf_of(section.path)
+    if gguf is None and (quantised := quantisation_of(config)) is not None:
+        check_quantisation(quantised, section.path, section.dequantize)
     names = getattr(config, "architectures", None) or []
     other = names and not section.trust_remote_code and not any(name.endswith(CAUSAL) for name in names)
     if config.is_encoder_decoder or getattr(config.get_text_config(), "is_encoder_decoder", False) or other:
@@ -150,14 +154,17 @@ def load_config_of(section: ModelSection) -> Any:
             "language models (LlamaForCausalLM, Qwen3ForCausalLM ...)."
         )
     folder = Path(os.path.expanduser(section.path))
-    if os.path.isdir(folder):
+    if gguf is None and os.path.isdir(folder):
         check_weights(folder)
     return config
 
 
 def empty_network(section: ModelSection) -> Any:
     """The network's structure on the meta device: names and shapes without weights."""
-    config = load_config_of(section)
+    return _structure(section, load_config_of(section))
+
+
+def _structure(section: ModelSection, config: Any) -> Any:
     try:
         with torch.device("meta"):
             network = build(config, _asked_attention(section), section.trust_remote_code)
@@ -229,10 +236,10 @@ def _of_a_run(path: Path) -> str:
 def model_digest(section: ModelSection) -> str:
     """What identifies the base, once it is loaded: hub id and commit, or sha256 over the local weight files."""
     path = Path(os.path.expanduser(section.path))
-    if path.is_file():
-        return digest_of([path])
+    if (gguf := gguf_of(section.path)) is not None and gguf.local:
+        return digest_of([Path(gguf.place, gguf.file)])
     if path.is_dir():
-        return digest_of(sorted(path.glob("*.safetensors")) or sorted(path.glob("*.gguf")))
+        return digest_of(sorted(path.glob("*.safetensors")))
     return f"hub:{section.path}@{_commit(section)}"
 
 
@@ -262,18 +269,21 @@ def said_of(key: str) -> Iterator[None]:
 
 def _commit(section: ModelSection) -> str:
     """Of a hub model that has been loaded, so that it lies in the cache: the folder of its snapshot."""
-    revision = section.revision or "main"
-    found = try_to_load_from_cache(section.path, "config.json", revision=revision)
-    return Path(found).parent.name if isinstance(found, str) else revision
+    revision, gguf = section.revision or "main", gguf_of(section.path)
+    place, file = (section.path, "config.json") if gguf is None else (gguf.place, gguf.file)
+    found = try_to_load_from_cache(place, file, revision=revision)
+    return Path(found).parents[file.count("/")].name if isinstance(found, str) else revision
 
 
 def _from_pretrained(factory: Any, section: ModelSection, **options: Any) -> Any:
     path = Path(os.path.expanduser(section.path))
-    location: str = section.path
-    if section.path.endswith(".gguf"):
-        if not os.path.isfile(path):
-            raise ModelError(f"model.path: there is no GGUF file '{section.path}'.")
-        location, options["gguf_file"] = str(path.parent), path.name
+    location: str | None = section.path
+    if (gguf := gguf_of(section.path)) is not None:
+        location, options["gguf_file"] = gguf.place, gguf.file
+        if not gguf.local:
+            options["revision"] = section.revision
+    elif "state_dict" in options:
+        location = None
     elif os.path.isdir(path):
         if not (path / "config.json").is_file():
             found = ", ".join(sorted(entry.name for entry in path.iterdir())[:6]) or "nothing"
@@ -303,14 +313,14 @@ def _from_pretrained(factory: Any, section: ModelSection, **options: Any) -> Any
             ) from None
         _check_attention(section, error)
         _check_library(section, error)
-        if os.path.isdir(path):
+        if gguf is None and os.path.isdir(path):
             explain_folder(path, tokenizer=factory is AutoTokenizer)
         if not local and "model.safetensors" in text:
             raise ModelError(
                 f"model.path: '{section.path}' has no safetensors on the Hub, only pickles, which can run code when "
                 "they are loaded, so acclimate never does; give a revision or a copy that has them."
             ) from None
-        if "gguf_file" in options and "GGUF" not in text:  # the reader's own errors are of its bytes
+        if gguf is not None and gguf.local and "GGUF" not in text:  # the reader's own errors are of its bytes
             raise ModelError(
                 f"model.path: '{section.path}' is no whole GGUF file ({reason(error)}); download or copy it again."
             ) from None

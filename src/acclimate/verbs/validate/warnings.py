@@ -12,9 +12,11 @@ from acclimate.build import Mixture
 from acclimate.build.mixture import epochs
 from acclimate.build.plan import Composition
 from acclimate.config.load import RunConfig
-from acclimate.config.schema import ScheduleSection
+from acclimate.config.schema import ModelSection, ScheduleSection
 from acclimate.data.chat.pieces import cuts
 from acclimate.data.corpus import Corpora, Corpus
+from acclimate.model.checkpoint.gguf import gguf_of
+from acclimate.model.load import load_config_of
 from acclimate.paired.ratio import MINIMUM_DOCUMENTS, MINIMUM_GROUPS
 from acclimate.verbs.validate.labels import label_notes
 
@@ -35,6 +37,7 @@ def warnings(
     """What is allowed but probably not meant."""
     found = [note for corpus in corpora.sources.values() for note in corpus.unread]
     found += [*label_notes(config, corpora, tokenizer), *_absent(config, mixture, composition)]
+    found += [*_rounded(config.model)]
     then = (
         "they are left out of the measured set"
         if config.data.overlap == "drop"
@@ -103,6 +106,17 @@ def warnings(
     if mixture.total_steps < 2:
         found.append("the budget buys a single optimizer step; lower budget.batch_tokens.")
     return found
+
+
+def _rounded(section: ModelSection) -> Iterator[str]:
+    """Weights that are read in a shorter dtype than theirs; nobody trains in float16, which overflows."""
+    if section.dtype != "bfloat16" or gguf_of(section.path) is not None:
+        return
+    if str(load_config_of(section).get_text_config().dtype).removeprefix("torch.") == "float16":
+        yield (
+            f"the weights of '{section.path}' are float16, and are rounded to bfloat16 (8 significant bits in place of "
+            "11): base, drift and the exported model are of the rounded weights. model.dtype: float32 keeps them."
+        )
 
 
 def _groups(corpus: Corpus) -> Iterator[str]:
