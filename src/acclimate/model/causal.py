@@ -13,7 +13,8 @@ from acclimate.kernels.attention import PACKED_SDPA, with_packing
 from acclimate.kernels.head import Head, check_head, head_of
 from acclimate.model.checks.packing import check_packing
 from acclimate.model.checks.reach import Reach, reach_of
-from acclimate.types.central import Batch
+from acclimate.model.routing import Routing
+from acclimate.types.central import PAD_DOCUMENT, Batch
 from acclimate.types.errors import ModelError
 
 
@@ -32,6 +33,8 @@ class CausalModel(nn.Module):
         self.forwards = 0.0
         """Work so far in tokens through one forward: a backward counts as two more, or as one where the network is
         frozen and only an adapter learns."""
+        self.routing = Routing.of(network)
+        """What its routers decide; None of a dense model."""
         self.reach: Reach = reach_of(network.config)
         self.device: torch.device = next(network.parameters()).device  # FSDP may keep the weights themselves elsewhere
         with self.inference():
@@ -63,6 +66,12 @@ class CausalModel(nn.Module):
             if isinstance(getattr(module, "scaling", None), dict) and "default" in module.scaling
         }
 
+    @property
+    def lora_experts(self) -> dict[str, int]:
+        """Adapted module name -> E, where its factors are of a stack of E matrices."""
+        found = {name: getattr(self.network.get_submodule(name), "num_experts", 1) for name in self.lora_scaling}
+        return {name: experts for name, experts in found.items() if experts > 1}
+
     def trainable(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
 
@@ -76,7 +85,11 @@ class CausalModel(nn.Module):
             raise ModelError(f"Rows of {batch.input_ids.shape[1]} tokens are more than the {self.reach}; shorten them.")
         backward = (2 if self.peft is None else 1) if torch.is_grad_enabled() else 0
         self.forwards += batch.input_ids.numel() * (1 + backward)
-        return self.packed(batch.input_ids, batch.position_ids)
+        if self.routing is None or not torch.is_grad_enabled():
+            return self.packed(batch.input_ids, batch.position_ids)
+        self.routing.begin()
+        with self.routing.watching(batch.document != PAD_DOCUMENT):
+            return self.packed(batch.input_ids, batch.position_ids)
 
     def rows(self, input_ids: Tensor, position_ids: Tensor, mask: Tensor | None) -> Tensor:
         """[B, T] rows of one document each to hidden states [B, T, D].

@@ -19,6 +19,7 @@ from acclimate.config.schema import ModelSection
 from acclimate.disk.digest import digest_of
 from acclimate.kernels.attention import PACKED_SDPA
 from acclimate.kernels.quantised import keep_one_kernel, quantization_config
+from acclimate.model.checks.unquantised import check_quantised
 from acclimate.model.folder import check_weights, explain_folder
 from acclimate.types.errors import ModelError, reason
 
@@ -45,6 +46,7 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
     if not section.path.endswith(".gguf"):
         options["config"] = without_dropout(load_config_of(section))
     if section.quantization is not None:
+        empty_network(section)  # refuses what would not be quantised, before it is loaded
         options["quantization_config"] = quantization_config(dtype)
         options["device_map"] = {"": device}
     network, found = _from_pretrained(
@@ -125,7 +127,7 @@ def empty_network(section: ModelSection) -> Any:
     config = load_config_of(section)
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(
+            network = AutoModelForCausalLM.from_config(
                 config, trust_remote_code=section.trust_remote_code, attn_implementation=section.attention
             )
     except ImportError as error:
@@ -136,6 +138,8 @@ def empty_network(section: ModelSection) -> Any:
             f"model.path: '{section.path}' is a {type(config).__name__.removesuffix('Config')} model, which is no "
             "causal language model that transformers knows."
         ) from None
+    check_quantised(network, section.quantization)
+    return network
 
 
 def resolve_device(section: ModelSection, local_rank: int = 0) -> torch.device:

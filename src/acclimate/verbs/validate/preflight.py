@@ -24,14 +24,18 @@ from acclimate.build import (
 from acclimate.build.mixture import epochs
 from acclimate.build.plan import build_plan, compose
 from acclimate.config.load import RunConfig, located
+from acclimate.config.lora_schema import LoraSection
 from acclimate.data.chat.pieces import cuts
 from acclimate.data.corpus import Corpora, Corpus, load_corpora
 from acclimate.model.adapter import attach_lora
 from acclimate.model.load import empty_network, load_tokenizer
+from acclimate.model.lora.coverage import Coverage, coverage, partial
+from acclimate.model.lora.targets import targets_of
 from acclimate.runs.claim import check_place
 from acclimate.runs.layout import Layout
 from acclimate.types.plan import PlanContext
 from acclimate.verbs.validate.cost import memory, seconds
+from acclimate.verbs.validate.experts import expert_notes
 from acclimate.verbs.validate.labels import turn_ends
 from acclimate.verbs.validate.warnings import warnings
 
@@ -48,6 +52,7 @@ class Preflight:
     seconds: float
     warnings: list[str]
     turn_ends: list[str]  # a line for each way in which answers end
+    reached: list[Coverage]  # by LoRA; empty under full tuning
 
 
 @located
@@ -62,8 +67,7 @@ def validate(config: RunConfig) -> Preflight:
     job = resolve(config, keep_missing=True)  # as a run does, which then finds what is indexed here
     config = job.config
     network = empty_network(config.model)
-    if config.lora is not None:
-        attach_lora(network, config.lora)
+    reached = _with_adapter(network, config.lora) if config.lora is not None else []
     total = network.num_parameters()
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     tokenizer = load_tokenizer(config.model)
@@ -81,7 +85,9 @@ def validate(config: RunConfig) -> Preflight:
     references = {*composition.required_references, *("base" for metric in metrics_read(config, plan))}
     apart_or_full = config.lora is None or config.model.base is not None
     copies = sum(name != "base" or apart_or_full for name in references)
-    notes = [*plan.notes, *warnings(config, composition, corpora, mixture, tokenizer)]
+    notes = [*plan.notes, *warnings(config, composition, corpora, mixture, tokenizer), *expert_notes(config, network)]
+    if (said := partial(reached)) is not None:
+        notes.append(said)
     if config.model.base is not None:
         size = total * (2 if config.model.dtype == "bfloat16" else 4) / 2**30
         when = "from the first step on" if "base" in references else "after training, to measure"
@@ -105,7 +111,15 @@ def validate(config: RunConfig) -> Preflight:
         seconds=seconds(config, job.device, network, mixture, total),
         warnings=notes,
         turn_ends=turn_ends(corpora),
+        reached=reached,
     )
+
+
+def _with_adapter(network: Any, section: LoraSection) -> list[Coverage]:
+    """Puts it on, and says what it reaches."""
+    left_out = () if section.experts is None else targets_of(network, section).left_out
+    attach_lora(network, section)
+    return coverage(network, left_out)
 
 
 def _shape(corpus: Corpus, sequence_length: int) -> dict[str, Any]:
