@@ -31,8 +31,8 @@ from acclimate.gradient.chain import Chain
 from acclimate.gradient.clip import ClipNorm
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import DTYPES
+from acclimate.model.mixture.routing import balance_weight
 from acclimate.model.reference import Reference
-from acclimate.model.routing import balance_weight
 from acclimate.objective.objective import Objective
 from acclimate.paired.metrics import of_drift
 from acclimate.parallel.shard import shard

@@ -13,7 +13,7 @@ from acclimate.config.lora_schema import LoraSection
 from acclimate.model.folder import TOKENIZERS
 from acclimate.model.lora.keys import check_keys, check_reached
 from acclimate.model.lora.targets import targets_of
-from acclimate.types.errors import ModelError, RunError, reason
+from acclimate.types.errors import ModelError, RunError, is_out_of_memory, reason
 
 
 def attach_lora(network: Any, section: LoraSection) -> Any:
@@ -42,7 +42,9 @@ def attach_lora(network: Any, section: LoraSection) -> Any:
             ),
             autocast_adapter_dtype=False,  # masters are float32; an adapter in float32 would cast every activation
         )
-    except ValueError as error:
+    except Exception as error:  # PEFT raises many types; each becomes one sentence with its first line
+        if is_out_of_memory(error):
+            raise
         raise ModelError(
             f"lora.target_modules: PEFT cannot adapt {section.target_modules!r} of this model: {reason(error)}"
         ) from None

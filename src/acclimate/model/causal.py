@@ -13,7 +13,7 @@ from acclimate.kernels.attention import PACKED_SDPA, with_packing
 from acclimate.kernels.head import Head, check_head, head_of
 from acclimate.model.checks.packing import check_packing
 from acclimate.model.checks.reach import Reach, reach_of
-from acclimate.model.routing import Routing
+from acclimate.model.mixture.routing import Routing
 from acclimate.types.central import PAD_DOCUMENT, Batch
 from acclimate.types.errors import ModelError
 

@@ -19,8 +19,8 @@ from acclimate.config.schema import ModelSection
 from acclimate.disk.digest import digest_of
 from acclimate.kernels.attention import PACKED_SDPA
 from acclimate.kernels.quantised import keep_one_kernel, quantization_config
-from acclimate.model.checks.unquantised import check_quantised
 from acclimate.model.folder import check_weights, explain_folder
+from acclimate.model.mixture.unquantised import check_quantised
 from acclimate.types.errors import ModelError, reason
 
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")

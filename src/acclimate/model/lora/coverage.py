@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,33 +23,34 @@ class Coverage:
         return f"{self.kind} {self.reached} of {self.total}"
 
 
-def coverage(network: Any, left_out: Collection[tuple[str, str]] = ()) -> list[Coverage]:
+def coverage(network: Any, left_out: Mapping[str, str] | None = None) -> list[Coverage]:
     """A row for each kind that the network has.
 
     Args:
         network: with its adapter.
-        left_out: last names of matrices that were asked for, and why they have none.
+        left_out: name of each matrix that was asked for and has none, and why.
     """
     every, found = matrices(network), adapted(network)
-    return [_row(kind, own, found, dict(left_out)) for kind in Kind if (own := [m for m in every if m.kind is kind])]
+    return [_row(kind, own, found, left_out or {}) for kind in Kind if (own := [m for m in every if m.kind is kind])]
 
 
-def _row(kind: Kind, own: Sequence[Matrix], found: Collection[str], left_out: dict[str, str]) -> Coverage:
+def _row(kind: Kind, own: Sequence[Matrix], found: Collection[str], left_out: Mapping[str, str]) -> Coverage:
     missed = [matrix for matrix in own if matrix.name not in found]
-    names = sorted({matrix.layer for matrix in missed})
-    why = {name: left_out[name] for name in names if name in left_out}
-    why |= {m.layer: m.idle for m in missed if m.idle is not None and kind not in (Kind.TOWER, Kind.INDEXER)}
-    said = [f"{name}: {reason}" for name, reason in why.items()]
-    others = [name for name in names if name not in why]
-    if kind in SAID and missed and not why:
-        said = [SAID[kind]]
-    elif others and kind in ALL_LINEAR:
-        said.append(f"{', '.join(others)}: not named in lora.target_modules")
+    reasons: dict[str, list[str]] = {}  # why -> last names
+    for matrix in missed:
+        why = SAID.get(kind) or left_out.get(matrix.name) or matrix.idle or "not named in lora.target_modules"
+        if kind is Kind.EXPERTS:
+            why = left_out.get(matrix.name) or matrix.idle or ON_REQUEST
+        reasons.setdefault(why, []).append(matrix.layer)
+    said = [
+        why if kind in SAID or why == ON_REQUEST else f"{', '.join(sorted(set(names)))}: {why}"
+        for why, names in reasons.items()
+    ]
     return Coverage(kind.value, len(own) - len(missed), len(own), "; ".join(said))
 
 
+ON_REQUEST = "on request: lora.experts: true"
 SAID = {
-    Kind.EXPERTS: "on request: lora.experts: true",
     Kind.ROUTER: "by name only",
     Kind.INDEXER: "it chooses tokens, and no gradient comes through a choice",
     Kind.EMBEDDINGS: "frozen",

@@ -84,7 +84,7 @@ def matrices(network: Any) -> list[Matrix]:
 
 
 def _matrices(network: Any) -> Iterator[Matrix]:
-    places = _Places(network)
+    places = Places(network)
     owners: dict[int, int] = {}
     for module in places.modules.values():
         for weight in _weights(module).values():
@@ -95,6 +95,8 @@ def _matrices(network: Any) -> Iterator[Matrix]:
             linear = is_linear(module)
             if kind is None or not (linear or kind in (Kind.EMBEDDINGS, Kind.EXPERTS, Kind.ROUTER)):
                 continue
+            if kind is Kind.ROUTER and not linear and 1 in weight.shape:  # a bias for each expert
+                continue
             idle = _idle(places, name, key, kind, weight)
             if idle is None and owners[id(weight)] > 1 and kind not in (Kind.EMBEDDINGS, Kind.HEAD):
                 idle = "its weight is that of other layers, too, into which several adapters cannot be folded"
@@ -102,35 +104,7 @@ def _matrices(network: Any) -> Iterator[Matrix]:
             yield Matrix(f"{name}.{key}", kind, _shape(module, weight), whole, idle)
 
 
-@dataclass(frozen=True)
-class Router:
-    """A module that chooses experts, the place of its logits in what it returns, and how many it chooses."""
-
-    name: str
-    module: nn.Module
-    index: int
-    top_k: int
-
-
-def routers(network: Any) -> list[Router]:
-    """Of a network, with or without adapters; none of a dense one."""
-    places = _Places(network)
-    known = list(recorded(places.modules.values()))
-    found = []
-    for name in places.routers:
-        module, around = places.modules[name], places.modules[name.rpartition(".")[0]]
-        index = next((index for kind, index in known if isinstance(module, kind)), 0)
-        top_k = next((k for one in (module, around, network) if (k := _top_k(one)) is not None), 1)
-        found.append(Router(name, module, index, top_k))
-    return found
-
-
-def _top_k(module: Any) -> int | None:
-    found = getattr(module, "top_k", getattr(module, "num_experts_per_tok", None))
-    return found if isinstance(found, int) else None
-
-
-class _Places:
+class Places:
     """Where in a network which kind is."""
 
     def __init__(self, network: Any) -> None:
@@ -204,7 +178,7 @@ class _Places:
         return any("Attention" in one and not re.search("Layer|Block|Model", one) for one in classes)
 
 
-def _idle(places: _Places, name: str, key: str, kind: Kind, weight: Any) -> str | None:
+def _idle(places: Places, name: str, key: str, kind: Kind, weight: Any) -> str | None:
     if kind is Kind.EXPERTS and weight.ndim == 2 and not is_linear(places.modules[name]):
         return "all experts lie in one matrix, which PEFT cannot adapt where it is read from outside"
     if kind is Kind.TOWER:
@@ -214,7 +188,7 @@ def _idle(places: _Places, name: str, key: str, kind: Kind, weight: Any) -> str 
     if kind in (Kind.EXPERTS, Kind.ROUTER, Kind.EMBEDDINGS, Kind.HEAD):
         return None
     parent, _, child = name.rpartition(".")
-    if re.search(rf"\bself\.{child}\.{key}\b(?!\.(dtype|device|shape))", _source(type(places.modules[parent]))):
+    if re.search(rf"\bself\.{child}\.{key}\b(?!\.(dtype|device|shape))", _source(places.modules[parent].__class__)):
         return "the layer around it takes its weight past an adapter, in the fused kernels at least"
     return None
 

@@ -19,9 +19,9 @@ def refused(network: Any, found: Sequence[Matrix]) -> set[str]:
     from peft import LoraConfig
     from peft.tuners.lora import LoraModel
 
-    check = getattr(LoraModel, "_check_target_module_compatiblity", None)
+    check = getattr(LoraModel, "_check_target_module_compatiblity", lambda *asked: None)  # a version may have no such
     answers: dict[str, bool] = {}
-    for matrix in found if check is not None else ():
+    for matrix in found:
         if matrix.layer not in answers:
             try:
                 check(None, LoraConfig(), network, matrix.layer)

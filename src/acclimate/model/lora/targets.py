@@ -7,7 +7,7 @@ which ones changes by version. What it would turn is handed over as a parameter,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,8 @@ class Targets:
     chosen: tuple[Matrix, ...]
     modules: tuple[str, ...]
     parameters: tuple[str, ...]
-    left_out: tuple[tuple[str, str], ...]
-    """Last name and why, of what was asked for and cannot be adapted."""
+    left_out: Mapping[str, str]
+    """Name and why, of what was asked for and cannot be adapted."""
 
 
 def targets_of(network: Any, section: LoraSection) -> Targets:
@@ -45,15 +45,10 @@ def targets_of(network: Any, section: LoraSection) -> Targets:
     why |= dict.fromkeys(refused(network, usable), "PEFT refuses it in this family")
     why |= dict.fromkeys(unreadable(network, usable), "PEFT does not read back what it writes of it")
     chosen = tuple(matrix for matrix in usable if matrix.name not in why)
-    left_out = tuple(
-        dict.fromkeys(
-            (matrix.layer, why[matrix.name]) for matrix in every if matrix.name in why and matrix.kind is not Kind.TOWER
-        )
-    )
     if not chosen:
-        said = "; ".join(f"'{name}': {reason}" for name, reason in left_out) or "they are in a frozen tower"
+        said = "; ".join(dict.fromkeys(f"'{m.layer}': {why[m.name]}" for m in every if m.name in why))
         raise ModelError(f"lora.target_modules: nothing that it names can be adapted here ({said}).")
-    return _named(network, every, chosen, section, left_out)
+    return _named(network, chosen, section, why)
 
 
 def _asked(network: Any, every: Sequence[Matrix], section: LoraSection) -> set[Matrix]:
@@ -139,10 +134,9 @@ def _layers(every: Iterable[Matrix]) -> list[str]:
 
 def _named(
     network: Any,
-    every: Sequence[Matrix],
     chosen: tuple[Matrix, ...],
     section: LoraSection,
-    left_out: tuple[tuple[str, str], ...],
+    left_out: Mapping[str, str],
 ) -> Targets:
     turned = renamed(network, {matrix.layer for matrix in chosen if matrix.whole})
     layers = [matrix for matrix in chosen if matrix.whole and matrix.layer not in turned]

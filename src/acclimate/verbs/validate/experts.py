@@ -7,7 +7,7 @@ from typing import Any
 
 from acclimate.config.load import RunConfig
 from acclimate.model.lora.coverage import expert_factors
-from acclimate.model.routing import balance_weight, is_frozen, own_weight
+from acclimate.model.mixture.routing import balance_weight, is_frozen, own_weight
 from acclimate.verbs.validate.cost import STATE_BYTES, expert_copies
 
 

@@ -117,7 +117,7 @@ def validate(config: RunConfig) -> Preflight:
 
 def _with_adapter(network: Any, section: LoraSection) -> list[Coverage]:
     """Puts it on, and says what it reaches."""
-    left_out = () if section.experts is None else targets_of(network, section).left_out
+    left_out = {} if section.experts is None else targets_of(network, section).left_out
     attach_lora(network, section)
     return coverage(network, left_out)
 

@@ -14,10 +14,38 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from acclimate.model.lora.matrices import clean, routers
+from acclimate.model.lora.matrices import Places, clean, recorded
 from acclimate.types.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Router:
+    """A module that chooses experts, the place of its logits in what it returns, and how many it chooses."""
+
+    name: str
+    module: nn.Module
+    index: int
+    top_k: int
+
+
+def routers(network: Any) -> list[Router]:
+    """Of a network, with or without adapters; none of a dense one."""
+    places = Places(network)
+    known = list(recorded(places.modules.values()))
+    found = []
+    for name in places.routers:
+        module, around = places.modules[name], places.modules[name.rpartition(".")[0]]
+        index = next((index for kind, index in known if isinstance(module, kind)), 0)
+        top_k = next((k for one in (module, around, network) if (k := _top_k(one)) is not None), 1)
+        found.append(Router(name, module, index, top_k))
+    return found
+
+
+def _top_k(module: Any) -> int | None:
+    found = getattr(module, "top_k", getattr(module, "num_experts_per_tok", None))
+    return found if isinstance(found, int) else None
 
 
 @dataclass(frozen=True)
@@ -54,7 +82,8 @@ class Routing:
     def begin(self) -> None:
         """Forgets what was seen: a new micro-batch."""
         self._real = []
-        self._logits, self._chosen = ([[] for _ in self._routers] for _ in range(2))
+        self._logits = [[] for _ in self._routers]
+        self._chosen = [[] for _ in self._routers]
 
     @contextmanager
     def watching(self, real: Tensor) -> Iterator[None]:
@@ -147,7 +176,7 @@ def own_weight(network: Any) -> float:
     config = network.config.get_text_config()
     if not getattr(config, "output_router_logits", False) or balance_function(network) is None:
         return 0.0
-    return float(getattr(config, "router_aux_loss_coef", None) or getattr(network, "router_aux_loss_coef", 0.0))
+    return float(getattr(config, "router_aux_loss_coef", getattr(network, "router_aux_loss_coef", 0.0)))
 
 
 def is_frozen(network: Any) -> bool:
