@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from acclimate.config.schema import LoraSection, ModelSection
+from acclimate.config.lora_schema import LoraSection
+from acclimate.config.schema import ModelSection
 from acclimate.kernels.head import Head, check_head, head_of
 from acclimate.model.adapter import attach_lora
 from acclimate.model.causal import CausalModel

@@ -13,7 +13,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from acclimate.build.models import load_tuned
-from acclimate.config.schema import LoraSection, ModelSection
+from acclimate.config.lora_schema import LoraSection
+from acclimate.config.schema import ModelSection
 from acclimate.model.adapter import attach_lora
 from acclimate.model.load import _from_pretrained, load_network
 from acclimate.runs.beginning import read_config

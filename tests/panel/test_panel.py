@@ -14,7 +14,7 @@ import yaml
 from transformers import AutoModelForCausalLM
 
 from acclimate.build.pairs import adapter_pair, model_pair
-from acclimate.config.schema import LoraSection
+from acclimate.config.lora_schema import LoraSection
 from acclimate.model.adapter import attach_lora
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import save_model

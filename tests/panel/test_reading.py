@@ -10,7 +10,7 @@ import pytest
 from tokenizers import normalizers
 
 from acclimate.build.pairs import adapter_pair, model_pair
-from acclimate.config.schema import LoraSection
+from acclimate.config.lora_schema import LoraSection
 from acclimate.model.adapter import attach_lora
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import save_model

@@ -31,6 +31,7 @@ from acclimate.gradient.chain import Chain
 from acclimate.gradient.clip import ClipNorm
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import DTYPES
+from acclimate.model.mixture.routing import balance_weight
 from acclimate.model.reference import Reference
 from acclimate.objective.objective import Objective
 from acclimate.paired.metrics import of_drift
@@ -68,14 +69,15 @@ def build_training(
     check_stores(composition.statistics, config.model, model.network)
     described = build_objective(config, composition.terms, corpora, world)
     mixture = mix(config, corpora, described)
-    plan = build_plan(composition, PlanContext(model.lora_scaling, mixture.total_steps))
+    plan = build_plan(composition, PlanContext(model.lora_scaling, mixture.total_steps, model.lora_experts))
     references = load_references(config, composition, plan, model)
     if world.size > 1 and config.parallel.strategy == "fsdp":
         copies = [reference.model for reference in references.values() if reference.model is not model]
         for network in (model, *copies):
             shard(network, network.layers, world, config.parallel)
             network.agree = world.largest
-    objective = replace(described, references=references, expected=mixture.expected)
+    balance = balance_weight(model.network, config.objective.router_aux_loss)
+    objective = replace(described, references=references, expected=mixture.expected, balance=balance)
     pad_id = model.tokenizer.pad_token_id
     if pad_id is not None and pad_id >= model.head.weight.shape[0]:
         pad_id = None  # a token that was added for padding alone has no embedding

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from acclimate.config.apart import Apart
 from acclimate.config.evaluation_schema import EvaluationSection
+from acclimate.config.lora_schema import LoraSection
 from acclimate.config.settings_file import SettingsFile
 from acclimate.config.source_schema import Section, SourceSection
 from acclimate.types.errors import listed, nearest
@@ -64,18 +65,6 @@ class ModelSection(Section):
         return self.model_copy(update=own)
 
 
-class LoraSection(Section):
-    """A PEFT LoRA adapter. Leave the section out for full tuning."""
-
-    rank: int = Field(16, ge=1, le=8192, description="r of the product B·A")
-    alpha: float = Field(32.0, gt=0, description="the product is scaled by alpha / rank")
-    dropout: float = Field(0.0, ge=0, lt=1)
-    target_modules: str | list[str] = Field(
-        "all-linear", min_length=1, description="as in PEFT; all-linear leaves the head alone"
-    )
-    rslora: bool = Field(False, description="rank-stabilised scaling alpha / sqrt(rank)")
-
-
 class ObjectiveSection(Section):
     """How nats per token become one loss."""
 
@@ -84,6 +73,12 @@ class ObjectiveSection(Section):
     )
     average: Literal["token", "sequence"] = Field(
         "token", description="token: every token weighs the same; sequence: every document weighs the same"
+    )
+    router_aux_loss: float | None = Field(
+        None,
+        ge=0,
+        description="coefficient of a mixture of experts' load balancing loss, where its router learns; null: as the "
+        "model's config.json has it (output_router_logits)",
     )
     logits_dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="bfloat16 rounds logits: a KL gradient that is wrong near the base (docs/performance.md)"
@@ -284,6 +279,12 @@ class RunConfig(SettingsFile):
                 )
         if self.parallel.strategy == "fsdp":
             raise ValueError("parallel.strategy: fsdp does not spread quantised weights; use ddp")
+        return self
+
+    @model_validator(mode="after")
+    def _stacks_are_not_spread(self) -> RunConfig:
+        if self.lora is not None and self.lora.experts and self.parallel.strategy == "fsdp":
+            raise ValueError("lora.experts: fsdp does not spread a stack of experts with an adapter; use ddp")
         return self
 
     @model_validator(mode="after")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 from transformers import AutoTokenizer
 
-from acclimate.config.schema import LoraSection
+from acclimate.config.lora_schema import LoraSection
 from acclimate.model.folder import TOKENIZERS
-from acclimate.model.whole.origin import origin_of
-from acclimate.types.errors import ModelError, RunError, listed, nearest, reason
+from acclimate.model.lora.keys import check_keys, check_reached
+from acclimate.model.lora.targets import targets_of
+from acclimate.types.errors import ModelError, RunError, is_out_of_memory, reason
 
 
 def attach_lora(network: Any, section: LoraSection) -> Any:
@@ -27,9 +26,8 @@ def attach_lora(network: Any, section: LoraSection) -> Any:
 
     from acclimate.kernels.lora_linear import fuse
 
-    layers = _linear_layers(network)
-    towers = "|".join(map(re.escape, origin_of(network).towers))
-    _check_targets(network, section.target_modules, layers)
+    as_peft = section.experts is None  # what a run that goes on began with
+    targets = None if as_peft else targets_of(network, section)
     try:
         peft = get_peft_model(
             network,
@@ -37,26 +35,21 @@ def attach_lora(network: Any, section: LoraSection) -> Any:
                 r=section.rank,
                 lora_alpha=section.alpha,  # type: ignore[arg-type, unused-ignore]
                 lora_dropout=section.dropout,
-                target_modules=section.target_modules,
-                exclude_modules=rf"(?:{towers})(?:\..*)?" if towers else None,
+                target_modules=section.target_modules if targets is None else list(targets.modules),
+                target_parameters=None if targets is None else list(targets.parameters) or None,
                 use_rslora=section.rslora,
                 task_type="CAUSAL_LM",
             ),
             autocast_adapter_dtype=False,  # masters are float32; an adapter in float32 would cast every activation
         )
-    except ValueError as error:
+    except Exception as error:  # PEFT raises many types; each becomes one sentence with its first line
+        if is_out_of_memory(error):
+            raise
         raise ModelError(
-            f"lora.target_modules: {section.target_modules!r} fits no part of this model that LoRA can adapt; its "
-            f"linear layers are called {listed(layers)}. (PEFT: {reason(error)})"
+            f"lora.target_modules: PEFT cannot adapt {section.target_modules!r} of this model: {reason(error)}"
         ) from None
-    if any("lora_embedding" in name for name, _ in network.named_parameters()):
-        raise ModelError("lora.target_modules adapts the embeddings, which acclimate keeps frozen; leave them out.")
-    head = network.get_output_embeddings()
-    if any("lora_" in name for name, _ in head.named_parameters()):
-        raise ModelError(
-            "lora.target_modules adapts the output head, which acclimate keeps frozen under LoRA; "
-            "use 'all-linear' or name the layers without it."
-        )
+    if targets is not None:
+        check_reached(network, [matrix.name for matrix in targets.chosen])
     fuse(network)
     return peft
 
@@ -84,11 +77,8 @@ def load_adapter(network: Any, folder: Path) -> Any:
         raise
     except Exception as error:  # PEFT raises many types; each becomes one sentence with its first line
         raise RunError(f"The adapter in '{folder}' could not be read: {reason(error)}") from None
+    check_keys(peft, folder)
     for warning in told:
-        if "missing adapter keys" in str(warning.message):  # PEFT makes them up
-            raise RunError(
-                f"The adapter in '{folder}' does not fit this base, or is not whole: {reason(warning.message)}"
-            )
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     check_head(peft, folder)
     fuse(network)
@@ -110,50 +100,6 @@ def load_adapter_tokenizer(folder: Path) -> Any | None:
             f"The tokenizer in the adapter's folder '{folder}' could not be read: {reason(error)}. Without its files "
             "the base's own is used."
         ) from None
-
-
-def _adaptable(module: nn.Module) -> bool:
-    """Linear layers and embeddings; GPT-2 calls a transposed linear layer Conv1D."""
-    return isinstance(module, nn.Linear | nn.Embedding) or type(module).__name__ == "Conv1D"
-
-
-def _linear_layers(network: Any) -> list[str]:
-    """Last names of the layers that LoRA adapts here: all linear ones but the head."""
-    head = network.get_output_embeddings()
-    return sorted(
-        {
-            name.rpartition(".")[2]
-            for name, module in network.named_modules()
-            if module is not head and _adaptable(module) and not isinstance(module, nn.Embedding)
-        }
-    )
-
-
-def _check_targets(network: Any, targets: str | Sequence[str], layers: Sequence[str]) -> None:
-    """PEFT passes over a name that matches nothing as long as another one matches."""
-    if isinstance(targets, str):
-        try:
-            re.compile(targets)
-        except re.error as error:
-            raise ModelError(
-                f"lora.target_modules: {targets!r} is no regular expression ({error}); accepted: all-linear, a regular "
-                f"expression over whole module names, or a list of {listed(layers)}."
-            ) from None
-        if targets in layers:
-            raise ModelError(
-                f"lora.target_modules: {targets!r} alone is a regular expression over whole module names and matches "
-                f"none; a list of layers is written [{targets}]."
-            )
-        return
-    modules = dict(network.named_modules())
-    for target in targets:
-        matched = [module for name, module in modules.items() if name == target or name.endswith(f".{target}")]
-        if not matched or not any(map(_adaptable, matched)):
-            what = f"is a {type(matched[0]).__name__}, which LoRA does not adapt" if matched else "matches no layer"
-            raise ModelError(
-                f"lora.target_modules: {target!r} {what}; the linear layers of this model are called {listed(layers)}."
-                + nearest(target, layers)
-            )
 
 
 def adapted_layers(network: Any) -> dict[str, nn.Linear]:

@@ -13,10 +13,11 @@ from acclimate.kernels.attention import name_of
 from acclimate.kernels.head import Head, head_of
 from acclimate.model.checks.packing import check_alone, why_alone
 from acclimate.model.checks.reach import Reach, reach_of
+from acclimate.model.mixture.routing import Routing
 from acclimate.model.regrouped import Regrouped
 from acclimate.model.states import States, inference
 from acclimate.model.whole.towers import decoder_of
-from acclimate.types.central import Batch
+from acclimate.types.central import PAD_DOCUMENT, Batch
 from acclimate.types.errors import ModelError
 
 
@@ -45,6 +46,8 @@ class CausalModel(nn.Module):
         frozen and only an adapter learns. Padding counts."""
         self.agree: Callable[[int], int] = lambda own: own
         """How many forwards all ranks make of a micro-batch, from how many this one needs; FSDP wants equally many."""
+        self.routing = Routing.of(network)
+        """What its routers decide; None of a dense model."""
         self.reach: Reach = reach_of(network.config)
         self.states = States(network, peft)
         self.device = self.states.device
@@ -82,6 +85,12 @@ class CausalModel(nn.Module):
             if isinstance(getattr(module, "scaling", None), dict) and "default" in module.scaling
         }
 
+    @property
+    def lora_experts(self) -> dict[str, int]:
+        """Adapted module name -> E, where its factors are of a stack of E matrices."""
+        found = {name: getattr(self.network.get_submodule(name), "num_experts", 1) for name in self.lora_scaling}
+        return {name: experts for name, experts in found.items() if experts > 1}
+
     def trainable(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
 
@@ -97,6 +106,14 @@ class CausalModel(nn.Module):
         computed = batch.input_ids.numel() if regrouped is None else regrouped.positions
         backward = (2 if self.peft is None else 1) if torch.is_grad_enabled() else 0
         self.forwards += computed * (1 + backward)
+        if self.routing is None or not torch.is_grad_enabled():
+            return self._hidden(batch, regrouped)
+        real = batch.document != PAD_DOCUMENT
+        self.routing.begin()
+        with self.routing.watching(real if regrouped is None else regrouped.of_slots(real)):
+            return self._hidden(batch, regrouped)
+
+    def _hidden(self, batch: Batch, regrouped: Regrouped | None) -> Tensor:
         if regrouped is None:
             return self.states.packed(batch.input_ids, batch.position_ids)
         return regrouped.hidden(self.states.alone, batch.input_ids)

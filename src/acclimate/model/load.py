@@ -24,6 +24,7 @@ from acclimate.model.checkpoint.gguf import gguf_of, unpacked_gguf
 from acclimate.model.checkpoint.loaded import forget_gguf, say_what_is_tied, say_where_from
 from acclimate.model.checkpoint.quantisation import check_quantisation, forget_quantisation, quantisation_of
 from acclimate.model.folder import check_weights, explain_folder
+from acclimate.model.mixture.unquantised import check_quantised
 from acclimate.model.whole.carried import PROCESSOR
 from acclimate.model.whole.classes import build, class_of, is_composite
 from acclimate.model.whole.noise import Path as Place
@@ -70,6 +71,7 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
     else:
         options["quantization_config"] = unpacked_gguf()
     if section.quantization is not None:
+        empty_network(section)  # refuses what would not be quantised, before it is loaded
         options["quantization_config"] = quantization_config(dtype)
         options["device_map"] = {"": device}
     network, found = _from_pretrained(
@@ -169,7 +171,6 @@ def _structure(section: ModelSection, config: Any) -> Any:
         with torch.device("meta"):
             network = build(config, _asked_attention(section), section.trust_remote_code)
         network.origin = Origin(towers=freeze(network))
-        return network
     except ImportError as error:
         _check_library(section, error)
         raise ModelError(f"model.attention: '{section.attention}' is not usable here: {reason(error)}") from None
@@ -179,6 +180,8 @@ def _structure(section: ModelSection, config: Any) -> Any:
             f"model.path: '{section.path}' is a {type(config).__name__.removesuffix('Config')} model, which is no "
             "causal language model that transformers knows."
         ) from None
+    check_quantised(network, section.quantization)
+    return network
 
 
 def resolve_device(section: ModelSection, local_rank: int = 0) -> torch.device:

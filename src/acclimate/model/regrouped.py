@@ -57,6 +57,11 @@ class Regrouped:
         """That are computed, padding and dummies included."""
         return len(self.packing.slots)
 
+    def of_slots(self, kept: Tensor) -> Tensor:
+        """[B, T] bool of positions to [S] of slots, in the order of the forwards; padding and dummies are False."""
+        found = kept.flatten()[self.packing.slots]
+        return found if self.packing.real is None else found & self.packing.real
+
     def hidden(self, states: Callable[[Tensor], Tensor], input_ids: Tensor) -> Tensor:
         """[B, T] packed rows to hidden states [B, T, D].
 

@@ -121,7 +121,9 @@ def _recording(config: RunConfig, recorder: Recorder, output: Path, tokens: int,
             "name": recorder.kind,
             "sources": chosen,
             "method": {"name": recorder.kind} | recorder.settings(),  # names a recording in its config.yaml
-            "objective": config.objective.model_copy(update={"average": recorder.average, "normalise": "term"}),
+            "objective": config.objective.model_copy(
+                update={"average": recorder.average, "normalise": "term", "router_aux_loss": 0.0}
+            ),
             "optimizer": config.optimizer.model_copy(update={"weight_decay": 0.0}),
             "budget": config.budget.model_copy(
                 update={"count": "all", "tokens": tokens, "steps": None, "epochs": None}

@@ -39,6 +39,7 @@ from acclimate.measurement.generate import side_by_side
 from acclimate.measurement.summary import Record
 from acclimate.model.export import check_empty, save_model
 from acclimate.model.load import load_tokenizer, model_identities
+from acclimate.model.lora.coverage import coverage
 from acclimate.model.pair import Pair
 from acclimate.parallel.shard import is_sharded, whole_state
 from acclimate.parallel.world import SOLO, World, join
@@ -220,6 +221,8 @@ def _begin(
     parameters = {"trained": trained, "total": network.num_parameters()}
     about = data_record(config, corpora, mixture) | {"parameters": parameters, "memorisation": chosen}
     about["attention"] = {"name": training.model.attention, "alone": training.model.alone}
+    if config.lora is not None:
+        about["adapted"] = {row.kind: [row.reached, row.total] for row in coverage(network)}
     about["turn_ends"] = new_turn_ends(corpora, training.model, training.objective.terms)
     write_json(run.data, about)
     write_json(run.provenance, record)

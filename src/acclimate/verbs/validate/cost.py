@@ -14,6 +14,7 @@ from acclimate.config.load import RunConfig
 from acclimate.data.deal.loader import Loader
 from acclimate.kernels.quantised import BYTES
 from acclimate.model.load import DTYPES
+from acclimate.model.lora.coverage import expert_weights
 from acclimate.model.regrouped import Regrouped
 from acclimate.model.whole.origin import origin_of
 from acclimate.model.whole.towers import tower_sizes
@@ -23,6 +24,8 @@ EFFICIENCY = {"float32": 0.55, "bfloat16": 0.12}
 matrix units make bfloat16 products 8 times faster and nothing else [ours; docs/log.md]."""
 GPU_EFFICIENCY = 0.25
 """A guess: not run on a GPU here."""
+STATE_BYTES = 4 + 4 + 8
+"""Of a trained parameter of an adapter: itself, its gradient, AdamW's moments, in float32."""
 PROCESS_BYTES = 2**30
 """Of Python, torch and the other libraries, measured [ours]."""
 
@@ -44,7 +47,21 @@ def memory(config: RunConfig, network: Any, trained: int, total: int, copies: in
     if config.model.quantization is not None:
         layers = {m for m in network.modules() if isinstance(m, nn.Linear)} - {network.get_output_embeddings()}
         weights -= (width - BYTES) * sum(m.weight.numel() for m in layers if not m.weight.requires_grad)
-    return float(PROCESS_BYTES + weights * (1 + copies) + states + activations + logits + heads)
+    stacks = expert_copies(config, network)
+    return float(PROCESS_BYTES + weights * (1 + copies) + states + activations + logits + heads + stacks)
+
+
+def expert_copies(config: RunConfig, network: Any, asked: bool = False) -> float:
+    """Bytes of experts with an adapter, a second time: PEFT adds it to the whole stack in each forward, and the sum
+    stays until the backward; under gradient checkpointing that of a layer at a time [from code].
+
+    Args:
+        asked: as if all experts had one.
+    """
+    width, stacks = 2 if config.model.dtype == "bfloat16" else 4, expert_weights(network, asked)
+    if config.training.gradient_checkpointing:
+        return float(width * max(stacks, default=0) * 2)
+    return float(width * sum(stacks))
 
 
 def seconds(config: RunConfig, device: torch.device, network: Any, mixture: Mixture, total: int) -> float:

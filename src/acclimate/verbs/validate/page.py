@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from acclimate.build.plan import method_names
+from acclimate.model.lora.coverage import Coverage
 from acclimate.verbs.validate.preflight import Preflight
 
 
@@ -37,6 +39,8 @@ def print_preflight(found: Preflight, console: Console) -> None:
         highlight=False,
     )
     console.print(_rows(found), highlight=False, markup=False)
+    if found.reached:
+        console.print(_reached(found.reached))
     for line in found.turn_ends:
         console.print(line, highlight=False, markup=False)
     for warning in found.warnings:
@@ -57,6 +61,15 @@ def _rows(found: Preflight) -> str:
         f"attention {found.attention}{chosen} · documents in rows of their own, since otherwise "
         f"{found.outlook.alone}: {found.computed:.2f} times the positions are computed"
     )
+
+
+def _reached(rows: Sequence[Coverage]) -> Table:
+    table = Table(title="What LoRA adapts")
+    for column in ("matrices", "adapted", "of", "the others"):
+        table.add_column(column, justify="right" if column in ("adapted", "of") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(row.kind, f"{row.reached:,}", f"{row.total:,}", escape(row.why))
+    return table
 
 
 def _duration(seconds: float) -> str:

@@ -24,10 +24,13 @@ from acclimate.build import (
 from acclimate.build.mixture import epochs
 from acclimate.build.plan import build_plan, compose
 from acclimate.config.load import RunConfig, located
+from acclimate.config.lora_schema import LoraSection
 from acclimate.data.chat.pieces import cuts
 from acclimate.data.corpus import Corpora, Corpus, load_corpora
 from acclimate.model.adapter import attach_lora
 from acclimate.model.load import empty_network, load_tokenizer
+from acclimate.model.lora.coverage import Coverage, coverage, partial
+from acclimate.model.lora.targets import targets_of
 from acclimate.model.sketch import Outlook, outlook
 from acclimate.model.whole.origin import origin_of
 from acclimate.model.whole.towers import said_of_towers
@@ -35,6 +38,7 @@ from acclimate.runs.claim import check_place
 from acclimate.runs.layout import Layout
 from acclimate.types.plan import PlanContext
 from acclimate.verbs.validate.cost import memory, regrouped, seconds
+from acclimate.verbs.validate.experts import expert_notes
 from acclimate.verbs.validate.labels import turn_ends
 from acclimate.verbs.validate.warnings import warnings
 
@@ -51,6 +55,7 @@ class Preflight:
     seconds: float
     warnings: list[str]
     turn_ends: list[str]  # a line for each way in which answers end
+    reached: list[Coverage]  # by LoRA; empty under full tuning
     outlook: Outlook | None  # attention, and how documents lie, where that is known before the weights are read
     computed: float  # positions that a forward computes, over those of its packed rows
 
@@ -73,8 +78,7 @@ def validate(config: RunConfig) -> Preflight:
     config = job.config
     network = empty_network(config.model)
     towers = said_of_towers(network, origin_of(network).towers)
-    if config.lora is not None:
-        attach_lora(network, config.lora)
+    reached = _with_adapter(network, config.lora) if config.lora is not None else []
     total = network.num_parameters()
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     tokenizer = load_tokenizer(config.model)
@@ -94,7 +98,14 @@ def validate(config: RunConfig) -> Preflight:
     references = {*composition.required_references, *("base" for metric in metrics_read(config, plan))}
     apart_or_full = config.lora is None or config.model.base is not None
     copies = sum(name != "base" or apart_or_full for name in references)
-    notes = [*towers, *plan.notes, *warnings(config, composition, corpora, mixture, tokenizer)]
+    notes = [
+        *towers,
+        *plan.notes,
+        *warnings(config, composition, corpora, mixture, tokenizer),
+        *expert_notes(config, network),
+    ]
+    if (said := partial(reached)) is not None:
+        notes.append(said)
     if config.model.base is not None:
         size = total * (2 if config.model.dtype == "bfloat16" else 4) / 2**30
         when = "from the first step on" if "base" in references else "after training, to measure"
@@ -120,7 +131,15 @@ def validate(config: RunConfig) -> Preflight:
         turn_ends=turn_ends(corpora),
         outlook=foreseen,
         computed=computed,
+        reached=reached,
     )
+
+
+def _with_adapter(network: Any, section: LoraSection) -> list[Coverage]:
+    """Puts it on, and says what it reaches."""
+    left_out = {} if section.experts is None else targets_of(network, section).left_out
+    attach_lora(network, section)
+    return coverage(network, left_out)
 
 
 def _shape(corpus: Corpus, sequence_length: int) -> dict[str, Any]:
