@@ -24,7 +24,8 @@ def load_model(config: RunConfig, device: torch.device) -> CausalModel:
     torch.manual_seed(config.seed)  # LoRA's A is random
     network = load_network(config.model, DTYPES[config.model.dtype], device)
     tokenizer = load_tokenizer(config.model)
-    peft = attach_lora(network, config.lora) if config.lora is not None else None
+    new = tokenizer.convert_tokens_to_ids(config.model.add_tokens)
+    peft = attach_lora(network, config.lora, new) if config.lora is not None else None
     model = CausalModel(network, tokenizer, peft)
     if config.training.gradient_checkpointing:
         network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -65,7 +66,7 @@ def load_tuned(config: RunConfig, folder: Path, device: torch.device) -> CausalM
     if not folder.is_dir():
         raise RunError(f"'{folder.parent}' has no model/ yet: the run is not finished; use acclimate train --resume.")
     if config.lora is None:
-        section = config.model.model_copy(update={"path": str(folder)})
+        section = config.model.model_copy(update={"path": str(folder), "add_tokens": []})  # they are in it
         return CausalModel(load_network(section, DTYPES[config.model.dtype], device), load_tokenizer(section))
     network = load_network(config.model, DTYPES[config.model.dtype], device)
     return CausalModel(network, load_tokenizer(config.model), load_adapter(network, folder))

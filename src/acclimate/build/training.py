@@ -76,7 +76,7 @@ def build_training(
             shard(network, network.layers, world, config.parallel)
     objective = replace(described, references=references, expected=mixture.expected)
     pad_id = model.tokenizer.pad_token_id
-    if pad_id is not None and pad_id >= model.head.weight.shape[0]:
+    if pad_id is not None and pad_id >= model.vocabulary:
         pad_id = None  # a token that was added for padding alone has no embedding
     loader = build_loader(config, corpora, objective, mixture, pad_id, world)
     weights = Weights(model.trainable())

@@ -23,6 +23,8 @@ class Head:
     bias: Tensor | None = None  # [V]
     scale: float = 1.0
     softcap: float | None = None
+    kept: bool = True
+    """False of a weight that was put together for this head alone, as PEFT does where it trains some rows."""
 
     def shape(self, raw: Tensor) -> Tensor:
         """``h W^T + b`` to logits."""
@@ -45,7 +47,9 @@ def head_of(network: Any) -> Head:
     if divisor := getattr(config, "logits_scaling", None):
         scale /= float(divisor)
     softcap = getattr(config, "final_logit_softcapping", None)
-    return Head(linear.weight, getattr(linear, "bias", None), scale, None if softcap is None else float(softcap))
+    weight, bias = linear.weight, getattr(linear, "bias", None)
+    kept = isinstance(weight, torch.nn.Parameter)
+    return Head(weight, bias, scale, None if softcap is None else float(softcap), kept)
 
 
 @torch.no_grad()

@@ -36,14 +36,26 @@ class CausalModel(nn.Module):
         self.device: torch.device = next(network.parameters()).device  # FSDP may keep the weights themselves elsewhere
         with self.inference():
             check_packing(self)
-            probe = torch.arange(1, 9, device=self.device).remainder(self.head.weight.shape[0])[None]
+            probe = torch.arange(1, 9, device=self.device).remainder(self.vocabulary)[None]
             inputs = self._inputs(probe, torch.arange(8, device=self.device)[None])
             hidden = network.get_decoder()(**inputs).last_hidden_state
             check_head(network, self.head, hidden, (peft or network)(**inputs).logits)
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.head.weight.dtype
+        return self._table.dtype
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the head, of which a padded vocabulary has more than tokens."""
+        return int(self._table.shape[0])
+
+    @property
+    def _table(self) -> Tensor:
+        """The head's own weight: where an adapter trains rows, PEFT puts a whole one together when it is asked for."""
+        kept = getattr(self.network.get_output_embeddings(), "original_module", None)
+        table: Tensor = self.head.weight if kept is None else kept.weight
+        return table
 
     @property
     def positions(self) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from acclimate.disk.files import sync, unwritable
 from acclimate.model.causal import CausalModel
+from acclimate.model.changes import Change, write_changes
 from acclimate.types.errors import UsageError
 
 
@@ -25,8 +26,9 @@ def save_model(
     merge: bool = False,
     weights: dict[str, Tensor] | None = None,
     stops_at: Sequence[int] = (),
+    changes: Sequence[Change] = (),
 ) -> None:
-    """Writes safetensors, tokenizer and chat template, atomically.
+    """Writes safetensors, tokenizer, chat template and changes.json, atomically.
 
     Args:
         folder: must not exist yet or be empty.
@@ -36,6 +38,7 @@ def save_model(
         weights: by name of ``model.network``, where the model's own are spread over ranks.
         stops_at: the ``eos_token_id`` of a whole model's ``generation_config.json``, where it is another than the
             model has; an adapter's folder has no such file that a loader reads.
+        changes: what was done to the model before it was trained; of an adapter, to the model that it is put on.
 
     Raises:
         UsageError: the folder holds something already.
@@ -47,6 +50,7 @@ def save_model(
     try:
         partial.mkdir(parents=True)
         _write(model, partial, base_path, card, merge, weights, stops_at)
+        write_changes(partial, changes)
         for path in (*partial.rglob("*"), partial):  # a power cut must not leave a folder that looks whole
             sync(path)
         if folder.exists():

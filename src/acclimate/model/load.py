@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from acclimate.config.schema import ModelSection
 from acclimate.disk.digest import digest_of
 from acclimate.kernels.attention import PACKED_SDPA
 from acclimate.kernels.quantised import keep_one_kernel, quantization_config
+from acclimate.model.changes import Change, asked, changes_digest, read_changes, replay
 from acclimate.model.folder import check_weights, explain_folder
 from acclimate.types.errors import ModelError, reason
 
@@ -29,13 +30,44 @@ READING = ("config.json", "*token*", "vocab.*", "merges.txt", "chat_template*")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def load_tokenizer(section: ModelSection) -> Any:
-    """The model's own tokenizer, with its chat template."""
-    return _from_pretrained(AutoTokenizer, section)
+def load_tokenizer(section: ModelSection, recorded: Sequence[Change] = ()) -> Any:
+    """The model's own tokenizer, with its chat template and what the configuration adds.
+
+    Args:
+        recorded: what was done to another model, and is done to this one, too, where it has not gone through it.
+
+    Raises:
+        ConfigError, ModelError: it cannot be changed so.
+    """
+    tokenizer = _from_pretrained(AutoTokenizer, section)
+    asked(section, tokenizer)
+    replay(recorded, tokenizer)
+    return tokenizer
 
 
-def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device) -> Any:
-    """The causal language model as Hugging Face builds it, on ``device`` in ``dtype``.
+def asked_changes(section: ModelSection) -> list[Change]:
+    """What the configuration changes in the model that it names."""
+    return asked(section, _from_pretrained(AutoTokenizer, section)) if section.add_tokens else []
+
+
+def all_changes(section: ModelSection) -> list[Change]:
+    """The same, after what was changed when that model was trained."""
+    return [*read_changes(section.path), *asked_changes(section)]
+
+
+def written_changes(section: ModelSection, whole: bool) -> list[Change]:
+    """What a folder records: of a whole model all, of an adapter what is done to the model that it is put on."""
+    return all_changes(section) if whole else asked_changes(section)
+
+
+def load_network(
+    section: ModelSection, dtype: torch.dtype, device: torch.device, recorded: Sequence[Change] = ()
+) -> Any:
+    """The causal language model as Hugging Face builds it, on ``device`` in ``dtype``, with what the configuration
+    changes.
+
+    Args:
+        recorded: as in :func:`load_tokenizer`.
 
     Raises:
         ModelError: it cannot be loaded, or the checkpoint lacks weights that its configuration promises.
@@ -72,7 +104,16 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
     keep_one_kernel(network)
     if device.type == "cpu" and network.config._attn_implementation == "sdpa":
         network.set_attn_implementation(PACKED_SDPA)
-    return network.to(device)
+    return _changed(network.to(device), section, recorded)
+
+
+def _changed(network: Any, section: ModelSection, recorded: Sequence[Change] = ()) -> Any:
+    if recorded or section.add_tokens:
+        tokenizer = _from_pretrained(AutoTokenizer, section)
+        for change in asked(section, tokenizer):
+            change.change_network(network)
+        replay(recorded, tokenizer, network)
+    return network
 
 
 def without_dropout(config: Any) -> Any:
@@ -125,7 +166,7 @@ def empty_network(section: ModelSection) -> Any:
     config = load_config_of(section)
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(
+            network = AutoModelForCausalLM.from_config(
                 config, trust_remote_code=section.trust_remote_code, attn_implementation=section.attention
             )
     except ImportError as error:
@@ -136,6 +177,7 @@ def empty_network(section: ModelSection) -> Any:
             f"model.path: '{section.path}' is a {type(config).__name__.removesuffix('Config')} model, which is no "
             "causal language model that transformers knows."
         ) from None
+    return _changed(network, section)
 
 
 def resolve_device(section: ModelSection, local_rank: int = 0) -> torch.device:
@@ -190,28 +232,31 @@ def _of_a_run(path: Path) -> str:
     return " A run becomes a model to begin with by `acclimate export RUN --output FOLDER --merge`."
 
 
-def model_digest(section: ModelSection) -> str:
-    """What identifies the base, once it is loaded: hub id and commit, or sha256 over the local weight files."""
+def model_digest(section: ModelSection, recorded: Sequence[Change] = ()) -> str:
+    """What identifies the base, once it is loaded: hub id and commit, or sha256 over the local weight files; and what
+    is changed in it, ``recorded`` (see :func:`load_tokenizer`) or by the configuration."""
     path = Path(os.path.expanduser(section.path))
     if path.is_file():
-        return digest_of([path])
-    if path.is_dir():
-        return digest_of(sorted(path.glob("*.safetensors")) or sorted(path.glob("*.gguf")))
-    return f"hub:{section.path}@{_commit(section)}"
+        found = digest_of([path])
+    elif path.is_dir():
+        found = digest_of(sorted(path.glob("*.safetensors")) or sorted(path.glob("*.gguf")))
+    else:
+        found = f"hub:{section.path}@{_commit(section)}"
+    return found + changes_digest(recorded, section)
 
 
-def model_identity(section: ModelSection) -> dict[str, str]:
+def model_identity(section: ModelSection, recorded: Sequence[Change] = ()) -> dict[str, str]:
     """``digest`` of the weights; of a local folder also ``reading``, of what else decides what a token does: its
     config.json, tokenizer and chat template."""
     path = Path(os.path.expanduser(section.path))
-    found = {"digest": model_digest(section)}
+    found = {"digest": model_digest(section, recorded)}
     files = sorted(file for name in READING for file in path.glob(name) if file.is_file()) if path.is_dir() else []
     return found | ({"reading": digest_of(files)} if files else {})
 
 
 def model_identities(section: ModelSection) -> dict[str, dict[str, str]]:
     """``model``, which training starts from, and ``base``, which it is measured against, where that is another."""
-    base = {} if section.base is None else {"base": model_identity(section.of_base)}
+    base = {} if section.base is None else {"base": model_identity(section.of_base, all_changes(section))}
     return {"model": model_identity(section)} | base
 
 

@@ -38,7 +38,7 @@ from acclimate.disk.files import write_text
 from acclimate.measurement.generate import side_by_side
 from acclimate.measurement.summary import Record
 from acclimate.model.export import check_empty, save_model
-from acclimate.model.load import load_tokenizer, model_identities
+from acclimate.model.load import asked_changes, load_tokenizer, model_identities, written_changes
 from acclimate.model.pair import Pair
 from acclimate.parallel.shard import is_sharded, whole_state
 from acclimate.parallel.world import SOLO, World, join
@@ -186,7 +186,8 @@ def _save(training: Training, config: RunConfig) -> None:
     with world.all_or_none():
         if world.is_main:
             ends = turn_ends(config.run_dir)["stops_at"]
-            save_model(model, Layout(config.run_dir).model, config.model.path, weights=weights, stops_at=ends)
+            folder, changes = Layout(config.run_dir).model, written_changes(config.model, whole=config.lora is None)
+            save_model(model, folder, config.model.path, weights=weights, stops_at=ends, changes=changes)
 
 
 def _begin(
@@ -208,6 +209,8 @@ def _begin(
             "restore it, or start a new run under another name."
         )
     record |= {"statistics": stores} if stores else {}
+    if changes := asked_changes(config.model):
+        record |= {"changes": [change.record for change in changes], "vocabulary": training.model.vocabulary}
     record |= {"started": began["started"], "sessions": sessions(began)} if began else {}
     run = Layout(run_dir)
     save_config(config, run.config)
@@ -271,5 +274,7 @@ def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | N
     run = Layout(run_dir)
     measured = run.summary.is_file() and read_summary(run.summary)
     card = model_card(run_dir, merge, checkpoint) if measured else None
-    save_model(pair.model, output, config.model.path, card, merge, stops_at=turn_ends(run_dir)["stops_at"])
+    ends = turn_ends(run_dir)["stops_at"]
+    changes = written_changes(config.model, whole=merge or config.lora is None)
+    save_model(pair.model, output, config.model.path, card, merge, stops_at=ends, changes=changes)
     return output

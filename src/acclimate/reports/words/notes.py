@@ -11,7 +11,7 @@ from acclimate.reports.words.names import joined, named, phrase
 from acclimate.reports.words.outcome import each, fell, outcome, why
 from acclimate.reports.words.pairs import against, told
 from acclimate.runs.folder import TextSet
-from acclimate.runs.measured import base_note, check_measured
+from acclimate.runs.measured import base_notes, check_measured
 
 
 def closer(data: ReportData, best: Run, runs: Sequence[Run], domain: TextSet, kept: TextSet) -> list[str]:
@@ -121,10 +121,11 @@ def transfers(data: ReportData) -> list[str]:
 
 
 def origins(data: ReportData) -> list[str]:
-    """Of which runs nothing shows that the numbers are of the weights beside them, and which have a base apart."""
+    """Of which runs nothing shows that the numbers are of the weights beside them, and which have a base apart, or
+    tokens of their own."""
     notes: dict[str, None] = {}
     for folder in data.folders:
-        for note in (base_note(folder.provenance), check_measured(folder.path, folder.provenance).note):
+        for note in (*base_notes(folder.provenance), check_measured(folder.path, folder.provenance).note):
             if note is not None:
                 notes[f"{named(folder.name)}: {note}" if len(data.folders) > 1 else note] = None
     return list(notes)

@@ -62,11 +62,11 @@ def validate(config: RunConfig) -> Preflight:
     job = resolve(config, keep_missing=True)  # as a run does, which then finds what is indexed here
     config = job.config
     network = empty_network(config.model)
+    tokenizer = load_tokenizer(config.model)
     if config.lora is not None:
-        attach_lora(network, config.lora)
+        attach_lora(network, config.lora, tokenizer.convert_tokens_to_ids(config.model.add_tokens))
     total = network.num_parameters()
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    tokenizer = load_tokenizer(config.model)
     corpora = load_corpora(config, tokenizer)
     check_vocabulary(corpora, tokenizer, network)
     for expert in [*experts(config, composition), *([apart] if (apart := base_apart(config)) else [])]:
