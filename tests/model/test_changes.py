@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from acclimate.model.export import merged
 from acclimate.model.load import load_network, load_tokenizer, model_digest
 from acclimate.model.reference import AdapterOff
 from acclimate.reports import model_card
+from acclimate.runs.folder import read_summary
+from acclimate.runs.layout import Layout
 from acclimate.runs.measured import base_of
 from acclimate.types.errors import ConfigError, ModelError, RunError
 from acclimate.verbs.chat import open_chat
@@ -188,6 +191,26 @@ def test_the_base_reads_the_new_tokens_and_nothing_has_moved_at_step_0(run: tupl
     assert pair.model.vocabulary == pair.base.model.vocabulary == known.lm_head.weight.shape[0]
 
 
+def test_the_untouched_checkpoint_is_measured_in_its_own_tokens(run: tuple[Path, RunResult]) -> None:
+    """Its nats are those of a plain forward of each document alone, over bytes that both read."""
+    base, result = run
+    found = read_summary(Layout(result.run_dir).untouched)
+    assert {(r["run"], r["metric"]) for r in found} == {
+        ("untouched", "bits_per_byte"), ("mol", "bits_per_byte"), ("mol", "bits_per_byte_change"),
+    }  # fmt: skip
+    config, pair = open_run(result.run_dir)
+    tokenizer, network = pico_tokenizer(), AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    nats, size = 0.0, 0
+    corpus = load_corpora(config, pair.model.tokenizer).sources["domain"]
+    for document in corpus.read_heldout():
+        ids = torch.tensor([tokenizer(document.text)["input_ids"]])
+        skip = len(document.text[: 6 if document.text.startswith("kidney") else 1])
+        logs = logits(network, ids)[0, :-1].double().log_softmax(-1).gather(1, ids[0, 1:, None])
+        nats, size = nats - float(logs[skip - 1 :].sum()), size + len(document.text.encode()) - skip
+    (value,) = [r["value"] for r in found if r["run"] == "untouched" and r["set"] == "domain"]
+    assert value == pytest.approx(nats / math.log(2) / size, rel=1e-5)
+
+
 def test_new_rows_learn_and_under_lora_no_old_one(run: tuple[Path, RunResult]) -> None:
     base, result = run
     began = load_network(ModelSection(path=str(base), add_tokens=TOKENS), torch.float32, CPU)
@@ -236,7 +259,9 @@ def test_what_is_exported_opens_in_plain_transformers_and_peft(run: tuple[Path, 
         assert AutoTokenizer.from_pretrained(folder).convert_tokens_to_ids(TOKENS) == IDS
         assert torch.allclose(logits(network, ids), expected, atol=2e-5)
         assert [change.tokens for change in read_changes(folder)] == [tuple(TOKENS)]  # type: ignore[attr-defined]
-    assert "tokens were added (model.add_tokens): 'kidney', ' river', " in model_card(result.run_dir)
+    card = model_card(result.run_dir)
+    assert "tokens were added (model.add_tokens): 'kidney', ' river', " in card
+    assert "Against the untouched checkpoint, each in its own tokens over the same bytes" in card
 
 
 def test_a_model_or_an_adapter_beside_the_untouched_base(run: tuple[Path, RunResult], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from acclimate.config.load import RunConfig
 from acclimate.data.corpus import Corpora
 from acclimate.model.adapter import attach_lora, load_adapter
 from acclimate.model.causal import CausalModel
-from acclimate.model.load import DTYPES, load_network, load_tokenizer
+from acclimate.model.changes import changes_digest
+from acclimate.model.load import DTYPES, all_changes, load_network, load_tokenizer
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference, base_reference
 from acclimate.types.errors import ModelError, RunError
 from acclimate.types.plan import Plan
@@ -59,6 +61,14 @@ def load_base(config: RunConfig, model: CausalModel) -> Reference:
     if model.peft is not None:
         return AdapterOff(model)
     return FrozenCopy(CausalModel(load_network(config.model, model.dtype, model.device), model.tokenizer))
+
+
+def untouched(config: RunConfig, student: CausalModel) -> Callable[[], CausalModel] | None:
+    """Loads the base as its folder has it, with its own tokenizer; None where that is the base."""
+    section = config.model.of_base.model_copy(update={"add_tokens": []})
+    if not changes_digest(all_changes(config.model), section):
+        return None
+    return lambda: CausalModel(load_network(section, student.dtype, student.device), load_tokenizer(section))
 
 
 def load_tuned(config: RunConfig, folder: Path, device: torch.device) -> CausalModel:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from acclimate.build.job import reopened
-from acclimate.build.models import load_base, load_tuned
+from acclimate.build.models import load_base, load_tuned, untouched
 from acclimate.config.load import RunConfig
 from acclimate.config.schema import ModelSection
 from acclimate.disk.digest import tuned_identity
@@ -65,18 +65,24 @@ def trained_pair(config: RunConfig, model: CausalModel, base: Reference | None, 
         base: that it was trained against, where a term needed one.
     """
 
+    def spread(other: CausalModel) -> CausalModel:
+        if is_sharded(model) and other is not model:
+            shard(other, other.layers, world, config.parallel)
+        return other
+
     def opened(load: Callable[[], Reference]) -> Reference:
         reference = load()
-        if is_sharded(model) and reference.model is not model:
-            shard(reference.model, reference.model.layers, world, config.parallel)
+        spread(reference.model)
         return reference
 
+    load_untouched = untouched(config, model)
     start = config.model.model_copy(update={"base": None, "base_revision": None})
     began = config.model_copy(update={"model": start})
     return Pair(
         model,
         lambda: base if base is not None else opened(lambda: load_base(config, model)),
         None if config.model.base is None else lambda: opened(lambda: load_base(began, model)),
+        None if load_untouched is None else lambda: spread(load_untouched()),
     )
 
 
@@ -113,7 +119,7 @@ def open_run(run_dir: Path, checkpoint: str | None = None, quantised: bool = Tru
         check_digests(run_dir, model_identities(config.model), {})
         return base
 
-    return config, Pair(model, open_base)
+    return config, Pair(model, open_base, open_untouched=untouched(config, model))
 
 
 def run_pair(run_dir: Path) -> Pair:

@@ -94,7 +94,8 @@ def write_measured(run_dir: Path, provenance: Mapping[str, Any], documents: Mapp
 
 def _covered(run: Layout, documents: Iterable[str]) -> dict[str, Path]:
     """Files whose digests are kept, by their place in the run folder."""
-    paths = (run.summary, run.data, *map(run.scores, documents))
+    apart = [run.untouched] if run.untouched.is_file() else []
+    paths = (run.summary, run.data, *apart, *map(run.scores, documents))
     return {path.relative_to(run.path).as_posix(): path for path in paths}
 
 

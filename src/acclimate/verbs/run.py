@@ -24,6 +24,7 @@ from acclimate.build import (
     resolve,
     score_memorised,
     score_sets,
+    score_untouched,
     select_labels,
     start,
     trained_pair,
@@ -252,9 +253,12 @@ def _measure(config: RunConfig, corpora: Corpora, pair: Pair, chosen: Chosen, wo
         write_json(run.memorised, {"sources": found})
     prompts = heldout_prompts(config, corpora, model.tokenizer, model.positions)
     answers = side_by_side(model, base, prompts, config.evaluation.max_new_tokens, turn_ends(run_dir)["ids"])
+    apart = score_untouched(config, corpora, model, pair.open_untouched(), world) if pair.open_untouched else []
     if not world.is_main:
         return RunResult(run_dir, summary)
     write_generations(run.generations, answers)
+    if apart:
+        write_summary(run.untouched, apart)
     write_summary(run.summary, summary)  # marks the run as finished
     write_measured(run_dir, read_json(run.provenance), {n: len(t.document) for n, (t, _) in gains.items()})
     if summary:
