@@ -33,6 +33,7 @@ VARIANTS = {
     "half boosted": {"method": {"k0": 0.5}},  # by default so short a run follows the stored gradient alone
     "half boosted lora": {"method": {"k0": 0.5}, "lora": {"rank": 4}},
     "rows of their own": {},  # of a family that does not pack; ranks need different numbers of forwards
+    "token lora": {"lora": {"rank": 4}, "model": {"add_tokens": ["kidney"]}},  # fewer rows than ranks
     "small share": {  # its general rows are absent from some steps
         "sources": {
             "domain": {"path": "domain.jsonl", "share": 0.94, "heldout": 4},

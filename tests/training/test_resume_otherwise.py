@@ -47,6 +47,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "model.path": ("elsewhere", "an input"),
     "model.revision": ("main", "which weights the base has"),
     "model.base": ("elsewhere", "an input, which KL is measured against"),
+    "model.add_tokens": (["kidney"], "which tokens a text is"),
     "model.trust_remote_code": (True, "which program computes the base"),
     "model.dtype": ("bfloat16", "how weights are rounded"),
     "model.attention": ("eager", "some families compute something else, as without a softcap"),

@@ -79,7 +79,7 @@ def build_training(
     balance = balance_weight(model.network, config.objective.router_aux_loss)
     objective = replace(described, references=references, expected=mixture.expected, balance=balance)
     pad_id = model.tokenizer.pad_token_id
-    if pad_id is not None and pad_id >= model.head.weight.shape[0]:
+    if pad_id is not None and pad_id >= model.vocabulary:
         pad_id = None  # a token that was added for padding alone has no embedding
     loader = build_loader(config, corpora, objective, mixture, pad_id, world)
     weights = Weights(model.trainable())

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from acclimate.config.apart import Apart
 from acclimate.config.evaluation_schema import EvaluationSection
 from acclimate.config.lora_schema import LoraSection
+from acclimate.config.new_tokens import NewTokens
 from acclimate.config.settings_file import SettingsFile
 from acclimate.config.source_schema import Section, SourceSection
 from acclimate.types.errors import listed, nearest
@@ -33,6 +34,7 @@ class ModelSection(Section):
         description="what KL and drift are measured against, where training starts from another model; null: `path`",
     )
     base_revision: str | None = Field(None, description="hub revision of `base`")
+    add_tokens: NewTokens = Field([], description="new tokens, each as a text spells it (docs/running.md)")
     trust_remote_code: bool = Field(False, description="run code that ships with the model")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="dtype of the weights in forward and backward; auto times one step of each on a CPU"
@@ -58,11 +60,11 @@ class ModelSection(Section):
 
     @property
     def of_base(self) -> ModelSection:
-        """The base by itself, loaded as ``path`` is."""
+        """The base by itself, loaded as ``path`` is, before anything is changed in it."""
         if self.base is None:
             return self
-        own = {"path": self.base, "revision": self.base_revision, "base": None, "base_revision": None}
-        return self.model_copy(update=own)
+        own: dict[str, Any] = {"path": self.base, "revision": self.base_revision, "base": None, "base_revision": None}
+        return self.model_copy(update=own | {"add_tokens": []})
 
 
 class ObjectiveSection(Section):

@@ -24,6 +24,8 @@ class Head:
     bias: Tensor | None = None  # [V]
     scale: float = 1.0
     softcap: float | None = None
+    kept: bool = True
+    """False of a weight that was put together for this head alone, as PEFT does where it trains some rows."""
 
     def shape(self, raw: Tensor) -> Tensor:
         """``h W^T + b`` to logits."""
@@ -56,7 +58,8 @@ def head_of(network: Any, form: Form | None = None) -> Head:
     if linear is None or not hasattr(linear, "weight"):
         raise ModelError(f"{type(network).__name__} has no linear output head that acclimate can read.")
     form = form or _named(network.config.get_text_config())
-    return Head(linear.weight, getattr(linear, "bias", None), form.scale, form.softcap)
+    weight, bias = linear.weight, getattr(linear, "bias", None)
+    return Head(weight, bias, form.scale, form.softcap, kept=isinstance(weight, torch.nn.Parameter))
 
 
 def _named(config: Any) -> Form:

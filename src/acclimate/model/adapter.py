@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,24 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from acclimate.config.lora_schema import LoraSection
+from acclimate.model.changes import token_tables
 from acclimate.model.folder import TOKENIZERS
 from acclimate.model.lora.keys import check_keys, check_reached
 from acclimate.model.lora.targets import targets_of
 from acclimate.types.errors import ModelError, RunError, is_out_of_memory, reason
 
 
-def attach_lora(network: Any, section: LoraSection) -> Any:
+def attach_lora(network: Any, section: LoraSection, new_tokens: Sequence[int] = ()) -> Any:
     """Wraps ``network`` with a fresh PEFT adapter (B = 0, so the outputs are the base's).
+
+    Args:
+        new_tokens: ids whose rows of embeddings and head are trained, and saved in the adapter, beside the factors.
 
     Raises:
         ModelError: ``target_modules`` matches nothing, or something that LoRA does not adapt here.
     """
     from peft import LoraConfig, get_peft_model
+    from peft.utils import TrainableTokensWrapper
 
     from acclimate.kernels.lora_linear import fuse
 
@@ -38,6 +44,7 @@ def attach_lora(network: Any, section: LoraSection) -> Any:
                 target_modules=section.target_modules if targets is None else list(targets.modules),
                 target_parameters=None if targets is None else list(targets.parameters) or None,
                 use_rslora=section.rslora,
+                trainable_token_indices=_new_rows(network, new_tokens),
                 task_type="CAUSAL_LM",
             ),
             autocast_adapter_dtype=False,  # masters are float32; an adapter in float32 would cast every activation
@@ -51,7 +58,33 @@ def attach_lora(network: Any, section: LoraSection) -> Any:
     if targets is not None:
         check_reached(network, [matrix.name for matrix in targets.chosen])
     fuse(network)
+    if new_tokens and not isinstance(network.get_output_embeddings(), TrainableTokensWrapper):
+        raise ModelError(
+            "model.add_tokens: PEFT does not tie the head of this model to its embeddings, so an adapter would train "
+            "the new tokens in one of them only; leave lora out, which tunes the whole model."
+        )
     return peft
+
+
+def _new_rows(network: Any, ids: Sequence[int]) -> dict[str, list[int]] | None:
+    """PEFT's ``trainable_token_indices``: rows of every table of tokens. Of tied ones the first, which PEFT trains as
+    one with the others; ``modules_to_save`` would untie them, and train and save all rows [from code: PEFT].
+
+    Raises:
+        ModelError: PEFT's layer would compute another head.
+    """
+    if not ids:
+        return None
+    if getattr(network.get_output_embeddings(), "bias", None) is not None:
+        raise ModelError(
+            "model.add_tokens: the head of this model has a bias, which PEFT leaves out where it trains rows of a "
+            "head; leave lora out, which tunes the whole model."
+        )
+    tables: dict[int, Any] = {}
+    for table in token_tables(network):
+        tables.setdefault(id(table.weight), table)
+    names = {id(module): name for name, module in network.named_modules()}
+    return {names[id(table)]: list(ids) for table in tables.values()}
 
 
 def load_adapter(network: Any, folder: Path) -> Any:

@@ -65,7 +65,19 @@ class CausalModel(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.head.weight.dtype
+        return self._table.dtype
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the head, of which a padded vocabulary has more than tokens."""
+        return int(self._table.shape[0])
+
+    @property
+    def _table(self) -> Tensor:
+        """The head's own weight: where an adapter trains rows, PEFT puts a whole one together when it is asked for."""
+        kept = getattr(self.network.get_output_embeddings(), "original_module", None)
+        table: Tensor = self.head.weight if kept is None else kept.weight
+        return table
 
     @property
     def positions(self) -> int:

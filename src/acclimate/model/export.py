@@ -14,6 +14,7 @@ from torch import Tensor
 
 from acclimate.disk.files import sync, unwritable
 from acclimate.model.causal import CausalModel
+from acclimate.model.changes import Change, write_changes
 from acclimate.model.whole.carried import carry_tensors, copy_processor
 from acclimate.model.whole.noise import as_given
 from acclimate.model.whole.origin import origin_of
@@ -28,8 +29,9 @@ def save_model(
     merge: bool = False,
     weights: dict[str, Tensor] | None = None,
     stops_at: Sequence[int] = (),
+    changes: Sequence[Change] = (),
 ) -> list[str]:
-    """Writes safetensors, tokenizer, chat template and the files of a processor, atomically.
+    """Writes safetensors, tokenizer, chat template, changes.json and the files of a processor, atomically.
 
     Args:
         folder: must not exist yet or be empty.
@@ -39,6 +41,7 @@ def save_model(
         weights: by name of ``model.network``, where the model's own are spread over ranks.
         stops_at: the ``eos_token_id`` of a whole model's ``generation_config.json``, where it is another than the
             model has; an adapter's folder has no such file that a loader reads.
+        changes: what was done to the model before it was trained; of an adapter, to the model that it is put on.
 
     Returns:
         Sentences about tensors of the checkpoint that are not trained here, or not written under their names.
@@ -53,6 +56,7 @@ def save_model(
     try:
         partial.mkdir(parents=True)
         notes = _write(model, partial, base_path, card, merge, weights, stops_at)
+        write_changes(partial, changes)
         for path in (*partial.rglob("*"), partial):  # a power cut must not leave a folder that looks whole
             sync(path)
         if folder.exists():

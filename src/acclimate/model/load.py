@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from acclimate.config.schema import ModelSection
 from acclimate.disk.digest import digest_of
 from acclimate.kernels.quantised import keep_one_kernel, quantization_config
 from acclimate.model.attention import choose_attention, set_attention
+from acclimate.model.changes import Change, asked, changes_digest, read_changes, replay
 from acclimate.model.checkpoint.dense import dense_checkpoint
 from acclimate.model.checkpoint.gguf import gguf_of, unpacked_gguf
 from acclimate.model.checkpoint.loaded import forget_gguf, say_what_is_tied, say_where_from
@@ -40,13 +41,44 @@ READING = ("config.json", "*token*", "vocab.*", "merges.txt", "chat_template*")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def load_tokenizer(section: ModelSection) -> Any:
-    """The model's own tokenizer, with its chat template."""
-    return _from_pretrained(AutoTokenizer, section)
+def load_tokenizer(section: ModelSection, recorded: Sequence[Change] = ()) -> Any:
+    """The model's own tokenizer, with its chat template and what the configuration adds.
+
+    Args:
+        recorded: what was done to another model, and is done to this one, too, where it has not gone through it.
+
+    Raises:
+        ConfigError, ModelError: it cannot be changed so.
+    """
+    tokenizer = _from_pretrained(AutoTokenizer, section)
+    asked(section, tokenizer)
+    replay(recorded, tokenizer)
+    return tokenizer
 
 
-def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device) -> Any:
-    """The causal language model as Hugging Face builds it, on ``device`` in ``dtype``.
+def asked_changes(section: ModelSection) -> list[Change]:
+    """What the configuration changes in the model that it names."""
+    return asked(section, _from_pretrained(AutoTokenizer, section)) if section.add_tokens else []
+
+
+def all_changes(section: ModelSection) -> list[Change]:
+    """The same, after what was changed when that model was trained."""
+    return [*read_changes(section.path), *asked_changes(section)]
+
+
+def written_changes(section: ModelSection, whole: bool) -> list[Change]:
+    """What a folder records: of a whole model all, of an adapter what is done to the model that it is put on."""
+    return all_changes(section) if whole else asked_changes(section)
+
+
+def load_network(
+    section: ModelSection, dtype: torch.dtype, device: torch.device, recorded: Sequence[Change] = ()
+) -> Any:
+    """The causal language model as Hugging Face builds it, on ``device`` in ``dtype``, with what the configuration
+    changes.
+
+    Args:
+        recorded: as in :func:`load_tokenizer`.
 
     A model of several parts is loaded whole; what text never passes is frozen. Its own dropout is off.
 
@@ -100,7 +132,7 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
     forget_gguf(network)
     say_what_is_tied(network)
     keep_one_kernel(network)
-    network = network.to(device)
+    network = _changed(network.to(device), section, recorded)
     quieten(network)
     if section.attention == "auto":
         choose_attention(network, device)
@@ -110,6 +142,15 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
         noise = _of_part(noise, options["config"], network.config)
     folder = _folder_of(section, is_composite(network.config))
     network.origin = Origin(folder, noise | switch_off(network.config), freeze(network))
+    return network
+
+
+def _changed(network: Any, section: ModelSection, recorded: Sequence[Change] = ()) -> Any:
+    if recorded or section.add_tokens:
+        tokenizer = _from_pretrained(AutoTokenizer, section)
+        for change in asked(section, tokenizer):
+            change.change_network(network)
+        replay(recorded, tokenizer, network)
     return network
 
 
@@ -181,7 +222,7 @@ def _structure(section: ModelSection, config: Any) -> Any:
             "causal language model that transformers knows."
         ) from None
     check_quantised(network, section.quantization)
-    return network
+    return _changed(network, section)
 
 
 def resolve_device(section: ModelSection, local_rank: int = 0) -> torch.device:
@@ -236,28 +277,31 @@ def _of_a_run(path: Path) -> str:
     return " A run becomes a model to begin with by `acclimate export RUN --output FOLDER --merge`."
 
 
-def model_digest(section: ModelSection) -> str:
-    """What identifies the base, once it is loaded: hub id and commit, or sha256 over the local weight files."""
+def model_digest(section: ModelSection, recorded: Sequence[Change] = ()) -> str:
+    """What identifies the base, once it is loaded: hub id and commit, or sha256 over the local weight files; and what
+    is changed in it, ``recorded`` (see :func:`load_tokenizer`) or by the configuration."""
     path = Path(os.path.expanduser(section.path))
     if (gguf := gguf_of(section.path)) is not None and gguf.local:
-        return digest_of([Path(gguf.place, gguf.file)])
-    if path.is_dir():
-        return digest_of(sorted(path.glob("*.safetensors")))
-    return f"hub:{section.path}@{_commit(section)}"
+        found = digest_of([Path(gguf.place, gguf.file)])
+    elif path.is_dir():
+        found = digest_of(sorted(path.glob("*.safetensors")))
+    else:
+        found = f"hub:{section.path}@{_commit(section)}"
+    return found + changes_digest(recorded, section)
 
 
-def model_identity(section: ModelSection) -> dict[str, str]:
+def model_identity(section: ModelSection, recorded: Sequence[Change] = ()) -> dict[str, str]:
     """``digest`` of the weights; of a local folder also ``reading``, of what else decides what a token does: its
     config.json, tokenizer and chat template."""
     path = Path(os.path.expanduser(section.path))
-    found = {"digest": model_digest(section)}
+    found = {"digest": model_digest(section, recorded)}
     files = sorted(file for name in READING for file in path.glob(name) if file.is_file()) if path.is_dir() else []
     return found | ({"reading": digest_of(files)} if files else {})
 
 
 def model_identities(section: ModelSection) -> dict[str, dict[str, str]]:
     """``model``, which training starts from, and ``base``, which it is measured against, where that is another."""
-    base = {} if section.base is None else {"base": model_identity(section.of_base)}
+    base = {} if section.base is None else {"base": model_identity(section.of_base, all_changes(section))}
     return {"model": model_identity(section)} | base
 
 

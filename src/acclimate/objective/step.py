@@ -225,7 +225,10 @@ class Step:
         return loss
 
     def _projection(self, head: Head, dtype: torch.dtype) -> Projection:
-        """One projection per weight, which references share with the student; of a trained one, one per step."""
+        """One projection per weight, which references share with the student; of a trained one, one per step, and of
+        one that no other head has, one per use."""
+        if not head.kept:
+            return Projection(head, dtype)
         known = self._trained_heads if head.weight.requires_grad else self.objective.projections
         for weight, projection in known:
             if weight is head.weight and projection.dtype == dtype:

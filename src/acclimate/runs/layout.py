@@ -18,6 +18,9 @@ from acclimate.types.errors import RunError, reason
 VERSION = 1
 """Of the files of a run folder but ``config.yaml``, which is a configuration and has that version."""
 
+UNTOUCHED = "untouched"
+"""Who the checkpoint before tokens were added is, in records."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -54,6 +57,11 @@ class Layout:
     def summary(self) -> Path:
         """What was measured on held-out text; it marks the run as finished."""
         return self.path / "summary.json"
+
+    @property
+    def untouched(self) -> Path:
+        """Bits per byte of the checkpoint before tokens were added, and of the model, over the same bytes."""
+        return self.path / "untouched.json"
 
     @property
     def generations(self) -> Path:

@@ -24,6 +24,7 @@ from acclimate.build import (
     resolve,
     score_memorised,
     score_sets,
+    score_untouched,
     select_labels,
     start,
     trained_pair,
@@ -38,7 +39,7 @@ from acclimate.disk.files import write_text
 from acclimate.measurement.generate import side_by_side
 from acclimate.measurement.summary import Record
 from acclimate.model.export import check_empty, save_model
-from acclimate.model.load import load_tokenizer, model_identities
+from acclimate.model.load import asked_changes, load_tokenizer, model_identities, written_changes
 from acclimate.model.lora.coverage import coverage
 from acclimate.model.pair import Pair
 from acclimate.parallel.shard import is_sharded, whole_state
@@ -191,7 +192,8 @@ def _save(training: Training, config: RunConfig) -> list[str]:
     with world.all_or_none():
         if world.is_main:
             ends = turn_ends(config.run_dir)["stops_at"]
-            return save_model(model, Layout(config.run_dir).model, config.model.path, weights=weights, stops_at=ends)
+            folder, changes = Layout(config.run_dir).model, written_changes(config.model, whole=config.lora is None)
+            return save_model(model, folder, config.model.path, weights=weights, stops_at=ends, changes=changes)
     return []
 
 
@@ -214,6 +216,8 @@ def _begin(
             "restore it, or start a new run under another name."
         )
     record |= {"statistics": stores} if stores else {}
+    if changes := asked_changes(config.model):
+        record |= {"changes": [change.record for change in changes], "vocabulary": training.model.vocabulary}
     record |= {"started": began["started"], "sessions": sessions(began)} if began else {}
     run = Layout(run_dir)
     save_config(config, run.config)
@@ -258,9 +262,12 @@ def _measure(config: RunConfig, corpora: Corpora, pair: Pair, chosen: Chosen, wo
         write_json(run.memorised, {"sources": found})
     prompts = heldout_prompts(config, corpora, model.tokenizer, model.positions)
     answers = side_by_side(model, base, prompts, config.evaluation.max_new_tokens, turn_ends(run_dir)["ids"])
+    apart = score_untouched(config, corpora, model, pair.open_untouched(), world) if pair.open_untouched else []
     if not world.is_main:
         return RunResult(run_dir, summary)
     write_generations(run.generations, answers)
+    if apart:
+        write_summary(run.untouched, apart)
     write_summary(run.summary, summary)  # marks the run as finished
     write_measured(run_dir, read_json(run.provenance), {n: len(t.document) for n, (t, _) in gains.items()})
     if summary:
@@ -284,7 +291,8 @@ def export(
     measured = run.summary.is_file() and read_summary(run.summary)
     card = model_card(run_dir, merge, checkpoint) if measured else None
     ends = turn_ends(run_dir)["stops_at"]
-    for note in save_model(pair.model, output, config.model.path, card, merge, stops_at=ends):
+    changes = written_changes(config.model, whole=merge or config.lora is None)
+    for note in save_model(pair.model, output, config.model.path, card, merge, stops_at=ends, changes=changes):
         if console is not None:
             console.print(f"Note: {note}", style="yellow", highlight=False, markup=False)
     return output

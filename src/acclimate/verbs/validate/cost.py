@@ -42,7 +42,8 @@ def memory(config: RunConfig, network: Any, trained: int, total: int, copies: in
     per_layer = 2 if config.training.gradient_checkpointing else 17
     activations = rows * shape.hidden_size * shape.num_hidden_layers * per_layer * width
     logits = 4 * config.objective.chunk_tokens * shape.vocab_size * 4
-    heads = 4 * shape.vocab_size * shape.hidden_size * (1 + (config.lora is None) + copies)  # float32 casts, gradient
+    learns = config.lora is None or bool(config.model.add_tokens)
+    heads = 4 * shape.vocab_size * shape.hidden_size * (1 + learns + copies)  # float32 casts, gradient
     weights = float(width * total)
     if config.model.quantization is not None:
         layers = {m for m in network.modules() if isinstance(m, nn.Linear)} - {network.get_output_embeddings()}

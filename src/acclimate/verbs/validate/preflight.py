@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,10 +79,11 @@ def validate(config: RunConfig) -> Preflight:
     config = job.config
     network = empty_network(config.model)
     towers = said_of_towers(network, origin_of(network).towers)
-    reached = _with_adapter(network, config.lora) if config.lora is not None else []
+    tokenizer = load_tokenizer(config.model)
+    new_tokens = tokenizer.convert_tokens_to_ids(config.model.add_tokens)
+    reached = _with_adapter(network, config.lora, new_tokens) if config.lora is not None else []
     total = network.num_parameters()
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    tokenizer = load_tokenizer(config.model)
     corpora = load_corpora(config, tokenizer)
     check_vocabulary(corpora, tokenizer, network)
     for expert in [*experts(config, composition), *([apart] if (apart := base_apart(config)) else [])]:
@@ -135,10 +137,10 @@ def validate(config: RunConfig) -> Preflight:
     )
 
 
-def _with_adapter(network: Any, section: LoraSection) -> list[Coverage]:
+def _with_adapter(network: Any, section: LoraSection, new_tokens: Sequence[int]) -> list[Coverage]:
     """Puts it on, and says what it reaches."""
     left_out = {} if section.experts is None else targets_of(network, section).left_out
-    attach_lora(network, section)
+    attach_lora(network, section, new_tokens)
     return coverage(network, left_out)
 
 

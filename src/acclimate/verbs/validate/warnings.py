@@ -61,6 +61,7 @@ def warnings(
     for name, corpus in corpora.sources.items():
         found += [*_cut(config, corpus)] if name in mixture.shares else []
         found += [*_control(corpus)]
+    found += _unseen(config, corpora, mixture, tokenizer)
     found += [
         f"source '{name}' holds no document out, so nothing is measured on it."
         for name, corpus in corpora.sources.items()
@@ -183,6 +184,20 @@ def _control(corpus: Corpus) -> Iterator[str]:
             "left out of bits per byte. That is right for text that is rendered already; otherwise remove them, or set "
             "split_special_tokens: true in the model's tokenizer_config.json."
         )
+
+
+def _unseen(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: Any) -> list[str]:
+    """Tokens of ``model.add_tokens`` that no training document has."""
+    ids = np.array(tokenizer.convert_tokens_to_ids(config.model.add_tokens), dtype=np.int32)
+    used = [corpora.sources[name] for name in mixture.shares]
+    if not len(ids) or any(corpus.stream is not None for corpus in used):
+        return []
+    seen = {int(token) for corpus in used for token in ids[np.isin(ids, corpus.train.ids)]}
+    missing = [token for token, i in zip(config.model.add_tokens, ids.tolist(), strict=True) if i not in seen]
+    if not missing:
+        return []
+    named = ", ".join(map(repr, missing[:3])) + (f" and {len(missing) - 3} more" if missing[3:] else "")
+    return [f"model.add_tokens: no document that is trained on has {named}, so nothing is learned of it."]
 
 
 def _overlapping_schedule(section: ScheduleSection, total: int) -> list[str]:
