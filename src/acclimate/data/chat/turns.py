@@ -28,12 +28,14 @@ class Turns:
         special: spellings of special tokens.
         added: spellings of all tokens that are added to the vocabulary, special or not.
         eos: the tokenizer's, which ends what the template never does.
+        source: the template as it is written.
     """
 
     render: Render
     special: Sequence[str]
     added: Sequence[str]
     eos: str | None = None
+    source: str = ""
 
     @cached_property
     def ends(self) -> tuple[str, str]:
