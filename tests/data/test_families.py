@@ -6,13 +6,14 @@ A family is one line: how its answers end, its tool call and the reasoning of it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from acclimate.config.source_schema import SourceSection
-from acclimate.data.chat.rendering import ChatTemplate, Rendered, turn_end_ids
+from acclimate.data.chat.label_notes import LabelNote
+from acclimate.data.chat.rendering import ChatTemplate, Rendered, turn_end, turn_end_ids
 from acclimate.data.read.records import RecordSchema
 from acclimate.types.errors import DataError
 from tests.fixtures.chat_families import FAMILIES
@@ -194,3 +195,16 @@ def test_reasoning_is_learned_or_refused(name: str, given: str) -> None:
     spans = [found.text[span.start : span.end] for span in found.spans]
     assert spans[-1] == thought + "That makes seven." + family.end
     assert len(spans) == 2 or (len(spans) == 1 and ("cut", "") in found.notes)
+
+
+def test_a_generation_prompt_that_closes_what_training_never_shows_is_noted() -> None:
+    (note,) = render("gemma 4", TWO[:2]).notes
+    assert note == ("closed", repr("<|channel>thought\n<channel|>"))
+    assert "puts into its generation prompt and not into its chats" in str(LabelNote("closed", 1, "a:1", (note[1],)))
+    assert render("gemma 4", TWO[:2], "on").notes == ()
+
+
+def test_ends_are_found_of_a_template_that_wants_tools() -> None:
+    shape = ALL["hermes"]
+    wanting = replace(shape, template="{% for tool in tools %}{{ tool.function.name }}{% endfor %}" + shape.template)
+    assert turn_end(ChatTemplate(tokenizer_of(wanting))).last == "<|im_end|>"

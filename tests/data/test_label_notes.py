@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,14 @@ def test_ends_of_turns_are_named(tmp_path: Path) -> None:
         assert turn_ends(corpora) == [line]
         (found,) = notes(tmp_path, corpora, tokenizer, model)
         assert warning in found, name
+    tokenizer = deepcopy(shaped("alpaca"))
+    tokenizer.eos_token = None
+    corpora = loaded(tmp_path, [turns("q", "a")], tokenizer)
+    assert turn_ends(corpora) == []
+    assert (
+        "the chat template ends no answer, and the tokenizer has no eos"
+        in notes(tmp_path, corpora, tokenizer, model)[0]
+    )
     (tmp_path / "model" / "generation_config.json").write_text('{"eos_token_id": [0, 2]}')
     tokenizer = pico_tokenizer()
     assert notes(tmp_path, loaded(tmp_path, [turns("q", "a")], tokenizer), tokenizer, model) == []

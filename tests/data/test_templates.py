@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,15 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acclimate.config.source_schema import SourceSection
-from acclimate.data.chat.label_notes import LabelNote
 from acclimate.data.chat.rendering import ChatTemplate, Rendered, turn_end, turn_end_ids
 from acclimate.data.prepare.encoding import Encoder
 from acclimate.data.prepare.routes import NOT_LEARNED
 from acclimate.data.read.records import Document, RecordSchema
 from acclimate.types.central import Route
 from acclimate.types.errors import DataError
-from tests.fixtures.chat_families import FAMILIES
-from tests.fixtures.templates import SHAPES, shaped, tokenizer_of
+from tests.fixtures.templates import SHAPES, shaped
 
 WORD = re.compile(r"\w+")
 END = {
@@ -131,6 +128,21 @@ def test_text_beside_a_call_must_be_printed() -> None:
         learned("llama 3.1", both)
 
 
+def test_words_of_the_template_hide_no_loss() -> None:
+    """What is dropped is missed though its words stand in the turn, as the template's own or as another message's."""
+    for key, said in (("content", "name"), ("reasoning_content", "parameters")):
+        with pytest.raises(
+            DataError, match=rf"message 2 \(assistant\) has .* \('{key}'\) that the model's chat template"
+        ):
+            learned("llama 3.1", [ASKED, call({"city": "Paris"}) | {key: said}])
+    row = document(
+        [{"role": "user", "content": "weather city Paris"}, call({"city": "Paris"}) | {"weight": 0}, *turns("q", "a")]
+    )
+    assert row is not None
+    notes = ChatTemplate(shaped("lfm2")).render(row, wanted=[3]).notes
+    assert ("unread", "the tool call of assistant messages that are context") in notes
+
+
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
 def test_reasoning_that_a_template_ignores_is_refused(key: str) -> None:
     for name in ("deepseek r1", "chatml", "llama 3", "smollm3"):
@@ -166,24 +178,6 @@ def test_a_generation_prompt_that_opens_what_training_never_shows_is_noted() -> 
     for name in ("qwen 3", "qwen 3.5", "smollm3"):
         for thinking in ("on", "off", None):
             assert rendered(name, turns("q", "a"), thinking).notes == (), name
-
-
-def test_a_generation_prompt_that_closes_what_training_never_shows_is_noted() -> None:
-    tokenizer = tokenizer_of(FAMILIES["gemma 4"])
-    row = document(turns("q", "a"))
-    assert row is not None
-    notes = ChatTemplate(tokenizer).render(row, wanted=[1]).notes
-    assert notes == (("closed", repr("<|channel>thought\n<channel|>")),)
-    assert "puts into its generation prompt and not into its chats" in str(
-        LabelNote("closed", 1, "a:1", (notes[0][1],))
-    )
-    assert ChatTemplate(tokenizer).render(row, "on", [1]).notes == ()
-
-
-def test_ends_are_found_of_a_template_that_wants_tools() -> None:
-    shape = SHAPES["hermes"]
-    wanting = replace(shape, template="{% for tool in tools %}{{ tool.function.name }}{% endfor %}" + shape.template)
-    assert turn_end(ChatTemplate(tokenizer_of(wanting))).last == "<|im_end|>"
 
 
 def test_reasoning_in_parts_that_is_not_read_is_noted() -> None:

@@ -133,7 +133,8 @@ class ChatTemplate:
                 found = self.attempt(messages, thinking, generation_prompt)  # some have no form without tools
                 return self.attempt(messages, thinking, generation_prompt, SOME_TOOLS) if found is None else found
 
-            self._modes[thinking] = Turns(probe, self.special, list(self.added.values()), self.tokenizer.eos_token)
+            tokens, template = list(self.added.values()), str(self.tokenizer.chat_template)
+            self._modes[thinking] = Turns(probe, self.special, tokens, self.tokenizer.eos_token, template)
         return self._modes[thinking]
 
     def render(

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from acclimate.data.chat.label_notes import Kind
-from acclimate.data.chat.said import CALLS, REASONING, Message, calls, consumed, reasoning_keys, thoughts
+from acclimate.data.chat.said import CALLS, REASONING, Message, calls, consumed, pieces, reasoning_keys, thoughts
 from acclimate.data.chat.turns import Turns
 from acclimate.data.read.records import Document
 from acclimate.types.errors import DataError
@@ -66,7 +66,7 @@ class Search:
             self.notes.append(("empty", ""))
             return None
         found, missing = self._answer(i)
-        if missing is None and found is not None:
+        if missing is None and found is not None and (missing := self._lost(i, self.turns.source)) is None:
             return self._generated_of(found)
         lacking = missing == "reasoning" or any(reason not in self.text for reason in _reasons(message))
         if i < self.last_answer and lacking and not self._never_reasons(i):
@@ -99,8 +99,7 @@ class Search:
             if i in wanted:
                 continue
             if message["role"] == "assistant" and (calls(message) or reasoning_keys(message) or thoughts(message)[0]):
-                _, _, missing = consumed(self.text, message)
-                if missing is not None:
+                if (missing := consumed(self.text, message)[2] or self._lost(i)) is not None:
                     self.notes.append(("unread", f"the {missing} of assistant messages that are context"))
             elif message["content"].strip() and not self._printed_anywhere(i):
                 self.notes.append(("unread", f"the content of {message['role']} messages"))
@@ -119,6 +118,25 @@ class Search:
                 said_more = "reasoning" if reasoning_keys(message) else "tool call"
                 return (content[0], end), None if plain else said_more
         return self._generated(i)
+
+    def _lost(self, i: int, among: str | None = None) -> str | None:
+        """What of a message leaves the rendering as it is when it is taken out, though its words stand there.
+
+        Args:
+            among: the template: only words that it has of its own are doubted; None doubts all.
+        """
+        message = self.messages[i]
+        if not calls(message) and not reasoning_keys(message):
+            return None  # a plain answer is found by its place
+        keys = {"reasoning": REASONING, "tool call": CALLS, "content": ("content",)}
+        doubted = {p.kind: None for p in pieces(message) if among is None or any(form in among for form in p.forms)}
+        for kind in doubted:
+            less = {k: v for k, v in message.items() if k not in keys[kind]} | (
+                {"content": ""} if kind == "content" else {}
+            )
+            if less != message and self.render([*self.messages[:i], less, *self.messages[i + 1 :]], False) == self.text:
+                return kind
+        return None
 
     def _never_reasons(self, i: int) -> bool:
         """Whether the template would not even print the message's key of reasoning if it were the last."""

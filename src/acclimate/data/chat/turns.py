@@ -28,12 +28,14 @@ class Turns:
         special: spellings of special tokens.
         added: spellings of all tokens that are added to the vocabulary, special or not.
         eos: the tokenizer's, which ends what the template never does.
+        source: the template as it is written.
     """
 
     render: Render
     special: Sequence[str]
     added: Sequence[str]
     eos: str | None = None
+    source: str = ""
 
     @cached_property
     def ends(self) -> tuple[str, str]:
@@ -176,8 +178,8 @@ class Turns:
         tokens = [atom for atom in self._atoms(end) if atom in self.added]
         if len(tokens) < 2 or self._prompt[0] != self._prompt[1] or not end.endswith(tokens[-1]):
             return end
-        first = min((opening.find(token), token) for token in tokens if token in opening) if opening else ("", "")
-        return end.removesuffix(tokens[-1]).rstrip() if first[1] == tokens[-1] else end
+        first = min(filter(opening.__contains__, tokens), key=opening.index, default="")
+        return end.removesuffix(first).rstrip() if first == tokens[-1] else end
 
     def _leading_tokens(self, text: str) -> str:
         taken = ""
