@@ -124,7 +124,7 @@ def test_choices_and_answers(family: str) -> None:
                 expected = log_p.gather(1, torch.tensor(choice)[:, None]).sum().item()
                 assert scores.nats[side, number] == pytest.approx(expected, abs=1e-5, rel=1e-6)
             number += 1
-    answers = side_by_side(model, FrozenCopy(base), [("x", "kidney", [30, 31, 32])], 4)
+    answers = side_by_side(model, FrozenCopy(base), [("x", "kidney", [30, 31, 32])], 4, ())
     written = model.network.generate(torch.tensor([[30, 31, 32]]), max_new_tokens=4, do_sample=False, pad_token_id=0)
     assert answers[0]["tuned"] == pico_tokenizer().decode(written[0, 3:], skip_special_tokens=True).strip()
 
