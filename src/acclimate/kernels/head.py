@@ -91,7 +91,7 @@ def form_of(network: Any, hidden: Tensor, expected: Tensor) -> Form:
     raw, wanted = linear.logits(hidden[0]), expected[0].float()
     errors = {form: (replace(linear, **vars(form)).shape(raw).float() - wanted).abs().max().item() for form in forms}
     least = TELLING * min(errors.values()) + 1e-6 * wanted.abs().max().item()
-    return next(form for form, error in errors.items() if error <= least)
+    return next((form for form, error in errors.items() if error <= least), named[0])  # none where one is no number
 
 
 @torch.no_grad()
@@ -107,7 +107,7 @@ def check_head(network: Any, head: Head, hidden: Tensor, expected: Tensor) -> No
     """
     expected, found = expected[0].float(), head.logits(hidden[0]).float()
     allowed = (0.05 if head.weight.dtype == torch.bfloat16 else 1e-3) * max(1.0, expected.abs().max().item())
-    if (difference := (expected - found).abs().max().item()) > allowed:
+    if not (difference := (expected - found).abs().max().item()) <= allowed:
         raise ModelError(
             f"{type(network).__name__} changes its logits after the output head in a way acclimate does not know "
             f"(largest difference {difference:.3g}); known are a bias, logit_scale, logits_scaling and a softcap "
