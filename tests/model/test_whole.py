@@ -16,8 +16,9 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from acclimate.build.models import load_model, load_tuned
 from acclimate.config.schema import ModelSection
+from acclimate.model import load
 from acclimate.model.load import empty_network, load_network
-from acclimate.model.whole.carried import carry_tensors
+from acclimate.model.whole.carried import carry_tensors, copy_processor
 from acclimate.model.whole.classes import class_of
 from acclimate.model.whole.noise import quieten
 from acclimate.model.whole.origin import origin_of
@@ -223,6 +224,21 @@ def test_the_class_that_a_checkpoint_names(tmp_path: Path) -> None:
         ("", "llama"): "AutoModelForCausalLM",
         ("VoxtralForConditionalGeneration", "voxtral"): "AutoModelForMultimodalLM",
     }
+
+
+def test_a_processor_comes_from_the_hubs_snapshot(llava: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = []
+
+    def snapshot(repository: str, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((repository, revision, allow_patterns))
+        return str(llava)
+
+    monkeypatch.setattr(load, "snapshot_download", snapshot)
+    folder = load._folder_of(ModelSection(path="org/llava", revision="v2"), processor=True)
+    assert asked == [("org/llava", "v2", ["*processor*.json", "audio_tokenizer_config.json", "chat_template.json"])]
+    assert folder is not None
+    copy_processor(folder, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"preprocessor_config.json", "processor_config.json"}
 
 
 def test_a_library_that_is_missing_is_named(

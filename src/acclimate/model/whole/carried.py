@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from acclimate.model.folder import read_object, tensor_files
+from acclimate.model.whole.towers import kinds
 
 PROCESSOR = ("*processor*.json", "audio_tokenizer_config.json", "chat_template.json")
 """preprocessor_config.json, processor_config.json, video_preprocessor_config.json ..."""
@@ -49,11 +49,11 @@ def carry_tensors(network: Any, source: Path, target: Path) -> list[str]:
     if unread:
         what = f"{len(unread)} tensors that {type(network).__name__} does not read"
         if _is_quantised(source) and not _is_quantised(target):
-            notes.append(f"{what} are not exported: they are of a quantised checkpoint ({_kinds(unread)}).")
+            notes.append(f"{what} are not exported: they are of a quantised checkpoint ({kinds(unread)}).")
         else:
             _add(target, written, {name: files[name] for name in unread})
             notes.append(
-                f"{what} are in the exported model as they were ({_kinds(unread)}): they were made for the model "
+                f"{what} are in the exported model as they were ({kinds(unread)}): they were made for the model "
                 "before it was tuned."
             )
     if renamed := sorted(set(absent) - set(unread)):
@@ -83,16 +83,6 @@ def _unread(network: Any, names: Iterable[str]) -> list[str]:
         if found not in known and plain not in known:
             unread.append(name)
     return unread
-
-
-def _kinds(names: list[str]) -> str:
-    """Each name without its numbers, once.
-
-    >>> _kinds(["mtp.layers.0.a", "mtp.layers.1.a", "mtp.norm"])
-    'mtp.layers.N.a, mtp.norm'
-    """
-    kinds = list(dict.fromkeys(re.sub(r"\.\d+\b", ".N", name) for name in names))
-    return ", ".join(kinds[:3]) + (f" and {len(kinds) - 3} more kinds" if len(kinds) > 3 else "")
 
 
 def _add(target: Path, written: Mapping[str, Path], carried: Mapping[str, Path]) -> None:

@@ -16,6 +16,10 @@ CROSS = re.compile(r"cross_?att|encoder_att", re.IGNORECASE)
 """In the names that transformers gives to attention over what another network has read."""
 
 
+SHOWN = 4
+"""Names in a sentence."""
+
+
 def decoder_of(network: Any) -> Any:
     """What makes hidden states: some families' ``get_decoder`` answers with the module above it, or with the head."""
     decoder, head = network.get_decoder(), network.get_output_embeddings()
@@ -23,8 +27,11 @@ def decoder_of(network: Any) -> Any:
         decoder = network.base_model
     while head is not None and any(module is head for module in decoder.modules()):
         parts = dict(decoder.named_children())
-        layered = (part for part in parts.values() if any(isinstance(inner, nn.ModuleList) for inner in part.modules()))
-        decoder = parts["model"] if "model" in parts else parts.get("language_model", next(layered, None))
+        layered = [part for part in parts.values() if any(isinstance(inner, nn.ModuleList) for inner in part.modules())]
+        inner = [parts[name] for name in ("model", "language_model") if name in parts] or layered
+        if not inner:
+            break
+        decoder = inner[0]
     return decoder
 
 
@@ -47,8 +54,18 @@ def said_of_towers(network: Any, names: Sequence[str]) -> list[str]:
     found = tower_sizes(network, names)
     return [
         f"text trains the language model alone: {len(found)} tensors ({sum(size for _, size in found):,} parameters) "
-        f"of {', '.join(names)} stay as they are, and are exported with it."
+        f"of {kinds(names)} stay as they are, and are exported with it."
     ]
+
+
+def kinds(names: Sequence[str]) -> str:
+    """Each name without its numbers, once.
+
+    >>> kinds(["mtp.layers.0.a", "mtp.layers.1.a", "mtp.norm"])
+    'mtp.layers.N.a, mtp.norm'
+    """
+    found = list(dict.fromkeys(re.sub(r"\.\d+\b", ".N", name) for name in names))
+    return ", ".join(found[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
 
 
 def tower_sizes(network: Any, names: Sequence[str]) -> list[tuple[str, int]]:
@@ -94,10 +111,8 @@ def _passed_by(network: Any) -> Iterator[str]:
     mask = torch.zeros(1, 1, 8, 8, device=device) if device.type == "meta" else None  # or its values would be asked
     try:
         decoder(input_ids=ids, attention_mask=mask, use_cache=False)
-    except RuntimeError:
-        if device.type != "meta":
-            raise
-        return  # it decides by values, which the weights alone will have
+    except Exception:  # families raise many types; what text cannot run is refused with a sentence where it is wrapped
+        return
     finally:
         decoder.train(was)
         for hook in hooks:
