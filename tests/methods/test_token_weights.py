@@ -39,6 +39,7 @@ class Fixed:
     head: Head
     batches: list[Batch]
     calls: int = 0
+    routing: None = None
 
     def hidden(self, batch: Batch) -> Tensor:
         self.calls += 1

@@ -114,7 +114,9 @@ def test_an_explicit_list_that_reaches_a_part_is_said() -> None:
     assert (found["attention"], found["mlp"], found["shared experts"]) == ((2, 10), (3, 3), (3, 3))
     said = partial(rows)
     assert said is not None
-    assert said.startswith("LoRA reaches attention 2 of 10, mlp 3 of 3, shared experts 3 of 3. attention 2 of 10 (")
+    assert said.startswith(
+        "LoRA reaches attention 2 of 10, mlp 3 of 3, shared experts 3 of 3, experts 0 of 2. Left out"
+    )
     assert "not named in lora.target_modules" in said
     assert "experts 0 of 2 (on request: lora.experts: true)" in said
     dense = mixture("llama")

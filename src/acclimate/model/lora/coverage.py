@@ -77,12 +77,10 @@ def expert_weights(network: Any, asked: bool) -> list[int]:
 
 
 def partial(rows: Sequence[Coverage]) -> str | None:
-    """A sentence where an adapter reaches only part of what a layer's name may be taken for, else None."""
-    by_kind = {row.kind: row for row in rows}
-    dense = [row for kind in ALL_LINEAR if (row := by_kind.get(kind.value)) is not None]
-    short = [row for row in dense if row.reached < row.total]
-    experts = by_kind.get(Kind.EXPERTS.value)
-    if not short and experts is None:
+    """A sentence where an adapter leaves out layers that all-linear is for, else None."""
+    dense = [row for kind in ALL_LINEAR for row in rows if row.kind == kind.value]
+    experts = [row for row in rows if row.kind == Kind.EXPERTS.value]
+    if all(row.reached == row.total for row in dense):
         return None
-    said = "; ".join(f"{row} ({row.why})" for row in (*short, *([experts] if experts else [])) if row.why)
-    return f"LoRA reaches {', '.join(map(str, dense))}. {said}." if said else None
+    said = "; ".join(f"{row} ({row.why})" for row in (*dense, *experts) if row.why)
+    return f"LoRA reaches {', '.join(map(str, (*dense, *experts)))}. Left out: {said}."
