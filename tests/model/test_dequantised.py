@@ -248,6 +248,8 @@ def test_parts_of_experts_that_are_stored_one_by_one(tmp_path: Path) -> None:
         ({"quant_method": "compressed-tensors", "format": "dense", "sparsity_config": {"format": "sparse-bitmask"}},
          "compressed-tensors of format sparse-bitmask"),
         ({"quant_method": "compressed-tensors", "transform_config": {"config_groups": {"u": {}}}}, "transform_config"),
+        ({"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {"g": {"weights":
+         {"num_bits": 3}}}}, "compressed-tensors of 3 bits"),
         ({"quant_method": "modelopt", "quant_algo": "W4A8_AWQ"}, "modelopt of algorithm W4A8_AWQ"),
         ({"bits": 4}, "cannot multiply out of no named method"),
     ],
@@ -299,3 +301,9 @@ def test_a_cut_last_block_is_not_shared_out() -> None:
     assert found[:, 0].tolist() == [1.0 + row // 128 for row in range(576)]
     with pytest.raises(ValueError, match="fit no blocks"):
         dequantised.scaled(torch.ones(576, 128), scale)
+
+
+def test_numbers_of_three_bits_are_not_guessed() -> None:
+    """compressed-tensors 0.15 fills no word with them, later versions do."""
+    with pytest.raises(ValueError, match="10 words are no row of 96 numbers of 2, 4 or 8 bits"):
+        dequantised.packed_rows(torch.zeros(2, 10, dtype=torch.int32), torch.ones(2, 3), [2, 96], None, None)
