@@ -24,10 +24,10 @@ from acclimate.runs.beginning import read_config
 from acclimate.types.errors import ConfigError, ModelError
 from acclimate.verbs.run import evaluate_run, export, train
 from acclimate.verbs.validate import validate
+from tests.fixtures.journey import CPU, logits
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import config
 
-CPU = torch.device("cpu")
 Kind = gguf.GGMLQuantizationType
 
 
@@ -98,12 +98,6 @@ def permuted(weight: Any, heads: int) -> Any:
 
 def restored(weight: Any, heads: int) -> Any:
     return weight.reshape(heads, weight.shape[0] // heads // 2, 2, -1).swapaxes(1, 2).reshape(weight.shape)
-
-
-@torch.no_grad()
-def logits(network: Any) -> torch.Tensor:
-    found: torch.Tensor = network.eval()(input_ids=torch.arange(3, 40)[None]).logits
-    return found
 
 
 @pytest.mark.parametrize("kind", [Kind.F32, Kind.F16, Kind.BF16, Kind.Q8_0, Kind.Q4_0, Kind.Q4_1, Kind.Q5_0, Kind.Q5_1])

@@ -9,55 +9,24 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, Glm4MoeConfig, Glm4MoeForCausalLM
+from transformers import Glm4MoeConfig, Glm4MoeForCausalLM
 
-from acclimate.build.models import load_tuned
 from acclimate.config.schema import ModelSection
 from acclimate.model.load import load_network, load_tokenizer
-from acclimate.runs.beginning import read_config
 from acclimate.types.errors import ModelError
-from acclimate.verbs.run import evaluate_run, export, train
 from acclimate.verbs.validate import validate
+from tests.fixtures.journey import CPU, there_and_back
 from tests.fixtures.pico import pico_model, pico_tokenizer, save_pico
 from tests.fixtures.quantised import change_config
-from tests.fixtures.runs import config, lines
+from tests.fixtures.runs import config
 
-CPU = torch.device("cpu")
 ROUNDED = "are float16, and are rounded to bfloat16"
 
 
-@torch.no_grad()
-def logits(network: Any) -> torch.Tensor:
-    found: torch.Tensor = network.eval()(input_ids=torch.arange(3, 40)[None]).logits
-    return found
-
-
-def there_and_back(model: Path, corpora: Path, folder: Path, /, **changes: Any) -> Any:
-    """Trained, stopped in the middle, resumed, exported with its adapter folded in, and loaded again by transformers.
-
-    Returns:
-        What was loaded, which is what the run measured.
-    """
-    settings = config(
-        model, corpora, folder, budget={"steps": 4, "batch_tokens": 128}, training={"save_steps": 2}, **changes
-    )
-    run_dir = train(settings).run_dir
-    assert lines(run_dir)[0]["loss/general/reverse_kl"] == 0
-    expected = logits(load_tuned(read_config(run_dir), run_dir / "model", CPU).network)
-    for path in ("summary.json", "model", "checkpoints/step-00000004"):
-        (run_dir / path).rename(folder / f"was-{path.replace('/', '-')}")
-    result = train(settings, resume=True)
-    assert torch.equal(logits(load_tuned(read_config(run_dir), run_dir / "model", CPU).network), expected)
-    assert evaluate_run(run_dir).summary == result.summary
-    loaded = AutoModelForCausalLM.from_pretrained(export(run_dir, folder / "out", merge=True), dtype="auto")
-    torch.testing.assert_close(logits(loaded), expected, rtol=0, atol=1e-5 if "lora" in changes else 0)
-    assert (logits(AutoModelForCausalLM.from_pretrained(model)) - expected).abs().max() > 1e-3
-    return loaded
-
-
-def with_a_head(folder: Path, tie: bool, equal: bool) -> Path:
+def with_a_head(folder: Path, tie: bool, equal: bool, **shape: int) -> Path:
     """A checkpoint that holds embeddings and head, whatever its configuration says of them."""
-    save_pico(folder, tie=tie)
+    pico_model(tie=tie, **shape).save_pretrained(folder)
+    pico_tokenizer().save_pretrained(folder)
     stored = load_file(folder / "model.safetensors")
     embeddings = stored["model.embed_tokens.weight"]
     stored["lm_head.weight"] = embeddings.clone() if equal else embeddings.flip(0).contiguous()
@@ -76,45 +45,30 @@ def test_a_head_that_is_not_the_embeddings_though_the_configuration_says_so(
     assert not torch.equal(loaded.lm_head.weight, loaded.model.embed_tokens.weight)
 
 
-def test_an_untied_head_that_is_equal_becomes_another(corpora: Path, tmp_path: Path) -> None:
-    loaded = there_and_back(with_a_head(tmp_path / "model", tie=False, equal=True), corpora, tmp_path)
-    assert loaded.config.tie_word_embeddings is False
-    assert not torch.equal(loaded.lm_head.weight, loaded.model.embed_tokens.weight)
-
-
-def test_a_tied_head_that_is_stored_twice_stays_tied(corpora: Path, tmp_path: Path) -> None:
-    loaded = there_and_back(with_a_head(tmp_path / "model", tie=True, equal=True), corpora, tmp_path)
+def test_a_tied_head_that_is_stored_twice_stays_tied(tmp_path: Path) -> None:
+    section = ModelSection(path=str(with_a_head(tmp_path / "model", tie=True, equal=True)))
+    loaded = load_network(section, torch.float32, CPU)
     assert loaded.config.tie_word_embeddings is True
     assert loaded.lm_head.weight is loaded.model.embed_tokens.weight
 
 
-@pytest.mark.parametrize("tie", [True, False], ids=["tied", "untied"])
-def test_a_padded_vocabulary_keeps_its_shape(tie: bool, corpora: Path, tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    pico_model(vocab_size=320, tie=tie).save_pretrained(model)
-    pico_tokenizer().save_pretrained(model)
+def test_an_untied_head_that_is_equal_and_a_padded_vocabulary(corpora: Path, tmp_path: Path) -> None:
+    model = with_a_head(tmp_path / "model", tie=False, equal=True, vocab_size=320)
     loaded = there_and_back(model, corpora, tmp_path)
+    assert loaded.config.tie_word_embeddings is False
     assert loaded.lm_head.weight.shape[0] == loaded.config.vocab_size == 320
-    before = load_file(model / "model.safetensors")["model.embed_tokens.weight"]
-    after = loaded.model.embed_tokens.weight
-    assert torch.equal(before[259:], after[259:]) is not tie  # as rows of a head they compete for every token
-
-
-def test_a_resized_vocabulary(corpora: Path, tmp_path: Path) -> None:
-    model, network, tokenizer = tmp_path / "model", pico_model(tie=False), pico_tokenizer()
-    tokenizer.add_tokens(["kidney"])
-    network.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=8)
-    network.save_pretrained(model)
-    tokenizer.save_pretrained(model)
-    loaded = there_and_back(model, corpora, tmp_path)
-    assert loaded.lm_head.weight.shape[0] == loaded.config.vocab_size == 264
+    before = load_file(model / "model.safetensors")["lm_head.weight"]
+    assert torch.equal(before[259:], loaded.model.embed_tokens.weight[259:])  # never read
+    assert not torch.equal(before[259:], loaded.lm_head.weight[259:])  # but part of the softmax
 
 
 def test_float16_is_read_in_a_dtype_that_trains(corpora: Path, tmp_path: Path) -> None:
     """Where weights are rounded, it is said; auto is float32 or bfloat16, never the checkpoint's float16."""
-    model = tmp_path / "half"
-    pico_model(dtype=torch.float16).save_pretrained(model)
-    pico_tokenizer().save_pretrained(model)
+    model = save_pico(tmp_path / "half")
+    stored = load_file(model / "model.safetensors")
+    mixed = {name: tensor if "norm" in name else tensor.half() for name, tensor in stored.items()}  # as is usual
+    save_file(mixed, model / "model.safetensors", metadata={"format": "pt"})
+    change_config(model, dtype="float16")
     for dtype, said in (("bfloat16", True), ("float32", False)):
         settings = config(model, corpora, tmp_path, model={"dtype": dtype})
         assert any(ROUNDED in note for note in validate(settings).warnings) is said
@@ -122,20 +76,9 @@ def test_float16_is_read_in_a_dtype_that_trains(corpora: Path, tmp_path: Path) -
     assert auto in {"float32", "bfloat16"}
     loaded = there_and_back(model, corpora, tmp_path)
     assert loaded.dtype == torch.float32
-    start = load_network(ModelSection(path=str(model)), torch.float32, CPU).state_dict()
-    for name, weight in load_file(model / "model.safetensors").items():
-        assert torch.equal(start[name], weight.float())
-
-
-def test_norms_in_float32_beside_weights_in_bfloat16(corpora: Path, tmp_path: Path) -> None:
-    model = save_pico(tmp_path / "model")
-    stored = load_file(model / "model.safetensors")
-    mixed = {name: tensor if "norm" in name else tensor.bfloat16() for name, tensor in stored.items()}
-    save_file(mixed, model / "model.safetensors", metadata={"format": "pt"})
-    change_config(model, dtype="bfloat16")
-    for dtype in ("bfloat16", "float32"):
-        loaded = there_and_back(model, corpora, tmp_path / dtype, model={"dtype": dtype})
-        assert {parameter.dtype for parameter in loaded.parameters()} == {getattr(torch, dtype)}
+    for dtype in (torch.float32, torch.bfloat16):
+        start = load_network(ModelSection(path=str(model)), dtype, CPU).state_dict()
+        assert all(torch.equal(start[name], weight.to(dtype)) for name, weight in mixed.items())
 
 
 def test_tensors_that_a_family_keeps_in_float32(tmp_path: Path) -> None:
@@ -152,12 +95,12 @@ def test_tensors_that_a_family_keeps_in_float32(tmp_path: Path) -> None:
     assert torch.equal(load_file(tmp_path / "out" / "model.safetensors")[name], stored[name])
 
 
-def test_a_configuration_without_architectures(corpora: Path, tmp_path: Path) -> None:
+def test_a_configuration_without_architectures(tmp_path: Path) -> None:
     model = save_pico(tmp_path / "model")
     document = json.loads((model / "config.json").read_text())
     del document["architectures"]
     (model / "config.json").write_text(json.dumps(document))
-    there_and_back(model, corpora, tmp_path)
+    load_network(ModelSection(path=str(model)), torch.float32, CPU).save_pretrained(tmp_path / "out")
     assert json.loads((tmp_path / "out" / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
 
 

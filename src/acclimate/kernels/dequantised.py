@@ -117,9 +117,14 @@ def packed_rows(
         shape: R and C, which is at least 32.
         zero: [R * bits / 32, G] words, packed along the column.
         groups: [C], the group of each column; None or negative: all of one width, in order.
+
+    Raises:
+        ValueError: numbers of other than 2, 4 or 8 bits, which versions pack in two ways.
     """
     rows, columns = shape
     bits = words.shape[1] * 32 // columns  # the rest of a last word rounds away
+    if 32 % bits:
+        raise ValueError(f"{words.shape[1]} words are no row of {columns} numbers of 2, 4 or 8 bits")
     smallest = 2 ** (bits - 1)
     values = unpacked(words, bits, columns) - smallest
     zeros = None if zero is None else unpacked(zero.T, bits, rows).T - smallest

@@ -60,6 +60,9 @@ class Quantisation:
             sparse = (self.settings.get("sparsity_config") or {}).get("format") or "dense"
             if odd := [name for name in (*formats, sparse) if "sparse" in name or "24" in name]:
                 return f"{self.method} of format {odd[0]}"
+            bits = [(one.get("weights") or {}).get("num_bits") for one in self.groups]
+            if odd_bits := [n for n in bits if n not in (None, 2, 4, 8)]:  # packed in two ways, by version
+                return f"{self.method} of {odd_bits[0]} bits"
             if self.settings.get("transform_config"):
                 return f"{self.method} with a transform_config"
         algorithm = self.settings.get("quant_algo")
