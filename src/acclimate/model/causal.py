@@ -157,8 +157,13 @@ class CausalModel(nn.Module):
     def adapter_off(self) -> Iterator[None]:
         """The base model, through the same weights."""
         assert self.peft is not None
-        with self.peft.disable_adapter():
-            yield
+        learned = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        try:
+            with self.peft.disable_adapter():
+                yield
+        finally:  # PEFT thaws what then stands in their place: under FSDP the gathered one, after a forward
+            for parameter in learned:
+                parameter.requires_grad_(True)
 
     def inference(self) -> AbstractContextManager[None]:
         """Evaluation mode without gradients; the previous mode comes back."""
