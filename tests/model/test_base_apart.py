@@ -21,7 +21,8 @@ from acclimate.config.load import load_config, with_absolute_paths
 from acclimate.config.schema import ModelSection, RunConfig
 from acclimate.data.corpus import load_corpora
 from acclimate.gates import gate
-from acclimate.model.load import load_tokenizer, model_digest
+from acclimate.model.identity import model_digest
+from acclimate.model.load import load_tokenizer
 from acclimate.reports import collect, model_card
 from acclimate.runs.comparison import compare_runs
 from acclimate.types.central import IGNORE, Batch

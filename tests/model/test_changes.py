@@ -21,11 +21,12 @@ from acclimate.build.plan import compose
 from acclimate.config.load import load_config
 from acclimate.config.schema import LoraSection, ModelSection
 from acclimate.data.corpus import load_corpora
-from acclimate.model.adapter import attach_lora
 from acclimate.model.causal import CausalModel
 from acclimate.model.changes import AddTokens, read_changes, replay, write_changes
 from acclimate.model.export import merged
-from acclimate.model.load import load_network, load_tokenizer, model_digest
+from acclimate.model.identity import model_digest
+from acclimate.model.load import load_network, load_tokenizer
+from acclimate.model.lora.adapter import attach_lora
 from acclimate.model.reference import AdapterOff
 from acclimate.reports import model_card
 from acclimate.runs.folder import read_summary

@@ -17,9 +17,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from acclimate.build import resolve
 from acclimate.build.models import load_tuned
 from acclimate.config.schema import ModelSection
-from acclimate.model import load
+from acclimate.model import identity
 from acclimate.model.checkpoint.gguf import gguf_of
-from acclimate.model.load import _from_pretrained, load_network, load_tokenizer, model_digest
+from acclimate.model.checkpoint.opening import from_pretrained
+from acclimate.model.identity import model_digest
+from acclimate.model.load import load_network, load_tokenizer
 from acclimate.runs.beginning import read_config
 from acclimate.types.errors import ConfigError, ModelError
 from acclimate.verbs.run import evaluate_run, export, train
@@ -188,9 +190,9 @@ def test_a_file_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     path = "ada/small-GGUF/Q4/small-Q4_K_M.gguf"
     with pytest.raises(ModelError, match=r"there is no folder 'ada/small-GGUF/Q4/small-Q4_K_M\.gguf' in .* no network"):
-        _from_pretrained(Factory, ModelSection(path=path, revision="v1"))
+        from_pretrained(Factory, ModelSection(path=path, revision="v1"))
     assert (asked["place"], asked["gguf_file"]) == ("ada/small-GGUF", "Q4/small-Q4_K_M.gguf")
     assert (asked["revision"], asked["local_files_only"]) == ("v1", False)
     cached = str(tmp_path / "snapshots" / "12ab" / "Q4" / "small-Q4_K_M.gguf")
-    monkeypatch.setattr(load, "try_to_load_from_cache", lambda place, file, revision: cached)
+    monkeypatch.setattr(identity, "try_to_load_from_cache", lambda place, file, revision: cached)
     assert model_digest(ModelSection(path=path)) == f"hub:{path}@12ab"

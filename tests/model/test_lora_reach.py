@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from acclimate.config.lora_schema import LoraSection
-from acclimate.model.adapter import attach_lora, load_adapter
 from acclimate.model.export import merged
+from acclimate.model.lora.adapter import attach_lora, load_adapter
 from acclimate.model.lora.coverage import coverage, partial
 from acclimate.model.lora.matrices import matrices
 from acclimate.model.mixture.unquantised import check_quantised

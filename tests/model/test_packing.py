@@ -22,12 +22,12 @@ from transformers import (
 )
 
 from acclimate.kernels.attention import PACKED_SDPA
-from acclimate.model.attention import choose_attention
 from acclimate.model.causal import CausalModel
-from acclimate.model.checks import packing
-from acclimate.model.checks.packing import check_alone, why_alone
 from acclimate.model.checks.reach import reach_of
-from acclimate.model.states import States
+from acclimate.model.packing import probe as packing
+from acclimate.model.packing.attention import choose_attention
+from acclimate.model.packing.probe import check_alone, why_alone
+from acclimate.model.packing.states import States
 from acclimate.types.errors import ModelError
 from tests.fixtures.batches import packed
 from tests.fixtures.pico import pico_model, pico_tokenizer

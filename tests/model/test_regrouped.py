@@ -18,8 +18,8 @@ from acclimate.measurement.generate import side_by_side
 from acclimate.measurement.panel.encode import Encoded
 from acclimate.measurement.panel.score import longest_shared, score_choices
 from acclimate.model.causal import CausalModel
+from acclimate.model.packing.regrouped import Regrouped
 from acclimate.model.reference import FrozenCopy
-from acclimate.model.regrouped import Regrouped
 from acclimate.reports import write_report
 from acclimate.runs.scores import read_lines
 from acclimate.types.central import Batch

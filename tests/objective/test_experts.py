@@ -11,8 +11,8 @@ from transformers.models.qwen3_moe.modeling_qwen3_moe import load_balancing_loss
 
 from acclimate.config.lora_schema import LoraSection
 from acclimate.gradient.penalty import L2ToBase
-from acclimate.model.adapter import attach_lora
 from acclimate.model.causal import CausalModel
+from acclimate.model.lora.adapter import attach_lora
 from acclimate.model.mixture.routing import balance_weight
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.objective import Objective

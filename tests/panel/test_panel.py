@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM
 
 from acclimate.build.pairs import adapter_pair, model_pair
 from acclimate.config.lora_schema import LoraSection
-from acclimate.model.adapter import attach_lora
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import save_model
+from acclimate.model.lora.adapter import attach_lora
 from acclimate.model.reference import FrozenCopy
 from acclimate.paired.flips import Flips
 from acclimate.paired.significance import holm, mcnemar

@@ -11,9 +11,9 @@ from tokenizers import normalizers
 
 from acclimate.build.pairs import adapter_pair, model_pair
 from acclimate.config.lora_schema import LoraSection
-from acclimate.model.adapter import attach_lora
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import save_model
+from acclimate.model.lora.adapter import attach_lora
 from acclimate.types.errors import ModelError
 from acclimate.verbs.panel import PanelConfig, evaluate_panel
 from tests.fixtures.pico import CHAT_TEMPLATE, pico_model, pico_tokenizer

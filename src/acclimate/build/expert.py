@@ -12,19 +12,12 @@ from acclimate.build.plan import Composition
 from acclimate.config.load import RunConfig, load_config
 from acclimate.config.schema import ModelSection
 from acclimate.disk.digest import sha256_of
-from acclimate.model.adapter import load_adapter
 from acclimate.model.causal import CausalModel
 from acclimate.model.changes import Change, widened
 from acclimate.model.checks.reach import reach_of
-from acclimate.model.load import (
-    all_changes,
-    load_config_of,
-    load_network,
-    load_tokenizer,
-    model_digest,
-    model_identity,
-    said_of,
-)
+from acclimate.model.identity import model_digest, model_identity
+from acclimate.model.load import all_changes, load_config_of, load_network, load_tokenizer, said_of
+from acclimate.model.lora.adapter import load_adapter
 from acclimate.runs.beginning import check_digests
 from acclimate.runs.layout import Layout
 from acclimate.types.errors import ModelError, RunError

@@ -16,20 +16,13 @@ from acclimate.build.models import load_base, load_tuned, untouched
 from acclimate.config.load import RunConfig
 from acclimate.config.schema import ModelSection
 from acclimate.disk.digest import tuned_identity
-from acclimate.model.adapter import load_adapter, load_adapter_tokenizer
 from acclimate.model.causal import CausalModel
 from acclimate.model.changes import Change, changes_digest, read_changes
 from acclimate.model.checks.reading import check_tokenizers, common_template
 from acclimate.model.checks.untouched import Untouched
-from acclimate.model.load import (
-    load_config_of,
-    load_network,
-    load_tokenizer,
-    model_digest,
-    model_identities,
-    model_identity,
-    resolve_device,
-)
+from acclimate.model.identity import model_digest, model_identities, model_identity
+from acclimate.model.load import load_config_of, load_network, load_tokenizer, resolve_device
+from acclimate.model.lora.adapter import load_adapter, load_adapter_tokenizer
 from acclimate.model.pair import Pair
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference
 from acclimate.parallel.shard import is_sharded, shard

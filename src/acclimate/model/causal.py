@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from acclimate.kernels.attention import name_of
 from acclimate.kernels.head import Head, head_of
-from acclimate.model.checks.packing import check_alone, why_alone
 from acclimate.model.checks.reach import Reach, reach_of
 from acclimate.model.mixture.routing import Routing
-from acclimate.model.regrouped import Regrouped
-from acclimate.model.states import States, inference
+from acclimate.model.packing.probe import check_alone, why_alone
+from acclimate.model.packing.regrouped import Regrouped
+from acclimate.model.packing.states import States, inference
 from acclimate.model.whole.towers import decoder_of
 from acclimate.types.central import PAD_DOCUMENT, Batch
 from acclimate.types.errors import ModelError

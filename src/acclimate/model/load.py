@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,16 +15,16 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from acclimate.config.schema import ModelSection
-from acclimate.disk.digest import digest_of
 from acclimate.kernels.quantised import keep_one_kernel, quantization_config
-from acclimate.model.attention import choose_attention, set_attention
-from acclimate.model.changes import Change, asked, changes_digest, read_changes, replay
+from acclimate.model.changes import Change, asked, read_changes, replay
 from acclimate.model.checkpoint.dense import dense_checkpoint
 from acclimate.model.checkpoint.gguf import gguf_of, unpacked_gguf
 from acclimate.model.checkpoint.loaded import forget_gguf, say_what_is_tied, say_where_from
+from acclimate.model.checkpoint.opening import check_attention, check_library, from_pretrained
 from acclimate.model.checkpoint.quantisation import check_quantisation, forget_quantisation, quantisation_of
-from acclimate.model.folder import check_weights, explain_folder
+from acclimate.model.folder import check_weights
 from acclimate.model.mixture.unquantised import check_quantised
+from acclimate.model.packing.attention import choose_attention, set_attention
 from acclimate.model.whole.carried import PROCESSOR
 from acclimate.model.whole.classes import build, class_of, is_composite
 from acclimate.model.whole.noise import Path as Place
@@ -34,10 +33,8 @@ from acclimate.model.whole.origin import Origin
 from acclimate.model.whole.towers import freeze
 from acclimate.types.errors import ModelError, reason
 
-HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """Ends of class names of models that write text from left to right; encoder-decoders are told apart by their config."""
-READING = ("config.json", "*token*", "vocab.*", "merges.txt", "chat_template*")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -50,7 +47,7 @@ def load_tokenizer(section: ModelSection, recorded: Sequence[Change] = ()) -> An
     Raises:
         ConfigError, ModelError: it cannot be changed so.
     """
-    tokenizer = _from_pretrained(AutoTokenizer, section)
+    tokenizer = from_pretrained(AutoTokenizer, section)
     asked(section, tokenizer)
     replay(recorded, tokenizer)
     return tokenizer
@@ -58,7 +55,7 @@ def load_tokenizer(section: ModelSection, recorded: Sequence[Change] = ()) -> An
 
 def asked_changes(section: ModelSection) -> list[Change]:
     """What the configuration changes in the model that it names."""
-    return asked(section, _from_pretrained(AutoTokenizer, section)) if section.add_tokens else []
+    return asked(section, from_pretrained(AutoTokenizer, section)) if section.add_tokens else []
 
 
 def all_changes(section: ModelSection) -> list[Change]:
@@ -106,7 +103,7 @@ def load_network(
         empty_network(section)  # refuses what would not be quantised, before it is loaded
         options["quantization_config"] = quantization_config(dtype)
         options["device_map"] = {"": device}
-    network, found = _from_pretrained(
+    network, found = from_pretrained(
         factory,
         section,
         dtype=dtype,
@@ -147,7 +144,7 @@ def load_network(
 
 def _changed(network: Any, section: ModelSection, recorded: Sequence[Change] = ()) -> Any:
     if recorded or section.add_tokens:
-        tokenizer = _from_pretrained(AutoTokenizer, section)
+        tokenizer = from_pretrained(AutoTokenizer, section)
         for change in asked(section, tokenizer):
             change.change_network(network)
         replay(recorded, tokenizer, network)
@@ -185,7 +182,7 @@ def load_config_of(section: ModelSection) -> Any:
     Raises:
         ModelError: it cannot be loaded, or is not of a causal language model whose weights can be trained.
     """
-    config = _from_pretrained(AutoConfig, section)
+    config = from_pretrained(AutoConfig, section)
     gguf = gguf_of(section.path)
     if gguf is None and (quantised := quantisation_of(config)) is not None:
         check_quantisation(quantised, section.path, section.dequantize)
@@ -213,10 +210,10 @@ def _structure(section: ModelSection, config: Any) -> Any:
             network = build(config, _asked_attention(section), section.trust_remote_code)
         network.origin = Origin(towers=freeze(network))
     except ImportError as error:
-        _check_library(section, error)
+        check_library(section, error)
         raise ModelError(f"model.attention: '{section.attention}' is not usable here: {reason(error)}") from None
     except ValueError as error:
-        _check_attention(section, error)
+        check_attention(section, error)
         raise ModelError(
             f"model.path: '{section.path}' is a {type(config).__name__.removesuffix('Config')} model, which is no "
             "causal language model that transformers knows."
@@ -270,41 +267,6 @@ def _product_seconds(hidden_size: int, dtype: torch.dtype) -> float:
     return time.perf_counter() - start
 
 
-def _of_a_run(path: Path) -> str:
-    """What to do with an adapter or a run folder, which are no model by themselves."""
-    if not any((path / name).is_file() for name in ("adapter_config.json", "provenance.json")):
-        return ""
-    return " A run becomes a model to begin with by `acclimate export RUN --output FOLDER --merge`."
-
-
-def model_digest(section: ModelSection, recorded: Sequence[Change] = ()) -> str:
-    """What identifies the base, once it is loaded: hub id and commit, or sha256 over the local weight files; and what
-    is changed in it, ``recorded`` (see :func:`load_tokenizer`) or by the configuration."""
-    path = Path(os.path.expanduser(section.path))
-    if (gguf := gguf_of(section.path)) is not None and gguf.local:
-        found = digest_of([Path(gguf.place, gguf.file)])
-    elif path.is_dir():
-        found = digest_of(sorted(path.glob("*.safetensors")))
-    else:
-        found = f"hub:{section.path}@{_commit(section)}"
-    return found + changes_digest(recorded, section)
-
-
-def model_identity(section: ModelSection, recorded: Sequence[Change] = ()) -> dict[str, str]:
-    """``digest`` of the weights; of a local folder also ``reading``, of what else decides what a token does: its
-    config.json, tokenizer and chat template."""
-    path = Path(os.path.expanduser(section.path))
-    found = {"digest": model_digest(section, recorded)}
-    files = sorted(file for name in READING for file in path.glob(name) if file.is_file()) if path.is_dir() else []
-    return found | ({"reading": digest_of(files)} if files else {})
-
-
-def model_identities(section: ModelSection) -> dict[str, dict[str, str]]:
-    """``model``, which training starts from, and ``base``, which it is measured against, where that is another."""
-    base = {} if section.base is None else {"base": model_identity(section.of_base, all_changes(section))}
-    return {"model": model_identity(section)} | base
-
-
 @contextmanager
 def said_of(key: str) -> Iterator[None]:
     """What is said of ``model.path`` in here is said of the setting that named this model."""
@@ -312,85 +274,3 @@ def said_of(key: str) -> Iterator[None]:
         yield
     except ModelError as error:
         raise ModelError(str(error).replace("model.path:", f"{key}:", 1)) from None
-
-
-def _commit(section: ModelSection) -> str:
-    """Of a hub model that has been loaded, so that it lies in the cache: the folder of its snapshot."""
-    revision, gguf = section.revision or "main", gguf_of(section.path)
-    place, file = (section.path, "config.json") if gguf is None else (gguf.place, gguf.file)
-    found = try_to_load_from_cache(place, file, revision=revision)
-    return Path(found).parents[file.count("/")].name if isinstance(found, str) else revision
-
-
-def _from_pretrained(factory: Any, section: ModelSection, **options: Any) -> Any:
-    path = Path(os.path.expanduser(section.path))
-    location: str | None = section.path
-    if (gguf := gguf_of(section.path)) is not None:
-        location, options["gguf_file"] = gguf.place, gguf.file
-        if not gguf.local:
-            options["revision"] = section.revision
-    elif "state_dict" in options:
-        location = None
-    elif os.path.isdir(path):
-        if not (path / "config.json").is_file():
-            found = ", ".join(sorted(entry.name for entry in path.iterdir())[:6]) or "nothing"
-            raise ModelError(
-                f"model.path: the folder '{section.path}' holds no config.json (it holds {found}); give a folder "
-                f"written by save_pretrained, a .gguf file, or a hub id.{_of_a_run(path)}"
-            )
-        location = str(path)
-    elif not HUB_ID.fullmatch(section.path) or os.path.isfile(path):
-        raise ModelError(
-            f"model.path: '{section.path}' is no model folder or .gguf file; give a folder written by "
-            "save_pretrained, a .gguf file, or a hub id such as 'HuggingFaceTB/SmolLM2-135M-Instruct'."
-        )
-    else:
-        options["revision"] = section.revision
-    local = "revision" not in options
-    try:
-        return factory.from_pretrained(
-            location, trust_remote_code=section.trust_remote_code, local_files_only=local, **options
-        )
-    except Exception as error:  # transformers raises many types; each becomes one sentence with its first line
-        text = str(error)
-        if "trust_remote_code" in text:
-            raise ModelError(
-                f"model.path: '{section.path}' brings its own code, which is not run unless you ask for it: "
-                "read that code, then set model.trust_remote_code: true."
-            ) from None
-        _check_attention(section, error)
-        _check_library(section, error)
-        if gguf is None and os.path.isdir(path):
-            explain_folder(path, tokenizer=factory is AutoTokenizer)
-        if not local and "model.safetensors" in text:
-            raise ModelError(
-                f"model.path: '{section.path}' has no safetensors on the Hub, only pickles, which can run code when "
-                "they are loaded, so acclimate never does; give a revision or a copy that has them."
-            ) from None
-        if gguf is not None and gguf.local and "GGUF" not in text:  # the reader's own errors are of its bytes
-            raise ModelError(
-                f"model.path: '{section.path}' is no whole GGUF file ({reason(error)}); download or copy it again."
-            ) from None
-        place = f"there is no folder '{section.path}' in {os.getcwd()}, and as a hub id it"
-        if local:
-            place = f"'{section.path}'"
-        raise ModelError(f"model.path: {place} could not be loaded: {reason(error)}") from None
-
-
-def _check_attention(section: ModelSection, error: Exception) -> None:
-    """A family that has not what ``model.attention`` names, which is no fault of its files."""
-    if "does not support an attention implementation" in str(error) or "does not support Flash" in str(error):
-        raise ModelError(
-            f"model.attention: transformers has no '{section.attention}' for this family of models; leave it out, and "
-            "the fastest that is right is taken."
-        ) from None
-
-
-def _check_library(section: ModelSection, error: Exception) -> None:
-    """A part of the model that transformers builds with a library that is not installed."""
-    wanted = re.search(r"requires the .*?pip install ([\w.\[\]-]+)", str(error), re.DOTALL)
-    if isinstance(error, ImportError) and wanted:
-        raise ModelError(
-            f"model.path: '{section.path}' is loaded whole, and a part of it needs a library that is not installed: "
-            f"run `pip install {wanted[1]}`. ({reason(error)})"
-        ) from None

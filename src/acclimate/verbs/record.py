@@ -17,9 +17,10 @@ from acclimate.config.load import RunConfig, located, save_config
 from acclimate.config.source_schema import SourceSection
 from acclimate.data.corpus import load_corpora
 from acclimate.data.prepare.routes import role_routes
-from acclimate.model.adapter import adapted_layers, attach_lora
 from acclimate.model.causal import CausalModel
-from acclimate.model.load import empty_network, load_tokenizer, model_digest
+from acclimate.model.identity import model_digest
+from acclimate.model.load import empty_network, load_tokenizer
+from acclimate.model.lora.adapter import adapted_layers, attach_lora
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.parallel.launch import launched_processes
 from acclimate.runs.claim import check_run_dir, sole_writer

@@ -39,7 +39,8 @@ from acclimate.disk.files import write_text
 from acclimate.measurement.generate import side_by_side
 from acclimate.measurement.summary import Record
 from acclimate.model.export import check_empty, save_model
-from acclimate.model.load import asked_changes, load_tokenizer, model_identities, written_changes
+from acclimate.model.identity import model_identities
+from acclimate.model.load import asked_changes, load_tokenizer, written_changes
 from acclimate.model.lora.coverage import coverage
 from acclimate.model.pair import Pair
 from acclimate.parallel.shard import is_sharded, whole_state

@@ -15,7 +15,7 @@ from acclimate.data.deal.loader import Loader
 from acclimate.kernels.quantised import BYTES
 from acclimate.model.load import DTYPES
 from acclimate.model.lora.coverage import expert_weights
-from acclimate.model.regrouped import Regrouped
+from acclimate.model.packing.regrouped import Regrouped
 from acclimate.model.whole.origin import origin_of
 from acclimate.model.whole.towers import tower_sizes
 

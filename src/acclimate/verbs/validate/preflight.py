@@ -28,11 +28,11 @@ from acclimate.config.load import RunConfig, located
 from acclimate.config.lora_schema import LoraSection
 from acclimate.data.chat.pieces import cuts
 from acclimate.data.corpus import Corpora, Corpus, load_corpora
-from acclimate.model.adapter import attach_lora
 from acclimate.model.load import empty_network, load_tokenizer
+from acclimate.model.lora.adapter import attach_lora
 from acclimate.model.lora.coverage import Coverage, coverage, partial
 from acclimate.model.lora.targets import targets_of
-from acclimate.model.sketch import Outlook, outlook
+from acclimate.model.packing.sketch import Outlook, outlook
 from acclimate.model.whole.origin import origin_of
 from acclimate.model.whole.towers import said_of_towers
 from acclimate.runs.claim import check_place

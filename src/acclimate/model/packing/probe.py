@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from acclimate.model.checks.reach import LIMITLESS
-from acclimate.model.states import UNFIT, States
+from acclimate.model.packing.states import UNFIT, States
 from acclimate.types.errors import ModelError, reason
 
 PROBE = 12

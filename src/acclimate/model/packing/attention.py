@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from acclimate.kernels.attention import PACKED_SDPA, name_of
-from acclimate.model.checks.packing import why_alone
 from acclimate.model.checks.reach import reach_of
-from acclimate.model.states import States, inference
+from acclimate.model.packing.probe import why_alone
+from acclimate.model.packing.states import States, inference
 from acclimate.types.errors import ModelError
 
 FASTEST_FIRST = ("sdpa", "eager")

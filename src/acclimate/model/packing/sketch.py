@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from acclimate.config.schema import ModelSection
-from acclimate.model.attention import choose_attention, set_attention
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import empty_network
-from acclimate.model.states import UNFIT
+from acclimate.model.packing.attention import choose_attention, set_attention
+from acclimate.model.packing.states import UNFIT
 from acclimate.types.errors import ModelError
 
 TOKENS = 128
