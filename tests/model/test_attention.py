@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from acclimate.config.schema import ModelSection
 from acclimate.kernels import attention
-from acclimate.kernels.attention import PACKED_SDPA, Packing, with_packing
+from acclimate.kernels.attention import PACKED_SDPA, Packing, packed_sdpa, with_packing
 from acclimate.model.load import load_network
 from tests.fixtures.batches import packed
 from tests.fixtures.pico import pico_model
@@ -70,6 +70,25 @@ def test_every_token_has_one_slot_and_comes_back(rows: list[list[int]]) -> None:
         assert real[:, 0].all()
         assert (batch.position_ids.flatten()[block[real]] == torch.arange(length).expand_as(block)[real]).all()
         begin += documents * length
+
+
+def test_a_mask_that_a_family_has_changed_is_obeyed() -> None:
+    """As sparse attention does, which drops positions from the plain mask."""
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 1, 4, 6, 8).unbind(0)
+    positions = with_packing(torch.tensor([[0, 1, 2, 0, 1, 2]]))
+    same = torch.tensor([0, 0, 0, 1, 1, 1])
+    mask = (same[:, None] == same).tril()[None, None]
+    module = torch.nn.Module()
+    mask.plain = True  # type: ignore[attr-defined]
+    plain, _ = packed_sdpa(module, query, key, value, mask, position_ids=positions)
+    sparse = mask.clone()
+    sparse[..., 2, 0] = False
+    found, _ = packed_sdpa(module, query, key, value, sparse, position_ids=positions)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=sparse).transpose(1, 2)
+    torch.testing.assert_close(found, expected)
+    assert (found[0, 2] - plain[0, 2]).abs().max() > 1e-3
+    torch.testing.assert_close(found[0, 3:], plain[0, 3:])
 
 
 def test_a_cpu_gets_it_and_no_file_remembers_it(pico_folder: Path, tmp_path: Path) -> None:

@@ -81,8 +81,8 @@ def _cut_vocabulary(network: Any) -> None:
 def _fill(network: Any, device: torch.device) -> None:
     """Buffers as the family makes them, matrices that neither shrink nor blow up what goes through them."""
     network.to_empty(device=device).float()
-    for buffer in network.buffers():
-        buffer.zero_()
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        tensor.fill_(1 if name.endswith("norm.weight") else 0)  # what no rule of the family's makes
     network.init_weights()
     generator = torch.Generator(device).manual_seed(0)
     for weight in network.parameters():
