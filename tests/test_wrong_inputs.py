@@ -451,7 +451,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         "lora.target_modules: '([' is no regular expression (unterminated character set at position 1); accepted: all-linear, a regular "
         "expression over whole module names, or a list of down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj or v_proj.", 1,
     ),
-    "no lora target": (put("lora", {"target_modules": []}), "{C}:36: lora.target_modules: is empty. (as in PEFT; all-linear leaves the head alone)", 3),
+    "no lora target": (put("lora", {"target_modules": []}), "{C}:36: lora.target_modules: is empty. (names of layers, or a regular expression; all-linear: attention, MLP, shared experts, state space)", 3),
     "lora on the head": (
         put("lora", {"target_modules": ["lm_head"]}),
         "lora.target_modules … the output head, … 'all-linear' or …", 1,

@@ -138,7 +138,7 @@ def test_a_layer_whose_weight_is_taken_past_an_adapter_is_left_out() -> None:
     network = mixture("mamba")
     assert [m.layer for m in matrices(network) if m.idle] == ["x_proj", "dt_proj", "out_proj"] * 2
     assert reached(network, LoraSection(rank=2)) == {"state space": (2, 8)}
-    with pytest.raises(ModelError, match=r"'out_proj' cannot be adapted here: .* takes its weight past an adapter"):
+    with pytest.raises(ModelError, match=r"'out_proj' cannot be adapted here: .* hands its weight to fused kernels"):
         attach_lora(mixture("mamba"), LoraSection(rank=2, target_modules=["out_proj", "in_proj"]))
 
 

@@ -16,8 +16,7 @@ class LoraSection(Section):
     target_modules: str | list[str] = Field(
         "all-linear",
         min_length=1,
-        description="names of layers, or a regular expression over whole names; all-linear: attention, dense MLP, "
-        "shared experts and state space, in every family",
+        description="names of layers, or a regular expression; all-linear: attention, MLP, shared experts, state space",
     )
     experts: bool | None = Field(
         False, description="the experts of a mixture, too; null: as PEFT has it, which runs of 0.1.0 go on with"

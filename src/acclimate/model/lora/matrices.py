@@ -185,11 +185,11 @@ def _idle(places: Places, name: str, key: str, kind: Kind, weight: Any) -> str |
         return "it belongs to another tower than the text's, which is frozen"
     if kind is Kind.INDEXER:
         return "it only chooses which tokens are looked at, and no gradient comes through a choice"
-    if kind in (Kind.EXPERTS, Kind.ROUTER, Kind.EMBEDDINGS, Kind.HEAD):
+    if kind is not Kind.STATE:
         return None
     parent, _, child = name.rpartition(".")
     if re.search(rf"\bself\.{child}\.{key}\b(?!\.(dtype|device|shape))", _source(places.modules[parent].__class__)):
-        return "the layer around it takes its weight past an adapter, in the fused kernels at least"
+        return "the layer around it hands its weight to fused kernels, past an adapter"
     return None
 
 

@@ -47,6 +47,7 @@ def targets_of(network: Any, section: LoraSection) -> Targets:
     chosen = tuple(matrix for matrix in usable if matrix.name not in why)
     if not chosen:
         said = "; ".join(dict.fromkeys(f"'{m.layer}': {why[m.name]}" for m in every if m.name in why))
+        said = said or "there is no linear layer around its text"
         raise ModelError(f"lora.target_modules: nothing that it names can be adapted here ({said}).")
     return _named(network, chosen, section, why)
 
