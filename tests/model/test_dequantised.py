@@ -38,6 +38,9 @@ def loaded(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_weight_is_the_one_that_was_written(kind: str, tmp_path: Path) -> None:
     weights = save_quantised(tmp_path, kind)
+    quantised = quantisation_of(LlamaConfig.from_pretrained(tmp_path))
+    assert quantised is not None
+    assert dense.dense_tensors([tmp_path / "model.safetensors"], quantised).keys() == weights.keys()
     network = loaded(tmp_path)
     found = network.state_dict()
     assert len({name for name in found if name.endswith("_proj.weight")}) == 14
@@ -266,6 +269,17 @@ def test_parts_that_do_not_fit_name_the_weight(tmp_path: Path) -> None:
     save_file(stored, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(
         ModelError, match=r"'model\.layers\.0\.mlp\.up_proj\.weight' could not be multiplied out of fp8"
+    ):
+        loaded(tmp_path)
+
+
+def test_scales_of_an_activation_are_not_lost(tmp_path: Path) -> None:
+    """AWQ folds some scales into an activation, in families that have no layer to fold them into."""
+    save_quantised(tmp_path, "awq")
+    stored = load_file(tmp_path / "model.safetensors") | {"model.layers.0.mlp.act.scales": torch.ones(64)}
+    save_file(stored, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        ModelError, match=r"'model\.layers\.0\.mlp\.act\.scales' is a part of no weight that awq is known"
     ):
         loaded(tmp_path)
 

@@ -35,6 +35,9 @@ OF_A_LAYER = (
 )
 """What stands in the place of ``weight``; the last six are of activations, and have no part in a weight."""
 
+PACKED = {"qweight", "qzeros", "scales", "SCB"}
+"""Those without which a weight is another."""
+
 
 def dense_checkpoint(path: str, revision: str | None, found: Quantisation) -> dict[str, Dense]:
     """:func:`dense_tensors` of a folder, or of a model on the Hub, which is downloaded.
@@ -63,13 +66,23 @@ class Dense:
 
 
 def dense_tensors(paths: Iterable[Path], found: Quantisation) -> dict[str, Dense]:
-    """The checkpoint as if it had never been quantised, by its names; nothing is read yet."""
+    """The checkpoint as if it had never been quantised, by its names; nothing is read yet.
+
+    Raises:
+        ModelError: a part of no weight, such as AWQ's scales of an activation, which the plain network has not.
+    """
     paths = list(paths)
     tensors, types = SavedTensors.of(paths), _types(paths)
     weights = {name: parts for name in sorted(_weights(types)) if (parts := _parts(name, types))}
-    taken = {name for parts in weights.values() for name in parts.values()}
+    taken = {part for parts in weights.values() for end, part in parts.items() if end}
+    if left := [name for name in types if name.rpartition(".")[2] in PACKED and name not in taken]:
+        raise ModelError(f"model.path: '{left[0]}' is a part of no weight that {found.method} is known to have.")
     dense = {name: Dense(partial(tensors.__getitem__, name)) for name in types if name not in taken}
-    return dense | {name: Dense(partial(_multiplied, name, tensors, parts, found)) for name, parts in weights.items()}
+    return dense | {
+        name: Dense(partial(_multiplied, name, tensors, parts, found))
+        for name, parts in weights.items()
+        if name not in taken  # scales, too, are kept short
+    }
 
 
 def _types(paths: Iterable[Path]) -> dict[str, str]:
