@@ -94,7 +94,7 @@ class AddTokens:
             if number not in read:
                 raise ConfigError(
                     f"model.add_tokens: {shown(token)} is not found in its own text, which this model's tokenizer "
-                    f"reads as {listed_tokens(tokenizer, read)}; spell it as that tokenizer leaves it."
+                    f"reads as {_spelt(tokenizer, read)}; spell it as that tokenizer leaves it."
                 )
         return cls(tuple(tokens), ids, tuple(pieces))
 
@@ -225,7 +225,7 @@ def _read_change(plain: dict[str, Any]) -> Change:
     return AddTokens(tuple(tokens), tuple(ids), tuple(tuple(map(int, found)) for found in plain["pieces"]))
 
 
-def listed_tokens(tokenizer: Any, ids: Sequence[int]) -> str:
+def _spelt(tokenizer: Any, ids: Sequence[int]) -> str:
     return ", ".join(shown(str(tokenizer.convert_ids_to_tokens(int(number)))) for number in ids)
 
 
