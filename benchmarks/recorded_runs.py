@@ -156,9 +156,9 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
 
 
 def rate(inputs: Path, output: Path, source: Path) -> float:
-    """Median trained tokens per second of 60 steps of mol, by the version whose src/ is ``source``."""
+    """Median trained tokens per second of 300 steps of mol, by the version whose src/ is ``source``."""
     shutil.rmtree(output / "timed", ignore_errors=True)
-    plain = settings(inputs, output, "timed") | {"budget": {"steps": 60, "batch_tokens": 128}, "training": {}}
+    plain = settings(inputs, output, "timed") | {"budget": {"steps": 300, "batch_tokens": 128}, "training": {}}
     path = output / "timed.yaml"
     path.write_text(yaml.safe_dump(plain))
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(source)}

@@ -28,7 +28,8 @@ from acclimate.build.training import hand_over
 from acclimate.config.load import RunConfig, parse_config
 from acclimate.data.corpus import load_corpora
 from acclimate.gradient.chain import Chain
-from acclimate.model.load import load_tokenizer, model_digest
+from acclimate.model.identity import model_digest
+from acclimate.model.load import load_tokenizer
 from acclimate.stores.fisher import Fisher
 from acclimate.stores.lowrank import LEFT, RIGHT, Matrices, shortened
 from acclimate.stores.mean_gradient import MeanGradient

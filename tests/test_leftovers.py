@@ -26,8 +26,7 @@ from acclimate.runs.layout import Layout
 from acclimate.types.errors import DataError, RunError
 from acclimate.verbs import run as run_module
 from acclimate.verbs.run import evaluate_run, train
-from tests.fixtures.runs import config, weights, write_corpora
-from tests.training.test_resume import Killed, killed_at
+from tests.fixtures.runs import config, killed_after, weights, write_corpora
 
 STUCK = re.compile(r"\.(step-00000002|\.best\.stale)\.[0-9a-f]{32}\.removed")
 WRITER = """
@@ -117,14 +116,9 @@ def test_the_cache_is_swept_when_it_is_written(tmp_path: Path) -> None:
     assert left == sorted([key_of(1), key_of(4), key_of(5), unlocked.name])
 
 
-def test_a_resumed_run_leaves_nothing_half_written(
-    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_leaves_nothing_half_written(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     settings = config(pico_folder, corpora, tmp_path, training={"micro_batch_size": 2, "save_steps": 2})
-    with monkeypatch.context() as patch:
-        killed_at(5, patch)
-        with pytest.raises(Killed):
-            train(settings)
+    killed_after(5, settings)
     run_dir = settings.run_dir
     (run_dir / f".data.json.{'0' * 32}.partial").write_text("{")
     (run_dir / "eval").mkdir()
@@ -182,7 +176,7 @@ def test_a_model_that_cannot_be_put_in_place_is_a_sentence(
 
         with monkeypatch.context() as patch:
             patch.setattr(run_module, "save_model", save)
-            with pytest.raises(RunError, match=r"model' cannot be written \(No space left on device\); what was saved"):
+            with pytest.raises(RunError, match=r"model' cannot be written \(No space left on device\)"):
                 train(settings, resume=resume)
         assert not (settings.run_dir / "model").exists()
     assert train(settings, resume=True).summary

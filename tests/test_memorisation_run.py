@@ -26,7 +26,7 @@ def check(run: Path) -> dict[str, Any]:
 
 
 def sampled(settings: RunConfig, loaded: Corpora) -> dict[str, Reread | None]:
-    objective = build_objective(settings, compose(settings).terms, loaded, {})
+    objective = build_objective(settings, compose(settings).terms, loaded)
     chosen = choose_reread(settings, loaded, objective.active, mix(settings, loaded, objective))
     return reread(settings, loaded, chosen)
 

@@ -17,18 +17,18 @@ from acclimate.build.plan import compose
 from acclimate.config.load import load_config, parse_config
 from acclimate.data.corpus import load_corpora
 from acclimate.measurement.generate import chat_prompt
-from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_tokenizer
 from acclimate.reports import collect, write_report
 from acclimate.runs.layout import read_json
 from acclimate.runs.scores import read_lines
-from acclimate.types.errors import ConfigError, ModelError, RunError, UsageError
+from acclimate.types.errors import ConfigError, RunError, UsageError
 from acclimate.verbs import run as run_module
 from acclimate.verbs.run import evaluate_run, export, train
 from acclimate.verbs.validate import validate
 from tests.data.tables import write as write_table
 from tests.fixtures.pico import pico_tokenizer
 from tests.fixtures.runs import config, settings
+from tests.fixtures.sentences import says
 
 SHORT = {"steps": 2, "batch_tokens": 128}
 
@@ -54,10 +54,8 @@ def test_a_streamed_run_says_what_it_does_not_know(pico_folder: Path, corpora: P
     settings = config(pico_folder, corpora, tmp_path, budget=SHORT)
     settings = parse_config(settings.model_dump(mode="json") | {"sources": sources})
     plan = validate(settings)
-    assert (
-        "source 'domain' is streamed: its first 40 documents were read and checked, the rest is while training."
-        in plan.warnings
-    )
+    (streamed,) = [warning for warning in plan.warnings if warning.startswith("source 'domain' is streamed:")]
+    assert says(streamed, "source 'domain' is streamed: … 40 documents …")
     run_dir = train(settings).run_dir
     ours = [
         path for path in run_dir.rglob("*.json*") if path.relative_to(run_dir).parts[0] not in ("model", "checkpoints")
@@ -84,20 +82,6 @@ def test_a_streamed_run_says_what_it_does_not_know(pico_folder: Path, corpora: P
     assert all(line["data_seconds"] >= 0 and line["epochs/domain"] == 0 for line in lines)
     again = evaluate_run(run_dir)
     assert len(again.summary) > 0
-
-
-@pytest.mark.parametrize("family", ["OPT", "Bloom"])
-def test_families_that_mix_packed_documents_are_refused(family: str) -> None:
-    import transformers
-
-    shape = {
-        "OPT": {"ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "word_embed_proj_dim": 32},
-        "Bloom": {"n_layer": 2, "n_head": 4},
-    }[family]
-    settings = getattr(transformers, f"{family}Config")(vocab_size=99, hidden_size=32, initializer_range=0.5, **shape)
-    network = getattr(transformers, f"{family}ForCausalLM")(settings)
-    with pytest.raises(ModelError, match=rf"{family}ForCausalLM with attention '\w+' lets documents .* see each other"):
-        CausalModel(network, pico_tokenizer())
 
 
 def test_a_model_with_dropout_is_anchored_exactly(corpora: Path, tmp_path: Path) -> None:
@@ -127,7 +111,7 @@ def test_expected_counts_are_of_tokens_or_pieces(pico_folder: Path, corpora: Pat
         loaded = load_corpora(settings, load_tokenizer(settings.model))
         general = loaded.sources["general"].train
         expected = 128 * 0.05 / 0.95 * (1 if average == "token" else len(general) / general.labels.sum())
-        found = mix(settings, loaded, build_objective(settings, compose(settings).terms, loaded, {})).expected
+        found = mix(settings, loaded, build_objective(settings, compose(settings).terms, loaded)).expected
         assert found == [None, pytest.approx(expected)]
 
 
@@ -322,7 +306,7 @@ def test_changed_documents_are_not_continued_with(pico_folder: Path, corpora: Pa
     result = train(config(pico_folder, text, tmp_path, budget=SHORT))
     provenance = (result.run_dir / "provenance.json").read_text()
     (text / "domain.jsonl").write_text((text / "domain.jsonl").read_text().replace("kidney", "liver"))
-    with pytest.raises(RunError, match=r"began with other contents of source 'domain' than there are now"):
+    with pytest.raises(RunError, match="other contents of source 'domain'"):
         evaluate_run(result.run_dir)
     assert (result.run_dir / "provenance.json").read_text() == provenance
 
@@ -334,7 +318,7 @@ def test_another_tokenizer_or_configuration_is_not_continued_with(
     run = train(config(base, corpora, tmp_path, budget=SHORT)).run_dir
     file = base / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"rope_theta": 77.0}))
-    with pytest.raises(RunError, match=r"began with other contents of the base model's config.json or tokenizer than"):
+    with pytest.raises(RunError, match=r"other contents of the base model's config\.json or tokenizer"):
         evaluate_run(run)
 
 

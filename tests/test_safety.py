@@ -194,9 +194,7 @@ def test_the_source_loads_no_pickle_and_runs_no_text() -> None:
 def test_a_chat_template_is_run_in_a_sandbox(corpora: Path, tmp_path: Path) -> None:
     pico_model().save_pretrained(tmp_path / "model")
     pico_tokenizer("{{ messages.__class__.__mro__[1].__subclasses__() }}").save_pretrained(tmp_path / "model")
-    with pytest.raises(
-        DataError, match=r"chat template refuses this chat: access to attribute '__class__' .* is unsafe"
-    ):
+    with pytest.raises(DataError, match=r"chat template refuses this chat: .* '__class__' .* is unsafe"):
         train(config(tmp_path / "model", corpora, tmp_path))
 
 
@@ -231,9 +229,7 @@ def test_nothing_is_written_through_links(pico_folder: Path, corpora: Path, tmp_
     (run_dir / "eval").rename(tmp_path / "elsewhere")
     (run_dir / "eval").symlink_to(tmp_path / "elsewhere")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "elsewhere").iterdir()}
-    with pytest.raises(
-        RunError, match=r"eval' is a link that leads out of the run folder; nothing is written through it"
-    ):
+    with pytest.raises(RunError, match=r"eval' is a link that leads out of the run folder"):
         evaluate_run(run_dir)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "elsewhere").iterdir()} == before
 

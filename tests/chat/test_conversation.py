@@ -12,12 +12,13 @@ import pytest
 
 from acclimate.measurement.generate import answer
 from acclimate.model.causal import CausalModel
-from acclimate.types.errors import RunError, UsageError
+from acclimate.types.errors import AcclimateError, RunError, UsageError
 from acclimate.verbs.chat import Conversation, open_chat
 from acclimate.verbs.run import train
 from tests.chat.scripted import scripted
 from tests.fixtures.pico import CHAT_TEMPLATE, pico_model, pico_tokenizer, save_pico
 from tests.fixtures.runs import config
+from tests.fixtures.sentences import refused
 
 
 @pytest.fixture(scope="module", params=["full", "lora"])
@@ -54,7 +55,7 @@ def test_a_base_that_has_changed_is_refused(run_dir: Path, tmp_path: Path, pico_
     other = save_pico(tmp_path / "other", seed=7)
     run = shutil.copytree(run_dir, tmp_path / run_dir.name)
     (run / "config.yaml").write_text((run / "config.yaml").read_text().replace(str(pico_folder), str(other)))
-    with pytest.raises(RunError, match=r"began with other contents of the base model than there are now, so it can no"):
+    with pytest.raises(RunError, match="other contents of the base model"):
         open_chat(run, base=True)
     if (run / "model" / "adapter_config.json").is_file():  # whose adapter is nothing without it
         with pytest.raises(RunError, match=r"other contents of the base model"):
@@ -62,7 +63,7 @@ def test_a_base_that_has_changed_is_refused(run_dir: Path, tmp_path: Path, pico_
     else:
         assert len(open_chat(run)) == 1
     (run / "model" / "tokenizer_config.json").write_text("{}")
-    with pytest.raises(RunError, match=r"holds another configuration or tokenizer than this run's training wrote"):
+    with pytest.raises(RunError, match="model' holds another configuration or tokenizer"):
         open_chat(run)
 
 
@@ -131,26 +132,25 @@ NO_SYSTEM = CHAT_TEMPLATE.replace("<|im_start|>{{", "{% if message['role'] == 's
         (
             lambda: scripted(template=None, system="Be short."),
             UsageError,
-            "--system: this model has no chat template that takes a system message; leave it out.",
+            "--system: … no chat template … system message; leave it out.",
         ),
         (
             lambda: scripted(template=NO_SYSTEM, system="Be short."),
             UsageError,
-            "The model's chat template refuses this conversation: no.",
+            "… refuses this conversation: no.",
         ),
         (
             lambda: scripted(seed=1),
             UsageError,
-            "--seed: has no effect on greedy answers; give a --temperature above 0, or leave it out.",
+            "--seed: has no effect …; … --temperature above 0, or leave it out.",
         ),
         (
             lambda: scripted().ask("x" * 500),
             RunError,
-            "The conversation has 519 tokens, but this model was made for 512 positions; /reset starts anew.",
+            "… 519 tokens, … 512 positions; /reset …",
         ),
     ],
 )
-def test_what_cannot_be_is_said(build: Callable[[], object], error: type[Exception], sentence: str) -> None:
-    with pytest.raises(error) as caught:
+def test_what_cannot_be_is_said(build: Callable[[], object], error: type[AcclimateError], sentence: str) -> None:
+    with refused(sentence, error):
         build()
-    assert str(caught.value) == sentence

@@ -21,6 +21,7 @@ from acclimate.verbs.chat.terminal import answer_lines, printable, talk
 from acclimate.verbs.run import train
 from tests.chat.scripted import scripted
 from tests.fixtures.runs import config
+from tests.fixtures.sentences import says
 
 HOSTILE = "a\x1b]0;owned\x07\x1b[2J\x9b31m\r\x7f[red]b[/red] :skull:"
 HARMLESS = "a␛]0;owned␇␛[2J\ufffd31m␍␡[red]b[/red] :skull:"
@@ -82,19 +83,18 @@ def test_commands_and_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     typed(monkeypatch, "/help", "/rest", "One?", "/reset", "", KeyboardInterrupt, "x" * 600, EOFError)
     conversation, console = scripted("First.", temperature=0.5), screen()
     talk([conversation], console)
-    assert shown(console).splitlines() == [
-        "Answers at temperature 0.5 of at most 256 tokens. /help lists the commands.",
+    first, *listed, wrong, answer, blank, leave, full, end = shown(console).splitlines()
+    assert says(first, "… temperature 0.5 … 256 tokens. /help …")
+    assert listed == [
         "/reset  forget all turns",
         "/exit   leave, as Ctrl-D does",
         "/help   this list",
         "Ctrl-C  stop an answer",
-        "Error: There is no command '/rest'; accepted: /reset, /exit or /help. Did you mean '/reset'?",
-        "First.",
-        "",
-        "Ctrl-D or /exit leaves.",
-        "Error: The conversation has 619 tokens, but this model was made for 512 positions; /reset starts anew.",
-        "",
     ]
+    assert says(wrong, "Error: … '/rest'; accepted: /reset, /exit or /help. Did you mean '/reset'?")
+    assert (answer, blank, end) == ("First.", "", "")
+    assert says(leave, "Ctrl-D or /exit …")
+    assert says(full, "Error: … 619 tokens, … 512 positions; /reset …")
     assert conversation.messages == []
 
 
@@ -102,7 +102,7 @@ def test_no_template_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     typed(monkeypatch)
     console = screen()
     talk([scripted(template=None)], console)
-    assert "No chat template: each text is continued, on its own." in shown(console)
+    assert "No chat template: " in shown(console)
 
 
 def test_an_answer_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

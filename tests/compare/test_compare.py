@@ -29,6 +29,7 @@ from acclimate.verbs.compare.page import markdown
 from acclimate.verbs.panel import panel_digest
 from tests.compare.tables import comparison_file
 from tests.fixtures.nursery import Warm
+from tests.fixtures.sentences import says
 from tests.test_wrong_inputs import run_cli
 
 
@@ -137,9 +138,7 @@ def test_two_panels_an_edited_one_and_a_run_that_is_trained_again(
     comparison.table_path.write_text(lines)
     (tmp_path / "words.jsonl").write_text("\n".join(items[1:]))
     panel_digest.cache_clear()
-    with pytest.raises(
-        RunError, match=r"^The panel '.*second.yaml', or a file that it names, is another one than rows"
-    ):
+    with pytest.raises(RunError, match=r"^The panel '.*second.yaml'.* is another one than"):
         outcome_of(comparison)
     (tmp_path / "words.jsonl").unlink()  # on a machine without the files the table is still read
     panel_digest.cache_clear()
@@ -210,7 +209,7 @@ def test_a_run_whose_costs_are_not_written_is_a_sentence(
     record = json.loads((cell.config.run_dir / "provenance.json").read_text())
     del record["train_seconds"]
     (cell.config.run_dir / "provenance.json").write_text(json.dumps(record))
-    with pytest.raises(RunError, match=r"provenance.json' does not say what the run cost \(train_seconds\)"):
+    with pytest.raises(RunError, match=r"provenance.json' does not say .* \(train_seconds\)"):
         compare(comparison)
     shutil.rmtree(cell.config.run_dir)
     assert [row.kind for row in compare(comparison).rows] == ["run"]
@@ -219,9 +218,7 @@ def test_a_run_whose_costs_are_not_written_is_a_sentence(
 def test_a_route_does_not_make_a_domain(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     methods = {"both": {"set": {"method": "sft", "sources.general.route": "domain"}}}
     path = comparison_file(tmp_path, pico_folder, corpora, methods=methods)
-    with pytest.raises(
-        ConfigError, match=r"methods.both: sources.general.route: 'domain' would change whether 'general'"
-    ):
+    with pytest.raises(ConfigError, match=r"methods.both: sources.general.route: 'domain' .* 'general'"):
         compare(load_comparison(path))
     run = yaml.safe_load((tmp_path / "run.yaml").read_text())
     run["sources"]["general"]["role"] = "general"
@@ -370,7 +367,7 @@ def test_an_expert_is_trained_once_apart_from_what_is_measured_and_counted(
     path.write_text(yaml.safe_dump(moved))
     again = compare(load_comparison(path))
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(other))
-    with pytest.raises(RunError, match=r"has run dae .*, seed 0 with another expert than 'run.yaml' and prepare: make"):
+    with pytest.raises(RunError, match=r"dae .*, seed 0 with another expert than 'run.yaml'"):
         outcome_of(load_comparison(path))
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
     assert outcome_of(load_comparison(path)).rows == again.rows
@@ -400,7 +397,7 @@ def test_callers_share_the_work(
         console = Console(record=True, width=1000)
         outcome = compare(comparison, console=console)
     said = console.export_text()
-    assert f"Waiting for other processes, which are at {first.name}." in said
+    assert says(said, f"… Waiting for … {first.name}. …")
     assert len({command[1] for command in in_process}) == len(in_process) == len(outcome.rows) == 6
     assert work._take(comparison, first, (), 1, console)  # was not there to be done any more
     assert len(in_process) == 6
@@ -441,9 +438,7 @@ def test_a_cell_that_fails_leaves_no_row(
 ) -> None:
     comparison = load_comparison(comparison_file(tmp_path, pico_folder, corpora))
     monkeypatch.setattr(execute, "launch", lambda arguments, processes: 1)
-    with pytest.raises(
-        RunError, match=r"^sft optimizer.learning_rate=0.001, seed 0 stopped with exit code 1, for the re"
-    ):
+    with pytest.raises(RunError, match=r"^sft optimizer.learning_rate=0.001, seed 0 .* exit code 1\b"):
         compare(comparison)
     assert not comparison.table_path.exists()
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from acclimate.paired.estimate import ALPHA
 from acclimate.runs.cells import ItemScores, TextScores
 from acclimate.types.errors import ConfigError
 from acclimate.verbs.compare.schema import TuningSection
@@ -58,7 +59,7 @@ def test_of_two_documents_nothing_is_claimed() -> None:
     assert a.gain
     assert not a.gain.estimate.bounded
     assert a.ahead_of(b)
-    assert not a.clearly_ahead_of(b)
+    assert a.p_ahead_of(b) >= ALPHA
 
 
 def test_copies_of_documents_are_no_more_documents() -> None:
@@ -166,8 +167,8 @@ def test_front_and_who_is_behind() -> None:
     assert [one.method for one in front(found)] == ["greedy", "careful"]
     careful, worse, worst = (standing(found, name) for name in ("careful", "worse", "worst"))
     assert careful.ahead_of(worse)
-    assert not careful.clearly_ahead_of(worse)  # as much gain: that difference has no sign
-    assert careful.clearly_ahead_of(worst)
+    assert careful.p_ahead_of(worse) >= ALPHA  # as much gain: that difference has no sign
+    assert careful.p_ahead_of(worst) < ALPHA
     assert not worse.ahead_of(careful)
     assert not careful.ahead_of(careful)
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import pytest
@@ -11,6 +10,7 @@ from acclimate.measurement.generate import chat_prompt
 from acclimate.types.errors import ConfigError, DataError
 from tests.data.samples import THINKING_TEMPLATE, chat, text
 from tests.fixtures.pico import CHAT_TEMPLATE, pico_tokenizer
+from tests.fixtures.sentences import refused
 
 CALLS = {"tool_calls": [{"function": {"name": "add"}}]}
 
@@ -65,7 +65,7 @@ def test_a_template_that_drops_messages_nobody_learns_from() -> None:
     )
     document = chat(("system", "dropped"), ("user", "q"), ("assistant", "a"))
     assert found(document, template, wanted=[2]) == {2: "a<|im_end|>"}
-    with pytest.raises(DataError, match=r"^a\.jsonl:1: message 1 \(system\) is not found in what the model's chat"):
+    with pytest.raises(DataError, match=r"^a\.jsonl:1: message 1 \(system\) is not found"):
         found(document, template)
 
 
@@ -91,16 +91,7 @@ def test_reasoning_of_the_last_turn_is_learned_and_of_earlier_turns_dropped() ->
 
 def test_reasoning_cannot_be_learned_with_thinking_off() -> None:
     document = chat(("user", "q"), ("assistant", "<think>\nwhy\n</think>\n\nanswer"))
-    with pytest.raises(
-        DataError,
-        match="^"
-        + re.escape(
-            "a.jsonl:1: message 2 (assistant) is not found in what the model's chat template makes of this chat, so it "
-            "is unknown which tokens to learn. If it holds reasoning or tool calls, another setting of thinking may "
-            "fit; otherwise give the row as 'prompt' and 'completion' strings, already rendered."
-        )
-        + "$",
-    ):
+    with refused("a.jsonl:1: message 2 (assistant) is not found …. … thinking …; … 'prompt' and 'completion' …"):
         found(document, THINKING_TEMPLATE, thinking="off")
 
 
@@ -125,7 +116,7 @@ def test_tools_are_shown_to_the_template_wherever_it_is_asked() -> None:
     messages = [{"role": part.role, "content": part.text, **part.extra} for part in document.parts[:1]]
     _, ids = chat_prompt(tokenizer, messages, None, document.tools)
     assert tokenizer.decode(ids).startswith("<tools>add,mul</tools><|im_start|>user")
-    with pytest.raises(DataError, match=r"^a\.jsonl:1: this chat has 'tools', but the model's chat template never"):
+    with pytest.raises(DataError, match=r"^a\.jsonl:1: this chat has 'tools', but .* never"):
         render(document, pico_tokenizer(THINKING_TEMPLATE))
 
 
@@ -199,7 +190,7 @@ def test_a_thinking_template_without_special_tokens() -> None:
         "{% if add_generation_prompt %}assistant: {% endif %}"
     )
     document = chat(("user", "q"), ("assistant", "<think>x</think>a"), ("user", "r"), ("assistant", "b"))
-    assert found(document, template, wanted=[1, 3]) == {3: "b"}
+    assert found(document, template, wanted=[1, 3]) == {3: "b<|endoftext|>"}
     with pytest.raises(DataError, match=r"^a\.jsonl:1: message 2 \(assistant\) is not found"):
         found(chat(("user", "q"), ("assistant", "<think>x</think>a")), template)
 
@@ -215,20 +206,13 @@ def test_a_template_that_swallows_the_answer_is_refused() -> None:
 
 def test_no_chat_template() -> None:
     tokenizer = pico_tokenizer(None)
-    sentence = (
-        "a.jsonl:1: this is a chat, but the model's tokenizer has no chat template. Use an instruct model, or give "
-        "plain 'text' or 'prompt' and 'completion'."
-    )
-    with pytest.raises(DataError, match="^" + re.escape(sentence) + "$"):
+    with refused("a.jsonl:1: this is a chat, … no chat template. … 'text' or 'prompt' and 'completion'."):
         render(chat(("user", "q")), tokenizer)
 
 
 def test_the_template_refuses() -> None:
     template = "{{ raise_exception('Conversation roles must alternate') }}"
-    with pytest.raises(
-        DataError,
-        match=r"^a\.jsonl:1: the model's chat template refuses this chat: Conversation roles must alternate\.$",
-    ):
+    with refused("a.jsonl:1: … refuses this chat: Conversation roles must alternate."):
         found(chat(("user", "q")), template)
     with pytest.raises(DataError, match=r"^a\.jsonl:1: the model's chat template refuses this chat: "):
         found(chat(("user", "q")), "{{ messages[0].content + 1 }}")
@@ -236,11 +220,7 @@ def test_the_template_refuses() -> None:
 
 def test_thinking_without_effect_is_refused() -> None:
     check_thinking(pico_tokenizer(THINKING_TEMPLATE), "law")
-    with pytest.raises(
-        ConfigError,
-        match=r"^sources\.law\.thinking: the model's chat template never reads enable_thinking, so the option would "
-        r"have no effect; leave it out\.$",
-    ):
+    with refused("sources.law.thinking: … never reads enable_thinking, … leave it out.", ConfigError):
         check_thinking(pico_tokenizer(), "law")
 
 

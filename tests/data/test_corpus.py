@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from acclimate.types.central import Route
 from acclimate.types.errors import ConfigError, DataError
 from tests.data.samples import THINKING_TEMPLATE, run_config, write_records
 from tests.fixtures.pico import pico_tokenizer
+from tests.fixtures.sentences import refused, says
 
 LAW = [{"text": f"the court of the year {i} found for the plaintiff"} for i in range(40)]
 CHAT = [
@@ -29,10 +29,6 @@ def load(
     paths = {name: write_records(folder / f"{name}.jsonl", records) for name, (records, _) in sources.items()}
     settings = {name: {"path": str(paths[name])} | given for name, (_, given) in sources.items()}
     return load_corpora(run_config(folder, settings, **run), tokenizer or pico_tokenizer())
-
-
-def refused(sentence: str, kind: type[Exception] = DataError) -> pytest.RaisesExc[Exception]:
-    return pytest.raises(kind, match="^" + re.escape(sentence) + "$")
 
 
 def test_a_run_of_two_sources(tmp_path: Path) -> None:
@@ -107,13 +103,13 @@ def test_message_routes_extend_the_table(tmp_path: Path) -> None:
 
 
 def test_a_source_of_duplicates_only(tmp_path: Path) -> None:
-    with refused("sources.web: no document is left after removing duplicates (dropped: 40 duplicate of law)."):
+    with refused("sources.web: no document … (dropped: 40 duplicate of law)."):
         load(tmp_path, {"law": (LAW, {}), "web": (LAW, {})})
 
 
 def test_a_source_without_anything_to_learn(tmp_path: Path) -> None:
     questions = [{"messages": [{"role": "user", "content": f"question {i}"}]} for i in range(3)]
-    with refused("sources.talk: no document is left to train on (dropped: 3 nothing to learn)."):
+    with refused("sources.talk: no document … to train on (dropped: 3 nothing to learn)."):
         load(tmp_path, {"talk": (questions, {})})
 
 
@@ -125,16 +121,14 @@ def test_a_heldout_set_without_anything_to_learn(tmp_path: Path) -> None:
             load(tmp_path, {"law": (records, {"append_eos": False, "heldout": 1})}, split_seed=seed)
         except DataError as error:
             sentences.add(str(error))
-    assert sentences == {"sources.law: no document is left to hold out (dropped: 8 too short)."}
+    (sentence,) = sentences
+    assert says(sentence, "sources.law: … to hold out (dropped: 8 too short).")
 
 
 def test_thinking_needs_chats_and_a_template_that_reads_it(tmp_path: Path) -> None:
-    with refused(
-        "sources.law.thinking is 'on', but the source has no chats, so it would have no effect; leave it out.",
-        ConfigError,
-    ):
+    with refused("sources.law.thinking is 'on', … no chats, …; leave it out.", ConfigError):
         load(tmp_path, {"law": (LAW, {"thinking": "on"})})
-    with pytest.raises(ConfigError, match=r"^sources\.talk\.thinking: the model's chat template never reads"):
+    with pytest.raises(ConfigError, match=r"^sources\.talk\.thinking: .* never reads"):
         load(tmp_path, {"talk": (CHAT, {"thinking": "mixed"})})
     hybrid = load(tmp_path, {"talk": (CHAT, {"thinking": "mixed"})}, pico_tokenizer(THINKING_TEMPLATE))
     assert len(hybrid.sources["talk"].train) == 19
@@ -207,7 +201,7 @@ def test_files_that_change_while_they_are_prepared(tmp_path: Path, monkeypatch: 
     assert not list((tmp_path / "cache" / "tokens").iterdir())
 
 
-CHANGED = "sources.domain: its files have changed since this command first read them; put them back, or start again."
+CHANGED = "sources.domain: its files have changed …"
 
 
 def test_other_documents_are_never_shown_for_those_that_were_measured(tmp_path: Path) -> None:

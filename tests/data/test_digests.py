@@ -128,7 +128,7 @@ def test_a_file_that_changes_while_it_is_first_read_is_not_cached(
         return original(self, *arguments)
 
     monkeypatch.setattr(Reader, "read", change_then_read)
-    with pytest.raises(DataError, match=r"sources\.law: its files have changed since this command first read them"):
+    with pytest.raises(DataError, match=r"sources\.law: its files have changed"):
         read_index("law", section(path=str(path)), str(tmp_path / "cache"))
     assert not list((tmp_path / "cache" / "index").iterdir())
 

@@ -133,9 +133,9 @@ def test_a_group_that_is_no_field(tmp_path: Path) -> None:
     records = [{"text": t, "book": "a"} for t in sentences(9)]
     with pytest.raises(DataError, match=r"law\.jsonl:1: sources\.law\.group is 'boko'.*'book'.*auto, file.*mean"):
         loaded(tmp_path, records, group="boko")
-    with pytest.raises(DataError, match=r"sources\.law\.group: 'book' makes 1 group of all 9 documents.*heldout: 0"):
+    with pytest.raises(DataError, match=r"sources\.law\.group: 'book' makes 1 group of .* 9 documents.*heldout: 0"):
         loaded(tmp_path, records, group="book", heldout=2)
-    with pytest.raises(DataError, match=r"'book', which names the group, must be a text or a number, not a list"):
+    with pytest.raises(DataError, match=r"'book', .* must be a text or a number, not a list"):
         loaded(tmp_path, [{"text": "a b", "book": [1]}], group="book")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +74,26 @@ def test_ends_of_turns_are_named(tmp_path: Path) -> None:
     for name, line, warning in (
         ("newline", r"Turns of 'domain' end with '\n</s>', which is learned.", "the base stops elsewhere"),
         ("chatml, plain text", "Turns of 'domain' end with '<|im_end|>', which is learned.", "no token of its own"),
-        ("apertus", "Turns of 'domain' end with '<|assistant_end|>' (not the last), which is learned.", "nothing"),
-        ("glm 4", "Turns of 'domain' end with '<|user|>' (not the last), which is learned.", "nothing after"),
-        ("alpaca", None, "nothing after the last answer of a chat, so its end is not learned"),
+        ("apertus", "Turns of 'domain' end with '<|assistant_end|>', which is learned. The chat template leaves it out "
+         "behind the last answer, so it is put there.", "the base stops elsewhere"),
+        ("glm 4", "Turns of 'domain' end with '<|user|>', which is learned. The chat template leaves it out behind the "
+         "last answer, so it is put there.", "the base stops elsewhere"),
+        ("alpaca", "Turns of 'domain' end with '</s>' (the last), which is learned. The chat template leaves it out "
+         "behind the last answer, so it is put there.", "the base stops elsewhere"),
     ):  # fmt: skip
         tokenizer = shaped(name)
         corpora = loaded(tmp_path, [turns("q", "a")], tokenizer)
-        assert turn_ends(corpora) == ([line] if line else [])
+        assert turn_ends(corpora) == [line]
         (found,) = notes(tmp_path, corpora, tokenizer, model)
         assert warning in found, name
+    tokenizer = deepcopy(shaped("alpaca"))
+    tokenizer.eos_token = None
+    corpora = loaded(tmp_path, [turns("q", "a")], tokenizer)
+    assert turn_ends(corpora) == []
+    assert (
+        "the chat template ends no answer, and the tokenizer has no eos"
+        in notes(tmp_path, corpora, tokenizer, model)[0]
+    )
     (tmp_path / "model" / "generation_config.json").write_text('{"eos_token_id": [0, 2]}')
     tokenizer = pico_tokenizer()
     assert notes(tmp_path, loaded(tmp_path, [turns("q", "a")], tokenizer), tokenizer, model) == []

@@ -162,10 +162,10 @@ def test_moving_shares_and_a_budget_in_epochs_take_live_rows_along() -> None:
 
 def test_what_cannot_be_learned() -> None:
     empty = LiveRows("self", lambda numbers: [Written([1, 2], [True, False]) for _ in numbers], 16, 0, SOLO)
-    with pytest.raises(DataError, match="Source 'self' wrote 1000 documents of which nothing is learned"):
+    with pytest.raises(DataError, match=r"'self' wrote 1000 documents .* nothing"):
         empty.next_row()
     long = LiveRows("self", lambda numbers: [Written([1] * 18, [True] * 18) for _ in numbers], 16, 0, SOLO)
-    with pytest.raises(DataError, match="'self' wrote a document of 18 tokens, but a row holds 16 and the last label"):
+    with pytest.raises(DataError, match=r"'self' wrote .* 18 tokens, .* 16\b"):
         long.next_row()
     with pytest.raises(ConfigError, match=r"self make their rows while training.* give another source"):
         Mixer({"self": long}, constant({"self": 1}))

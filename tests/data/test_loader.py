@@ -19,6 +19,7 @@ from acclimate.data.deal.shares import constant
 from acclimate.types.central import IGNORE, PAD_DOCUMENT, Batch
 from acclimate.types.errors import ConfigError
 from tests.data.samples import token_corpus
+from tests.fixtures.sentences import refused
 
 ALL = np.array([True, True, True])
 COMPARES = np.array([0, 1, 2])  # two references
@@ -146,20 +147,13 @@ def test_rows_of_like_length_share_a_micro_batch() -> None:
 
 
 def test_a_source_that_is_not_trained_cannot_be_counted() -> None:
-    with pytest.raises(
-        ConfigError,
-        match=r"^budget\.count is 'talk', but the method learns nothing from it; accepted: domain, general or all\.$",
-    ):
+    with refused("budget.count is 'talk', … learns nothing …; accepted: domain, general or all.", ConfigError):
         loader("talk")
 
 
 def test_a_step_must_hold_a_row() -> None:
     loader(batch_tokens=32)
-    with pytest.raises(
-        ConfigError,
-        match=r"^budget\.batch_tokens is 31, but one packed row may hold 32 trained tokens; set it to at least "
-        r"data\.sequence_length \(32\), or shorten the rows\.$",
-    ):
+    with refused("budget.batch_tokens is 31, … row … 32 …; … at least data.sequence_length (32), …", ConfigError):
         loader(batch_tokens=31)
 
 

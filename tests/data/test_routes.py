@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import pytest
-
 from acclimate.data.prepare.routes import check_roles, extend_table, message_routes, route_table
 from acclimate.data.read.records import Part
 from acclimate.types.central import Route
-from acclimate.types.errors import DataError
 from tests.data.samples import chat, section
+from tests.fixtures.sentences import refused
 
 SOURCES = {
     "law": section(route="domain"),
@@ -37,10 +35,9 @@ def test_message_routes_extend_the_table() -> None:
 
 
 def test_an_unknown_message_route() -> None:
-    with pytest.raises(
-        DataError,
-        match=r"^a\.jsonl:1: message 2 has the route 'domian', which this run does not know; accepted: domain, web, "
-        r"style, own or general\. Did you mean 'domain'\?$",
+    with refused(
+        "a.jsonl:1: message 2 has the route 'domian', …; accepted: domain, web, style, own or general. Did you mean "
+        "'domain'?"
     ):
         extend_table(TABLE, "law", message_routes([chat(("user", "x"), Part("tool", "y", "domian"))]))
 
@@ -49,9 +46,5 @@ def test_a_role_nobody_has() -> None:
     roles = ["user", "assistant", "user"]
     check_roles("law", section(routes={"assistant": "domain"}), roles)
     check_roles("law", section(), roles)
-    with pytest.raises(
-        DataError,
-        match=r"^sources\.law\.routes names the role 'asistant', which no document has; roles found: assistant, user\. "
-        r"Did you mean 'assistant'\?$",
-    ):
+    with refused("sources.law.routes … 'asistant', …; roles found: assistant, user. Did you mean 'assistant'?"):
         check_roles("law", section(routes={"asistant": "domain"}), roles)

@@ -99,7 +99,7 @@ def loader(shares: Shares, count: str = "all", **settings: Any) -> Loader:
 
 def test_a_budget_does_not_count_a_source_that_ends() -> None:
     ending = linear({0: {"a": 1, "b": 1}, 900: {"a": 0, "b": 1}})
-    with pytest.raises(ConfigError, match="count is 'a', but its share falls to 0 before 640 of its tokens"):
+    with pytest.raises(ConfigError, match=r"count is 'a', but its share .* 0 before 640\b"):
         loader(ending, "a", last_step=10)
     data = loader(ending, "a", last_step=3, goal=192)
     for _ in range(3):

@@ -306,12 +306,12 @@ def test_a_stream_that_changed_cannot_be_continued(tmp_path: Path) -> None:
     corpora = load(tmp_path, {"web": ([], options)})
     rows = rows_of(corpora.sources["web"], corpora)
     rows.load_state_dict(state)
-    with pytest.raises(RunError, match=r"^Source 'web' had \d+ rows when the checkpoint was written and has 1 now"):
+    with pytest.raises(RunError, match=r"^Source 'web' had \d+ rows .* has 1 now"):
         rows.next_row()
     rows.close()
     write_records(tmp_path / "web.jsonl", [{"text": "short"}])
     rows = rows_of(corpora.sources["web"], corpora)
-    with refused("sources.web: the stream has no document to train on any more."):
+    with refused("sources.web: … no document … any more."):
         rows.next_row()
     rows.close()
 
@@ -377,10 +377,7 @@ def test_a_message_route_that_the_beginning_does_not_have(tmp_path: Path, monkey
     chats.append({"messages": [{"role": "user", "content": "x", "route": "domain"}, turn]})
     corpora = load(tmp_path, {"web": (chats, {"heldout": 0, "shuffle_buffer": 100})})
     rows = rows_of(corpora.sources["web"], corpora)
-    with refused(
-        f"{tmp_path}/web.jsonl:21: message 1 has the route 'domain', which no message at the beginning of the stream "
-        "'web' has; put a document with it first, so that the run knows it from its start."
-    ):
+    with refused(f"{tmp_path}/web.jsonl:21: message 1 has the route 'domain', … beginning … 'web' …; put … first, …"):
         rows.next_row()
     rows.close()
 
@@ -389,6 +386,6 @@ def test_a_stream_with_nothing_to_learn(tmp_path: Path) -> None:
     questions: list[Any] = [{"messages": [{"role": "user", "content": f"{i}"}]} for i in range(6)]
     corpora = load(tmp_path, {"web": (questions, {"heldout": 0, "shuffle_buffer": 2})})
     rows = rows_of(corpora.sources["web"], corpora)
-    with refused("Source 'web' has no token on a route that the method learns from."):
+    with refused("Source 'web' has no token on a route …"):
         rows.next_row()
     rows.close()

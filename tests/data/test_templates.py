@@ -26,12 +26,13 @@ END = {
     "mistral v7": "</s>", "gemma 2": "<end_of_turn>", "gemma 3": "<end_of_turn>", "phi 3": "<|end|>",
     "deepseek r1": "<|eos|>", "deepseek v3.1": "<|eos|>", "command-r": "<|END_OF_TURN_TOKEN|>",
     "command-r7b": "<|END_RESPONSE|><|END_OF_TURN_TOKEN|>", "granite 3.3": "<|end_of_text|>",
-    "olmo 2": "<|endoftext|>", "zephyr": "</s>", "newline": "\n</s>", "vicuna": "</s>",
+    "olmo 2": "<|endoftext|>", "zephyr": "</s>", "newline": "\n</s>", "vicuna": "</s>", "glm 4": "<|user|>",
+    "apertus": "<|assistant_end|>",
 }  # fmt: skip
 UNEQUAL = {  # the last answer, and the one before
-    "glm 4": ("", "<|user|>"), "gpt-oss": ("<|return|>", "<|end|>"), "apertus": ("", "<|assistant_end|>"),
-    "falcon 3": ("<|endoftext|>", "<|user|>"), "alpaca": ("", ""), "minicpm": ("", ""),
+    "gpt-oss": ("<|return|>", ""), "falcon 3": ("<|endoftext|>", ""), "alpaca": ("</s>", ""), "minicpm": ("</s>", ""),
 }  # fmt: skip
+OF_CALLS = ("<|call|>", "<|observation|>", "<|tools_suffix|>")
 
 
 def document(messages: list[dict[str, Any]], tools: list[Any] | None = None) -> Document | None:
@@ -71,9 +72,10 @@ def test_answers_are_learned_with_their_end(name: str) -> None:
     assert learned(name, turns("one", "answer")) == [f"answer{last}"]
     found = turn_end(ChatTemplate(shaped(name)))
     assert (found.last, found.earlier) == (last, earlier)
+    assert found.added == (name in ("glm 4", "apertus", "alpaca", "minicpm"))
     tokens = shaped(name).convert_ids_to_tokens(list(turn_end_ids(shaped(name))))
-    spelt = (last or earlier).strip().removeprefix("<|END_RESPONSE|>")
-    assert tokens == ([spelt] if spelt and name != "chatml, plain text" else [])
+    spelt = last.strip().removeprefix("<|END_RESPONSE|>")
+    assert [t for t in tokens if t not in OF_CALLS] == ([spelt] if name != "chatml, plain text" else [])
 
 
 @pytest.mark.parametrize("given", ['{"city": "Paris"}', {"city": "Paris"}])
@@ -86,7 +88,8 @@ def test_arguments_are_learned_as_json_however_they_are_given(given: Any) -> Non
         "raw arguments": '<call>weather {"city": "Paris"}</call><|im_end|>',
         "deepseek r1": '<|call|>weather\n```json\n{"city": "Paris"}\n```<|end_call|><|eos|>',
         "gpt-oss": ' to=functions.weather<|channel|>commentary json<|message|>{"city": "Paris"}<|call|>',
-        "glm 4": "<tool_call>weather\n<arg_key>city</arg_key>\n<arg_value>Paris</arg_value>\n</tool_call>",
+        "glm 4": "<tool_call>weather\n<arg_key>city</arg_key>\n<arg_value>Paris</arg_value>\n</tool_call>"
+        "<|observation|>",
     }.items():
         assert learned(name, [ASKED, call(given)]) == [text], name
         bare = {"role": "assistant", "content": "", "tool_calls": [{"name": "weather", "arguments": given}]}
@@ -125,6 +128,21 @@ def test_text_beside_a_call_must_be_printed() -> None:
         learned("llama 3.1", both)
 
 
+def test_words_of_the_template_hide_no_loss() -> None:
+    """What is dropped is missed though its words stand in the turn, as the template's own or as another message's."""
+    for key, said in (("content", "name"), ("reasoning_content", "parameters")):
+        with pytest.raises(
+            DataError, match=rf"message 2 \(assistant\) has .* \('{key}'\) that the model's chat template"
+        ):
+            learned("llama 3.1", [ASKED, call({"city": "Paris"}) | {key: said}])
+    row = document(
+        [{"role": "user", "content": "weather city Paris"}, call({"city": "Paris"}) | {"weight": 0}, *turns("q", "a")]
+    )
+    assert row is not None
+    notes = ChatTemplate(shaped("lfm2")).render(row, wanted=[3]).notes
+    assert ("unread", "the tool call of assistant messages that are context") in notes
+
+
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
 def test_reasoning_that_a_template_ignores_is_refused(key: str) -> None:
     for name in ("deepseek r1", "chatml", "llama 3", "smollm3"):
@@ -156,9 +174,15 @@ def test_a_generation_prompt_that_opens_what_training_never_shows_is_noted() -> 
     for name in ("deepseek r1", "qwq"):
         assert ("opened", "'<think>'") in rendered(name, turns("q", "a")).notes
     assert rendered("qwq", turns("q", "<think>\nr\n</think>\n\na")).notes == ()
+    assert learned("qwq", turns("q", "<think>\nr\n</think>\n\na")) == ["r\n</think>\n\na<|im_end|>"]
     for name in ("qwen 3", "qwen 3.5", "smollm3"):
         for thinking in ("on", "off", None):
             assert rendered(name, turns("q", "a"), thinking).notes == (), name
+
+
+def test_reasoning_in_parts_that_is_not_read_is_noted() -> None:
+    parts = [*turns("q"), {"role": "assistant", "content": "a", "reasoning_content": [{"text": "long thoughts"}]}]
+    assert rendered("llama 3", parts).notes == (("unread", "'reasoning_content' of assistant messages"),)
 
 
 def test_an_empty_block_of_reasoning_before_a_call_is_not_learned() -> None:
@@ -291,8 +315,8 @@ def test_nothing_is_learned_that_is_not_in_the_row_and_nothing_is_lost_in_silenc
                 assert own(message) <= set(WORD.findall(spans[i].replace("\\n", " ").replace("\\t", " "))), spans[i]
                 assert set(WORD.findall(spans[i])) <= template | words(message) | {"tn", "nn"}, spans[i]
                 last, earlier = UNEQUAL.get(name, (END.get(name, "<|im_end|>"),) * 2)
-                ends = (last, earlier, *(["<|call|>"] if name == "gpt-oss" else []))
-                assert spans[i].endswith(ends), spans[i]
+                ended = last if i == len(messages) - 1 else earlier
+                assert spans[i].endswith((*OF_CALLS, ended) if "tool_calls" in message else ended), spans[i]
             else:
                 outcomes["context"] += 1
                 silent = not message["content"].strip() and "tool_calls" not in message

@@ -296,7 +296,7 @@ def test_panels_of_other_weights_are_refused(runs: Path, panels: Callable[..., P
     assert gate(runs / "bad", PANEL).outcome == "fail"
     panels("bad", model="good")  # every command succeeds
     for verb in (lambda: gate(runs / "bad", PANEL), lambda: render(collect([runs / "bad"]))):
-        with pytest.raises(RunError, match="was measured on other weights than this run's training wrote"):
+        with pytest.raises(RunError, match="measured on other weights than"):
             verb()
     panels("bad", model="bad")  # by hand, but of its own weights
     assert gate(runs / "bad", PANEL).outcome == "fail"

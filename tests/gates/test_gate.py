@@ -25,6 +25,7 @@ from acclimate.types.errors import ConfigError
 from acclimate.verbs.run import train
 from tests.fixtures.panels import answers, last_words, texts, write_panel
 from tests.fixtures.runs import settings, write_corpora
+from tests.fixtures.sentences import says
 from tests.gates.runs import planted, scored_run
 from tests.test_wrong_inputs import run_cli
 
@@ -109,10 +110,8 @@ def test_outcomes() -> None:
 
 def test_how_many_more_documents() -> None:
     check = example(0.1, 1.1)  # error 0.25, 0.4 below the limit: 100 (0.71 / 0.4)^2 in all
-    assert check.remedy == "about 216 more documents (100 now) would decide, in 80 % of cases"
-    assert example(0.5, 1.5).remedy == (
-        "it lies so close to the limit that even 100 times the documents would not decide"
-    )
+    assert says(check.remedy, "about 216 more documents (100 now) … 80 % …")
+    assert says(example(0.5, 1.5).remedy, "… close to the limit … 100 times the documents … not decide")
 
 
 POLICY: dict[str, Any] = {

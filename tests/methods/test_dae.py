@@ -102,7 +102,7 @@ def test_an_expert_whose_base_has_changed(pico_folder: Path, corpora: Path, tmp_
     run = train(config(base, corpora, tmp_path, name="forgetful", method="sft", lora={"rank": 4})).run_dir
     save_pico(base, seed=4)
     method = {"name": "dae", "expert": str(run)}
-    with pytest.raises(RunError, match=r"forgetful' began with other contents of the base model than there are now"):
+    with pytest.raises(RunError, match=r"forgetful' .* other contents of the base model"):
         train(config(pico_folder, corpora, tmp_path, name="repair", method=method))
 
 
@@ -135,7 +135,7 @@ def test_an_unfinished_expert_and_one_that_changed(
 ) -> None:
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "config.yaml").write_text("")
-    with pytest.raises(RunError, match=r"^method.expert: the run '.*begun' has no model/ yet: it is not finished.$"):
+    with pytest.raises(RunError, match=r"^method.expert: the run '.*begun' has no model/ yet"):
         train(config(pico_folder, corpora, tmp_path, method={"name": "dae", "expert": str(tmp_path / "begun")}))
     monkeypatch.chdir(expert.parent)
     relative = config(pico_folder, corpora, tmp_path, method=["l2", {"name": "dae", "expert": expert.name}])
@@ -149,5 +149,5 @@ def test_an_unfinished_expert_and_one_that_changed(
     record = json.loads((run_dir / "provenance.json").read_text())
     record["method_inputs"]["method.expert"] = "sha256:other"
     (run_dir / "provenance.json").write_text(json.dumps(record))
-    with pytest.raises(RunError, match=r"began with other contents of method\.expert than there are now"):
+    with pytest.raises(RunError, match=r"other contents of method\.expert"):
         train(config(pico_folder, corpora, tmp_path, method={"name": "dae", "expert": str(expert)}), resume=True)

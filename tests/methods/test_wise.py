@@ -17,9 +17,7 @@ from acclimate.reports.collect import collect
 from acclimate.runs.scores import read_lines
 from acclimate.training.interpolation import choose
 from acclimate.verbs.run import evaluate_run, train
-from tests.fixtures.runs import config, weights
-
-CHOICE = {"evaluation": {"validation_documents": 2}}
+from tests.fixtures.runs import CHOICE, config, same_weights, weights
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -101,7 +99,7 @@ def test_a_choice_is_made_on_documents_that_no_report_uses(
     assert by[1.0, "domain", "bits_per_byte"]["value"] < by[0.5, "domain", "bits_per_byte"]["value"]
     assert all(r["n"] == 2 for r in written["records"])
     plain = train(settings.model_copy(update={"name": "mol", "method": "mol"}))  # the same held-out text
-    assert all(torch.equal(tensor, weights(plain.run_dir)[name]) for name, tensor in weights(found.run_dir).items())
+    assert same_weights(plain.run_dir, found.run_dir)
     assert found.summary != plain.summary  # by name only
     values = [[(r["set"], r["metric"], r["value"]) for r in run.summary] for run in (found, plain)]
     assert values[0] == values[1]

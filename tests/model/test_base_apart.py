@@ -21,7 +21,8 @@ from acclimate.config.load import load_config, with_absolute_paths
 from acclimate.config.schema import ModelSection, RunConfig
 from acclimate.data.corpus import load_corpora
 from acclimate.gates import gate
-from acclimate.model.load import load_tokenizer, model_digest
+from acclimate.model.identity import model_digest
+from acclimate.model.load import load_tokenizer
 from acclimate.reports import collect, model_card
 from acclimate.runs.comparison import compare_runs
 from acclimate.types.central import IGNORE, Batch
@@ -30,8 +31,7 @@ from acclimate.verbs.compare.execute import _digests
 from acclimate.verbs.run import RunResult, evaluate_run, export, train
 from acclimate.verbs.validate import validate
 from tests.fixtures.pico import pico_model, pico_tokenizer, save_pico
-from tests.fixtures.runs import config, lines, weights
-from tests.training.test_resume import Killed, killed_at
+from tests.fixtures.runs import config, killed_after, lines, same_weights
 
 LORA = {"rank": 4}
 EVERY = pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
@@ -138,19 +138,15 @@ def test_the_pair_of_a_run(run: RunResult, start: Path, pico_folder: Path, tmp_p
 
 
 def test_a_resumed_run_is_bitwise_the_same(
-    run: RunResult, start: Path, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: RunResult, start: Path, pico_folder: Path, corpora: Path, tmp_path: Path
 ) -> None:
     base = shutil.copytree(pico_folder, tmp_path / "base")
     lora = LORA if (run.run_dir / "model" / "adapter_config.json").exists() else None
     changes: dict[str, Any] = {"sources": gated(corpora), "training": {"save_steps": 2}}
     settings = stage_two(start, base, corpora, tmp_path, lora=lora, **changes)
-    with monkeypatch.context() as patch:
-        killed_at(3, patch)
-        with pytest.raises(Killed):
-            train(settings)
+    killed_after(3, settings)
     resumed = train(settings, resume=True)
-    one, two = weights(run.run_dir), weights(resumed.run_dir)
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert same_weights(run.run_dir, resumed.run_dir)
     assert resumed.summary == run.summary
     pico_model(seed=2).save_pretrained(base)
     with pytest.raises(RunError, match="began with other contents of the base model than"):

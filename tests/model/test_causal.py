@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from acclimate.config.schema import LoraSection, ModelSection
+from acclimate.config.lora_schema import LoraSection
+from acclimate.config.schema import ModelSection
 from acclimate.kernels.head import Head, check_head, head_of
-from acclimate.model.adapter import attach_lora
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import load_network, load_tokenizer
+from acclimate.model.lora.adapter import attach_lora
 from acclimate.model.reference import AdapterOff, FrozenCopy, base_reference
 from acclimate.training.weights import Weights
 from acclimate.types.errors import ModelError

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from acclimate.config.schema import ModelSection
-from acclimate.model import load
-from acclimate.model.load import model_digest
+from acclimate.model import identity
+from acclimate.model.identity import model_digest
 
 
 def test_two_models_of_the_hub_are_two_bases(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,7 +20,7 @@ def test_two_models_of_the_hub_are_two_bases(monkeypatch: pytest.MonkeyPatch) ->
         commit = commits.get((repository, revision))
         return commit and f"/cache/models--{repository.replace('/', '--')}/snapshots/{commit}/{name}"
 
-    monkeypatch.setattr(load, "try_to_load_from_cache", cached)
+    monkeypatch.setattr(identity, "try_to_load_from_cache", cached)
     assert model_digest(ModelSection(path="org/small")) == "hub:org/small@1f0c"
     assert model_digest(ModelSection(path="org/small", revision="v2")) == "hub:org/small@9a9a"
     assert model_digest(ModelSection(path="org/large")) == "hub:org/large@77de"

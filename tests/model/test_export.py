@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from acclimate.config.schema import LoraSection
-from acclimate.model.adapter import attach_lora
+from acclimate.config.lora_schema import LoraSection
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import merged, save_model
+from acclimate.model.lora.adapter import attach_lora
 from acclimate.reports import model_card
 from acclimate.runs.layout import read_json
 from acclimate.verbs.run import export, train

@@ -9,9 +9,9 @@ import torch
 from peft.tuners.lora.layer import Linear
 from torch import Tensor, nn
 
-from acclimate.config.schema import LoraSection
+from acclimate.config.lora_schema import LoraSection
 from acclimate.kernels.lora_linear import FusedLinear
-from acclimate.model.adapter import attach_lora
+from acclimate.model.lora.adapter import attach_lora
 from tests.fixtures.pico import pico_model
 
 

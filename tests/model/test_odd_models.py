@@ -13,9 +13,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from acclimate.build.models import load_tuned
-from acclimate.config.schema import LoraSection, ModelSection
-from acclimate.model.adapter import attach_lora
-from acclimate.model.load import _from_pretrained, load_network
+from acclimate.config.lora_schema import LoraSection
+from acclimate.config.schema import ModelSection
+from acclimate.model.checkpoint.opening import from_pretrained
+from acclimate.model.load import load_network
+from acclimate.model.lora.adapter import attach_lora
 from acclimate.runs.beginning import read_config
 from acclimate.types.errors import ModelError, NonFiniteError, RunError
 from acclimate.verbs.run import evaluate_run, export, train
@@ -172,7 +174,7 @@ def test_pickles_on_the_hub_are_not_loaded() -> None:
             raise OSError("a/b does not appear to have a file named model.safetensors or model.safetensors.index.json")
 
     with pytest.raises(ModelError, match=r"'a/b' has no safetensors on the Hub, only pickles, which can run code"):
-        _from_pretrained(Factory, ModelSection(path="a/b"))
+        from_pretrained(Factory, ModelSection(path="a/b"))
 
 
 def test_a_learning_rate_that_destroys(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from transformers import GemmaConfig, Llama4TextConfig, LlamaConfig, Phi3Config, Phi3ForCausalLM
+from torch import Tensor
+from transformers import (
+    AfmoeConfig,
+    AfmoeForCausalLM,
+    GemmaConfig,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
+    Llama4TextConfig,
+    LlamaConfig,
+    Phi3Config,
+    Phi3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
+from acclimate.kernels.attention import PACKED_SDPA
 from acclimate.model.causal import CausalModel
-from acclimate.model.checks import packing
 from acclimate.model.checks.reach import reach_of
+from acclimate.model.packing import probe as packing
+from acclimate.model.packing.attention import choose_attention
+from acclimate.model.packing.probe import check_alone, why_alone
+from acclimate.model.packing.states import States
 from acclimate.types.errors import ModelError
 from tests.fixtures.batches import packed
 from tests.fixtures.pico import pico_model, pico_tokenizer
@@ -28,6 +47,18 @@ def phi(original: int) -> Phi3ForCausalLM:
     )  # fmt: skip
 
 
+def afmoe(window: int) -> AfmoeForCausalLM:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "moe_intermediate_size": 32, "num_hidden_layers": 2}
+    return AfmoeForCausalLM(
+        AfmoeConfig(
+            vocab_size=259, **sizes, num_attention_heads=4, num_key_value_heads=2, head_dim=8, num_dense_layers=1,
+            num_experts=4, num_experts_per_tok=2, num_shared_experts=1, sliding_window=window, initializer_range=0.2,
+            layer_types=["sliding_attention", "full_attention"], max_position_embeddings=8192,
+        )
+    ).eval()  # fmt: skip
+
+
 def test_rows_under_longrope_end_where_the_frequencies_switch() -> None:
     model = CausalModel(phi(64), pico_tokenizer())
     assert (model.positions, model.reach.key) == (64, "original_max_position_embeddings")
@@ -37,25 +68,93 @@ def test_rows_under_longrope_end_where_the_frequencies_switch() -> None:
             model(packed([[(0, 30, 0), (1, 35, 0)]]))
 
 
-def test_a_network_whose_switch_no_key_names_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Silent(CausalModel):
-        positions = 1024  # type: ignore[assignment]
-
-    Silent(pico_model(max_position_embeddings=1024), pico_tokenizer())
-    with pytest.raises(ModelError, match="a document of 1024 tokens change what is computed of its neighbours"):
-        Silent(phi(64), pico_tokenizer())
+def test_a_network_whose_switch_no_key_names_is_refused() -> None:
+    assert why_alone(States(pico_model(max_position_embeddings=1024).eval()), 1024) is None
+    with torch.no_grad(), pytest.raises(ModelError, match="a document of 1024 tokens change what is computed of its"):
+        why_alone(States(phi(64).eval()), 1024)
 
 
-def test_a_place_in_the_row_that_counts_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = CausalModel(pico_model(), pico_tokenizer())
-    honest = model.packed
+def altered(change: Callable[[Tensor, Tensor], Tensor]) -> States:
+    """States of a network that computes ``change(hidden, ids)`` of packed rows."""
+    states = States(pico_model().eval())
+    honest = states.packed
+    states.packed = lambda ids, places: change(honest(ids, places), ids)  # type: ignore[method-assign]
+    return states
 
-    def by_place(ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        return honest(ids, positions) * (1 + torch.arange(ids.shape[1])[:, None] // 8)
 
-    monkeypatch.setattr(model, "packed", by_place)
-    with pytest.raises(ModelError, match="a document's place in its row change what is computed of it"):
-        packing.check_packing(model)
+def test_a_place_in_the_row_that_counts_is_seen() -> None:
+    states = altered(lambda hidden, ids: hidden * (1 + torch.arange(ids.shape[1])[:, None] // packing.PROBE))
+    with torch.no_grad():
+        assert why_alone(states, 512) == "a document's place in its row changes what is computed of it"
+
+
+@pytest.mark.parametrize(("leak", "seen"), [(1e-3, True), (1e-7, False)])
+def test_what_a_document_sees_of_another_is_seen_but_for_rounding(leak: float, seen: bool) -> None:
+    states = altered(lambda hidden, ids: hidden + leak * ids.cumsum(1).sin()[..., None])
+    with torch.no_grad():
+        found = why_alone(states, 512)
+    assert (found == "documents that are packed in one row see each other") == seen
+    assert (found is None) != seen
+
+
+def test_padding_that_is_seen_is_refused() -> None:
+    states = States(pico_model().eval())
+    honest = states.alone
+    states.alone = lambda ids: honest(ids) + ids.double().mean(1)[:, None, None]  # type: ignore[method-assign]
+    with (
+        torch.no_grad(),
+        pytest.raises(ModelError, match="other hidden states of a document when padding stands behind"),
+    ):
+        check_alone(states)
+
+
+@pytest.mark.parametrize("window", [8, 40, 4096])
+def test_documents_go_beyond_windows_of_any_length(window: int) -> None:
+    """Afmoe hands its window masks no positions: documents within a window are right, under our attention on a CPU."""
+    network = afmoe(window)
+    network.set_attn_implementation(PACKED_SDPA)
+    with torch.no_grad():
+        assert why_alone(States(network), 8192) is not None
+    assert network.config.sliding_window == window
+    network = afmoe(window)
+    choose_attention(network, torch.device("cpu"))
+    model = CausalModel(network, pico_tokenizer())
+    batch = packed([[(0, 60, 0), (1, 50, 0)]])
+    with model.inference():
+        together = model(batch)[0]
+        for document in range(2):
+            here = batch.document[0] == document
+            alone = network.model(batch.input_ids[:, here], use_cache=False).last_hidden_state[0]
+            assert (together[here] - alone).norm() < 1e-5 * alone.norm()
+
+
+def test_a_window_that_layers_keep_to_themselves_is_reached() -> None:
+    """GPT-Neo's masks are made when it is built: no shorter window can be set."""
+    shape = GPTNeoConfig(
+        vocab_size=259, hidden_size=32, num_layers=2, attention_types=[[["global", "local"], 1]], num_heads=4,
+        window_size=40, max_position_embeddings=128, initializer_range=0.2,
+    )  # fmt: skip
+    states, lengths = States(GPTNeoForCausalLM(shape).eval()), []
+    honest = states.packed
+    states.packed = lambda ids, places: (lengths.append(ids.shape[1]), honest(ids, places))[1]  # type: ignore
+    with torch.no_grad():
+        assert why_alone(states, 128) is None
+    assert max(lengths) > 2 * 40
+
+
+def test_experts_pack_to_rounding() -> None:
+    """Groups of tokens per expert change shape with the tokens beside, so nothing is bitwise equal in float32."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "moe_intermediate_size": 32, "num_hidden_layers": 2}
+    for seed in range(4):
+        torch.manual_seed(seed)
+        network = Qwen3MoeForCausalLM(
+            Qwen3MoeConfig(
+                vocab_size=259, **sizes, num_attention_heads=4, num_key_value_heads=2, head_dim=16, num_experts=32,
+                num_experts_per_tok=4, initializer_range=0.1,
+            )
+        )  # fmt: skip
+        assert CausalModel(network, pico_tokenizer()).alone is None
 
 
 def test_limits_of_configurations() -> None:

@@ -43,6 +43,7 @@ class FixedStudent:
 
     states: Tensor
     head: Head
+    routing: None = None
 
     def __call__(self, batch: Batch) -> Tensor:
         return self.states

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from acclimate.build.pairs import adapter_pair, model_pair
-from acclimate.model.adapter import load_adapter
+from acclimate.model.lora.adapter import load_adapter
 from acclimate.model.reference import AdapterOff
 from acclimate.types.errors import RunError
 from acclimate.verbs.panel import PanelConfig, evaluate_panel

@@ -10,6 +10,7 @@ import pytest
 
 from acclimate.verbs.panel.matrix import Cell, matrix, matrix_markdown
 from tests.fixtures.panels import answers, texts, write_panel
+from tests.fixtures.sentences import says
 from tests.test_wrong_inputs import run_cli
 
 
@@ -89,5 +90,5 @@ def test_other_panels_do_not_stand_beside_it(
     one, other, _ = three(tmp_path)
     edit(other, **changes)
     code, _, err = run_cli(["matrix", str(one), str(other)], monkeypatch, capsys)
-    assert err == f"Error: '{one}' and '{other}' were not asked the same: {how}. Measure both on one panel file.\n"
+    assert says(err, f"Error: '{one}' and '{other}' were not asked the same: {how}. …\n")
     assert code == 1

@@ -14,10 +14,10 @@ import yaml
 from transformers import AutoModelForCausalLM
 
 from acclimate.build.pairs import adapter_pair, model_pair
-from acclimate.config.schema import LoraSection
-from acclimate.model.adapter import attach_lora
+from acclimate.config.lora_schema import LoraSection
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import save_model
+from acclimate.model.lora.adapter import attach_lora
 from acclimate.model.reference import FrozenCopy
 from acclimate.paired.flips import Flips
 from acclimate.paired.significance import holm, mcnemar
@@ -28,6 +28,7 @@ from acclimate.verbs.panel import PanelConfig, evaluate_panel, load_panel
 from acclimate.verbs.run import train
 from tests.fixtures.pico import pico_model, pico_tokenizer, save_pico
 from tests.fixtures.runs import config
+from tests.fixtures.sentences import says
 from tests.test_wrong_inputs import run_cli
 
 
@@ -154,7 +155,8 @@ def test_a_panel_from_the_command_line(
     # an earlier panel is measured again; anything else is left alone
     assert run_cli([*arguments, "--output", str(tmp_path / "out")], monkeypatch, capsys)[0] == 0
     code, _, err = run_cli([*arguments, "--output", str(tuned)], monkeypatch, capsys)
-    assert (code, err) == (3, f"Error: --output: '{tuned}' holds something that is no panel; give a new folder.\n")
+    assert code == 3
+    assert says(err, f"Error: --output: '{tuned}' … no panel; … new folder.\n")
 
 
 def test_other_logits_under_the_same_tokenizer_are_refused(pico_folder: Path, tmp_path: Path) -> None:
@@ -254,9 +256,8 @@ def test_an_adapter_is_compared_with_its_own_base(pico_folder: Path, tmp_path: P
     other = save_pico(tmp_path / "other", seed=5)
     with pytest.raises(UsageError) as caught:
         adapter_pair(tmp_path / "adapter", str(other))
-    assert str(caught.value) == (
-        f"--base: the adapter '{tmp_path}/adapter' was trained on '{pico_folder}', and '{other}' has other weights; "
-        "give the base it was trained on."
+    assert says(
+        caught.value, f"--base: … '{tmp_path}/adapter' was trained on '{pico_folder}', … '{other}' has other weights; …"
     )
     save_model(model, tmp_path / "far", "someone/tiny-model")  # nowhere on this machine: its name is all there is
     with pytest.raises(UsageError, match=r"'someone/tiny-model', and .* has another name; give the base"):

@@ -10,13 +10,14 @@ import pytest
 from tokenizers import normalizers
 
 from acclimate.build.pairs import adapter_pair, model_pair
-from acclimate.config.schema import LoraSection
-from acclimate.model.adapter import attach_lora
+from acclimate.config.lora_schema import LoraSection
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import save_model
+from acclimate.model.lora.adapter import attach_lora
 from acclimate.types.errors import ModelError
 from acclimate.verbs.panel import PanelConfig, evaluate_panel
 from tests.fixtures.pico import CHAT_TEMPLATE, pico_model, pico_tokenizer
+from tests.fixtures.sentences import says
 
 OTHER_TEMPLATE = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant]"
 
@@ -85,7 +86,7 @@ def test_a_paired_chat_is_put_in_one_template(tmp_path: Path) -> None:
     pairs = [adapter_pair(tmp_path / "adapter", base), model_pair(whole, base)]
     for pair, name in zip(pairs, ("adapter", "whole"), strict=True):
         (note,) = pair.said(asked.template == "chat")
-        assert f"both models read the chat template of '{tmp_path / name}'" in note
+        assert says(note, f"… chat template of '{tmp_path / name}' …")
         assert pair.said(chat=False) == []
     one, two = (evaluate_panel(pair.model, pair.base, asked).sets["s"].items for pair in pairs)
     assert one == two  # the adapter is fresh, so all four are the same model

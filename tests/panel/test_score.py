@@ -20,6 +20,7 @@ from acclimate.model.causal import CausalModel
 from acclimate.model.reference import FrozenCopy
 from acclimate.types.errors import DataError
 from tests.fixtures.pico import pico_model, pico_tokenizer
+from tests.fixtures.sentences import says
 
 ITEMS = [
     Item("a:1", "The kidney filters", ("blood", "the air of a city", "x"), 0),
@@ -128,7 +129,7 @@ def test_a_context_beyond_the_positions_loses_its_beginning() -> None:
         kept = (context + choice)[-17:]
         log_p, labels = naive(model.network, kept[: -len(choice)], choice)
         assert scores.nats[0, number] == pytest.approx(log_p.gather(1, labels[:, None]).sum().item(), abs=1e-5)
-    with pytest.raises(DataError, match=r"x:1: a choice has 17 tokens, the model 16 positions; leave this item out\."):
+    with pytest.raises(DataError, match=r"^x:1: .* 17 tokens, .* 16 positions; "):
         score_choices(model, FrozenCopy.of(model), [Encoded(context, [[5] * 17, [6]], 0, "x:1")])
 
 
@@ -183,6 +184,4 @@ def test_a_choice_without_a_token_of_its_own_is_refused() -> None:
     tokenizer.chat_template = "{{ messages[0]['content'] }}:a"
     with pytest.raises(DataError) as caught:
         encode([Item("f.jsonl:7", "x", ("bx", "b"), 0)], tokenizer, CHAT)
-    assert str(caught.value) == (
-        "f.jsonl:7: choice 2 ('b') has no token of its own after this context, so it has no likelihood."
-    )
+    assert says(caught.value, "f.jsonl:7: choice 2 ('b') has no token of its own …")

@@ -23,6 +23,7 @@ from acclimate.types.errors import ConfigError, DataError
 from acclimate.verbs.panel import PanelConfig, PanelResult, evaluate_panel, load_panel
 from acclimate.verbs.panel.page import panel_tables, write_panel
 from tests.fixtures.pico import pico_model, pico_tokenizer
+from tests.fixtures.sentences import says
 from tests.panel.test_panel import scripted
 
 CHOICES = {
@@ -164,8 +165,8 @@ def refused(folder: Path, **changes: Any) -> str:
 
 def test_tasks_that_cannot_be_asked(organs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = organs / "tasks"
-    assert refused(organs, task="organ") == (
-        f"sets.task.task: there is no task 'organ' in '{tasks}'. Did you mean 'organs'?"
+    assert says(
+        refused(organs, task="organ"), f"sets.task.task: … no task 'organ' in '{tasks}'. Did you mean 'organs'?"
     )
     (tasks / "body.yaml").write_text(yaml.safe_dump({"group": "body", "task": ["organs"]}))
     write_task(
@@ -186,15 +187,12 @@ def test_tasks_that_cannot_be_asked(organs: Path, monkeypatch: pytest.MonkeyPatc
     moved = organs / "again"  # tasks of a folder are listed once
     tasks.rename(moved)
     folder = {"include_path": str(moved)}
-    assert refused(organs, task="body", **folder) == (
-        "sets.task.task: 'body' is a group of tasks; name one of them for each set."
-    )
+    assert says(refused(organs, task="body", **folder), "sets.task.task: 'body' is a group of tasks; name one …")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     for name in ("gone", "away"):
         sentence = refused(organs, task=name, **folder)
-        assert sentence.startswith(f"sets.task.task: the task '{name}' cannot be loaded (")
-        assert sentence.endswith("); without a network only tasks over local files can, see include_path.")
+        assert says(sentence, f"sets.task.task: the task '{name}' cannot be loaded (…); … network … include_path.")
         assert "\n" not in sentence
 
 
@@ -202,9 +200,8 @@ def test_what_fails_inside_a_task(organs: Path, monkeypatch: pytest.MonkeyPatch)
     """The task's own code is to blame for all but the lack of memory."""
     inverse = ANSWERS | {"doc_to_text": "{{1 / n}}", "doc_to_target": "a"}
     write_task(organs / "tasks", "inverse", [{"n": 1}, {"n": 0}], **inverse)
-    assert refused(organs, task="inverse") == (
-        "sets.task.task: lm-eval cannot ask 'inverse': ZeroDivisionError: division by zero."
-    )
+    said = refused(organs, task="inverse")
+    assert says(said, "sets.task.task: lm-eval … 'inverse': ZeroDivisionError: division by zero.")
 
     def full(*_: object, **__: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
@@ -223,18 +220,17 @@ def test_other_kinds_of_requests_are_refused(tmp_path: Path) -> None:
         doc_to_text="",
         doc_to_target="{{text}}",
     )
-    assert refused(tmp_path, task="whole") == (
-        "sets.task.task: 'whole' asks for loglikelihood_rolling; accepted: multiple_choice, loglikelihood or "
-        "generate_until. Texts have kind: text."
+    assert says(
+        refused(tmp_path, task="whole"),
+        "sets.task.task: 'whole' … loglikelihood_rolling; accepted: multiple_choice, loglikelihood or generate_until. "
+        "… kind: text.",
     )
 
 
 def test_answers_that_are_drawn_are_refused(tmp_path: Path) -> None:
     drawn = ANSWERS | {"generation_kwargs": {"do_sample": True, "temperature": 1.0}}
     write_task(tmp_path / "tasks", "draws", [{"question": "a", "answer": "b"}], **drawn)
-    assert refused(tmp_path, task="draws") == (
-        "sets.task.task: draws its answers at random; only greedy ones are compared."
-    )
+    assert says(refused(tmp_path, task="draws"), "sets.task.task: … at random; only greedy …")
 
 
 def test_a_chat_needs_a_template(organs: Path) -> None:
@@ -246,9 +242,8 @@ def test_a_chat_needs_a_template(organs: Path) -> None:
 
 def test_without_lm_eval_the_extra_is_named(organs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert refused(organs, task="organs") == (
-        "sets.task.kind: 'lm_eval' needs lm-eval; run `pip install 'acclimate[lm-eval]'`."
-    )
+    said = refused(organs, task="organs")
+    assert says(said, "sets.task.kind: 'lm_eval' needs lm-eval; … `pip install 'acclimate[lm-eval]'`.")
 
 
 @pytest.mark.parametrize(
@@ -279,7 +274,7 @@ def test_examples_in_chat_form_are_turns(
 
 
 def test_turns_without_examples_or_chat_are_refused(organs: Path) -> None:
-    with pytest.raises(ConfigError, match=r"sets\.task\.fewshot_as_multiturn: has no effect without examples"):
+    with pytest.raises(ConfigError, match=r"sets\.task\.fewshot_as_multiturn: has no effect"):
         measured(organs, fewshot_as_multiturn=False, num_fewshot=0, panel={"template": "chat"})
     with pytest.raises(ValueError, match="fewshot_as_multiturn has no effect on template: plain"):
         measured(organs, fewshot_as_multiturn=False, num_fewshot=2)

@@ -25,6 +25,7 @@ from acclimate.verbs.run import train
 from tests.fixtures.gradients import built
 from tests.fixtures.nursery import Warm
 from tests.fixtures.runs import config, weights
+from tests.fixtures.sentences import says
 
 TRAINING = {"micro_batch_size": 2, "save_steps": 2, "eval_steps": 2, "keep_last": 9}
 VARIANTS = {"full": {}, "lora": {"lora": {"rank": 4, "dropout": 0.1}, "method": ["mol", "l2"]}}
@@ -132,7 +133,8 @@ def test_an_error_of_all_is_printed_once(pico_folder: Path, corpora: Path, tmp_p
     process = start(config(pico_folder, corpora, tmp_path, sources=sources), "--nproc", "2")
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert errors == f"Error: sources.domain.path: '{tmp_path / 'nowhere'}' matches no file or folder.\n"
+    assert says(errors, f"Error: sources.domain.path: '{tmp_path / 'nowhere'}' matches no …\n")
+    assert errors.count("Error") == 1
 
 
 def training_process(settings: RunConfig, *options: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
@@ -161,10 +163,7 @@ def test_signals(
     output, errors = process.communicate(timeout=60)
     assert process.returncode == code, output + errors
     steps = len(losses(settings.run_dir))
-    assert errors == (
-        f"Stopped after step {steps} of 4000, whose checkpoint is written. The same command with --resume goes on from "
-        "there.\n"
-    )
+    assert says(errors, f"Stopped after step {steps} of 4000, … checkpoint … --resume …\n")
     assert Layout(settings.run_dir).step_checkpoints[-1].name == f"step-{steps:08d}"
     assert not any(rank.is_running() for rank in ranks)
 
@@ -179,10 +178,7 @@ def test_no_process_outlives_one_that_is_killed(victim: str, pico_folder: Path, 
     assert Layout(settings.run_dir).step_checkpoints
     if victim == "a rank":
         assert process.returncode == 128 + signal.SIGKILL
-        assert errors == (
-            "Error: process 1 was killed by SIGKILL, so the others are ended; --resume continues from the last "
-            "checkpoint.\n"
-        )
+        assert says(errors, "Error: process 1 was killed by SIGKILL, …; --resume …\n")
 
 
 @pytest.mark.parametrize(("codes", "expected"), [((4, 1), 4), ((1, 3), 3), ((1, -9), 137), ((0, 0), 0)])

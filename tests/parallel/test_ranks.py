@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from acclimate.types.central import PAD_DOCUMENT
+from tests.fixtures.families import pico_of
 from tests.fixtures.gradients import built, step_gradient
 from tests.fixtures.nursery import Warm
-from tests.fixtures.pico import save_pico
+from tests.fixtures.pico import pico_tokenizer, save_pico
 from tests.parallel.worker import STRATEGIES, Case, cases, setting
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +27,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_pico(folder / "tied")
     save_pico(folder / "untied", tie=False)
     save_pico(folder / "expert", seed=1)
+    pico_of("Lfm2").save_pretrained(folder / "rows of their own")
+    pico_tokenizer().save_pretrained(folder / "rows of their own")
     return folder
 
 

@@ -32,6 +32,12 @@ VARIANTS = {
     "one denominator": {"objective": {"normalise": "all"}},
     "half boosted": {"method": {"k0": 0.5}},  # by default so short a run follows the stored gradient alone
     "half boosted lora": {"method": {"k0": 0.5}, "lora": {"rank": 4}},
+    "rows of their own": {},  # of a family that does not pack; ranks need different numbers of forwards
+    "token lora": {  # fewer rows than ranks; weights stay gathered between the reference's forward and the student's
+        "lora": {"rank": 4},
+        "model": {"add_tokens": ["kidney"]},
+        "parallel": {"reshard_after_forward": False},
+    },
     "small share": {  # its general rows are absent from some steps
         "sources": {
             "domain": {"path": "domain.jsonl", "share": 0.94, "heldout": 4},
@@ -59,13 +65,15 @@ def setting(model: Path, corpora: Path, output: Path, case: Case) -> RunConfig:
     method, variant, strategy = case
     changes = dict(VARIANTS[variant])
     own = spec(method, model / "tied", corpora, model, changes.get("lora"))
+    apart = changes.pop("parallel", {})
     changes["method"] = own | changes.get("method", {})
     changes["training"] = {"micro_batch_size": 2} | changes.get("training", {})
     if sources := changes.get("sources"):
         changes["sources"] = {n: s | {"path": str(corpora / s["path"])} for n, s in sources.items()}
     return config(
-        model / ("untied" if variant == "untied" else "tied"), corpora, output,
-        name=f"{method}-{variant}-{strategy}".replace(" ", "_"), parallel={"strategy": strategy},
+        model / (variant if variant in ("untied", "rows of their own") else "tied"), corpora, output,
+        name=f"{method}-{variant}-{strategy}".replace(" ", "_"),
+        parallel={"strategy": strategy} | (apart if strategy == "fsdp" else {}),
         optimizer={"max_grad_norm": 0.5}, **changes,
     )  # fmt: skip
 

@@ -119,5 +119,5 @@ def test_runs_of_other_documents_cannot_be_compared_pairwise(tmp_path: Path) -> 
         path = runs[1] / "eval" / f"{name}.jsonl"
         path.write_text(path.read_text().replace('"where": "', '"where": "elsewhere '))
     page = render(collect(runs))
-    assert "the two were not measured on the same documents, so they cannot be compared pairwise" in page
+    assert "not measured on the same documents" in page
     assert "less from the base on chat than" not in page

@@ -8,6 +8,7 @@ from acclimate.reports import collect
 from acclimate.reports.pictures.figures import gained_finding, kept_finding
 from acclimate.reports.words.verdict import verdict
 from acclimate.runs.folder import read_summary, write_summary
+from tests.fixtures.sentences import says
 from tests.reports.runs import add_change, drop_change, edit_summary, three_methods, write_run
 
 
@@ -22,10 +23,11 @@ def pair(folder: Path, sft: dict[str, Any], mol: dict[str, Any]) -> tuple[str, s
 
 def test_good(tmp_path: Path) -> None:
     headline, notes = pair(tmp_path, {"domain": 0.83, "kl_chat": 0.38, "general": 1.02}, {"kl_chat": 0.11})
-    assert headline == (
-        "mol learned the domain (bits per byte 1.050 → 0.820, −21.9 %) and moved 71 % less from the base on chat than "
-        "sft (KL 0.110 vs 0.380 nats/token; paired over 40 documents, p <\u202f0.001). What the two gained on the "
-        "domain cannot be told apart (−21.9 % against −21.0 %; paired over 40 documents, p = 0.601)."
+    assert says(
+        headline,
+        "mol learned the domain (… 1.050 → 0.820, −21.9 %) and moved 71 % less from the base on chat than sft (KL "
+        "0.110 vs 0.380 nats/token; … 40 documents, p <\u202f0.001). … cannot be told apart (−21.9 % against −21.0 %; "
+        "… 40 documents, p = 0.601).",
     )
     assert "Forgotten on general, in bits per byte: sft 0.930 → 1.020, +9.7 %." in notes
     assert "One seed" in notes
@@ -89,9 +91,9 @@ def test_no_gain_anywhere_comes_first(tmp_path: Path) -> None:
 
 def test_single_run_good(tmp_path: Path) -> None:
     headline, _ = judged(write_run(tmp_path / "mol"))
-    assert headline == (
-        "mol learned the domain (bits per byte 1.050 → 0.820, −21.9 %). It moved 0.110 nats/token (KL) from the base "
-        "on chat, and picks the same next token for 92.6 % of tokens."
+    assert says(
+        headline,
+        "mol learned the domain (… 1.050 → 0.820, −21.9 %). … 0.110 nats/token (KL) … chat, … 92.6 % of tokens.",
     )
 
 
@@ -187,7 +189,7 @@ def test_no_domain_was_measured(tmp_path: Path) -> None:
     run = write_run(tmp_path / "mol")
     edit_summary(run, set="domain", role="general")
     headline, _ = judged(run)
-    assert headline == "No held-out domain text was measured, so nothing can be said about what was gained."
+    assert says(headline, "No held-out domain text was measured, …")
 
 
 def test_without_intervals_nothing_is_claimed(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_statistic_that_is_not_finite_is_not_stored(
         return result(self, training, state)
 
     monkeypatch.setattr(Fisher, "result", broken)
-    with pytest.raises(NonFiniteError, match=r"of 1 of 20 parameters is not finite \('model.norm.weight' first\)"):
+    with pytest.raises(NonFiniteError, match=r"1 of 20 parameters .* not finite \('model.norm.weight' first\)"):
         taken(Fisher(), pico_folder, corpora, tmp_path / "s")
     assert not (tmp_path / "s").exists()
 

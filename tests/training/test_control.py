@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-import torch
 from pydantic.dataclasses import dataclass
 from rich.console import Console
 
@@ -25,8 +24,7 @@ from acclimate.types.errors import ConfigError, NonFiniteError
 from acclimate.types.plan import Facts, Method, Plan, PlanContext
 from acclimate.verbs.run import train
 from acclimate.verbs.validate import validate
-from tests.fixtures.runs import config, lines, weights
-from tests.training.test_resume import CHOICE, Killed, killed_at, metric_lines
+from tests.fixtures.runs import CHOICE, config, killed_after, lines, metric_lines, same_weights
 
 KL = "eval/general/kl_base_tuned"
 
@@ -85,15 +83,13 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_dial_that_nothing_moves_is_its_number(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     one, two = (train(config(pico_folder, corpora, tmp_path, name=m, method=m)).run_dir for m in ("mol", "kept"))
-    assert all(torch.equal(tensor, weights(two)[name]) for name, tensor in weights(one).items())
+    assert same_weights(one, two)
     rows = metric_lines(two)
     assert {row.pop("dial/kl_weight") for row in rows} == {1.0}
     assert rows == metric_lines(one)
 
 
-def test_a_controller_moves_a_dial_and_resumes_bitwise(
-    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_controller_moves_a_dial_and_resumes_bitwise(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     changes: dict[str, Any] = {
         "method": {"name": "kept", "budget": 1e-9}, "budget": {"steps": 7, "batch_tokens": 128},
         "training": {"micro_batch_size": 2, "save_steps": 3, "eval_steps": 1},
@@ -109,13 +105,10 @@ def test_a_controller_moves_a_dial_and_resumes_bitwise(
     (reported,) = (r["value"] for r in run.summary if (r["set"], r["metric"]) == ("general", "kl_base_tuned"))
     assert rows[-1][KL] == pytest.approx(reported, rel=1e-9)  # of the same documents
     settings = config(pico_folder, corpora, tmp_path, name="killed", **changes)
-    with monkeypatch.context() as patch:
-        killed_at(5, patch)
-        with pytest.raises(Killed):
-            train(settings)
+    killed_after(5, settings)
     again = train(settings, resume=True)
     assert metric_lines(again.run_dir) == metric_lines(run.run_dir)
-    assert all(torch.equal(tensor, weights(again.run_dir)[name]) for name, tensor in weights(run.run_dir).items())
+    assert same_weights(run.run_dir, again.run_dir)
 
 
 def test_a_dial_goes_down_too(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
@@ -140,18 +133,13 @@ def test_a_controller_needs_its_measurements(
         train(settings)
 
 
-def test_checkpoints_from_before_callbacks_had_names(
-    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checkpoints_from_before_callbacks_had_names(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     """What was best stays so. Their classes were the names, and they knew no dials and controllers."""
     training = {"micro_batch_size": 2, "save_steps": 1, "eval_steps": 1, "final": "best"}
     hot = {"optimizer": {"learning_rate": 0.3}, "schedule": {"type": "constant"}, **CHOICE}
     straight = train(config(pico_folder, corpora, tmp_path, name="straight", training=training, **hot)).run_dir
     settings = config(pico_folder, corpora, tmp_path, training=training, **hot)
-    with monkeypatch.context() as patch:
-        killed_at(4, patch)
-        with pytest.raises(Killed):
-            train(settings)
+    killed_after(4, settings)
     folder = Layout(settings.run_dir).step_checkpoints[-1]
     document = json.loads((folder / "state.json").read_text())
     assert document.pop("dials") == document.pop("controllers") == {}
@@ -165,7 +153,7 @@ def test_checkpoints_from_before_callbacks_had_names(
     best = [json.loads((run / "checkpoints" / "best" / "state.json").read_text()) for run in (straight, again)]
     assert best[0] == best[1]
     assert best[0]["step"] == 4  # were it forgotten, a later one would be the best again
-    assert all(torch.equal(tensor, weights(again)[name]) for name, tensor in weights(straight).items())
+    assert same_weights(straight, again)
 
 
 class Counting(Callback):

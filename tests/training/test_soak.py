@@ -20,7 +20,7 @@ from acclimate.config.load import save_config
 from tests.fixtures.nursery import Warm
 from tests.fixtures.runs import config
 
-KILLS = int(os.environ.get("SOAK", "3"))
+KILLS = int(os.environ.get("SOAK", "2"))
 SETTINGS: dict[str, Any] = {
     "method": ["mol", "l2"],
     "lora": {"rank": 4, "dropout": 0.1},

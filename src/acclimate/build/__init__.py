@@ -4,6 +4,7 @@ from acclimate.build.expert import base_apart, experts
 from acclimate.build.heldout.reread import Chosen, Reread, choose_reread, reread
 from acclimate.build.heldout.scored import score_memorised, score_sets
 from acclimate.build.heldout.sets import heldout_prompts, heldout_sets, validation_sets
+from acclimate.build.heldout.untouched import score_untouched
 from acclimate.build.job import Job, reopened, resolve
 from acclimate.build.mixture import Mixture, mix
 from acclimate.build.models import check_vocabulary, load_model, load_references
@@ -40,6 +41,7 @@ __all__ = [
     "resolve",
     "score_memorised",
     "score_sets",
+    "score_untouched",
     "select_labels",
     "start",
     "trained_pair",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from acclimate.build.plan import Composition
 from acclimate.config.load import RunConfig, load_config
 from acclimate.config.schema import ModelSection
 from acclimate.disk.digest import sha256_of
-from acclimate.model.adapter import load_adapter
 from acclimate.model.causal import CausalModel
+from acclimate.model.changes import Change, widened
 from acclimate.model.checks.reach import reach_of
-from acclimate.model.load import load_config_of, load_network, load_tokenizer, model_digest, model_identity, said_of
+from acclimate.model.identity import model_digest, model_identity
+from acclimate.model.load import all_changes, load_config_of, load_network, load_tokenizer, said_of
+from acclimate.model.lora.adapter import load_adapter
 from acclimate.runs.beginning import check_digests
 from acclimate.runs.layout import Layout
 from acclimate.types.errors import ModelError, RunError
@@ -29,6 +32,8 @@ class Frozen:
     path: str
     model: ModelSection
     adapter: Path | None
+    changes: Sequence[Change]
+    """Of the student: done to this model too, where it has not gone through them, so that the vocabularies agree."""
 
     def load(self, student: CausalModel) -> CausalModel:
         """The model with the student's tokenizer, in its dtype and on its device.
@@ -36,15 +41,18 @@ class Frozen:
         Raises:
             ModelError, RunError: it cannot be loaded, or the base under its adapter has changed.
         """
+        section = self.model
         with said_of(self.key):
-            network = load_network(self.model, student.dtype, student.device)
+            if load_config_of(section).model_type != student.network.config.model_type:  # the key is of the student's
+                section = section.model_copy(update={"attention": "auto"})
+            network = load_network(section, student.dtype, student.device, self.changes)
         if self.adapter is not None:
             check_digests(self.adapter.parent, {"model": model_identity(self.model)}, {})
         return CausalModel(network, student.tokenizer, load_adapter(network, self.adapter) if self.adapter else None)
 
     def digest(self) -> str:
         """What identifies its weights."""
-        own = model_digest(self.model)
+        own = model_digest(self.model, self.changes)
         return own if self.adapter is None else f"{own}+{sha256_of([self.adapter / 'adapter_model.safetensors'])}"
 
     def check(self, config: RunConfig, tokenizer: Any) -> None:
@@ -55,7 +63,7 @@ class Frozen:
         """
         with said_of(self.key):
             shape = load_config_of(self.model).get_text_config()
-            theirs = load_tokenizer(self.model).get_vocab()
+            theirs = load_tokenizer(self.model, self.changes).get_vocab()
         if differing := sorted(theirs.items() ^ tokenizer.get_vocab().items()):
             raise ModelError(
                 f"{self.key}: '{self.path}' has another vocabulary than '{config.model.path}' (first at "
@@ -70,7 +78,8 @@ class Frozen:
                     f"{section}.sequence_length: {length} is more than the {reach} ({self.key}: '{self.path}'); lower "
                     "it."
                 )
-        if (logits := shape.vocab_size) != (own := load_config_of(config.model).get_text_config().vocab_size):
+        own = widened(load_config_of(config.model).get_text_config().vocab_size, self.changes)
+        if (logits := widened(shape.vocab_size, self.changes)) != own:
             raise ModelError(
                 f"{self.key}: '{self.path}' has {logits} logits, the model {own}; a divergence needs the same "
                 "vocabulary."
@@ -80,7 +89,9 @@ class Frozen:
 def base_apart(config: RunConfig) -> Frozen | None:
     """``model.base``, where training starts from another model."""
     path = config.model.base
-    return None if path is None else Frozen("base", "model.base", path, config.model.of_base, None)
+    if path is None:
+        return None
+    return Frozen("base", "model.base", path, config.model.of_base, None, all_changes(config.model))
 
 
 def experts(config: RunConfig, composition: Composition) -> list[Frozen]:
@@ -95,13 +106,14 @@ def experts(config: RunConfig, composition: Composition) -> list[Frozen]:
 
 def _expert(config: RunConfig, name: str, path: str) -> Frozen:
     found, key = Layout(Path(os.path.expanduser(path))), f"method.{name}"
-    run, whole = None, path
+    run, whole, changes = None, path, all_changes(config.model)
     if found.config.is_file():
         if not found.model.is_dir():
             raise RunError(f"{key}: the run '{path}' has no model/ yet: it is not finished.")
         run, whole = load_config(found.config), str(found.model)
     if run is None or run.lora is None:
-        own = {"path": whole, "revision": None, "base": None, "base_revision": None, "quantization": None}
-        return Frozen(name, key, path, config.model.model_copy(update=own), None)
+        own: dict[str, Any] = {"path": whole, "revision": None, "base": None, "base_revision": None}
+        own |= {"quantization": None, "add_tokens": []}
+        return Frozen(name, key, path, config.model.model_copy(update=own), None, changes)
     same = {"device": config.model.device, "attention": config.model.attention}
-    return Frozen(name, key, path, run.model.model_copy(update=same), found.model)
+    return Frozen(name, key, path, run.model.model_copy(update=same), found.model, changes)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from acclimate.build.plan import anchored
 from acclimate.config.load import RunConfig
 from acclimate.config.schema import ModelSection, ParallelSection
+from acclimate.model.causal import CausalModel
+from acclimate.model.checkpoint.gguf import gguf_of
+from acclimate.model.checkpoint.quantisation import quantisation_of
 from acclimate.model.checks.reach import reach_of
 from acclimate.model.load import DTYPES, load_config_of, resolve_device, resolve_dtype
 from acclimate.parallel.world import SOLO, World
@@ -25,6 +28,13 @@ class Job:
     """As config.yaml holds it: paths and stores that do not depend on the working folder, and a dtype."""
     device: torch.device
     world: World = SOLO
+
+    def settled(self, model: CausalModel) -> Job:
+        """With the attention that ``auto`` was for the loaded model, as a run that goes on will have it."""
+        if self.config.model.attention != "auto":
+            return self
+        section = self.config.model.model_copy(update={"attention": model.attention})
+        return replace(self, config=self.config.model_copy(update={"model": section}))
 
 
 def resolve(config: RunConfig, world: World = SOLO, resume: bool = False, keep_missing: bool = False) -> Job:
@@ -62,6 +72,7 @@ def _checked(config: RunConfig, device: torch.device) -> ModelSection:
         raise ConfigError(
             "parallel.cpu_offload: has no effect on a CPU, whose memory the weights are in; leave it out."
         )
+    _check_quantised(config.model)
     shape = load_config_of(config.model).get_text_config()
     reach = reach_of(shape)
     for section, length in (("data", config.data.sequence_length), ("evaluation", config.heldout_length)):
@@ -76,3 +87,18 @@ def _checked(config: RunConfig, device: torch.device) -> ModelSection:
     dtype = resolve_dtype(device, shape.hidden_size)
     name = next(name for name, known in DTYPES.items() if known == dtype)
     return config.model.model_copy(update={"dtype": name})
+
+
+def _check_quantised(section: ModelSection) -> None:
+    """Refuses settings about quantised weights that these checkpoints have no use for."""
+    both = (section, section.of_base)
+    ggufs = [one.path for one in both if gguf_of(one.path) is not None]
+    if section.quantization is not None and ggufs:
+        raise ConfigError(
+            f"model.quantization: '{section.quantization}' quantises whole weights, but '{ggufs[0]}' is a quantised "
+            "GGUF file; give the folder or hub id of the model."
+        )
+    others = [one for one in both if one.path not in ggufs]
+    if section.dequantize and all(quantisation_of(load_config_of(one)) is None for one in others):
+        why = "whose weights are not quantised" if others else "a GGUF file, whose weights are always multiplied out"
+        raise ConfigError(f"model.dequantize: has no effect on '{section.path}', {why}; leave it out.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from acclimate.build.expert import base_apart, experts
 from acclimate.build.plan import Composition
 from acclimate.config.load import RunConfig
 from acclimate.data.corpus import Corpora
-from acclimate.model.adapter import attach_lora, load_adapter
 from acclimate.model.causal import CausalModel
-from acclimate.model.load import DTYPES, load_network, load_tokenizer
+from acclimate.model.changes import changes_digest
+from acclimate.model.load import DTYPES, all_changes, load_network, load_tokenizer
+from acclimate.model.lora.adapter import attach_lora, load_adapter
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference, base_reference
 from acclimate.types.errors import ModelError, RunError
 from acclimate.types.plan import Plan
@@ -24,7 +26,8 @@ def load_model(config: RunConfig, device: torch.device) -> CausalModel:
     torch.manual_seed(config.seed)  # LoRA's A is random
     network = load_network(config.model, DTYPES[config.model.dtype], device)
     tokenizer = load_tokenizer(config.model)
-    peft = attach_lora(network, config.lora) if config.lora is not None else None
+    new = tokenizer.convert_tokens_to_ids(config.model.add_tokens)
+    peft = attach_lora(network, config.lora, new) if config.lora is not None else None
     model = CausalModel(network, tokenizer, peft)
     if config.training.gradient_checkpointing:
         network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -57,7 +60,15 @@ def load_base(config: RunConfig, model: CausalModel) -> Reference:
         return FrozenCopy(apart.load(model))
     if model.peft is not None:
         return AdapterOff(model)
-    return FrozenCopy(CausalModel(load_network(config.model, model.dtype, model.device), model.tokenizer))
+    return FrozenCopy(CausalModel(load_network(config.model, model.dtype, model.device), model.tokenizer, like=model))
+
+
+def untouched(config: RunConfig, student: CausalModel) -> Callable[[], CausalModel] | None:
+    """Loads the base as its folder has it, with its own tokenizer; None where that is the base."""
+    section = config.model.of_base.model_copy(update={"add_tokens": []})
+    if not changes_digest(all_changes(config.model), section):
+        return None
+    return lambda: CausalModel(load_network(section, student.dtype, student.device), load_tokenizer(section))
 
 
 def load_tuned(config: RunConfig, folder: Path, device: torch.device) -> CausalModel:
@@ -65,7 +76,7 @@ def load_tuned(config: RunConfig, folder: Path, device: torch.device) -> CausalM
     if not folder.is_dir():
         raise RunError(f"'{folder.parent}' has no model/ yet: the run is not finished; use acclimate train --resume.")
     if config.lora is None:
-        section = config.model.model_copy(update={"path": str(folder)})
+        section = config.model.model_copy(update={"path": str(folder), "add_tokens": []})  # they are in it
         return CausalModel(load_network(section, DTYPES[config.model.dtype], device), load_tokenizer(section))
     network = load_network(config.model, DTYPES[config.model.dtype], device)
     return CausalModel(network, load_tokenizer(config.model), load_adapter(network, folder))

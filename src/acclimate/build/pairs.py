@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,29 +12,24 @@ from typing import Any
 import torch
 
 from acclimate.build.job import reopened
-from acclimate.build.models import load_base, load_tuned
+from acclimate.build.models import load_base, load_tuned, untouched
 from acclimate.config.load import RunConfig
 from acclimate.config.schema import ModelSection
 from acclimate.disk.digest import tuned_identity
-from acclimate.model.adapter import load_adapter, load_adapter_tokenizer
 from acclimate.model.causal import CausalModel
+from acclimate.model.changes import Change, changes_digest, read_changes
 from acclimate.model.checks.reading import check_tokenizers, common_template
 from acclimate.model.checks.untouched import Untouched
-from acclimate.model.load import (
-    load_config_of,
-    load_network,
-    load_tokenizer,
-    model_digest,
-    model_identities,
-    model_identity,
-    resolve_device,
-)
+from acclimate.model.identity import model_digest, model_identities, model_identity
+from acclimate.model.load import load_config_of, load_network, load_tokenizer, resolve_device
+from acclimate.model.lora.adapter import load_adapter, load_adapter_tokenizer
 from acclimate.model.pair import Pair
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference
 from acclimate.parallel.shard import is_sharded, shard
-from acclimate.parallel.world import SOLO, World
+from acclimate.parallel.world import World
 from acclimate.runs.beginning import check_digests, check_trained, read_config
 from acclimate.runs.layout import Layout, read_json
+from acclimate.runs.measured import base_of
 from acclimate.training.checkpoint import checkpoint_weights
 from acclimate.training.weights import Weights
 from acclimate.types.errors import ModelError, RunError, UsageError, listed
@@ -56,25 +51,31 @@ def open_pair(run: Path | None, model: str | None, adapter: Path | None, base: s
     return adapter_pair(adapter, base) if adapter is not None else model_pair(str(model), base)
 
 
-def trained_pair(config: RunConfig, model: CausalModel, base: Reference | None, world: World = SOLO) -> Pair:
+def trained_pair(config: RunConfig, model: CausalModel, base: Reference | None, world: World) -> Pair:
     """The model of a training in memory; what is loaded beside it is spread over the ranks as it is.
 
     Args:
         base: that it was trained against, where a term needed one.
     """
 
+    def spread(other: CausalModel) -> CausalModel:
+        if is_sharded(model) and other is not model:
+            shard(other, other.layers, world, config.parallel)
+        return other
+
     def opened(load: Callable[[], Reference]) -> Reference:
         reference = load()
-        if is_sharded(model) and reference.model is not model:
-            shard(reference.model, reference.model.layers, world, config.parallel)
+        spread(reference.model)
         return reference
 
+    load_untouched = untouched(config, model)
     start = config.model.model_copy(update={"base": None, "base_revision": None})
     began = config.model_copy(update={"model": start})
     return Pair(
         model,
         lambda: base if base is not None else opened(lambda: load_base(config, model)),
         None if config.model.base is None else lambda: opened(lambda: load_base(began, model)),
+        None if load_untouched is None else lambda: spread(load_untouched()),
     )
 
 
@@ -111,7 +112,7 @@ def open_run(run_dir: Path, checkpoint: str | None = None, quantised: bool = Tru
         check_digests(run_dir, model_identities(config.model), {})
         return base
 
-    return config, Pair(model, open_base)
+    return config, Pair(model, open_base, open_untouched=untouched(config, model))
 
 
 def run_pair(run_dir: Path) -> Pair:
@@ -124,7 +125,8 @@ def run_pair(run_dir: Path) -> Pair:
     base = pair.base
     section = config.model.of_base
     name, path = run_dir.resolve().name, str(Layout(run_dir).model)
-    identity = _identity(name, path, section, model_digest(section), pair.model)
+    digest = base_of(model_identities(config.model))["digest"]
+    identity = _identity(name, path, section, digest, pair.model)
     return replace(pair, open_base=lambda: base, identity=identity | {"tuned": tuned_identity(Layout(run_dir).model)})
 
 
@@ -134,20 +136,22 @@ def model_pair(path: str, base_path: str) -> Pair:
     Raises:
         ModelError: one cannot be loaded, or they have different tokenizers.
     """
-    section, base_section = ModelSection(path=path), ModelSection(path=base_path)
-    tokenizer, base_tokenizer = load_tokenizer(section), load_tokenizer(base_section)
+    section, base_section = (ModelSection(path=one, dequantize=True) for one in (path, base_path))
+    changes = read_changes(path)
+    tokenizer, base_tokenizer = load_tokenizer(section), load_tokenizer(base_section, changes)
     notes = common_template(tokenizer, base_tokenizer, path, base_path)
     check_tokenizers(tokenizer, base_tokenizer, path, base_path)
     device = resolve_device(section)
-    network, base_network = (load_network(one, _dtype(device), device) for one in (section, base_section))
+    network = load_network(section, _dtype(device), device)
+    base_network = load_network(base_section, _dtype(device), device, changes)
     model, base = CausalModel(network, tokenizer), FrozenCopy(CausalModel(base_network, base_tokenizer))
-    if (rows := model.head.weight.shape[0]) != (base_rows := base.head.weight.shape[0]):
+    if (rows := model.vocabulary) != (base_rows := base.model.vocabulary):
         raise ModelError(
             f"--base: '{base_path}' has {base_rows} logits and '{path}' {rows}, though they read the same tokens; "
             f"drift needs equal ones: model.resize_token_embeddings({base_rows}), then save_pretrained."
         )
-    identity = _identity(_last(path), path, base_section, model_digest(base_section), model)
-    return Pair(model, lambda: base, identity=identity, chat_notes=notes)
+    identity = _identity(_last(path), path, base_section, model_digest(base_section, changes), model)
+    return Pair(model, lambda: base, identity=identity, notes=_replayed(changes, base_section), chat_notes=notes)
 
 
 def adapter_pair(folder: Path, base_path: str) -> Pair:
@@ -160,26 +164,37 @@ def adapter_pair(folder: Path, base_path: str) -> Pair:
         ModelError: it was trained with a tokenizer that reads other tokens.
         RunError: it is of a kind that is not used here, or of another vocabulary.
     """
-    section = ModelSection(path=base_path)
+    section = ModelSection(path=base_path, dequantize=True)
     load_config_of(section)
-    recorded = _recorded_base(folder)
-    base_tokenizer, device = load_tokenizer(section), resolve_device(section)
-    notes: tuple[str, ...] = ()
+    recorded, changes = _recorded_base(folder), read_changes(folder)
+    base_tokenizer, device = load_tokenizer(section, changes), resolve_device(section)
+    notes = _replayed(changes, section)
     chat_notes: tuple[str, ...] = ()
     if (tokenizer := load_adapter_tokenizer(folder)) is not None:
         chat_notes = common_template(tokenizer, base_tokenizer, str(folder), base_path)
         check_tokenizers(tokenizer, base_tokenizer, str(folder), base_path)
-    network = load_network(section, _dtype(device), device)
-    digest = model_digest(section)
-    checked = _check_base(folder, recorded, base_path, digest)
+    network = load_network(section, _dtype(device), device, changes)
+    digest = model_digest(section, changes)
+    checked = _check_base(folder, recorded, base_path, digest, changes)
     untouched = Untouched.of(network)
     model = CausalModel(network, tokenizer or base_tokenizer, load_adapter(network, folder))
     base: Reference = AdapterOff(model, base_tokenizer)
     if not untouched.is_base_of(model.peft):
-        base = FrozenCopy(CausalModel(load_network(section, model.dtype, device), base_tokenizer))
-        notes = ("This adapter writes into its base, so the base is loaded a second time, beside it.",)
+        again = load_network(section, model.dtype, device, changes)
+        base = FrozenCopy(CausalModel(again, base_tokenizer, like=model))
+        notes += ("This adapter writes into its base, so the base is loaded a second time, beside it.",)
     identity = _identity(_last(str(folder)), str(folder), section, digest, model) | {"base_checked_by": checked}
     return Pair(model, lambda: base, identity=identity, notes=notes, chat_notes=chat_notes)
+
+
+def _replayed(changes: Sequence[Change], section: ModelSection) -> tuple[str, ...]:
+    """What a reader must know of a base in which something was changed."""
+    if not changes_digest(changes, section):
+        return ()
+    return (
+        f"The base '{section.path}' is measured with the changes that the model was trained after (changes.json): it "
+        "reads the same tokens, with rows for new ones as they were before training.",
+    )
 
 
 def _recorded_base(folder: Path) -> str:
@@ -194,7 +209,7 @@ def _recorded_base(folder: Path) -> str:
         raise RunError(f"'{path}' is damaged: it is not JSON.") from None
 
 
-def _check_base(folder: Path, recorded: str, base_path: str, digest: str) -> str:
+def _check_base(folder: Path, recorded: str, base_path: str, digest: str, changes: Sequence[Change]) -> str:
     """By weights where those of the recorded base can be known, otherwise by name; returns which.
 
     A run folder's ``provenance.json`` has the digest, also when the base has been moved.
@@ -203,7 +218,7 @@ def _check_base(folder: Path, recorded: str, base_path: str, digest: str) -> str
     if provenance.is_file():
         was = read_json(provenance).get("model", {}).get("digest")
     elif os.path.exists(os.path.expanduser(recorded)):
-        was = model_digest(ModelSection(path=recorded))
+        was = model_digest(ModelSection(path=recorded), changes)
     if digest == was:
         return "weights"
     comparable = was is not None and was.partition(":")[0] == digest.partition(":")[0]

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from acclimate.config.explain import explain
-from acclimate.config.load import RunConfig, with_absolute_paths
+from acclimate.config.load import RunConfig, Spec, specs, with_absolute_paths, with_specs
 from acclimate.config.source_schema import SourceSection
 from acclimate.methods.registry import METHODS, TERMS
 from acclimate.stores.store import Store, open_store, required_statistics
@@ -47,8 +47,7 @@ class Composition:
 
 def method_names(config: RunConfig) -> list[str]:
     """The names in ``method``, in order: ``["mol", "l2"]``."""
-    specs = config.method if isinstance(config.method, list) else [config.method]
-    return [spec if isinstance(spec, str) else str(spec.get("name")) for spec in specs]
+    return [spec if isinstance(spec, str) else str(spec.get("name")) for spec in specs(config)]
 
 
 def build_methods(config: RunConfig) -> list[Method]:
@@ -57,14 +56,13 @@ def build_methods(config: RunConfig) -> list[Method]:
     Raises:
         ConfigError: unknown method or setting, with the nearest spelling.
     """
-    specs = config.method if isinstance(config.method, list) else [config.method]
-    if not specs:
+    if not specs(config):
         raise ConfigError(f"method: is an empty list; accepted: one or more of {listed(METHODS)}.")
     names = method_names(config)
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"method: '{twice}' is listed twice; keep one.")
     methods = []
-    for index, spec in enumerate(specs):
+    for index, spec in enumerate(specs(config)):
         where = f"method.{index}" if isinstance(config.method, list) else "method"
         settings: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
         name = settings.pop("name", None)
@@ -146,7 +144,7 @@ def anchored(config: RunConfig, keep_missing: bool = False) -> RunConfig:
         keep_missing: as :func:`~acclimate.config.load.with_absolute_paths` has it.
     """
 
-    def absolute(spec: str | dict[str, Any]) -> str | dict[str, Any]:
+    def absolute(spec: Spec) -> Spec:
         if not isinstance(spec, dict) or spec.get("name") not in METHODS:
             return spec
         wanted = required_statistics(METHODS[spec["name"]])
@@ -154,10 +152,7 @@ def anchored(config: RunConfig, keep_missing: bool = False) -> RunConfig:
             k: os.path.abspath(os.path.expanduser(v)) for k, v in spec.items() if k in wanted and str(v) == v
         }
 
-    config = with_absolute_paths(config, keep_missing)
-    method = config.method
-    found = [absolute(spec) for spec in method] if isinstance(method, list) else absolute(method)
-    return config.model_copy(update={"method": found})
+    return with_specs(with_absolute_paths(config, keep_missing), absolute)
 
 
 def source_route(name: str, section: SourceSection) -> str:

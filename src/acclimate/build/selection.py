@@ -24,7 +24,7 @@ from acclimate.data.prepare.store import Writer, key_of, stored
 from acclimate.data.prepare.tokens import TokenCorpus
 from acclimate.kernels.projection import Projection
 from acclimate.model.causal import CausalModel
-from acclimate.model.load import model_digest
+from acclimate.model.identity import model_digest
 from acclimate.types.central import IGNORE
 from acclimate.types.errors import ConfigError, DataError
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from acclimate.config.schema import ModelSection
-from acclimate.model.adapter import adapted_layers
-from acclimate.model.load import model_digest
+from acclimate.model.identity import model_digest
+from acclimate.model.lora.adapter import adapted_layers
 from acclimate.stores.store import Store
 
 

@@ -31,6 +31,7 @@ from acclimate.gradient.chain import Chain
 from acclimate.gradient.clip import ClipNorm
 from acclimate.model.causal import CausalModel
 from acclimate.model.load import DTYPES
+from acclimate.model.mixture.routing import balance_weight
 from acclimate.model.reference import Reference
 from acclimate.objective.objective import Objective
 from acclimate.paired.metrics import of_drift
@@ -66,17 +67,19 @@ def build_training(
     config, world = job.config, job.world
     check_vocabulary(corpora, model.tokenizer, model.network)
     check_stores(composition.statistics, config.model, model.network)
-    described = build_objective(config, composition.terms, corpora, {}, world)
+    described = build_objective(config, composition.terms, corpora, world)
     mixture = mix(config, corpora, described)
-    plan = build_plan(composition, PlanContext(model.lora_scaling, mixture.total_steps))
+    plan = build_plan(composition, PlanContext(model.lora_scaling, mixture.total_steps, model.lora_experts))
     references = load_references(config, composition, plan, model)
     if world.size > 1 and config.parallel.strategy == "fsdp":
         copies = [reference.model for reference in references.values() if reference.model is not model]
         for network in (model, *copies):
             shard(network, network.layers, world, config.parallel)
-    objective = replace(described, references=references, expected=mixture.expected)
+            network.agree = world.largest
+    balance = balance_weight(model.network, config.objective.router_aux_loss)
+    objective = replace(described, references=references, expected=mixture.expected, balance=balance)
     pad_id = model.tokenizer.pad_token_id
-    if pad_id is not None and pad_id >= model.head.weight.shape[0]:
+    if pad_id is not None and pad_id >= model.vocabulary:
         pad_id = None  # a token that was added for padding alone has no embedding
     loader = build_loader(config, corpora, objective, mixture, pad_id, world)
     weights = Weights(model.trainable())
@@ -187,13 +190,13 @@ def build_objective(
     config: RunConfig,
     terms: Sequence[RoutedTerm],
     corpora: Corpora,
-    references: Mapping[str, Reference],
     world: World = SOLO,
 ) -> Objective:
+    """Of these terms, without the references that they compare with, which are loaded when it is known what is."""
     return Objective(
         terms,
         corpora.routes,
-        references,
+        {},
         normalise=config.objective.normalise,
         average=config.objective.average,
         logits_dtype=DTYPES[config.objective.logits_dtype],

@@ -21,7 +21,7 @@ def export(
     from acclimate.runs.beginning import turn_ends
     from acclimate.verbs.run import export as export_run
 
-    export_run(run, output, merge=merge, checkpoint=checkpoint)
+    export_run(run, output, merge=merge, checkpoint=checkpoint, console=console)
     ends = turn_ends(run)
     if ends["ids"] and (output / "adapter_config.json").is_file():
         told = (

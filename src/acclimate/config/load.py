@@ -14,26 +14,31 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import yaml
-from pydantic import ValidationError
 
-from acclimate.config.explain import Places, explain, shown
-from acclimate.config.schema import FORMAT_VERSION, ModelSection, RunConfig
+from acclimate.config.explain import Places, shown
+from acclimate.config.schema import ModelSection, RunConfig
 from acclimate.config.yamlfile import read_mapping, read_yaml
 from acclimate.disk.files import write_text
 from acclimate.types.errors import ConfigError, listed, nearest
 
 __all__ = [
     "RunConfig",
+    "Spec",
     "dump_config",
     "load_config",
     "located",
     "parse_config",
     "save_config",
+    "specs",
     "with_absolute_paths",
+    "with_specs",
 ]
 
 
 NOWHERE = Places("configuration")
+
+Spec = str | dict[str, Any]
+"""A method as it is written: its name, or a section of name and settings."""
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
@@ -59,18 +64,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
 
 def parse_config(data: Mapping[str, Any], places: Places = NOWHERE) -> RunConfig:
     """Builds a :class:`RunConfig` from plain data, with errors as sentences."""
-    version = data.get("version", FORMAT_VERSION)
-    if version != FORMAT_VERSION:
-        raise ConfigError(
-            f"{places.at('version')}: this file is of version {shown(version)}; "
-            f"this acclimate reads version {FORMAT_VERSION}."
-        )
-    try:
-        config = RunConfig.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(explain(error, RunConfig, places)) from None
-    config.written_at(places)
-    return config
+    return RunConfig.parsed(data, places)
 
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
@@ -87,6 +81,17 @@ def located(verb: Verb) -> Verb:
             raise ConfigError(config.places.locate(str(error))) from None
 
     return cast(Verb, named)
+
+
+def specs(config: RunConfig) -> list[Spec]:
+    """Its methods in order."""
+    return config.method if isinstance(config.method, list) else [config.method]
+
+
+def with_specs(config: RunConfig, change: Callable[[Spec], Spec]) -> RunConfig:
+    """With each method as ``change`` makes it; what was no list stays none."""
+    changed = [change(spec) for spec in specs(config)]
+    return config.model_copy(update={"method": changed if isinstance(config.method, list) else changed[0]})
 
 
 def with_absolute_paths(config: RunConfig, keep_missing: bool = False) -> RunConfig:
@@ -110,14 +115,12 @@ def with_absolute_paths(config: RunConfig, keep_missing: bool = False) -> RunCon
     for name, section in config.sources.items():
         paths = [path if section.is_hub_id(path) else found(path) for path in section.paths]
         sources[name] = section.model_copy(update={"path": paths[0] if isinstance(section.path, str) else paths})
-    specs = config.method if isinstance(config.method, list) else [config.method]
-    methods = [_with_absolute_expert(spec, absolute) for spec in specs]
-    method = methods if isinstance(config.method, list) else methods[0]
+    config = with_specs(config, lambda spec: _with_absolute_expert(spec, absolute))
     data = config.data.model_copy(update={"cache_dir": absolute(config.data.cache_dir)})
-    return config.model_copy(update={"model": model, "sources": sources, "method": method, "data": data})
+    return config.model_copy(update={"model": model, "sources": sources, "data": data})
 
 
-def _with_absolute_expert(spec: str | dict[str, Any], absolute: Callable[[str], str]) -> str | dict[str, Any]:
+def _with_absolute_expert(spec: Spec, absolute: Callable[[str], str]) -> Spec:
     """``expert`` is the one setting of methods that is a path."""
     expert = spec.get("expert") if isinstance(spec, dict) else None
     if not isinstance(spec, dict) or not isinstance(expert, str) or not os.path.exists(os.path.expanduser(expert)):

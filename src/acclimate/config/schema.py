@@ -7,15 +7,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from acclimate.config.apart import Apart
 from acclimate.config.evaluation_schema import EvaluationSection
-from acclimate.config.explain import Places
+from acclimate.config.lora_schema import LoraSection
+from acclimate.config.new_tokens import NewTokens
+from acclimate.config.settings_file import SettingsFile
 from acclimate.config.source_schema import Section, SourceSection
 from acclimate.types.errors import listed, nearest
 
-FORMAT_VERSION = 1
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """Of runs and sources: they become file names."""
 
@@ -23,7 +24,9 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 class ModelSection(Section):
     """Where the base model comes from."""
 
-    path: Annotated[str, Apart.INPUT] = Field(min_length=1, description="hub id, local folder, or a .gguf file")
+    path: Annotated[str, Apart.INPUT] = Field(
+        min_length=1, description="hub id, local folder, or a .gguf file, also org/repository/file.gguf"
+    )
     revision: str | None = Field(None, description="hub revision")
     base: Annotated[str | None, Apart.INPUT] = Field(
         None,
@@ -31,14 +34,20 @@ class ModelSection(Section):
         description="what KL and drift are measured against, where training starts from another model; null: `path`",
     )
     base_revision: str | None = Field(None, description="hub revision of `base`")
+    add_tokens: NewTokens = Field([], description="new tokens, each as a text spells it (docs/running.md)")
     trust_remote_code: bool = Field(False, description="run code that ships with the model")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="dtype of the weights in forward and backward; auto times one step of each on a CPU"
     )
+    dequantize: bool = Field(
+        False, description="multiply the weights of a quantised checkpoint (FP8, MXFP4, GPTQ, AWQ ...) out when loading"
+    )
     quantization: Literal["nf4"] | None = Field(
         None, description="nf4, with lora: keep the frozen base in 4 bits (QLoRA); extra `qlora`"
     )
-    attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = Field("sdpa")
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2", "flex_attention"] = Field(
+        "auto", description="auto: of sdpa and eager the fastest that computes packed documents as each by itself"
+    )
     device: Annotated[str, Apart.WORK] = Field("auto", description="auto (a GPU where there is one), cpu, cuda, cuda:1")
 
     @model_validator(mode="after")
@@ -51,23 +60,11 @@ class ModelSection(Section):
 
     @property
     def of_base(self) -> ModelSection:
-        """The base by itself, loaded as ``path`` is."""
+        """The base by itself, loaded as ``path`` is, before anything is changed in it."""
         if self.base is None:
             return self
-        own = {"path": self.base, "revision": self.base_revision, "base": None, "base_revision": None}
-        return self.model_copy(update=own)
-
-
-class LoraSection(Section):
-    """A PEFT LoRA adapter. Leave the section out for full tuning."""
-
-    rank: int = Field(16, ge=1, le=8192, description="r of the product B·A")
-    alpha: float = Field(32.0, gt=0, description="the product is scaled by alpha / rank")
-    dropout: float = Field(0.0, ge=0, lt=1)
-    target_modules: str | list[str] = Field(
-        "all-linear", min_length=1, description="as in PEFT; all-linear leaves the head alone"
-    )
-    rslora: bool = Field(False, description="rank-stabilised scaling alpha / sqrt(rank)")
+        own: dict[str, Any] = {"path": self.base, "revision": self.base_revision, "base": None, "base_revision": None}
+        return self.model_copy(update=own | {"add_tokens": []})
 
 
 class ObjectiveSection(Section):
@@ -78,6 +75,12 @@ class ObjectiveSection(Section):
     )
     average: Literal["token", "sequence"] = Field(
         "token", description="token: every token weighs the same; sequence: every document weighs the same"
+    )
+    router_aux_loss: float | None = Field(
+        None,
+        ge=0,
+        description="coefficient of a mixture of experts' load balancing loss, where its router learns; null: as the "
+        "model's config.json has it (output_router_logits)",
     )
     logits_dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="bfloat16 rounds logits: a KL gradient that is wrong near the base (docs/performance.md)"
@@ -222,10 +225,9 @@ class ParallelSection(Section):
         return self
 
 
-class RunConfig(Section):
+class RunConfig(SettingsFile):
     """One run."""
 
-    version: Literal[1] = 1
     name: Annotated[str, Apart.PLACE] = Field(
         "run", pattern=f"^{NAME}$", description="letters, digits, '.', '_' and '-'"
     )
@@ -282,6 +284,12 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _stacks_are_not_spread(self) -> RunConfig:
+        if self.lora is not None and self.lora.experts and self.parallel.strategy == "fsdp":
+            raise ValueError("lora.experts: fsdp does not spread a stack of experts with an adapter; use ddp")
+        return self
+
+    @model_validator(mode="after")
     def _budget_counts_a_source(self) -> RunConfig:
         known = [*self.sources, "all"]
         if self.budget.count not in known:
@@ -324,16 +332,6 @@ class RunConfig(Section):
                 f"data.split: validation cannot be told apart in '{streamed[0]}', which is streamed; use split: test"
             )
         return self
-
-    _places: Places = PrivateAttr(default_factory=Places)
-
-    @property
-    def places(self) -> Places:
-        """Where its settings were written."""
-        return self._places
-
-    def written_at(self, places: Places) -> None:
-        self._places = places
 
     @property
     def heldout_length(self) -> int:

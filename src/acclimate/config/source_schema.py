@@ -35,8 +35,11 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _booleans_of_yaml(cls, value: Any, info: ValidationInfo) -> Any:
+        """``on`` is read as true; true is no number."""
         accepted = str(cls.model_fields[info.field_name or ""].annotation)
+        if isinstance(value, bool) and "'on', 'off'" in accepted:
+            return "on" if value else "off"
         if isinstance(value, bool) and "bool" not in accepted and ("int" in accepted or "float" in accepted):
             raise ValueError(f"{str(value).lower()} is no number")
         return value
@@ -141,11 +144,6 @@ class SourceSection(Section):
         if self.on_bad_row == "fail" and self.max_bad_rows != 100:
             raise ValueError("max_bad_rows has no effect on on_bad_row: fail; it belongs to skip")
         return self
-
-    @field_validator("thinking", mode="before")
-    @classmethod
-    def _yaml_reads_on_as_true(cls, value: Any) -> Any:
-        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _buffer_is_used(self) -> SourceSection:

@@ -27,7 +27,7 @@ from acclimate.data.prepare.encoding import Encoder
 from acclimate.data.prepare.groups import Labels, labels, names, streamed_names
 from acclimate.data.prepare.index import Index, read_index
 from acclimate.data.prepare.overlap import Texts, cached_overlap, check_drop
-from acclimate.data.prepare.routes import check_roles, extend_table, message_routes, role_routes, route_table
+from acclimate.data.prepare.routes import all_domain, check_roles, extend_table, message_routes, route_table
 from acclimate.data.prepare.split import Fingerprints, drawing_order, held_out, subsample, without_duplicates
 from acclimate.data.prepare.store import key_of
 from acclimate.data.prepare.tokens import TokenCorpus, encoded_now, tokenise
@@ -231,7 +231,7 @@ def _role(name: str, section: SourceSection, chats: float) -> Role:
     """``chats``: part of the documents that are chats."""
     if section.role is not None:
         return section.role
-    if set(role_routes(name, section).values()) == {"domain"}:
+    if all_domain(name, section):
         return "domain"
     return "chat" if 2 * chats > 1 else "general"
 

@@ -20,20 +20,18 @@ DISK_BYTES = 1_200_000_000
 
 @dataclass(frozen=True)
 class DemoData:
-    """Paths of the demo's model folder and JSONL corpora, and one licence sentence per asset."""
+    """Paths of the demo's model folder and JSONL corpora."""
 
     model: Path
     domain: Path  # {"id", "text"}
     general: Path  # {"title", "text"}
     chat: Path  # {"messages"}
-    licences: list[str]
 
 
 def prepare(
     cache_dir: Path,
     quick: bool,
     say: Callable[[str], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> DemoData:
     """Downloads, converts and generates what is not in the cache yet; the second call does nothing.
 
@@ -42,7 +40,6 @@ def prepare(
         quick: ask the base model fewer chat prompts; all else is the same.
         say: called with a line of text before each step that takes time. The first use of an asset
             is announced with its licence.
-        progress: called with (answered, all) while the base model answers.
 
     Raises:
         AcclimateError: no network at first use, a wheel that is not the pinned one, no space, ...
@@ -75,12 +72,10 @@ def prepare(
     def report(answered: int, total: int) -> None:
         if answered == 0:
             tell(f"The base model answers {total} chat prompts (once).")
-        if progress is not None:
-            progress(answered, total)
 
     chat = folder / f"chat-{len(questions)}.jsonl"
     answers.write_answers(base, questions, chat, progress=report)
-    return DemoData(base, domain, general, chat, [asset.licence for asset in assets.ASSETS.values()])
+    return DemoData(base, domain, general, chat)
 
 
 def _written(output: Path, sources: list[Path], code: str, write: Callable[[Path], int]) -> None:

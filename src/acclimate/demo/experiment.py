@@ -39,13 +39,12 @@ FULL = Size(16_000, 512, (1e-4, 2e-4, 5e-4), 400, 300, {"medical": 64, "general"
 QUICK = Size(4_000, 512, (2e-4, 5e-4), 150, 100, {"medical": 24, "general": 12, "chat": 16}, 2, 2)
 
 
-def run_demo(output: Path, quick: bool = False, seeds: int = 1, console: Console | None = None) -> list[RunResult]:
+def run_demo(output: Path, quick: bool, seeds: int, console: Console) -> list[RunResult]:
     """Runs sft, replay and mol at equal domain tokens and writes table, summary.json and report.html.
 
     The learning rate is chosen once, by sft's held-out domain text alone, and used for all. Runs that are finished
     are not repeated; an interrupted demo continues with the run that is missing.
     """
-    console = console or Console(quiet=True)
     size = QUICK if quick else FULL
     cache = Path("~/.cache/acclimate").expanduser()
     data = prepare(cache, quick, say=lambda line: console.print(line, highlight=False))

@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, create_model, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, create_model, field_validator, model_validator
 
-from acclimate.config.explain import Places, explain, shown
+from acclimate.config.explain import Places, shown
+from acclimate.config.settings_file import SettingsFile
 from acclimate.config.source_schema import Section
 from acclimate.config.yamlfile import read_mapping
 from acclimate.paired.metrics import METRICS
@@ -92,10 +93,11 @@ class Roles(Section):
     chat: Rule | None = None
 
 
-class Policy(Section):
+class Policy(SettingsFile):
     """A set's own rule wins as a whole over its role's, and that over the default."""
 
-    version: Literal[1] = 1
+    called: ClassVar[str] = "policy"
+
     confidence: float = Field(
         0.95,
         ge=0.5,
@@ -125,10 +127,6 @@ class Policy(Section):
             return f"roles.{role}", own
         return ("default", self.default) if self.default is not None else None
 
-    @property
-    def places(self) -> Places:
-        return self._places
-
 
 def load_policy(path: str | Path) -> Policy:
     """Reads a policy file.
@@ -143,11 +141,7 @@ def load_policy(path: str | Path) -> Policy:
 def parse_policy(data: Mapping[str, Any], places: Places | None = None) -> Policy:
     """Builds a :class:`Policy` from plain data, with errors as sentences."""
     places = places or Places("policy")
-    try:
-        policy = Policy.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(explain(error, Policy, places)) from None
-    policy._places = places
+    policy = Policy.parsed(data, places)
     if not (policy.default or policy.sets or policy.panels or any(rule for _, rule in policy.roles)):
         raise ConfigError(
             f"{places.origin}: holds no rule; write one at default, roles.ROLE, sets.NAME or panels.NAME.SET."

@@ -15,7 +15,7 @@ from acclimate.paired.metrics import METRICS, gated
 from acclimate.paired.ratio import MINIMUM_DOCUMENTS
 from acclimate.runs.folder import RunFolder, TextSet, read_folder
 from acclimate.runs.layout import Layout
-from acclimate.runs.measured import Origin, base_note, check_measured, check_panel
+from acclimate.runs.measured import Origin, base_notes, check_measured, check_panel
 from acclimate.runs.panel import AGAIN, PanelFolder, read_panel
 from acclimate.runs.scores import read_scores
 from acclimate.types.errors import ConfigError, RunError, listed, nearest
@@ -127,9 +127,7 @@ def _promised(folder: RunFolder, origin: Origin) -> list[str]:
             f"numbers are of, and it cannot be gated. `acclimate eval {folder.path}` measures it again."
         )
     again = f"Run `acclimate eval {folder.path}` again."
-    measured, notes = {item.name: item.role for item in folder.sets}, list[str]()
-    if (note := base_note(folder.provenance)) is not None:
-        notes.append(note)
+    measured, notes = {item.name: item.role for item in folder.sets}, base_notes(folder.provenance)
     for name, source in (folder.data.get("sources") or {}).items():
         held = int(source.get("heldout_documents") or 0)
         if not held:

@@ -44,6 +44,11 @@ class Factors:
         return torch.mm(b, a).mul_(self.scaling)
 
 
+def by_expert(a: Tensor, b: Tensor, experts: int) -> tuple[Tensor, Tensor]:
+    """PEFT's factors of a stack, A [E r, in] and B [out, r E], as views [E, r, in] and [E, out, r] [from code]."""
+    return a.view(experts, -1, a.shape[-1]), b.view(b.shape[0], -1, experts).permute(2, 0, 1)
+
+
 def factors(lora_scaling: Mapping[str, float]) -> list[Factors]:
     return [Factors(module, scaling) for module, scaling in lora_scaling.items()]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from acclimate.gradient.factors import factors, is_factor
+from acclimate.gradient.factors import by_expert, factors, is_factor
 from acclimate.parallel.shard import whole
 from acclimate.types.central import Metrics, Stage
 from acclimate.types.dials import Dial
@@ -23,13 +23,14 @@ class L2ToBase:
     """Adds the gradient of ``weight * ||theta - theta_0||^2``, which is ``2 weight (theta - theta_0)``.
 
     Under LoRA the distance is that of the adapted matrices, ``dW = s B A``: with s in ``lora_scaling``,
-    ``d/dB = 2 weight s^2 B (A A^T)`` and ``d/dA = 2 weight s^2 (B^T B) A``.
+    ``d/dB = 2 weight s^2 B (A A^T)`` and ``d/dA = 2 weight s^2 (B^T B) A``; of E experts for each by itself.
 
     Stores one copy of the trained parameters under full tuning, nothing under LoRA.
     """
 
     weight: float | Dial
     lora_scaling: Mapping[str, float] = field(default_factory=dict)
+    lora_experts: Mapping[str, int] = field(default_factory=dict)
     stage: Stage = Stage.PENALTY
     _base: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
@@ -51,6 +52,13 @@ class L2ToBase:
             a_name, b_name = pair.names
             a, b = params[a_name], params[b_name]  # [r, in], [out, r]
             factor = 2 * weight * pair.scaling**2
+            if (experts := self.lora_experts.get(pair.module)) is not None:
+                a, b = by_expert(a, b, experts)
+                grad_a, grad_b = by_expert(grads[a_name], grads[b_name], experts)  # views
+                grad_b.add_(b @ (a @ a.mT), alpha=factor)
+                grad_a.add_((b.mT @ b) @ a, alpha=factor)
+                distance += pair.scaling**2 * ((b.mT @ b).double() * (a @ a.mT).double()).sum().cpu()
+                continue
             grads[b_name].add_(b @ (a @ a.T), alpha=factor)
             grads[a_name].add_((b.T @ b) @ a, alpha=factor)
             distance += pair.scaling**2 * whole(((b.T @ b).double() * (a @ a.T).double()).sum()).cpu()

@@ -113,13 +113,15 @@ def packed_sdpa(
     """Scaled dot-product attention [B, T, H, d] in the form transformers calls.
 
     Without marked position ids (generation, families that do not hand them on), and with anything but plain causal
-    attention, it is transformers' own ``sdpa`` under the mask.
+    attention, it is transformers' own ``sdpa`` under the mask. A mask that the family has changed, as sparse attention
+    does, is obeyed, too.
     """
     packing: Packing | None = getattr(kwargs.get("position_ids"), "packing", None)
     window = kwargs.get("sliding_window")
     others = any(kwargs.get(name) is not None for name in ("position_bias", "cache", "softcap", "s_aux", "is_causal"))
     narrow = packing is not None and window is not None and window < packing.shapes[0][1]
-    if packing is None or others or narrow or dropout or not getattr(module, "is_causal", True):
+    causal = getattr(module, "is_causal", True) and _is_plain(attention_mask)
+    if packing is None or others or narrow or dropout or not causal:
         result: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
@@ -138,5 +140,24 @@ def packed_sdpa(
     return placed.view(query.shape[0], query.shape[2], *placed.shape[1:]), None
 
 
+def packed_mask(*args: Any, **kwargs: Any) -> Tensor | None:
+    """The mask of ``sdpa``, marked: what :func:`packed_sdpa` is given unchanged, it need not look at."""
+    mask: Tensor | None = sdpa_mask(*args, **kwargs)
+    if mask is not None:
+        mask.plain = True  # type: ignore[attr-defined]
+    return mask
+
+
+def _is_plain(mask: Tensor | None) -> bool:
+    """Whether a mask is one of :func:`packed_mask`, or a view of it."""
+    return mask is None or any(getattr(one, "plain", False) for one in (mask, mask._base))
+
+
+def name_of(network: Any) -> str:
+    """The attention of a network as a configuration names it."""
+    name = str(network.config._attn_implementation)
+    return "sdpa" if name == PACKED_SDPA else name
+
+
 AttentionInterface.register(PACKED_SDPA, packed_sdpa)
-AttentionMaskInterface.register(PACKED_SDPA, sdpa_mask)
+AttentionMaskInterface.register(PACKED_SDPA, packed_mask)

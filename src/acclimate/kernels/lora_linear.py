@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from peft.tuners.lora.layer import Linear
+from peft.tuners.lora.layer import Linear, ParamWrapper
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,14 +18,16 @@ from torch.nn import functional
 def fuse(network: Any) -> None:
     """Lets every plain adapted layer of ``network`` compute as :class:`FusedLinear`.
 
-    Others (quantised or transposed bases, dropout, a bias in B, DoRA and other variants) stay as PEFT has them.
+    Others (quantised or transposed bases, dropout, a bias in B, DoRA and other variants) stay as PEFT has them. PEFT's
+    wrapper of a parameter adds ``s B A`` to a copy of it in every forward; around a linear layer's weight it has the
+    same two factors, and becomes a layer, too.
     """
     for module in network.modules():
-        if type(module) is Linear and _is_plain(module):
+        if type(module) in (Linear, ParamWrapper) and _is_plain(module):
             module.__class__ = FusedLinear
 
 
-def _is_plain(module: Linear) -> bool:
+def _is_plain(module: Linear | ParamWrapper) -> bool:
     return (
         type(module.base_layer) is nn.Linear
         and list(module.lora_A) == ["default"]

@@ -69,7 +69,7 @@ def side_by_side(
     base: Reference,
     prompts: Sequence[tuple[str, str, Sequence[int]]],
     max_new_tokens: int,
-    stop: Sequence[int] = (),
+    stop: Sequence[int],
 ) -> list[dict[str, str]]:
     """Greedy answers of both models.
 

@@ -37,4 +37,4 @@ class L2(Method):
     weight: float = Field(0.01, ge=0, description="of the squared distance; 0 is sft bitwise [ours: default]")
 
     def plan(self, context: PlanContext) -> Plan:
-        return Plan(transforms=(L2ToBase(self.weight, dict(context.lora_scaling)),))
+        return Plan(transforms=(L2ToBase(self.weight, dict(context.lora_scaling), dict(context.lora_experts)),))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from acclimate.kernels.attention import PACKED_SDPA, with_packing
-from acclimate.kernels.head import Head, check_head, head_of
-from acclimate.model.checks.packing import check_packing
+from acclimate.kernels.attention import name_of
+from acclimate.kernels.head import Head, head_of
 from acclimate.model.checks.reach import Reach, reach_of
-from acclimate.types.central import Batch
+from acclimate.model.mixture.routing import Routing
+from acclimate.model.packing.probe import check_alone, why_alone
+from acclimate.model.packing.regrouped import Regrouped
+from acclimate.model.packing.states import States, inference
+from acclimate.model.whole.towers import decoder_of
+from acclimate.types.central import PAD_DOCUMENT, Batch
 from acclimate.types.errors import ModelError
 
 
@@ -21,29 +25,59 @@ class CausalModel(nn.Module):
     """Wraps a Hugging Face causal model, with or without a PEFT adapter.
 
     ``forward`` returns final hidden states; logits are the objective's business. Row packing needs no mask
-    tensor from us: transformers builds the document mask from position ids that restart.
+    tensor from us: transformers builds the document mask from position ids that restart. A network that computes
+    something else of packed documents gets each in a row of its own.
+
+    Args:
+        like: of the same family, whose documents lie as this one's shall: a divergence of equal weights is then 0.
+
+    Raises:
+        ModelError: its documents can stand neither in one row nor in rows of their own, or its logits are not its
+            head's.
     """
 
-    def __init__(self, network: Any, tokenizer: Any, peft: Any | None = None) -> None:
+    def __init__(self, network: Any, tokenizer: Any, peft: Any | None = None, like: CausalModel | None = None) -> None:
         super().__init__()
         self.network = network
         self.tokenizer = tokenizer
         self.peft = peft
         self.forwards = 0.0
         """Work so far in tokens through one forward: a backward counts as two more, or as one where the network is
-        frozen and only an adapter learns."""
+        frozen and only an adapter learns. Padding counts."""
+        self.agree: Callable[[int], int] = lambda own: own
+        """How many forwards all ranks make of a micro-batch, from how many this one needs; FSDP wants equally many."""
+        self.routing = Routing.of(network)
+        """What its routers decide; None of a dense model."""
         self.reach: Reach = reach_of(network.config)
-        self.device: torch.device = next(network.parameters()).device  # FSDP may keep the weights themselves elsewhere
+        self.states = States(network, peft)
+        self.device = self.states.device
+        self.alone: str | None = None
+        """Why each document has a row of its own; None where documents are packed."""
         with self.inference():
-            check_packing(self)
-            probe = torch.arange(1, 9, device=self.device).remainder(self.head.weight.shape[0])[None]
-            inputs = self._inputs(probe, torch.arange(8, device=self.device)[None])
-            hidden = network.get_decoder()(**inputs).last_hidden_state
-            check_head(network, self.head, hidden, (peft or network)(**inputs).logits)
+            self.alone = why_alone(self.states, self.positions) if like is None else like.alone
+            if self.alone is not None and like is None:
+                check_alone(self.states)
+
+    @property
+    def attention(self) -> str:
+        """As ``model.attention`` names it."""
+        return name_of(self.network)
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.head.weight.dtype
+        return self._table.dtype
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the head, of which a padded vocabulary has more than tokens."""
+        return int(self._table.shape[0])
+
+    @property
+    def _table(self) -> Tensor:
+        """The head's own weight: where an adapter trains rows, PEFT puts a whole one together when it is asked for."""
+        kept = getattr(self.network.get_output_embeddings(), "original_module", None)
+        table: Tensor = self.head.weight if kept is None else kept.weight
+        return table
 
     @property
     def positions(self) -> int:
@@ -52,7 +86,7 @@ class CausalModel(nn.Module):
 
     @property
     def head(self) -> Head:
-        return head_of(self.network)
+        return head_of(self.network, self.states.form)
 
     @property
     def lora_scaling(self) -> dict[str, float]:
@@ -62,6 +96,12 @@ class CausalModel(nn.Module):
             for name, module in self.network.named_modules()
             if isinstance(getattr(module, "scaling", None), dict) and "default" in module.scaling
         }
+
+    @property
+    def lora_experts(self) -> dict[str, int]:
+        """Adapted module name -> E, where its factors are of a stack of E matrices."""
+        found = {name: getattr(self.network.get_submodule(name), "num_experts", 1) for name in self.lora_scaling}
+        return {name: experts for name, experts in found.items() if experts > 1}
 
     def trainable(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
@@ -74,19 +114,33 @@ class CausalModel(nn.Module):
         """
         if batch.input_ids.shape[1] > self.positions:
             raise ModelError(f"Rows of {batch.input_ids.shape[1]} tokens are more than the {self.reach}; shorten them.")
+        regrouped = None if self.alone is None else Regrouped.of(batch.position_ids, self.agree)
+        computed = batch.input_ids.numel() if regrouped is None else regrouped.positions
         backward = (2 if self.peft is None else 1) if torch.is_grad_enabled() else 0
-        self.forwards += batch.input_ids.numel() * (1 + backward)
-        return self.packed(batch.input_ids, batch.position_ids)
+        self.forwards += computed * (1 + backward)
+        if self.routing is None or not torch.is_grad_enabled():
+            return self._hidden(batch, regrouped)
+        real = batch.document != PAD_DOCUMENT
+        self.routing.begin()
+        with self.routing.watching(real if regrouped is None else regrouped.of_slots(real)):
+            return self._hidden(batch, regrouped)
+
+    def _hidden(self, batch: Batch, regrouped: Regrouped | None) -> Tensor:
+        if regrouped is None:
+            return self.states.packed(batch.input_ids, batch.position_ids)
+        return regrouped.hidden(self.states.alone, batch.input_ids)
 
     def rows(self, input_ids: Tensor, position_ids: Tensor, mask: Tensor | None) -> Tensor:
         """[B, T] rows of one document each to hidden states [B, T, D].
 
         Args:
-            mask: [B, 1, T, T], added to attention scores in place of the causal mask.
+            mask: [B, 1, T, T], added to attention scores in place of the causal mask; for a network whose documents
+                are packed.
         """
-        inputs = {"input_ids": input_ids, "position_ids": position_ids, "attention_mask": mask, "use_cache": False}
-        hidden: Tensor = self.network.get_decoder()(**inputs).last_hidden_state
-        return hidden
+        if self.alone is not None:
+            assert mask is None
+            return self.states.alone(input_ids)
+        return self.states(input_ids=input_ids, position_ids=position_ids, attention_mask=mask)
 
     def generate(self, **options: Any) -> Tensor:
         """``network.generate`` as a method of this module, whose weights FSDP gathers."""
@@ -95,34 +149,22 @@ class CausalModel(nn.Module):
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The decoder's layers: the largest list of modules in the network."""
-        lists = [module for module in self.network.modules() if isinstance(module, nn.ModuleList)]
+        """The decoder's layers: the largest list of modules in it; a tower may have a larger one."""
+        lists = [module for module in decoder_of(self.network).modules() if isinstance(module, nn.ModuleList)]
         return max(lists, key=lambda found: sum(p.numel() for p in found.parameters()))
-
-    def packed(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
-        """[B, T] ids, and positions that restart at each document, to hidden states [B, T, D]."""
-        hidden: Tensor = self.network.get_decoder()(**self._inputs(input_ids, position_ids)).last_hidden_state
-        return hidden
-
-    def _inputs(self, input_ids: Tensor, position_ids: Tensor) -> dict[str, Any]:
-        if self.network.config._attn_implementation == PACKED_SDPA:
-            position_ids = with_packing(position_ids)
-        return {"input_ids": input_ids, "position_ids": position_ids, "use_cache": False}
 
     @contextmanager
     def adapter_off(self) -> Iterator[None]:
         """The base model, through the same weights."""
         assert self.peft is not None
-        with self.peft.disable_adapter():
-            yield
-
-    @contextmanager
-    def inference(self) -> Iterator[None]:
-        """Evaluation mode without gradients; the previous mode comes back."""
-        training = self.network.training
-        self.network.eval()
+        learned = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         try:
-            with torch.no_grad():
+            with self.peft.disable_adapter():
                 yield
-        finally:
-            self.network.train(training)
+        finally:  # PEFT thaws what then stands in their place: under FSDP the gathered one, after a forward
+            for parameter in learned:
+                parameter.requires_grad_(True)
+
+    def inference(self) -> AbstractContextManager[None]:
+        """Evaluation mode without gradients; the previous mode comes back."""
+        return inference(self.network)

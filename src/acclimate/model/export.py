@@ -1,4 +1,4 @@
-"""Folders that ``AutoModelForCausalLM`` and ``PeftModel`` load as they are."""
+"""Folders that transformers' auto classes and ``PeftModel`` load as they are."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from torch import Tensor
 
 from acclimate.disk.files import sync, unwritable
 from acclimate.model.causal import CausalModel
+from acclimate.model.changes import Change, write_changes
+from acclimate.model.whole.carried import carry_tensors, copy_processor
+from acclimate.model.whole.noise import as_given
+from acclimate.model.whole.origin import origin_of
 from acclimate.types.errors import UsageError
 
 
@@ -25,8 +29,9 @@ def save_model(
     merge: bool = False,
     weights: dict[str, Tensor] | None = None,
     stops_at: Sequence[int] = (),
-) -> None:
-    """Writes safetensors, tokenizer and chat template, atomically.
+    changes: Sequence[Change] = (),
+) -> list[str]:
+    """Writes safetensors, tokenizer, chat template, changes.json and the files of a processor, atomically.
 
     Args:
         folder: must not exist yet or be empty.
@@ -36,6 +41,10 @@ def save_model(
         weights: by name of ``model.network``, where the model's own are spread over ranks.
         stops_at: the ``eos_token_id`` of a whole model's ``generation_config.json``, where it is another than the
             model has; an adapter's folder has no such file that a loader reads.
+        changes: what was done to the model before it was trained; of an adapter, to the model that it is put on.
+
+    Returns:
+        Sentences about tensors of the checkpoint that are not trained here, or not written under their names.
 
     Raises:
         UsageError: the folder holds something already.
@@ -46,13 +55,15 @@ def save_model(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        _write(model, partial, base_path, card, merge, weights, stops_at)
+        notes = _write(model, partial, base_path, card, merge, weights, stops_at)
+        write_changes(partial, changes)
         for path in (*partial.rglob("*"), partial):  # a power cut must not leave a folder that looks whole
             sync(path)
         if folder.exists():
             folder.rmdir()
         os.replace(partial, folder)
         sync(folder.parent)
+        return notes
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise unwritable(folder, error) from error
@@ -74,20 +85,27 @@ def _write(
     merge: bool,
     weights: dict[str, Tensor] | None,
     stops_at: Sequence[int],
-) -> None:
+) -> list[str]:
+    origin, notes = origin_of(model.network), []
     if model.peft is None or merge:
         whole = model.network if model.peft is None else merged(model.peft)
         if stops_at:
             whole.generation_config.eos_token_id = list(stops_at)
-        whole.save_pretrained(partial, state_dict=weights)
+        with as_given(whole.config, origin.noise):
+            whole.save_pretrained(partial, state_dict=weights)
+        if origin.folder is not None:
+            notes = carry_tensors(whole, origin.folder, partial)
     else:
         model.peft.peft_config["default"].base_model_name_or_path = base_path
         adapter = weights and {f"base_model.model.{name}": tensor for name, tensor in weights.items()}
         # PEFT would ask the Hub whether to save embedding layers
         model.peft.save_pretrained(partial, state_dict=adapter, save_embedding_layers=False)
     model.tokenizer.save_pretrained(partial)
+    if origin.folder is not None:
+        copy_processor(origin.folder, partial)
     if card is not None:
         (partial / "README.md").write_text(card, encoding="utf-8")
+    return notes
 
 
 def merged(peft: Any) -> Any:

@@ -13,8 +13,11 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.*", "*.tiktoken", "spiece.model", "sentencepiece*")
 
 
-def check_weights(folder: Path) -> None:
+def check_weights(folder: Path) -> list[Path]:
     """Opens the header of every weight file; no weight is read.
+
+    Returns:
+        The files.
 
     Raises:
         ModelError: no safetensors (a pickle can run code when it is loaded, so none ever is), a shard that is not
@@ -34,6 +37,12 @@ def check_weights(folder: Path) -> None:
                 "loaded, so acclimate never does; convert them to safetensors where you trust them: "
                 "AutoModelForCausalLM.from_pretrained(...).save_pretrained(...)."
             )
+        variants = sorted(path.name for path in folder.glob("model.*.safetensors*"))
+        if variants:
+            raise ModelError(
+                f"model.path: the weights in '{folder}' are of a variant ({variants[0]}); save the one you want under "
+                "plain names: AutoModelForCausalLM.from_pretrained(..., variant=...).save_pretrained(...)."
+            )
         hint = ""
         if (folder / "adapter_config.json").is_file():
             hint = " It is an adapter: merge it into its base first (`acclimate export --merge`, or PEFT)."
@@ -52,6 +61,7 @@ def check_weights(folder: Path) -> None:
             raise ModelError(
                 f"model.path: '{folder / name}' is damaged or cut short ({reason(error)}); download or copy it again."
             ) from None
+    return [folder / name for name in names]
 
 
 def _shards(index: Path) -> list[str]:
@@ -60,6 +70,16 @@ def _shards(index: Path) -> list[str]:
     if not isinstance(shards, dict) or not all(isinstance(name, str) and "/" not in name for name in shards.values()):
         raise ModelError(f"model.path: '{index}' is damaged: it has no weight_map of tensor names to file names.")
     return sorted(set(shards.values()))
+
+
+def tensor_files(folder: Path) -> dict[str, Path]:
+    """The file of every tensor of a folder that :func:`check_weights` accepts."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    found: dict[str, Path] = {}
+    for name in [whole.name] if whole.is_file() else _shards(index):
+        with safe_open(folder / name, framework="pt") as file:
+            found |= dict.fromkeys(file.keys(), folder / name)
+    return found
 
 
 def read_object(path: Path) -> dict[str, object]:

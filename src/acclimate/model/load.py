@@ -3,55 +3,111 @@
 from __future__ import annotations
 
 import os
-import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import snapshot_download, try_to_load_from_cache
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from acclimate.config.schema import ModelSection
-from acclimate.disk.digest import digest_of
-from acclimate.kernels.attention import PACKED_SDPA
 from acclimate.kernels.quantised import keep_one_kernel, quantization_config
-from acclimate.model.folder import check_weights, explain_folder
+from acclimate.model.changes import Change, asked, read_changes, replay
+from acclimate.model.checkpoint.dense import dense_checkpoint
+from acclimate.model.checkpoint.gguf import gguf_of, unpacked_gguf
+from acclimate.model.checkpoint.loaded import forget_gguf, say_what_is_tied, say_where_from
+from acclimate.model.checkpoint.opening import check_attention, check_library, from_pretrained
+from acclimate.model.checkpoint.quantisation import check_quantisation, forget_quantisation, quantisation_of
+from acclimate.model.folder import check_weights
+from acclimate.model.mixture.unquantised import check_quantised
+from acclimate.model.packing.attention import choose_attention, set_attention
+from acclimate.model.whole.carried import PROCESSOR
+from acclimate.model.whole.classes import build, class_of, is_composite
+from acclimate.model.whole.noise import Path as Place
+from acclimate.model.whole.noise import quieten, switch_off
+from acclimate.model.whole.origin import Origin
+from acclimate.model.whole.towers import freeze
 from acclimate.types.errors import ModelError, reason
 
-HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """Ends of class names of models that write text from left to right; encoder-decoders are told apart by their config."""
-READING = ("config.json", "*token*", "vocab.*", "merges.txt", "chat_template*")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def load_tokenizer(section: ModelSection) -> Any:
-    """The model's own tokenizer, with its chat template."""
-    return _from_pretrained(AutoTokenizer, section)
+def load_tokenizer(section: ModelSection, recorded: Sequence[Change] = ()) -> Any:
+    """The model's own tokenizer, with its chat template and what the configuration adds.
+
+    Args:
+        recorded: what was done to another model, and is done to this one, too, where it has not gone through it.
+
+    Raises:
+        ConfigError, ModelError: it cannot be changed so.
+    """
+    tokenizer = from_pretrained(AutoTokenizer, section)
+    asked(section, tokenizer)
+    replay(recorded, tokenizer)
+    return tokenizer
 
 
-def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device) -> Any:
-    """The causal language model as Hugging Face builds it, on ``device`` in ``dtype``.
+def asked_changes(section: ModelSection) -> list[Change]:
+    """What the configuration changes in the model that it names."""
+    return asked(section, from_pretrained(AutoTokenizer, section)) if section.add_tokens else []
+
+
+def all_changes(section: ModelSection) -> list[Change]:
+    """The same, after what was changed when that model was trained."""
+    return [*read_changes(section.path), *asked_changes(section)]
+
+
+def written_changes(section: ModelSection, whole: bool) -> list[Change]:
+    """What a folder records: of a whole model all, of an adapter what is done to the model that it is put on."""
+    return all_changes(section) if whole else asked_changes(section)
+
+
+def load_network(
+    section: ModelSection, dtype: torch.dtype, device: torch.device, recorded: Sequence[Change] = ()
+) -> Any:
+    """The causal language model as Hugging Face builds it, on ``device`` in ``dtype``, with what the configuration
+    changes.
+
+    Args:
+        recorded: as in :func:`load_tokenizer`.
+
+    A model of several parts is loaded whole; what text never passes is frozen. Its own dropout is off.
 
     Raises:
         ModelError: it cannot be loaded, or the checkpoint lacks weights that its configuration promises.
     """
+    factory: Any = AutoModelForCausalLM
     options: dict[str, Any] = {}
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # transformers would ask a service to convert pickles
-    if not section.path.endswith(".gguf"):
-        options["config"] = without_dropout(load_config_of(section))
+    noise: dict[Place, float] = {}
+    if gguf_of(section.path) is None:
+        config = load_config_of(section)
+        if (quantised := quantisation_of(config)) is not None:
+            forget_quantisation(config)
+            options["state_dict"] = dense_checkpoint(section.path, section.revision, quantised)
+            empty = _structure(section, config)  # an auto class takes no weights without a path
+            factory, config = type(empty), empty.config
+        else:
+            factory = class_of(config)
+        noise = switch_off(config)
+        options["config"] = config
+    else:
+        options["quantization_config"] = unpacked_gguf()
     if section.quantization is not None:
+        empty_network(section)  # refuses what would not be quantised, before it is loaded
         options["quantization_config"] = quantization_config(dtype)
         options["device_map"] = {"": device}
-    network, found = _from_pretrained(
-        AutoModelForCausalLM,
+    network, found = from_pretrained(
+        factory,
         section,
         dtype=dtype,
-        attn_implementation=section.attention,
+        attn_implementation=_asked_attention(section),
         use_safetensors=True,
         ignore_mismatched_sizes=True,  # refused below, with names
         output_loading_info=True,
@@ -68,29 +124,56 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
             f"model.path: '{section.path}' holds an adapter, which transformers put on its base; name the base, and "
             "give the adapter to --adapter, or merge it first."
         )
-    forget_quantisation(network)
+    if "state_dict" in options:  # which is all that transformers was given
+        say_where_from(network, section.path, section.revision)
+    forget_gguf(network)
+    say_what_is_tied(network)
     keep_one_kernel(network)
-    if device.type == "cpu" and network.config._attn_implementation == "sdpa":
-        network.set_attn_implementation(PACKED_SDPA)
-    return network.to(device)
+    network = _changed(network.to(device), section, recorded)
+    quieten(network)
+    if section.attention == "auto":
+        choose_attention(network, device)
+    else:
+        set_attention(network, section.attention, device)
+    if "config" in options:
+        noise = _of_part(noise, options["config"], network.config)
+    folder = _folder_of(section, is_composite(network.config))
+    network.origin = Origin(folder, noise | switch_off(network.config), freeze(network))
+    return network
 
 
-def without_dropout(config: Any) -> Any:
-    """Switches the model's own dropout off (a few old families have it): the reference runs without it, and the
-    divergence of an untouched model must be 0 [ours]. A LoRA adapter's dropout is its own."""
-    for name, value in vars(config).items():
-        if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
-            setattr(config, name, 0.0)
-    return config
+def _changed(network: Any, section: ModelSection, recorded: Sequence[Change] = ()) -> Any:
+    if recorded or section.add_tokens:
+        tokenizer = from_pretrained(AutoTokenizer, section)
+        for change in asked(section, tokenizer):
+            change.change_network(network)
+        replay(recorded, tokenizer, network)
+    return network
 
 
-def forget_quantisation(network: Any) -> None:
-    """A GGUF checkpoint is dequantised while loading; without this it could not be saved again."""
-    quantiser = getattr(network, "hf_quantizer", None)
-    if quantiser is not None and type(quantiser.quantization_config).__name__ == "GgufConfig":
-        del network.config.quantization_config
-        network.hf_quantizer = None
-        network.is_quantized = False
+def _asked_attention(section: ModelSection) -> str | None:
+    """None lets transformers take the fastest that the family has."""
+    return None if section.attention == "auto" else section.attention
+
+
+def _of_part(noise: dict[Place, float], config: Any, part: Any) -> dict[Place, float]:
+    """The places of rates in ``part``, where a class has taken a part of the configuration for its own."""
+    if type(part) is type(config):
+        return noise
+    return {place[1:]: rate for place, rate in noise.items() if type(getattr(config, place[0])) is type(part)}
+
+
+def _folder_of(section: ModelSection, processor: bool) -> Path | None:
+    """Where the files of a loaded checkpoint lie on this machine, with those of a processor; None of a GGUF file."""
+    path = Path(os.path.expanduser(section.path))
+    if gguf_of(section.path) is not None:
+        return None
+    if os.path.isdir(path):
+        return path.resolve()
+    if processor:
+        return Path(snapshot_download(section.path, revision=section.revision, allow_patterns=list(PROCESSOR)))
+    found = try_to_load_from_cache(section.path, "config.json", revision=section.revision or "main")
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def load_config_of(section: ModelSection) -> Any:
@@ -99,43 +182,44 @@ def load_config_of(section: ModelSection) -> Any:
     Raises:
         ModelError: it cannot be loaded, or is not of a causal language model whose weights can be trained.
     """
-    config = _from_pretrained(AutoConfig, section)
-    quantised = getattr(config, "quantization_config", None)
-    if quantised is not None and not section.path.endswith(".gguf"):
-        kind = quantised.get("quant_method") if isinstance(quantised, dict) else quantised.quant_method
-        raise ModelError(
-            f"model.path: '{section.path}' is quantised ({kind}); acclimate trains weights of float32 or bfloat16, so "
-            "give the model that it was made from."
-        )
+    config = from_pretrained(AutoConfig, section)
+    gguf = gguf_of(section.path)
+    if gguf is None and (quantised := quantisation_of(config)) is not None:
+        check_quantisation(quantised, section.path, section.dequantize)
     names = getattr(config, "architectures", None) or []
     other = names and not section.trust_remote_code and not any(name.endswith(CAUSAL) for name in names)
-    if config.is_encoder_decoder or other:
+    if config.is_encoder_decoder or getattr(config.get_text_config(), "is_encoder_decoder", False) or other:
         raise ModelError(
             f"model.path: '{section.path}' is a {(names or [type(config).__name__])[0]}; acclimate adapts causal "
             "language models (LlamaForCausalLM, Qwen3ForCausalLM ...)."
         )
     folder = Path(os.path.expanduser(section.path))
-    if os.path.isdir(folder):
+    if gguf is None and os.path.isdir(folder):
         check_weights(folder)
     return config
 
 
 def empty_network(section: ModelSection) -> Any:
     """The network's structure on the meta device: names and shapes without weights."""
-    config = load_config_of(section)
+    return _structure(section, load_config_of(section))
+
+
+def _structure(section: ModelSection, config: Any) -> Any:
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(
-                config, trust_remote_code=section.trust_remote_code, attn_implementation=section.attention
-            )
+            network = build(config, _asked_attention(section), section.trust_remote_code)
+        network.origin = Origin(towers=freeze(network))
     except ImportError as error:
+        check_library(section, error)
         raise ModelError(f"model.attention: '{section.attention}' is not usable here: {reason(error)}") from None
     except ValueError as error:
-        _check_attention(section, error)
+        check_attention(section, error)
         raise ModelError(
             f"model.path: '{section.path}' is a {type(config).__name__.removesuffix('Config')} model, which is no "
             "causal language model that transformers knows."
         ) from None
+    check_quantised(network, section.quantization)
+    return _changed(network, section)
 
 
 def resolve_device(section: ModelSection, local_rank: int = 0) -> torch.device:
@@ -183,38 +267,6 @@ def _product_seconds(hidden_size: int, dtype: torch.dtype) -> float:
     return time.perf_counter() - start
 
 
-def _of_a_run(path: Path) -> str:
-    """What to do with an adapter or a run folder, which are no model by themselves."""
-    if not any((path / name).is_file() for name in ("adapter_config.json", "provenance.json")):
-        return ""
-    return " A run becomes a model to begin with by `acclimate export RUN --output FOLDER --merge`."
-
-
-def model_digest(section: ModelSection) -> str:
-    """What identifies the base, once it is loaded: hub id and commit, or sha256 over the local weight files."""
-    path = Path(os.path.expanduser(section.path))
-    if path.is_file():
-        return digest_of([path])
-    if path.is_dir():
-        return digest_of(sorted(path.glob("*.safetensors")) or sorted(path.glob("*.gguf")))
-    return f"hub:{section.path}@{_commit(section)}"
-
-
-def model_identity(section: ModelSection) -> dict[str, str]:
-    """``digest`` of the weights; of a local folder also ``reading``, of what else decides what a token does: its
-    config.json, tokenizer and chat template."""
-    path = Path(os.path.expanduser(section.path))
-    found = {"digest": model_digest(section)}
-    files = sorted(file for name in READING for file in path.glob(name) if file.is_file()) if path.is_dir() else []
-    return found | ({"reading": digest_of(files)} if files else {})
-
-
-def model_identities(section: ModelSection) -> dict[str, dict[str, str]]:
-    """``model``, which training starts from, and ``base``, which it is measured against, where that is another."""
-    base = {} if section.base is None else {"base": model_identity(section.of_base)}
-    return {"model": model_identity(section)} | base
-
-
 @contextmanager
 def said_of(key: str) -> Iterator[None]:
     """What is said of ``model.path`` in here is said of the setting that named this model."""
@@ -222,71 +274,3 @@ def said_of(key: str) -> Iterator[None]:
         yield
     except ModelError as error:
         raise ModelError(str(error).replace("model.path:", f"{key}:", 1)) from None
-
-
-def _commit(section: ModelSection) -> str:
-    """Of a hub model that has been loaded, so that it lies in the cache: the folder of its snapshot."""
-    revision = section.revision or "main"
-    found = try_to_load_from_cache(section.path, "config.json", revision=revision)
-    return Path(found).parent.name if isinstance(found, str) else revision
-
-
-def _from_pretrained(factory: Any, section: ModelSection, **options: Any) -> Any:
-    path = Path(os.path.expanduser(section.path))
-    location: str = section.path
-    if section.path.endswith(".gguf"):
-        if not os.path.isfile(path):
-            raise ModelError(f"model.path: there is no GGUF file '{section.path}'.")
-        location, options["gguf_file"] = str(path.parent), path.name
-    elif os.path.isdir(path):
-        if not (path / "config.json").is_file():
-            found = ", ".join(sorted(entry.name for entry in path.iterdir())[:6]) or "nothing"
-            raise ModelError(
-                f"model.path: the folder '{section.path}' holds no config.json (it holds {found}); give a folder "
-                f"written by save_pretrained, a .gguf file, or a hub id.{_of_a_run(path)}"
-            )
-        location = str(path)
-    elif not HUB_ID.fullmatch(section.path) or os.path.isfile(path):
-        raise ModelError(
-            f"model.path: '{section.path}' is no model folder or .gguf file; give a folder written by "
-            "save_pretrained, a .gguf file, or a hub id such as 'HuggingFaceTB/SmolLM2-135M-Instruct'."
-        )
-    else:
-        options["revision"] = section.revision
-    local = "revision" not in options
-    try:
-        return factory.from_pretrained(
-            location, trust_remote_code=section.trust_remote_code, local_files_only=local, **options
-        )
-    except Exception as error:  # transformers raises many types; each becomes one sentence with its first line
-        text = str(error)
-        if "trust_remote_code" in text:
-            raise ModelError(
-                f"model.path: '{section.path}' brings its own code, which is not run unless you ask for it: "
-                "read that code, then set model.trust_remote_code: true."
-            ) from None
-        _check_attention(section, error)
-        if os.path.isdir(path):
-            explain_folder(path, tokenizer=factory is AutoTokenizer)
-        if not local and "model.safetensors" in text:
-            raise ModelError(
-                f"model.path: '{section.path}' has no safetensors on the Hub, only pickles, which can run code when "
-                "they are loaded, so acclimate never does; give a revision or a copy that has them."
-            ) from None
-        if "gguf_file" in options and "GGUF" not in text:  # the reader's own errors are of its bytes
-            raise ModelError(
-                f"model.path: '{section.path}' is no whole GGUF file ({reason(error)}); download or copy it again."
-            ) from None
-        place = f"there is no folder '{section.path}' in {os.getcwd()}, and as a hub id it"
-        if local:
-            place = f"'{section.path}'"
-        raise ModelError(f"model.path: {place} could not be loaded: {reason(error)}") from None
-
-
-def _check_attention(section: ModelSection, error: Exception) -> None:
-    """A family that has not what ``model.attention`` names, which is no fault of its files."""
-    if "does not support an attention implementation" in str(error) or "does not support Flash" in str(error):
-        raise ModelError(
-            f"model.attention: transformers has no '{section.attention}' for this family of models; set "
-            "model.attention: eager."
-        ) from None

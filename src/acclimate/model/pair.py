@@ -18,6 +18,7 @@ class Pair:
     Args:
         open_base: gives the frozen model that drift and gain are measured against.
         open_start: gives the model that training began with, where that is another.
+        open_untouched: gives the base as its folder has it, where something was changed in it before training.
         identity: says which they are, as plain data.
         notes: what a reader must know.
         chat_notes: what a reader of a panel in chat form must know.
@@ -26,6 +27,7 @@ class Pair:
     model: CausalModel
     open_base: Callable[[], Reference]
     open_start: Callable[[], Reference] | None = None
+    open_untouched: Callable[[], CausalModel] | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     chat_notes: tuple[str, ...] = ()

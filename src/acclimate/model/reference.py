@@ -47,7 +47,7 @@ class FrozenCopy:
     def of(cls, model: CausalModel) -> FrozenCopy:
         network = copy.deepcopy(model.network)
         network.zero_grad(set_to_none=True)
-        return cls(CausalModel(network, model.tokenizer))
+        return cls(CausalModel(network, model.tokenizer, like=model))
 
     @property
     def head(self) -> Head:

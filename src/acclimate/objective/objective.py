@@ -40,6 +40,9 @@ class Objective:
         references: by name, those that ``terms`` ask for.
         expected: [K] of a sparse term what a step is expected to hold of it, in the unit of ``average``; None of the
             others. A sparse term divides by it under ``normalise="term"``, so that its pull over steps is its weight.
+        balance: weight of the student's load balancing loss, of a mixture of experts whose router learns. It is over
+            all tokens but padding, whatever their route and label, since experts compute them all; each micro-batch's
+            counts by its part of the step's tokens [ours].
     """
 
     terms: Sequence[RoutedTerm]
@@ -50,6 +53,7 @@ class Objective:
     logits_dtype: torch.dtype = torch.float32
     chunk_tokens: int = 256
     expected: Sequence[float | None] | None = None
+    balance: float = 0.0
     world: World = SOLO
     projections: list[tuple[Tensor, Projection]] = field(default_factory=list, init=False, repr=False, compare=False)
     """Of frozen heads, which steps share; the step of a trained head has its own."""

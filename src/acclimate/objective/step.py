@@ -14,7 +14,7 @@ from acclimate.kernels.head import Head
 from acclimate.kernels.projection import Projection
 from acclimate.model.causal import CausalModel
 from acclimate.parallel.world import World
-from acclimate.types.central import IGNORE, WEIGHTS, Batch, Chunk, Metrics
+from acclimate.types.central import IGNORE, PAD_DOCUMENT, WEIGHTS, Batch, Chunk, Metrics
 
 if TYPE_CHECKING:
     from acclimate.objective.objective import Objective
@@ -28,12 +28,14 @@ class Sums:
     tokens: Tensor  # [K, R] float64
     weights: Tensor  # [K, R] float64, of the terms' weightings
     loss: Tensor  # [] float64, the weighted and divided sum
+    balance: Tensor  # [] float64, mean load balancing loss of a mixture of experts
+    load: Tensor  # [L, E] float64, tokens by router and expert; [0] of a dense model
 
     def __add__(self, other: Sums) -> Sums:
         return Sums(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     def over_ranks(self, world: World) -> Sums:
-        parts = (self.nats, self.tokens, self.weights, self.loss)
+        parts = tuple(vars(self).values())
         flat = world.sum(torch.cat([part.flatten() for part in parts]).cpu())
         found = torch.split(flat, [part.numel() for part in parts])
         return Sums(*(part.view(own.shape) for part, own in zip(found, parts, strict=True)))
@@ -58,6 +60,7 @@ class Step:
         """Denominator of each term, over all ranks: [K] float64."""
         weights = torch.tensor([float(routed.weight) for routed in objective.terms], dtype=torch.float64)
         self._pull = weights / self.counts
+        self._routed = self._tokens() if objective.balance else 1.0
 
     def _count(self) -> tuple[Tensor, Tensor]:
         """The denominators [K], and whether some rank's b-th micro-batch holds term k [B, K]: then all ranks run its
@@ -78,6 +81,11 @@ class Step:
             pairs = zip(objective.expected, counts.tolist(), strict=True)
             counts = torch.tensor([own if e is None else e for e, own in pairs], dtype=torch.float64)
         return counts, units > 0
+
+    def _tokens(self) -> float:
+        """Those that are no padding, over all micro-batches and ranks."""
+        own = sum(float((batch.document != PAD_DOCUMENT).sum()) for batch in self.batches)
+        return float(self.objective.world.sum(torch.tensor([own], dtype=torch.float64)))
 
     def _units_of(self, batch: Batch) -> Tensor:
         """[K, P] float64: how much each token weighs in term k; 0 where the term does not look."""
@@ -159,6 +167,7 @@ class Step:
             if name in compared
         }
         hidden, head = model(batch), model.head
+        routed = model.routing.taken(objective.balance > 0) if model.routing is not None else None
         dtype = torch.promote_types(hidden.dtype, objective.logits_dtype)  # float64 stays float64, for tests
         student = self._projection(head, dtype)
         seen = {name: (states[name], self._projection(objective.references[name].head, dtype)) for name in states}
@@ -200,17 +209,26 @@ class Step:
                 positions = (pattern == signature).nonzero().squeeze(1)
                 groups.append(Group(positions, {name: seen[name] for name in names}, loss_of(members)))
         loss = chunked_loss(hidden.flatten(0, 1), head, student, groups, objective.chunk_tokens)
+        balance, load = loss.new_zeros((), dtype=torch.float64), loss.new_zeros(0, dtype=torch.float64)
+        if routed is not None:
+            load = routed.load
+            if routed.balance is not None:
+                share = routed.balance * (routed.tokens / self._routed)
+                loss, balance = loss + objective.balance * share.to(loss.dtype), share.detach().double()
         zeros = torch.zeros(3, len(terms), len(objective.routes), dtype=torch.float64, device=hidden.device)
         for k, here in enumerate(chosen):
             zeros[0, k].index_add_(0, route[here], nats[k, here].double())
             zeros[1, k].index_add_(0, route[here], torch.ones_like(route[here], dtype=torch.float64))
             zeros[2, k].index_add_(0, route[here], token_weights[k, here].double())
-        sums = Sums(zeros[0], zeros[1], zeros[2], loss.detach().double())
+        sums = Sums(zeros[0], zeros[1], zeros[2], loss.detach().double(), balance, load)
         self.sums = sums if self.sums is None else self.sums + sums
         return loss
 
     def _projection(self, head: Head, dtype: torch.dtype) -> Projection:
-        """One projection per weight, which references share with the student; of a trained one, one per step."""
+        """One projection per weight, which references share with the student; of a trained one, one per step, and of
+        one that no other head has, one per use."""
+        if not head.kept:
+            return Projection(head, dtype)
         known = self._trained_heads if head.weight.requires_grad else self.objective.projections
         for weight, projection in known:
             if weight is head.weight and projection.dtype == dtype:
@@ -232,12 +250,27 @@ class Step:
             for source in dict.fromkeys(route.source for route in routes):
                 rows = [r for r, route in enumerate(routes) if route.source == source]
                 if (tokens := sums.tokens[k, rows].sum().item()) > 0:
-                    measured = [("loss", sums.nats)] + [("weight", sums.weights)] * (routed.weighting is not None)
-                    for kind, values in measured:
+                    kinds = [("loss", sums.nats)] + [("weight", sums.weights)] * (routed.weighting is not None)
+                    for kind, values in kinds:
                         key = f"{kind}/{source}/{routed.name}"
                         before = found.get(key, (0.0, 0.0))
                         found[key] = before[0] + values[k, rows].sum().item(), before[1] + tokens
-        return {"loss": sums.loss.item()} | {key: total / tokens for key, (total, tokens) in found.items()}
+        measured = {"loss": sums.loss.item()} | {key: total / tokens for key, (total, tokens) in found.items()}
+        return measured | _experts(sums, self.objective.balance > 0)
+
+
+def _experts(sums: Sums, balanced: bool) -> Metrics:
+    """``experts/load_max``: the busiest expert of any router over the mean of its router; ``experts/unused``: part of
+    the experts that no token of the step came to; ``experts/balance``: the load balancing loss, which
+    is k where k experts a token are chosen evenly."""
+    load = sums.load[sums.load.sum(-1) > 0] if sums.load.numel() else sums.load
+    if not load.numel():
+        return {}
+    found = {
+        "experts/load_max": (load.amax(-1) / load.mean(-1)).max().item(),
+        "experts/unused": (load == 0).double().mean().item(),
+    }
+    return found | ({"experts/balance": sums.balance.item()} if balanced else {})
 
 
 class _Tokens:

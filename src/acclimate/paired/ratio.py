@@ -31,7 +31,6 @@ def ratio(
     numerator: np.ndarray,
     denominator: np.ndarray,
     level: float = 0.95,
-    seed: int = 0,
     groups: Groups | None = None,
 ) -> Estimate:
     """``sum(numerator) / sum(denominator)`` over items, with a studentised bootstrap interval.
@@ -53,13 +52,12 @@ def ratio(
     >>> ratio(np.array([2.0, 2.0]), np.array([1.0, 1.0])).high
     2.0
     """
-    return mean_ratio([(numerator, denominator)], level, seed, [groups])
+    return mean_ratio([(numerator, denominator)], level, [groups])
 
 
 def mean_ratio(
     sets: Sequence[tuple[np.ndarray, np.ndarray]],
     level: float = 0.95,
-    seed: int = 0,
     groups: Sequence[Groups | None] | None = None,
 ) -> Estimate:
     """The mean over sets of each one's :func:`ratio`, whatever their sizes: a macro average.
@@ -70,7 +68,7 @@ def mean_ratio(
         sets: (numerator [M], denominator [M]) of each.
         groups: of each set's items.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     grouped = [numbered(own) for own in groups or [None] * len(sets)]
     n = sum(len(numerator) for numerator, _ in sets)
     fewest = min(count(own, len(one[0])) for own, one in zip(grouped, sets, strict=True))

@@ -46,7 +46,7 @@ def counts(random: np.random.Generator, items: int) -> Iterator[Indices]:
 
 
 @lru_cache(maxsize=64)
-def shared_counts(name: str, items: int, groups: tuple[int, ...] = ()) -> Array:
+def shared_counts(name: str, items: int, groups: tuple[int, ...]) -> Array:
     """[R, M] how often each item of a set is drawn, with its group: the same wherever the set's name is.
 
     What was measured on one set by several models is then paired, draw by draw.

@@ -45,7 +45,6 @@ def crossed_ratio(
     numerators: np.ndarray,
     denominator: np.ndarray,
     level: float = 0.95,
-    seed: int = 0,
     possible: Range = ANY,
     groups: Groups | None = None,
     luck: Luck | None = None,
@@ -63,7 +62,7 @@ def crossed_ratio(
         groups: [M] the group of each item, drawn together; None: each is its own.
         luck: of training, where it is not that of these rows.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     n, groups = numerators.shape[1], numbered(groups)
     numerators, denominator = sums(groups, numerators), sums(groups, denominator)
     items = numerators.shape[1]

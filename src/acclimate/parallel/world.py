@@ -48,6 +48,13 @@ class World:
             dist.all_reduce(tensor, group=self.control)
         return tensor
 
+    def largest(self, value: int) -> int:
+        """The largest of the ranks' values."""
+        found = torch.tensor(value)
+        if self.size > 1:
+            dist.all_reduce(found, dist.ReduceOp.MAX, group=self.control)
+        return int(found)
+
     def sum_gradients(self, gradients: Sequence[Tensor]) -> None:
         """Sum over ranks, in place, a bucket at a time."""
         if self.size == 1:

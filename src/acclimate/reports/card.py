@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -15,6 +16,7 @@ from acclimate.paired.estimate import Estimate
 from acclimate.paired.metrics import BITS, METRICS, Metric
 from acclimate.reports.collect import collect
 from acclimate.reports.html import TEMPLATES
+from acclimate.reports.sections.sources import attention
 from acclimate.reports.words import number
 from acclimate.reports.words.verdict import verdict
 
@@ -48,19 +50,7 @@ def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = Non
     }
     if lora:
         front["base_model_relation"] = "adapter"
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=False,  # Markdown: the filter `plain` does what Markdown needs
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["plain"] = plain
-    environment.filters["count"] = lambda value: (
-        number.count(value) if isinstance(value, int | float) else plain(value or number.NOT_COUNTED)
-    )
-    environment.filters["share"] = lambda value: number.share(value) if isinstance(value, int | float) else plain(value)
-    return environment.get_template("card.md.j2").render(
+    return _template().render(
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
         name=folder.name,
         method=folder.method,
@@ -82,6 +72,7 @@ def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = Non
         kept=data.kept,
         settings=_settings(config),
         facts=folder.data,
+        attention=attention(folder.data),
         turn_ends=folder.data.get("turn_ends") or {},
         sources=folder.data.get("sources") or {},
         provenance=folder.provenance,
@@ -146,3 +137,21 @@ def _settings(config: Mapping[str, Any]) -> dict[str, str]:
 
 def _brief(value: Any) -> str:
     return value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True, sort_keys=False).strip()
+
+
+@cache
+def _template() -> jinja2.Template:
+    """Compiled once a process."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=False,  # Markdown: the filter `plain` does what Markdown needs
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["plain"] = plain
+    environment.filters["count"] = lambda value: (
+        number.count(value) if isinstance(value, int | float) else plain(value or number.NOT_COUNTED)
+    )
+    environment.filters["share"] = lambda value: number.share(value) if isinstance(value, int | float) else plain(value)
+    return environment.get_template("card.md.j2")

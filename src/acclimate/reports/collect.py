@@ -15,12 +15,10 @@ from acclimate.paired.estimate import Estimate
 from acclimate.paired.metrics import BITS, DRIFT
 from acclimate.paired.transfer import Transfer, improvement, transfer
 from acclimate.reports.seeds import together
+from acclimate.runs.comparison import BASE_TOLERANCE
 from acclimate.runs.folder import RunFolder, TextSet, read_folder
 from acclimate.runs.measured import base_of, check_measured
 from acclimate.types.errors import RunError
-
-# The same weights on the same documents; what is left is the arithmetic of another machine or batch size.
-BASE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)

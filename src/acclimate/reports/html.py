@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +61,6 @@ def write_report(
 
 def render(data: ReportData, title: str | None = None, gates: Sequence[Mapping[str, Any]] = ()) -> str:
     """The page as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["count"] = lambda value: (
-        number.count(value) if isinstance(value, int | float) else str(value or number.NOT_COUNTED)
-    )
-    environment.filters["share"] = lambda value: number.share(value) if isinstance(value, int | float) else str(value)
     domain = data.domain
     read = [
         (run, seed.seed, panel)
@@ -80,7 +70,7 @@ def render(data: ReportData, title: str | None = None, gates: Sequence[Mapping[s
     ]
     first = [(run, [panel for other, seed, panel in read if (other, seed) == (run, run.seeds[0].seed)])
              for run in data.runs]  # fmt: skip
-    return environment.get_template("report.html.j2").render(
+    return _template().render(
         title=title or (f"{named(data.model)} adapted to {named(domain.name)}" if domain else named(data.model)),
         data=data,
         marks=slots(data.runs),
@@ -133,3 +123,20 @@ def _origin(data: ReportData) -> Origin:
     return origin(
         {str(folder.path.name or folder.path): with_short_sessions(folder.provenance) for folder in data.folders}
     )
+
+
+@cache
+def _template() -> jinja2.Template:
+    """Compiled once a process."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["count"] = lambda value: (
+        number.count(value) if isinstance(value, int | float) else str(value or number.NOT_COUNTED)
+    )
+    environment.filters["share"] = lambda value: number.share(value) if isinstance(value, int | float) else str(value)
+    return environment.get_template("report.html.j2")

@@ -43,7 +43,7 @@ def summary_table(data: ReportData, width: int = WIDE) -> Table:
     return table
 
 
-def summary_page(data: ReportData, width: int = WIDE) -> Table | Group:
+def summary_page(data: ReportData, width: int) -> Table | Group:
     """The table, and of several runs below it what tells them apart."""
     table = summary_table(data, width)
     return table if len(data.runs) == 1 else Group(table, Text(verdict(data).headline, style="italic"))

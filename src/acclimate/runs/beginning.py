@@ -51,8 +51,8 @@ def begin_session(run_dir: Path, record: Mapping[str, Any], step: int, processes
 
 
 def as_begun(config: RunConfig) -> RunConfig:
-    """Of a run that goes on: ``dtype: auto`` means what it meant; once trained, what was chosen when it began stays."""
-    config = with_saved_dtype(config)
+    """Of a run that goes on: ``auto`` means what it meant; once trained, what was chosen when it began stays."""
+    config = _with_saved_adapter(with_saved_choices(config))
     if not Layout(config.run_dir).has_model:
         return config
     began = load_config(Layout(config.run_dir).config).evaluation
@@ -64,7 +64,9 @@ def as_begun(config: RunConfig) -> RunConfig:
 
 def _differing(config: RunConfig, kinds: Collection[Apart | None]) -> list[str]:
     """``path: this then, that now`` of the settings with one of these marks; None is no mark."""
-    began, now = _as_it_began(load_config(Layout(config.run_dir).config)), with_saved_dtype(config)
+    began, now = _as_it_began(load_config(Layout(config.run_dir).config)), with_saved_choices(config)
+    if began.lora is not None and began.lora.experts is None:  # it stays so, unless something else is asked for
+        began = began.model_copy(update={"lora": began.lora.model_copy(update={"experts": False})})
     found, marked = [], marks(RunConfig)
     for path, then, today in _differences(began.model_dump(mode="json"), now.model_dump(mode="json")):
         mark = next((marked[way] for way in _patterns(path) if way in marked), None)
@@ -90,13 +92,27 @@ def _as_it_began(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"sources": sources})
 
 
-def with_saved_dtype(config: RunConfig) -> RunConfig:
-    """``dtype: auto`` means what it meant when the run began."""
+def with_saved_choices(config: RunConfig) -> RunConfig:
+    """``dtype: auto`` and ``attention: auto`` mean what they meant when the run began."""
     path = Layout(config.run_dir).config
-    if config.model.dtype != "auto" or not path.exists():
+    left = [name for name in ("dtype", "attention") if getattr(config.model, name) == "auto"]
+    if not left or not path.exists():
         return config
-    saved = load_config(path).model.dtype
-    return config.model_copy(update={"model": config.model.model_copy(update={"dtype": saved})})
+    saved = load_config(path).model
+    return config.model_copy(
+        update={"model": config.model.model_copy(update={name: getattr(saved, name) for name in left})}
+    )
+
+
+def _with_saved_adapter(config: RunConfig) -> RunConfig:
+    """Runs of 0.1.0 left it to PEFT what all-linear means: their adapters stay as they are."""
+    path = Layout(config.run_dir).config
+    if config.lora is None or config.lora.experts or not path.exists():
+        return config
+    lora = load_config(path).lora
+    if lora is None or (lora.experts is not None and "experts" in lora.model_fields_set):
+        return config
+    return config.model_copy(update={"lora": config.lora.model_copy(update={"experts": None})})
 
 
 def _differences(began: Any, now: Any, path: str = "") -> list[tuple[str, Any, Any]]:

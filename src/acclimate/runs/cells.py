@@ -18,6 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from acclimate.disk.files import unwritable
+from acclimate.paired.grouped import Groups
 from acclimate.paired.metrics import DRIFT
 from acclimate.types.errors import RunError, reason
 
@@ -72,6 +73,11 @@ class Row:
 
 
 _ROW = TypeAdapter(Row)
+
+
+def groups_of(scores: TextScores | ItemScores) -> Groups | None:
+    """[M]; None where each item is a group of its own."""
+    return np.array(scores.groups, dtype=np.int64) if scores.groups else None
 
 
 def read_table(path: Path) -> list[Row]:

@@ -19,7 +19,7 @@ from acclimate.runs.scores import read_places, read_scores
 from acclimate.types.errors import RunError, reason
 
 BASE_TOLERANCE = 1e-3
-"""Of one base's nats on the same documents: what another machine or batch size makes of them."""
+"""Of one base's score on the same documents: what another machine or batch size makes of it."""
 Scores = Mapping[str, np.ndarray]
 
 
@@ -46,9 +46,7 @@ def compare_runs(run: Path, other: Path, set_name: str, level: float = 0.95) -> 
     return compared
 
 
-def compare_seeds(
-    runs: Mapping[int, Path], others: Mapping[int, Path], set_name: str, metric: str, level: float = 0.95
-) -> Estimate | None:
+def compare_seeds(runs: Mapping[int, Path], others: Mapping[int, Path], set_name: str, metric: str) -> Estimate | None:
     """The same of two methods that were trained with several seeds each; None where too few documents are shared.
 
     Seeds are paired where two or more are the same, and only those count then; otherwise the means over all seeds are
@@ -69,13 +67,13 @@ def compare_seeds(
     sums, size, groups = found
     mine, theirs = sums[: len(runs)], sums[len(runs) :]
     if len(folders) == 2:
-        return METRICS[metric].difference(mine[0], theirs[0], size, level, groups)
+        return METRICS[metric].difference(mine[0], theirs[0], size, groups=groups)
     possible = METRICS[metric].change_range(float(theirs.mean(0).sum() / size.sum()))
     if len(common) >= 2:
-        return crossed_ratio(mine - theirs, size, level, possible=possible, groups=groups)
+        return crossed_ratio(mine - theirs, size, possible=possible, groups=groups)
     luck = [Luck.of((side.sum(1) / size.sum()).tolist()) for side in (mine, theirs)]
     apart = mine.mean(0, keepdims=True) - theirs.mean(0)
-    return crossed_ratio(apart, size, level, possible=possible, groups=groups, luck=luck[0].beside(luck[1]))
+    return crossed_ratio(apart, size, possible=possible, groups=groups, luck=luck[0].beside(luck[1]))
 
 
 def _shared(folders: Sequence[Path], set_name: str) -> list[Scores]:

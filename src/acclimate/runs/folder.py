@@ -14,7 +14,7 @@ import yaml
 
 from acclimate.paired.estimate import Estimate
 from acclimate.paired.metrics import BITS
-from acclimate.runs.layout import Layout, body, parsed, read_json, write_json
+from acclimate.runs.layout import Layout, body, parsed, read_json, text_of, write_json
 from acclimate.types.errors import RunError, reason
 
 RECORDS, ANSWERS = "records", "answers"
@@ -102,7 +102,7 @@ def read_folder(path: str | Path) -> RunFolder:
                 else "It is not finished; use acclimate train --resume."
             )
         )
-    config_text = _text(run.config)
+    config_text = text_of(run.config)
     try:
         config = yaml.safe_load(config_text)
     except yaml.YAMLError as error:
@@ -128,13 +128,6 @@ def read_folder(path: str | Path) -> RunFolder:
         generations=_generations(run.generations),
         data=_json(run.data) if run.data.is_file() else {},
     )
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"'{path}' cannot be read: {reason(error)}.") from None
 
 
 def _json(path: Path, rows: str | None = None) -> dict[str, Any]:
@@ -217,7 +210,8 @@ def _metrics(path: Path) -> tuple[tuple[Mapping[str, float], ...], int]:
     """
     merged: dict[int, dict[str, float]] = {}
     skipped = 0
-    lines = body(path, [line for line in _text_lenient(path).split("\n") if line.strip()])
+    content = path.read_bytes().decode("utf-8", errors="replace")  # a torn line may end inside a UTF-8 sequence
+    lines = body(path, [line for line in content.split("\n") if line.strip()])
     for index, (_, text) in enumerate(lines):
         try:
             line = json.loads(text)
@@ -232,11 +226,6 @@ def _metrics(path: Path) -> tuple[tuple[Mapping[str, float], ...], int]:
         }
         merged.setdefault(step, {}).update(numbers)
     return tuple(merged[step] for step in sorted(merged)), skipped
-
-
-def _text_lenient(path: Path) -> str:
-    """A torn line may end inside a UTF-8 sequence."""
-    return path.read_bytes().decode("utf-8", errors="replace")
 
 
 def _generations(path: Path) -> tuple[Generation, ...]:

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from acclimate.disk.files import unwritable, write_text
-from acclimate.types.errors import RunError
+from acclimate.types.errors import RunError, reason
 
 VERSION = 1
 """Of the files of a run folder but ``config.yaml``, which is a configuration and has that version."""
+
+UNTOUCHED = "untouched"
+"""Who the checkpoint before tokens were added is, in records."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,11 @@ class Layout:
     def summary(self) -> Path:
         """What was measured on held-out text; it marks the run as finished."""
         return self.path / "summary.json"
+
+    @property
+    def untouched(self) -> Path:
+        """Bits per byte of the checkpoint before tokens were added, and of the model, over the same bytes."""
+        return self.path / "untouched.json"
 
     @property
     def generations(self) -> Path:
@@ -220,6 +228,17 @@ def parsed(path: Path, rows: str | None = None) -> dict[str, Any]:
         raise ValueError("it holds no JSON object")
     _check_version(path, document.pop("version", 0))
     return document
+
+
+def text_of(path: Path) -> str:
+    """
+    Raises:
+        RunError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"'{path}' cannot be read: {reason(error)}.") from None
 
 
 def body(path: Path, lines: Sequence[str]) -> list[tuple[int, str]]:

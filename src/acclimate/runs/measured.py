@@ -14,6 +14,9 @@ from acclimate.disk.digest import has_files, sha256_of, tuned_identity
 from acclimate.runs.layout import Layout, PanelLayout, parsed, write_json
 from acclimate.types.errors import RunError
 
+SHOWN = 3
+"""Added tokens that a note names."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -52,15 +55,23 @@ def base_of(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-def base_note(provenance: Mapping[str, Any]) -> str | None:
-    """What a reader of drift and gain must know, where the base is apart from what training started from."""
-    if "base" not in provenance:
-        return None
-    start, base = (provenance[role].get("path") for role in ("model", "base"))
-    return (
-        f"Training started from '{start}' and everything is measured against '{base}' (model.base), so gains and drift "
-        "hold what the model had learned before this run."
-    )
+def base_notes(provenance: Mapping[str, Any]) -> list[str]:
+    """What a reader of drift and gain must know of the base: that it is apart from what training started from, or that
+    tokens were added to it."""
+    notes = []
+    if "base" in provenance:
+        start, base = (provenance[role].get("path") for role in ("model", "base"))
+        notes.append(
+            f"Training started from '{start}' and everything is measured against '{base}' (model.base), so gains and "
+            "drift hold what the model had learned before this run."
+        )
+    if tokens := [token for change in provenance.get("changes") or () for token in change.get("tokens", ())]:
+        shown = ", ".join(map(repr, tokens[:SHOWN])) + (f" and {len(tokens) - SHOWN} more" if tokens[SHOWN:] else "")
+        notes.append(
+            f"Before training, tokens were added (model.add_tokens): {shown}. The base reads them too, each as the "
+            "mean of its old pieces, so its bits per byte are not those of the untouched checkpoint."
+        )
+    return notes
 
 
 def write_measured(run_dir: Path, provenance: Mapping[str, Any], documents: Mapping[str, int]) -> None:
@@ -83,7 +94,8 @@ def write_measured(run_dir: Path, provenance: Mapping[str, Any], documents: Mapp
 
 def _covered(run: Layout, documents: Iterable[str]) -> dict[str, Path]:
     """Files whose digests are kept, by their place in the run folder."""
-    paths = (run.summary, run.data, *map(run.scores, documents))
+    apart = [run.untouched] if run.untouched.is_file() else []
+    paths = (run.summary, run.data, *apart, *map(run.scores, documents))
     return {path.relative_to(run.path).as_posix(): path for path in paths}
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -134,6 +135,7 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
+@cache
 def _version(name: str) -> str:
     try:
         return importlib.metadata.version(name)

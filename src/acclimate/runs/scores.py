@@ -14,8 +14,8 @@ import numpy as np
 from acclimate.paired.estimate import NOT_NEGATIVE, SHARE
 from acclimate.paired.grouped import codes
 from acclimate.paired.metrics import METRICS, of_texts
-from acclimate.runs.layout import body, write_lines
-from acclimate.types.errors import RunError, reason
+from acclimate.runs.layout import body, text_of, write_lines
+from acclimate.types.errors import RunError
 
 COUNTS = ("bytes", "tokens", "agree")
 LEAST = {"tokens": 1}
@@ -82,10 +82,7 @@ def read_columns(path: Path, columns: Mapping[str, Column], what: str, remedy: s
     Raises:
         RunError: it cannot be read, a line lacks a number or holds an impossible one, or repeats an item.
     """
-    try:
-        lines = body(path, path.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"'{path}' cannot be read: {reason(error)}.") from None
+    lines = body(path, text_of(path).splitlines())
     table = np.empty((len(lines), len(columns)))
     seen: dict[tuple[Any, ...], int] = {}
     for row, (number, line) in enumerate(lines):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from acclimate.paired.estimate import Estimate
 from acclimate.paired.metrics import BITS, DRIFT, METRICS, Metric
-from acclimate.runs.cells import SUMS, ItemScores, TextScores, read_table
+from acclimate.runs.cells import SUMS, ItemScores, TextScores, groups_of, read_table
 from acclimate.runs.cells import Row as Cell
 from acclimate.runs.folder import RunFolder, read_folder, read_summary
 from acclimate.runs.layout import Layout, PanelLayout
@@ -201,13 +201,13 @@ def _named(row: Row, label: str, kind: str, seed: int, name: str, role: str | No
 def _of_text(text: TextScores) -> Iterator[Row]:
     scores = {name: text.column(name) for name in SUMS}
     for name in (BITS, DRIFT):
-        yield from _of_scores(METRICS[name], scores, _groups(text.groups))
+        yield from _of_scores(METRICS[name], scores, groups_of(text))
 
 
 def _of_items(items: ItemScores) -> Iterator[Row]:
     metric = METRICS["accuracy"]
     sides = np.array([items.model, items.base], dtype=float)
-    yield from _of_scores(metric, dict(zip(metric.columns, sides, strict=True)), _groups(items.groups))
+    yield from _of_scores(metric, dict(zip(metric.columns, sides, strict=True)), groups_of(items))
 
 
 def _of_scores(metric: Metric, scores: dict[str, np.ndarray], groups: np.ndarray | None) -> Iterator[Row]:
@@ -225,7 +225,3 @@ def _measured(run: str, name: str, unit: str, found: Estimate | None) -> Iterato
     if found is not None:  # some item has a denominator
         low, high = (end if end is not None and math.isfinite(end) else None for end in (found.low, found.high))
         yield Row(run, None, None, None, None, name, unit, found.value, low, high, found.n)
-
-
-def _groups(numbers: Sequence[int]) -> np.ndarray | None:
-    return np.array(numbers) if numbers else None

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from acclimate.gradient.blocks import blocks
 from acclimate.gradient.factors import Factors, factors, is_factor
-from acclimate.model.adapter import adapted_layers
 from acclimate.model.causal import CausalModel
+from acclimate.model.lora.adapter import adapted_layers
 from acclimate.stores.recorder import Recorded, Recorder
 from acclimate.types.central import Metrics, TrainingState
 from acclimate.types.errors import RunError, UsageError

@@ -19,7 +19,7 @@ from acclimate.disk.digest import sha256_of
 from acclimate.disk.files import discard, sync
 from acclimate.disk.tensorfiles import SavedTensors
 from acclimate.parallel.shard import is_spread, local, spread_like
-from acclimate.parallel.world import SOLO, World
+from acclimate.parallel.world import World
 from acclimate.runs.layout import Layout
 from acclimate.runs.scores import last_line
 from acclimate.types.central import Callback
@@ -173,7 +173,7 @@ def _changes(measured: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {change:+.1f} %" for name, change in found.items()) + " bits per byte"
 
 
-def write_folder(folder: Path, tensors: Mapping[str, Tensor], document: dict[str, Any], world: World = SOLO) -> None:
+def write_folder(folder: Path, tensors: Mapping[str, Tensor], document: dict[str, Any], world: World) -> None:
     """Tensors as safetensors, the rest as JSON, and a manifest of digests; atomic.
 
     The files land in a temporary sibling first; a manifest with their digests is written last, and one rename makes
@@ -258,7 +258,7 @@ def read_folder(folder: Path) -> tuple[SavedTensors, dict[str, Any]]:
     return SavedTensors.of(sorted(folder.glob("tensors-*.safetensors"))), document
 
 
-def newest_intact(run_dir: Path, world: World = SOLO) -> tuple[Path | None, list[str]]:
+def newest_intact(run_dir: Path, world: World) -> tuple[Path | None, list[str]]:
     """The last checkpoint whose files are what was written, and what is wrong with each later one.
 
     Raises:

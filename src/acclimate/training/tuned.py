@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,9 +13,12 @@ from torch import Tensor
 from acclimate.measurement.measure import measure
 from acclimate.measurement.summary import Record, records
 from acclimate.model.pair import Pair
-from acclimate.parallel.shard import local, release
+from acclimate.parallel.shard import local, release, spread_like
 from acclimate.training.training import Training
 from acclimate.types.central import Batch
+
+NEW_ROWS = ".trainable_tokens_delta.default"
+"""End of the name of the rows that an adapter trains of a table."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,17 @@ class TunedRun:
         began = self.pair.start().model
         release(began)  # whole since its last forward
         found = dict(began.network.named_parameters())
-        return {
-            name: torch.zeros_like(local(master))
-            if ".lora_B." in name
-            else local(found[name]).detach().to(master.dtype)
-            for name, master in self.training.weights.masters.items()
-            if ".lora_A." not in name
-        }
+
+        def start_of(name: str, master: Tensor) -> Tensor:
+            if ".lora_B." in name:
+                return torch.zeros_like(local(master))
+            if name.endswith(NEW_ROWS):  # of tokens that were added: PEFT keeps what they began as beside them
+                layer: Any = self.training.model.network.get_submodule(name.removesuffix(NEW_ROWS))
+                return local(spread_like(layer.trainable_tokens_original["default"].to(master.dtype), master))
+            return local(found[name]).detach().to(master.dtype)
+
+        masters = self.training.weights.masters
+        return {name: start_of(name, master) for name, master in masters.items() if ".lora_A." not in name}
 
     @cached_property
     def end(self) -> dict[str, Tensor]:

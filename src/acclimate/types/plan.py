@@ -26,6 +26,8 @@ class PlanContext:
     """Scaling s of dW = s B A, keyed by the name of the adapted module; empty under full tuning."""
     total_steps: int = 0
     """Of the run."""
+    lora_experts: Mapping[str, int] = field(default_factory=dict)
+    """E of an adapted module whose weight is a stack of E experts' matrices."""
 
 
 class Tuned(Protocol):

@@ -12,13 +12,15 @@ from rich.console import Console
 from torch import Tensor
 
 from acclimate.build import build_training, load_model, resolve, start
-from acclimate.build.plan import Composition, anchored, source_route
+from acclimate.build.plan import Composition, anchored
 from acclimate.config.load import RunConfig, located, save_config
 from acclimate.config.source_schema import SourceSection
 from acclimate.data.corpus import load_corpora
-from acclimate.model.adapter import adapted_layers, attach_lora
+from acclimate.data.prepare.routes import role_routes
 from acclimate.model.causal import CausalModel
-from acclimate.model.load import empty_network, load_tokenizer, model_digest
+from acclimate.model.identity import model_digest
+from acclimate.model.load import empty_network, load_tokenizer
+from acclimate.model.lora.adapter import adapted_layers, attach_lora
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.parallel.launch import launched_processes
 from acclimate.runs.claim import check_run_dir, sole_writer
@@ -120,7 +122,9 @@ def _recording(config: RunConfig, recorder: Recorder, output: Path, tokens: int,
             "name": recorder.kind,
             "sources": chosen,
             "method": {"name": recorder.kind} | recorder.settings(),  # names a recording in its config.yaml
-            "objective": config.objective.model_copy(update={"average": recorder.average, "normalise": "term"}),
+            "objective": config.objective.model_copy(
+                update={"average": recorder.average, "normalise": "term", "router_aux_loss": 0.0}
+            ),
             "optimizer": config.optimizer.model_copy(update={"weight_decay": 0.0}),
             "budget": config.budget.model_copy(
                 update={"count": "all", "tokens": tokens, "steps": None, "epochs": None}
@@ -141,7 +145,7 @@ def _chosen(config: RunConfig, source: str | None) -> dict[str, SourceSection]:
     found = {
         name: section.model_copy(update={"terms": None})
         for name, section in config.sources.items()
-        if (name == source if source is not None else "general" in _routes(name, section))
+        if (name == source if source is not None else "general" in role_routes(name, section).values())
     }
     if not found:
         raise ConfigError(
@@ -149,10 +153,6 @@ def _chosen(config: RunConfig, source: str | None) -> dict[str, SourceSection]:
             "one route: general, or name one with --source."
         )
     return found
-
-
-def _routes(name: str, section: SourceSection) -> set[str]:
-    return set(section.routes.values()) if section.routes is not None else {source_route(name, section)}
 
 
 def _record(
@@ -163,6 +163,8 @@ def _record(
     config = job.config
     corpora = load_corpora(config, load_tokenizer(config.model))
     model = load_model(config.model_copy(update={"lora": lora}), job.device)
+    job = job.settled(model)
+    config = job.config
     if config.lora is not None and lora is None:
         _train_only_adapted(config, model)
     routes = tuple(dict.fromkeys(route.name for route in corpora.routes)) if source else ("general",)

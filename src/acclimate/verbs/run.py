@@ -24,6 +24,7 @@ from acclimate.build import (
     resolve,
     score_memorised,
     score_sets,
+    score_untouched,
     select_labels,
     start,
     trained_pair,
@@ -38,7 +39,9 @@ from acclimate.disk.files import write_text
 from acclimate.measurement.generate import side_by_side
 from acclimate.measurement.summary import Record
 from acclimate.model.export import check_empty, save_model
-from acclimate.model.load import load_tokenizer, model_identities
+from acclimate.model.identity import model_identities
+from acclimate.model.load import asked_changes, load_tokenizer, written_changes
+from acclimate.model.lora.coverage import coverage
 from acclimate.model.pair import Pair
 from acclimate.parallel.shard import is_sharded, whole_state
 from acclimate.parallel.world import SOLO, World, join
@@ -117,12 +120,15 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     corpora = world.main_first(lambda: load_corpora(config, load_tokenizer(config.model)))
     with world.all_or_none():
         model = load_model(config, device)
+    job = job.settled(model)
+    config = job.config
     learned = world.main_first(lambda: select_labels(config, composition, corpora, model))
     with world.all_or_none():
         validation = validation_sets(config, corpora)
         training, plan, mixture = build_training(job, composition, model, learned, console)
         chosen = choose_reread(config, learned, training.objective.active, mixture)
-    for warning in (*plan.notes, *warnings(config, composition, learned, mixture, model.tokenizer)):
+    rows = [] if model.alone is None else [f"each document has a row of its own, since otherwise {model.alone}."]
+    for warning in (*rows, *plan.notes, *warnings(config, composition, learned, mixture, model.tokenizer)):
         console.print(f"Note: {warning}", style="yellow", highlight=False, markup=False)
     with world.all_or_none():
         if world.is_main:
@@ -156,7 +162,8 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     costs["apart_forward_tokens"] = round(apart + training.counted_forwards(pair.base))
     if world.is_main:
         write_json(run.provenance, record | costs)  # before model/, by which a run is known as trained
-    _save(training, config)
+    for note in _save(training, config):
+        console.print(f"Note: {note}", style="yellow", highlight=False, markup=False)
     if world.is_main:
         record = keep_weights(run_dir, record | costs)
     started = time.perf_counter()
@@ -177,7 +184,7 @@ def _measured_again(config: RunConfig) -> RunResult:
     return result
 
 
-def _save(training: Training, config: RunConfig) -> None:
+def _save(training: Training, config: RunConfig) -> list[str]:
     """``model/``, whole, by one rank."""
     model, world = training.model, training.world
     weights = None
@@ -186,7 +193,9 @@ def _save(training: Training, config: RunConfig) -> None:
     with world.all_or_none():
         if world.is_main:
             ends = turn_ends(config.run_dir)["stops_at"]
-            save_model(model, Layout(config.run_dir).model, config.model.path, weights=weights, stops_at=ends)
+            folder, changes = Layout(config.run_dir).model, written_changes(config.model, whole=config.lora is None)
+            return save_model(model, folder, config.model.path, weights=weights, stops_at=ends, changes=changes)
+    return []
 
 
 def _begin(
@@ -208,12 +217,17 @@ def _begin(
             "restore it, or start a new run under another name."
         )
     record |= {"statistics": stores} if stores else {}
+    if changes := asked_changes(config.model):
+        record |= {"changes": [change.record for change in changes], "vocabulary": training.model.vocabulary}
     record |= {"started": began["started"], "sessions": sessions(began)} if began else {}
     run = Layout(run_dir)
     save_config(config, run.config)
     trained = sum(p.numel() for p in training.model.trainable().values())
     parameters = {"trained": trained, "total": network.num_parameters()}
     about = data_record(config, corpora, mixture) | {"parameters": parameters, "memorisation": chosen}
+    about["attention"] = {"name": training.model.attention, "alone": training.model.alone}
+    if config.lora is not None:
+        about["adapted"] = {row.kind: [row.reached, row.total] for row in coverage(network)}
     about["turn_ends"] = new_turn_ends(corpora, training.model, training.objective.terms)
     write_json(run.data, about)
     write_json(run.provenance, record)
@@ -249,9 +263,12 @@ def _measure(config: RunConfig, corpora: Corpora, pair: Pair, chosen: Chosen, wo
         write_json(run.memorised, {"sources": found})
     prompts = heldout_prompts(config, corpora, model.tokenizer, model.positions)
     answers = side_by_side(model, base, prompts, config.evaluation.max_new_tokens, turn_ends(run_dir)["ids"])
+    apart = score_untouched(config, corpora, model, pair.open_untouched(), world) if pair.open_untouched else []
     if not world.is_main:
         return RunResult(run_dir, summary)
     write_generations(run.generations, answers)
+    if apart:
+        write_summary(run.untouched, apart)
     write_summary(run.summary, summary)  # marks the run as finished
     write_measured(run_dir, read_json(run.provenance), {n: len(t.document) for n, (t, _) in gains.items()})
     if summary:
@@ -259,17 +276,24 @@ def _measure(config: RunConfig, corpora: Corpora, pair: Pair, chosen: Chosen, wo
     return RunResult(run_dir, summary)
 
 
-def export(run_dir: Path, output: Path, merge: bool = False, checkpoint: str | None = None) -> Path:
+def export(
+    run_dir: Path, output: Path, merge: bool = False, checkpoint: str | None = None, console: Console | None = None
+) -> Path:
     """Writes a Hugging Face folder: an adapter, or with ``merge`` (and after full tuning) a whole model.
 
     Args:
         merge: fold the adapter into the base; into its original weights, if the run kept them quantised.
         checkpoint: ``best`` or ``step-00000100``; None is the run's final ``model/``.
+        console: where notes about what is written are printed.
     """
     check_empty(output)
     config, pair = open_run(run_dir, checkpoint, quantised=not merge)
     run = Layout(run_dir)
     measured = run.summary.is_file() and read_summary(run.summary)
     card = model_card(run_dir, merge, checkpoint) if measured else None
-    save_model(pair.model, output, config.model.path, card, merge, stops_at=turn_ends(run_dir)["stops_at"])
+    ends = turn_ends(run_dir)["stops_at"]
+    changes = written_changes(config.model, whole=merge or config.lora is None)
+    for note in save_model(pair.model, output, config.model.path, card, merge, stops_at=ends, changes=changes):
+        if console is not None:
+            console.print(f"Note: {note}", style="yellow", highlight=False, markup=False)
     return output

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["empty", "cut", "opened", "unread"]
+Kind = Literal["empty", "cut", "opened", "closed", "unread"]
 SENTENCES: dict[Kind, str] = {
     "empty": "{rows} an answer without any text, which is context only (first: {first}).",
     "cut": (
@@ -17,6 +17,10 @@ SENTENCES: dict[Kind, str] = {
     "opened": (
         "{rows} an answer that is learned without {details}, which the chat template's generation prompt opens: "
         "generation begins where training never was (first: {first}). Give the answers their reasoning."
+    ),
+    "closed": (
+        "{rows} an answer that is learned without {details}, the empty reasoning that the chat template puts into its "
+        "generation prompt and not into its chats: generation begins where training never was (first: {first})."
     ),
     "unread": "{rows} what the chat template never reads: {details} (first: {first}).",
 }  # fmt: skip

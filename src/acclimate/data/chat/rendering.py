@@ -66,23 +66,27 @@ def _declared(tokenizer: Any) -> dict[int, str]:
 
 @dataclass(frozen=True)
 class TurnEnd:
-    """How a template ends answers: the last one of a chat, and those before another message. Both are learned."""
+    """How answers end: the last one of a chat, and those before another message. Both are learned."""
 
     last: str
     earlier: str
     ids: tuple[int, ...]  # at which generation must stop; see turn_end_ids
+    added: bool = False  # whether the last one's is put there, since the template leaves it out
 
 
 def turn_end(template: ChatTemplate) -> TurnEnd:
     """What ends the answers of a tokenizer that has a chat template."""
     last, earlier = template.turns.ends
-    end = last or earlier
-    spelt = [(i, token) for i, token in template.added.items() if end.endswith(token)]
-    return TurnEnd(last, earlier, (max(spelt, key=lambda found: len(found[1]))[0],) if spelt else ())
+    missing = template.turns.missing[0]
+    ids: dict[int, None] = {}
+    for end in template.turns.stops:
+        spelt = [(i, token) for i, token in template.added.items() if end.endswith(token)]
+        ids |= {max(spelt, key=lambda found: len(found[1]))[0]: None} if spelt else {}
+    return TurnEnd(last or missing, earlier, tuple(ids), added=bool(missing))
 
 
 def turn_end_ids(tokenizer: Any) -> tuple[int, ...]:
-    """Token ids at which generation must stop after an answer: the last token of what ends the last turn of a chat.
+    """Token ids at which generation must stop: the last token of what ends an answer, then of what ends a tool call.
 
     Empty where the tokenizer has no chat template, the template ends no turn, or ordinary text ends it.
     """
@@ -125,10 +129,12 @@ class ChatTemplate:
         """What stands around answers."""
         if thinking not in self._modes:
 
-            def probe(messages: list[dict[str, str]], generation_prompt: bool) -> str | None:
-                return self.attempt(messages, thinking, generation_prompt)
+            def probe(messages: list[Message], generation_prompt: bool) -> str | None:
+                found = self.attempt(messages, thinking, generation_prompt)  # some have no form without tools
+                return self.attempt(messages, thinking, generation_prompt, SOME_TOOLS) if found is None else found
 
-            self._modes[thinking] = Turns(probe, self.special, list(self.added.values()))
+            tokens, template = list(self.added.values()), str(self.tokenizer.chat_template)
+            self._modes[thinking] = Turns(probe, self.special, tokens, self.tokenizer.eos_token, template)
         return self._modes[thinking]
 
     def render(
@@ -144,8 +150,9 @@ class ChatTemplate:
 
         Returns:
             The text, and a span for each wanted part: its content and, for an assistant, the end of the turn
-            after it, so that the model learns to stop. Answers without text, and earlier answers whose reasoning
-            the template cuts, have none; notes count them.
+            after it, so that the model learns to stop; where the template leaves that out of the last turn, it is
+            added. Answers without text, and earlier answers whose reasoning the template cuts, have none; notes count
+            them.
 
         Raises:
             DataError: no template, the template refuses the chat, a wanted message cannot be found in the result, or
@@ -161,19 +168,22 @@ class ChatTemplate:
                 f"{document.where}: this chat has 'tools', but the model's chat template never reads them; take a "
                 "model that calls tools, or leave the field out."
             )
-        messages, text = self._rendered(document, thinking)
+        messages, printed = self._rendered(document, thinking)
+        text = self._ended(printed, messages, thinking)
 
-        def attempt(changed: list[Message], generation_prompt: bool) -> str | None:
-            return self.attempt(changed, thinking, generation_prompt, document.tools)
+        def again(changed: list[Message], generation_prompt: bool) -> str | None:
+            found = self.attempt(changed, thinking, generation_prompt, document.tools)
+            whole = len(changed) == len(messages) and not generation_prompt
+            return self._ended(found, changed, thinking) if whole and found is not None else found
 
-        search = Search(attempt, self.turns_of(thinking), document, messages, text)
+        search = Search(again, self.turns_of(thinking), document, messages, text)
         indices = range(len(messages)) if wanted is None else list(wanted)
         spans = [Span(*found, i) for i in indices if (found := search.message(i)) is not None]
         for one, two in pairwise(sorted(spans, key=lambda span: span.start)):
             if one.end > two.start:
                 raise search.not_found(one.part_index)
         search.note_unread(indices)
-        if document.tools and self.attempt(messages, thinking) == text:
+        if document.tools and self.attempt(messages, thinking) == printed:
             search.notes.append(("unread", "'tools'"))
         return Rendered(text, tuple(spans), tuple(search.notes))
 
@@ -217,16 +227,29 @@ class ChatTemplate:
             )
         )
 
+    def _ended(self, text: str, messages: Sequence[Message], thinking: Thinking | None) -> str:
+        """A rendering with the end of its last turn, where an answer is last and the template leaves its end out."""
+        if not messages or messages[-1]["role"] != "assistant":
+            return text
+        return self.turns_of(thinking).ended(text, calling=bool(calls(messages[-1])))
+
     def attempt(
         self, messages: list[Message], thinking: Thinking | None, generation_prompt: bool = False, tools: Tools = ()
     ) -> str | None:
-        """None when the template refuses; a changed or shortened chat may break rules the whole one keeps."""
+        """What the template prints, nothing added; None when it refuses: a changed or shortened chat may break rules
+        that the whole one keeps."""
         try:
             return self._text(messages, thinking, generation_prompt, tools)
         except FAILURES:
             return None
 
 
+SOME_TOOLS: Tools = (
+    {
+        "type": "function",
+        "function": {"name": "tool", "description": "", "parameters": {"type": "object", "properties": {}}},
+    },
+)
 FAILURES = (
     TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError, ArithmeticError, RecursionError,
 )  # fmt: skip

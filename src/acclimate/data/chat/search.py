@@ -17,14 +17,18 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from acclimate.data.chat.label_notes import Kind
-from acclimate.data.chat.said import CALLS, REASONING, Message, calls, consumed, reasoning_keys, thoughts
+from acclimate.data.chat.said import CALLS, REASONING, Message, calls, consumed, pieces, reasoning_keys, thoughts
 from acclimate.data.chat.turns import Turns
 from acclimate.data.read.records import Document
 from acclimate.types.errors import DataError
 
 TAGS = re.compile(r"\s*((<[^<>]*>|\[[^\[\]]*\])\s*)*")
 """What a generation prompt may open behind its header."""
-EMPTY_BLOCK = re.compile(r"\s*(<[\w:]*think>)?\s*</[\w:]*think>\s*")
+EMPTY_BLOCK = re.compile(
+    r"\s*([<\[][^<>\[\]/]*think[^<>\[\]]*[>\]])?\s*[<\[][^<>\[\]]*(/|end_)[^<>\[\]]*think[^<>\[\]]*[>\]]\s*",
+    re.IGNORECASE,
+)
+"""Reasoning that a template prints though the row has none."""
 Render = Callable[[list[Message], bool], str | None]
 
 
@@ -62,9 +66,8 @@ class Search:
             self.notes.append(("empty", ""))
             return None
         found, missing = self._answer(i)
-        if missing is None and found is not None:
-            self._check_opened(found)
-            return found
+        if missing is None and found is not None and (missing := self._lost(i, self.turns.source)) is None:
+            return self._generated_of(found)
         lacking = missing == "reasoning" or any(reason not in self.text for reason in _reasons(message))
         if i < self.last_answer and lacking and not self._never_reasons(i):
             self.notes.append(("cut", ""))
@@ -83,18 +86,20 @@ class Search:
 
     def note_unread(self, wanted: Collection[int]) -> None:
         """Notes the keys that the template never reads, and the contents of context that it leaves out."""
-        keys = {(key, m["role"]) for m in self.messages for key, value in m.items() if _filled(value)}
+        keys = {
+            (key, m["role"])
+            for m in self.messages
+            for key, value in m.items()
+            if _filled(value) and not (key in ("role", "content") or (m["role"] == "assistant" and _said(key, value)))
+        }
         for key, role in sorted(keys):
-            if key in ("role", "content") or (key in (*CALLS, *REASONING) and role == "assistant"):
-                continue
             if self.render([_without(m, key) if m["role"] == role else m for m in self.messages], False) == self.text:
                 self.notes.append(("unread", f"'{key}' of {role} messages"))
         for i, message in enumerate(self.messages):
             if i in wanted:
                 continue
             if message["role"] == "assistant" and (calls(message) or reasoning_keys(message) or thoughts(message)[0]):
-                _, _, missing = consumed(self.text, message)
-                if missing is not None:
+                if (missing := consumed(self.text, message)[2] or self._lost(i)) is not None:
                     self.notes.append(("unread", f"the {missing} of assistant messages that are context"))
             elif message["content"].strip() and not self._printed_anywhere(i):
                 self.notes.append(("unread", f"the content of {message['role']} messages"))
@@ -114,6 +119,25 @@ class Search:
                 return (content[0], end), None if plain else said_more
         return self._generated(i)
 
+    def _lost(self, i: int, among: str | None = None) -> str | None:
+        """What of a message leaves the rendering as it is when it is taken out, though its words stand there.
+
+        Args:
+            among: the template: only words that it has of its own are doubted; None doubts all.
+        """
+        message = self.messages[i]
+        if not calls(message) and not reasoning_keys(message):
+            return None  # a plain answer is found by its place
+        keys = {"reasoning": REASONING, "tool call": CALLS, "content": ("content",)}
+        doubted = {p.kind: None for p in pieces(message) if among is None or any(form in among for form in p.forms)}
+        for kind in doubted:
+            less = {k: v for k, v in message.items() if k not in keys[kind]} | (
+                {"content": ""} if kind == "content" else {}
+            )
+            if less != message and self.render([*self.messages[:i], less, *self.messages[i + 1 :]], False) == self.text:
+                return kind
+        return None
+
     def _never_reasons(self, i: int) -> bool:
         """Whether the template would not even print the message's key of reasoning if it were the last."""
         whole = self.render(self.messages[: i + 1], False) or ""
@@ -132,11 +156,14 @@ class Search:
             f"template does not print, or not as the row has it, so it would not be learned; take {remedy}."
         )  # fmt: skip
 
-    def _check_opened(self, found: tuple[int, int]) -> None:
-        opened = self.turns.opened
-        start = max(0, found[0] - 2 * len(opened))
-        if opened and opened.strip() not in self.text[start : found[1]]:
-            self.notes.append(("opened", f"'{opened.strip()}'"))
+    def _generated_of(self, found: tuple[int, int]) -> tuple[int, int]:
+        """An answer less what the generation prompt has already opened; an answer that lacks it is noted."""
+        opened, (start, end) = self.turns.opened, found
+        if not opened:
+            return found
+        if opened.strip() not in self.text[max(0, start - 2 * len(opened)) : end]:
+            self.notes.append(("closed" if _closed(opened) else "opened", repr(opened.strip())))
+        return (start + len(opened), end) if self.text.startswith(opened, start) else found
 
     def _content(self, i: int) -> tuple[int, int] | None:
         return self.together.get(i) or self._contents({i: self.marks[i]}).get(i)
@@ -183,7 +210,8 @@ class Search:
         start = self._start(i)
         if start is None:
             return None, None
-        following = self._content(i + 1) if i + 1 < len(self.messages) else (len(self.text), 0)
+        last = len(self.text.removesuffix(self.turns.missing[bool(calls(self.messages[i]))]))
+        following = self._content(i + 1) if i + 1 < len(self.messages) else (last, 0)
         boundary = len(self.text) if following is None or following[0] < start else following[0]
         said = start + consumed(self.text[start:boundary], self.messages[i])[1]
         for stop, end in self._stops(i, said):
@@ -208,7 +236,9 @@ class Search:
             header = before.rpartition(self.text[slice(*previous)])[2] if i else before
             printed = self.turns.common(header, self.text[previous[1] :])
             opened = header[len(printed) :]
-            if not printed or not TAGS.fullmatch(opened) or ("</" in opened and _reasons(self.messages[i])):
+            if not printed or not (TAGS.fullmatch(opened) or opened == self.turns.opened):
+                return None
+            if _closed(opened) and _reasons(self.messages[i]):
                 return None  # a prompt that closes a block of reasoning asks for none
             start = previous[1] + len(printed)
         block = EMPTY_BLOCK.match(self.text, start)
@@ -217,14 +247,15 @@ class Search:
 
     def _stops(self, i: int, said: int) -> list[tuple[int, int]]:
         """Where the turn may stop that has said all at ``said``, each with the end of what ends it."""
-        ends = [(self.text.find(end, said), len(end)) for end in self.turns.ends if end]
+        ends = [(self.text.find(end, said), len(end)) for end in (*self.turns.ends, *self.turns.missing) if end]
         found = [(at, at + length) for at, length in sorted(ends, key=lambda e: (e[0], -e[1])) if at >= 0][:1]
         if not self.turns.ends[0]:  # GLM: the token that begins the next turn is what ends this one
             special = [(at, at + len(s)) for s in self.turns.special if (at := self.text.find(s, said)) >= 0]
             found += sorted(special, key=lambda place: (place[0], -place[1]))[:1]
         whole = self.render(self.messages[: i + 1], False)
-        if whole is not None and self.text.startswith(whole.rstrip()):
-            found.append((len(whole.rstrip()), len(whole.rstrip())))
+        said_so_far = (whole or "").rstrip().removesuffix(self.turns.surplus).rstrip()
+        if whole is not None and self.text.startswith(said_so_far):
+            found.append((len(said_so_far), len(said_so_far)))
         return found
 
     def _ends_before_next(self, i: int, end: int) -> bool:
@@ -236,10 +267,20 @@ class Search:
         return self.messages[i + 1]["role"] == "assistant" if following is None else end <= following[0]
 
 
+def _closed(opened: str) -> bool:
+    """Whether a generation prompt that ends so has left a block of reasoning behind, by its tags."""
+    return "</" in opened or len(re.findall("<[^<>]*>", opened)) > 1
+
+
 def _reasons(message: Message) -> list[str]:
     """Every text of reasoning that the message holds."""
     inside = thoughts(message)[0]
     return [*(message[key].strip() for key in reasoning_keys(message)), *([inside] if inside else [])]
+
+
+def _said(key: str, value: Any) -> bool:
+    """Whether a key of an assistant's message is looked for in its turn: reasoning in pieces of other kinds is not."""
+    return key in CALLS or (key in REASONING and isinstance(value, str))
 
 
 def _without(message: Message, key: str) -> Message:

@@ -184,11 +184,6 @@ class PackedSource:
         return Rows(self, pieces[np.argsort(by_row, kind="stable")], starts)
 
 
-def waste(rows: Sequence[Row]) -> float:
-    """Part of all positions that is padding when every row is as long as the longest."""
-    return 1.0 - sum(row.length for row in rows) / (len(rows) * max(row.length for row in rows))
-
-
 def build_batch(rows: Sequence[Row], pad_id: int = 0) -> Batch:
     """Fills a batch, padded to its longest row.
 

@@ -85,13 +85,6 @@ def cached_overlap(train: Mapping[str, Texts | None], heldout: Mapping[str, Text
     return Overlap([OverlapRow(**row) for row in known.facts["rows"]], hit)
 
 
-def count_overlap(
-    train: Mapping[str, Iterable[Document] | None], heldout: Mapping[str, Iterable[Document]], n: int
-) -> list[OverlapRow]:
-    """The rows of :func:`find_overlap`."""
-    return find_overlap(train, heldout, n).rows
-
-
 def find_overlap(
     train: Mapping[str, Iterable[Document] | None], heldout: Mapping[str, Iterable[Document]], n: int
 ) -> Overlap:

@@ -20,6 +20,11 @@ def role_routes(name: str, section: SourceSection) -> dict[str, str]:
     return dict.fromkeys(section.learned_roles, section.route or name)
 
 
+def all_domain(name: str, section: SourceSection) -> bool:
+    """Whether every learned part has the route ``domain``, which makes the source one of the domain."""
+    return set(role_routes(name, section).values()) == {"domain"}
+
+
 def route_table(sources: Mapping[str, SourceSection]) -> tuple[Route, ...]:
     """Every (source, route name) of the configuration, in its order.
 

@@ -18,7 +18,7 @@ from acclimate.data.read.chat_template import DAY, asks_for_the_day
 from acclimate.data.read.control import Spelt, prefix_of
 from acclimate.data.read.records import Document
 
-LABELS = 2
+LABELS = 3
 """Raised whenever the same rows become other tokens or labels, so that an older cache is not taken for the same."""
 NONE: NDArray[Any] = np.empty(0)
 """A column that is not given."""
@@ -140,7 +140,7 @@ def corpus_of(
     where: Sequence[str],
     encoder: Encoder,
     apart: Mapping[str, NDArray[Any]],
-    notes: tuple[LabelNote, ...] = (),
+    notes: tuple[LabelNote, ...],
 ) -> TokenCorpus:
     """Documents that were tokenised by ``encoder``; ``apart``: columns of the corpus that the encoder does not make."""
     ends = np.cumsum(encoded.lengths)

@@ -41,6 +41,8 @@ REFUSED_KEYS = {
     "loss_mask": "tools read it in two opposite ways",
 }  # fmt: skip
 TEXT_PARTS = ("text", "input_text", "output_text")
+MEDIA = ("image", "audio", "video", "file")
+"""In the types of parts that a model of text cannot take."""
 SPOKEN = ("tool_calls", "reasoning_content", "reasoning", "thinking")
 """Keys of a message that the model produces beside its content."""
 
@@ -183,10 +185,12 @@ class Turns:
             text = part.get("text") if isinstance(part, dict) else None
             if text is None or part.get("type", "text") not in TEXT_PARTS:
                 found = f"'{part['type']}'" if isinstance(part, dict) and "type" in part else kind(part)
+                media = any(word in found for word in MEDIA)
                 raise BadRow(
                     "content that is no text",
-                    f"{self.where}: part {number} of {name} is {found}; of a content in parts only "
-                    "{type: text, text: ...} is read.",
+                    f"{self.where}: part {number} of {name} is {found}; "
+                    + ("only text is trained, also of a model that sees or hears; " if media else "")
+                    + "of a content in parts only {type: text, text: ...} is read.",
                 )
             texts.append(string(text, f"'text' in part {number} of {name}", self.where))
             for key, other in part.items():

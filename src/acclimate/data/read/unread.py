@@ -17,7 +17,7 @@ SHOWN_NAMES = 12
 LONGEST_NAME = 40
 OTHERS = "(other names)"
 ANOTHER_FIELD = "the row is read as another format; sources.{source}.fields or format chooses"
-NO_MEDIA = "the model sees text alone"
+NO_MEDIA = "only text is trained, so the model never sees it"
 ANOTHER_ANSWER = "a pair of a better and a worse answer is no text to learn; map one by sources.{source}.fields"
 MEANINGS = {
     "input": "in Alpaca's format it completes the instruction, so rows that differ in it alone have equal prompts and "

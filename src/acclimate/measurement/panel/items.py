@@ -96,14 +96,17 @@ def _group(record: Dictionary[str, Any], where: str, section: SetSection) -> str
     if section.group is None:
         return None
     if section.group not in record:
-        has = ", ".join(shown(key) for key in list(record)[:8]) or "nothing"
         raise BadRow(
             "no group",
-            f"{where}: this item has no field '{section.group}', which group names (it has {has}); null is a group of "
-            f"its own.{nearest(section.group, list(record))}",
+            f"{where}: this item has no field '{section.group}', which group names (it has {_keys(record)}); null "
+            f"is a group of its own.{nearest(section.group, list(record))}",
         )
     value = record[section.group]
     return None if value is None else hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def _keys(record: Dictionary[str, Any]) -> str:
+    return ", ".join(shown(key) for key in list(record)[:8]) or "nothing"
 
 
 def _records(name: str, section: SetSection) -> Iterator[tuple[str, Dictionary[str, Any] | BadRow]]:
@@ -118,9 +121,14 @@ def _records(name: str, section: SetSection) -> Iterator[tuple[str, Dictionary[s
                 yield row.where, row.value
 
 
-def _choice(record: Dictionary[str, Any], where: str, section: SetSection) -> Item:
+def _mapping(record: Dictionary[str, Any], section: SetSection) -> Mapping:
+    """Whose prompt has the passage, where the record has one."""
     named = section.resolved(passage=True).fields.get("passage", "passage")
-    mapping = section.resolved(passage=record.get(named) is not None)
+    return section.resolved(passage=record.get(named) is not None)
+
+
+def _choice(record: Dictionary[str, Any], where: str, section: SetSection) -> Item:
+    mapping = _mapping(record, section)
     question = _text(record, mapping, "question", where)
     texts, labels = _choices(record, mapping, where)
     right = _right(record, mapping, texts, labels, where)
@@ -136,8 +144,7 @@ def _choice(record: Dictionary[str, Any], where: str, section: SetSection) -> It
 
 def _read_fields(record: Dictionary[str, Any], section: SetSection) -> set[str]:
     """Names of the fields of a record that its item is made of."""
-    named = section.resolved(passage=True).fields.get("passage", "passage")
-    mapping = section.resolved(passage=record.get(named) is not None)
+    mapping = _mapping(record, section)
     targets = ["question", "answer"] if section.kind == "choice" else ["text"]
     if section.kind == "choice":
         targets += ["choices"] * (not mapping.choices) + ["passage"] * ("{passage}" in mapping.prompt)
@@ -175,8 +182,7 @@ def _field(record: Dictionary[str, Any], mapping: Mapping, target: str, where: s
     name = mapping.fields.get(target, target)
     if record.get(name) is None:
         what = "no right answer" if target == "answer" else f"no {target}"
-        has = ", ".join(shown(key) for key in list(record)[:8]) or "nothing"
-        raise BadRow(what, f"{where}: this item has {what}: there is no field '{name}' (it has {has}).")
+        raise BadRow(what, f"{where}: this item has {what}: there is no field '{name}' (it has {_keys(record)}).")
     return record[name]
 
 

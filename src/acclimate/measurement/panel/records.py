@@ -23,14 +23,14 @@ Array = NDArray[np.float64]
 
 
 def choice_records(
-    name: str, section: SetSection, lines: Sequence[dict[str, Any]], groups: Groups | None = None
+    name: str, section: SetSection, lines: Sequence[dict[str, Any]], groups: Groups | None
 ) -> list[Record]:
     """Of the lines of a choice or cloze set: accuracy, nats by word, and drift."""
     metrics = [name for name, metric in METRICS.items() if metric.key and f"model_{metric.key}" in lines[0]]
     found = score_records(name, section, lines, metrics, groups)
     if section.kind == "cloze":
         nats, base_nats = (-np.array([line[side][0] for line in lines]) for side in SIDES)
-        found += _compared(name, section, METRICS["word_nats"], nats, base_nats, groups=groups)
+        found += _compared(name, section, METRICS["word_nats"], nats, base_nats, groups)
     tokens = np.array([line["right_tokens"] for line in lines])
     for metric in METRICS.values():
         if metric.below == "tokens" and metric.above in lines[0]:
@@ -51,13 +51,11 @@ def score_records(
     for metric in map(known, metrics):
         key = metric.key or metric.name
         scores, base_scores = (np.array([line[f"{side}_{key}"] for line in lines], dtype=float) for side in SIDES)
-        found += _compared(name, section, metric, scores, base_scores, groups=groups)
+        found += _compared(name, section, metric, scores, base_scores, groups)
     return found
 
 
-def text_records(
-    name: str, section: SetSection, tuned: Scores, before: Scores, groups: Groups | None = None
-) -> list[Record]:
+def text_records(name: str, section: SetSection, tuned: Scores, before: Scores, groups: Groups | None) -> list[Record]:
     """Bits per byte of both sides and its change, and drift, by position too."""
     found: list[Record] = []
     for side, scores in zip(SIDES, (tuned, before), strict=True):
@@ -99,7 +97,7 @@ def averages(texts: Sequence[tuple[str, Scores, Scores, Groups | None]]) -> dict
 
 
 def _compared(
-    name: str, section: SetSection, metric: Metric, own: Array, base: Array, groups: Groups | None = None
+    name: str, section: SetSection, metric: Metric, own: Array, base: Array, groups: Groups | None
 ) -> list[Record]:
     """Means over items of model and base, and the change."""
     found = [

@@ -7,17 +7,18 @@ import json
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from acclimate.config.explain import Places, explain, shown
-from acclimate.config.schema import FORMAT_VERSION, NAME
+from acclimate.config.explain import Places
+from acclimate.config.schema import NAME
+from acclimate.config.settings_file import SettingsFile
 from acclimate.config.source_schema import Section
 from acclimate.config.yamlfile import read_mapping
 from acclimate.disk.digest import sha256_of
 from acclimate.measurement.panel.mappings import READY, Answers, Mapping
-from acclimate.types.errors import ConfigError, listed, nearest
+from acclimate.types.errors import listed, nearest
 
 QUESTION, PASSAGE_QUESTION = "Question: {question}\nAnswer:", "{passage}\nQuestion: {question}\nAnswer:"
 PLACEHOLDERS = ("question", "passage", "options")
@@ -127,10 +128,11 @@ class SetSection(Section):
         )
 
 
-class PanelConfig(Section):
+class PanelConfig(SettingsFile):
     """Sets of items, and how every model is asked."""
 
-    version: int = FORMAT_VERSION
+    called: ClassVar[str] = "panel"
+
     name: str = Field(
         "panel", pattern=f"^{NAME}$", description="names the folder of the results; by default the file's own name"
     )
@@ -143,16 +145,6 @@ class PanelConfig(Section):
     overlap: int = Field(0, ge=0, description="text sets: tokens before its first label that a later piece reads again")
     sets: dict[str, SetSection] = Field(min_length=1)
 
-    _places: Places = PrivateAttr(default_factory=Places)
-
-    @property
-    def places(self) -> Places:
-        """Where its settings were written."""
-        return self._places
-
-    def written_at(self, places: Places) -> None:
-        self._places = places
-
     @model_validator(mode="after")
     def _overlap_leaves_room(self) -> PanelConfig:
         if self.overlap >= self.sequence_length:
@@ -162,11 +154,6 @@ class PanelConfig(Section):
                 "sequence_length"
             )
         return self
-
-    @field_validator("thinking", mode="before")
-    @classmethod
-    def _yaml_reads_on_as_true(cls, value: Any) -> Any:
-        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
 
     @field_validator("sets")
     @classmethod
@@ -194,24 +181,13 @@ def load_panel(path: str | Path) -> PanelConfig:
     """
     path = Path(path)
     data, written = read_mapping(path, "panel")
-    places = Places(str(path), written)
-    if data.get("version", FORMAT_VERSION) != FORMAT_VERSION:
-        raise ConfigError(
-            f"{places.at('version')}: this panel is of version {shown(data['version'])}; "
-            f"this acclimate reads version {FORMAT_VERSION}."
-        )
-    try:
-        panel = PanelConfig.model_validate({"name": path.stem} | data)
-    except ValidationError as error:
-        raise ConfigError(explain(error, PanelConfig, places)) from None
+    panel = PanelConfig.parsed({"name": path.stem} | data, Places(str(path), written))
     sets = {}
     for name, section in panel.sets.items():
         paths = [str(path.parent / Path(one).expanduser()) for one in section.paths]
         folder = section.include_path and str(path.parent / Path(section.include_path).expanduser())
         sets[name] = section.model_copy(update={"path": paths or None, "include_path": folder})
-    panel = panel.model_copy(update={"sets": sets})
-    panel.written_at(places)
-    return panel
+    return panel.model_copy(update={"sets": sets})
 
 
 TASK_FILES = (".yaml", ".yml", ".py", ".json", ".jsonl", ".csv")

@@ -114,10 +114,11 @@ def _drift(logits: Tensor, base_logits: Tensor) -> Tensor:
 
 
 def longest_shared(model: CausalModel) -> int:
-    """Positions up to which choices may share a row: 0 where attention takes no mask of ours, a sliding window's
-    length, or no limit. Call in inference mode."""
+    """Positions up to which choices may share a row: 0 where attention takes no mask of ours or documents need rows of
+    their own, a sliding window's length, or no limit. Call in inference mode."""
     config = model.network.config.get_text_config()
-    if model.network.config._attn_implementation not in MASKS or not _obeys_masks(model):
+    masked = model.alone is None and model.network.config._attn_implementation in MASKS
+    if not masked or not _obeys_masks(model):
         return 0
     window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
     return int(window or 2**20)

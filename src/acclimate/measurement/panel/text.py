@@ -21,7 +21,7 @@ ROWS = 4
 
 
 def measure_text(
-    model: CausalModel, base: Reference, name: str, items: Sequence[Item], sequence_length: int, overlap: int = 0
+    model: CausalModel, base: Reference, name: str, items: Sequence[Item], sequence_length: int, overlap: int
 ) -> tuple[Scores, Scores]:
     """Scores of model and base, one row a document in the order of the items; each text ends with an eos token.
 

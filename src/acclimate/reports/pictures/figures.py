@@ -110,7 +110,7 @@ def throughput(data: ReportData) -> list[Picture]:
 
 def gained_finding(data: ReportData, text_set: TextSet) -> str:
     """The title of the picture of bits per byte."""
-    better = [run for run in data.runs if outcome(data, run, text_set) == "learned"]
+    better = [run for run in data.runs if outcome(run, text_set) == "learned"]
     names = joined(run.label for run in better)
     if not better:
         return f"No run clearly predicts unseen {named(text_set.name)} text better than the base"
@@ -148,9 +148,7 @@ def _measured(data: ReportData, item: TextSet, metric: str) -> list[Dot]:
 def _hurts_finding(data: ReportData) -> str:
     """The title of the picture that ranks."""
     lost = {
-        item.name: [
-            run.label for run in data.runs if run.paired_change(item.name) and outcome(data, run, item) == "worse"
-        ]
+        item.name: [run.label for run in data.runs if run.paired_change(item.name) and outcome(run, item) == "worse"]
         for item in data.sets
     }
     if len(data.runs) == 1:

@@ -13,6 +13,9 @@ from markupsafe import Markup
 
 from acclimate.reports.words import number
 
+LONGEST_LABEL = 18
+"""Letters of a label that fit beside a picture."""
+
 
 @dataclass(frozen=True)
 class Numbers:
@@ -65,7 +68,7 @@ def whole(seeds: Mapping[int, float] | Sequence[tuple[int, float, float]]) -> st
     return "mean" if len(seeds) > 1 else "".join(str(seed if isinstance(seed, int) else seed[0]) for seed in seeds)
 
 
-def short(label: str, limit: int = 18) -> str:
+def short(label: str) -> str:
     """A label that fits beside a picture."""
-    text, left = number.clip(" ".join(label.split()), limit)
+    text, left = number.clip(" ".join(label.split()), LONGEST_LABEL)
     return text + ("…" if left else "")

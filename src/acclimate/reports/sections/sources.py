@@ -31,12 +31,24 @@ def overlap(data: ReportData) -> list[Mapping[str, Any]]:
     return list(rows.values())
 
 
-def parameters(data: ReportData) -> list[tuple[str, int, int, int]]:
-    """Run label, trained and all parameters, steps."""
+def parameters(data: ReportData) -> list[tuple[str, int, int, int, str]]:
+    """Run label, trained and all parameters, steps, and how attention was computed."""
     found = []
     for run in data.runs:
         facts = run.seeds[0].data
         counts = facts.get("parameters") or {}
         if counts.get("total"):
-            found.append((run.label, int(counts.get("trained", 0)), int(counts["total"]), int(facts.get("steps") or 0)))
+            trained, total, steps = counts.get("trained", 0), counts["total"], facts.get("steps") or 0
+            found.append((run.label, int(trained), int(total), int(steps), attention(facts)))
     return found
+
+
+def attention(facts: Mapping[str, Any]) -> str:
+    """Which attention a run had, and how documents lay in rows, in words; empty of a run that did not keep it."""
+    found = facts.get("attention") or {}
+    if not found.get("name"):
+        return ""
+    alone = found.get("alone")
+    return f"{found['name']}, " + (
+        f"documents in rows of their own, since otherwise {alone}" if alone else "documents packed in rows"
+    )

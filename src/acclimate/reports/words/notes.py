@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from acclimate.paired.metrics import DRIFT
+from acclimate.paired.metrics import BITS, DRIFT
 from acclimate.reports.collect import ReportData, Run
 from acclimate.reports.words import number
 from acclimate.reports.words.names import joined, named, phrase
 from acclimate.reports.words.outcome import each, fell, outcome, why
 from acclimate.reports.words.pairs import against, told
-from acclimate.runs.folder import TextSet
-from acclimate.runs.measured import base_note, check_measured
+from acclimate.runs.folder import RunFolder, TextSet, read_summary
+from acclimate.runs.layout import UNTOUCHED, Layout
+from acclimate.runs.measured import base_notes, check_measured
 
 
 def closer(data: ReportData, best: Run, runs: Sequence[Run], domain: TextSet, kept: TextSet) -> list[str]:
@@ -59,18 +60,16 @@ def did_not_learn(data: ReportData, learned: Sequence[Run], domain: TextSet) -> 
     for run in data.runs:
         if run not in learned:
             how = (
-                "became worse at the domain"
-                if outcome(data, run, domain) == "worse"
-                else "did not clearly learn the domain"
+                "became worse at the domain" if outcome(run, domain) == "worse" else "did not clearly learn the domain"
             )
-            notes.append(f"{named(run.label)} {how} ({fell(data, run, domain)}{why(data, run, domain)}).")
+            notes.append(f"{named(run.label)} {how} ({fell(data, run, domain)}{why(run, domain)}).")
     return notes
 
 
 def other_domains(data: ReportData, domain: TextSet) -> list[str]:
     notes = []
     for item in data.role("domain"):
-        missed = [run for run in data.runs if item != domain and outcome(data, run, item) != "learned"]
+        missed = [run for run in data.runs if item != domain and outcome(run, item) != "learned"]
         if missed:
             notes.append(f"No clear improvement on {phrase(item)}, in bits per byte: {each(data, missed, item)}.")
     return notes
@@ -80,10 +79,10 @@ def losses(data: ReportData) -> list[str]:
     """Text that a run now predicts worse than the base did, forgetting in the plainest sense; and where none shows."""
     notes = []
     for item in data.role("general", "chat"):
-        worse = [run for run in data.runs if outcome(data, run, item) == "worse"]
+        worse = [run for run in data.runs if outcome(run, item) == "worse"]
         if worse:
             notes.append(f"Forgotten on {phrase(item)}, in bits per byte: {each(data, worse, item)}.")
-        same = [run for run in data.runs if run.paired_change(item.name) and outcome(data, run, item) == "unclear"]
+        same = [run for run in data.runs if run.paired_change(item.name) and outcome(run, item) == "unclear"]
         if same:
             notes.append(f"No clear change on {phrase(item)}, in bits per byte: {each(data, same, item)}.")
     return notes
@@ -121,13 +120,36 @@ def transfers(data: ReportData) -> list[str]:
 
 
 def origins(data: ReportData) -> list[str]:
-    """Of which runs nothing shows that the numbers are of the weights beside them, and which have a base apart."""
+    """Of which runs nothing shows that the numbers are of the weights beside them, and which have a base apart, or
+    tokens of their own."""
     notes: dict[str, None] = {}
     for folder in data.folders:
-        for note in (base_note(folder.provenance), check_measured(folder.path, folder.provenance).note):
+        told = (*base_notes(folder.provenance), *untouched(folder), check_measured(folder.path, folder.provenance).note)
+        for note in told:
             if note is not None:
                 notes[f"{named(folder.name)}: {note}" if len(data.folders) > 1 else note] = None
     return list(notes)
+
+
+def untouched(folder: RunFolder) -> list[str]:
+    """What the model gained on the checkpoint before tokens were added, each reading its own tokens."""
+    path = Layout(folder.path).untouched
+    if not path.is_file():
+        return []
+    known = {(r["set"], r["run"], r["metric"]): r for r in read_summary(path)}
+    words = []
+    for item in folder.sets:
+        before, after, change = (
+            known.get((item.name, run, metric))
+            for run, metric in ((UNTOUCHED, BITS), (folder.method, BITS), (folder.method, f"{BITS}_change"))
+        )
+        if before and after and change:
+            low, high = (None if change[end] is None else number.signed(change[end]) for end in ("low", "high"))
+            limits = "" if low is None else f", 95 % interval {low} to {high}"
+            values = f"{number.bits(before['value'])} to {number.bits(after['value'])}"
+            words.append(f"{phrase(item)} {values} ({number.signed(change['value'])}{limits})")
+    opening = "Against the untouched checkpoint, each in its own tokens over the same bytes, in bits per byte"
+    return [f"{opening}: {'; '.join(words)}. There is no KL to it: their vocabularies differ."] if words else []
 
 
 def seeds(data: ReportData) -> list[str]:

@@ -15,7 +15,7 @@ from acclimate.reports.words.names import named
 from acclimate.runs.folder import TextSet
 
 
-def outcome(data: ReportData, run: Run, text_set: TextSet) -> str:
+def outcome(run: Run, text_set: TextSet) -> str:
     """``learned``, ``worse`` or ``unclear`` (or not measured) against the base, in bits per byte."""
     change = run.paired_change(text_set.name)
     if change is None:
@@ -34,9 +34,9 @@ def fell(data: ReportData, run: Run, text_set: TextSet, unit: bool = True) -> st
     return f"bits per byte {words}" if unit else words
 
 
-def why(data: ReportData, run: Run, domain: TextSet) -> str:
+def why(run: Run, domain: TextSet) -> str:
     """What leaves it open, and how large a change would have shown."""
-    if outcome(data, run, domain) == "worse":
+    if outcome(run, domain) == "worse":
         return ""
     change = run.paired_change(domain.name)
     if change is None:
@@ -49,4 +49,4 @@ def why(data: ReportData, run: Run, domain: TextSet) -> str:
 
 
 def each(data: ReportData, runs: Sequence[Run], item: TextSet) -> str:
-    return "; ".join(f"{named(run.label)} {fell(data, run, item, unit=False)}{why(data, run, item)}" for run in runs)
+    return "; ".join(f"{named(run.label)} {fell(data, run, item, unit=False)}{why(run, item)}" for run in runs)

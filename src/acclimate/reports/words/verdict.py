@@ -33,7 +33,7 @@ def verdict(data: ReportData) -> Verdict:
         return Verdict(headline, said)
     sentences: list[str]
     beside: list[str]
-    learned = [run for run in data.runs if outcome(data, run, domain) == "learned"]
+    learned = [run for run in data.runs if outcome(run, domain) == "learned"]
     if not learned:
         sentences, beside = _nothing_learned(data, domain), []
     elif len(data.runs) == 1:
@@ -117,9 +117,9 @@ def _nothing_learned(data: ReportData, domain: TextSet) -> list[str]:
         return ["No run clearly learned the domain.", f"Bits per byte: {each(data, data.runs, domain)}."]
     run = data.runs[0]
     words = fell(data, run, domain)
-    if outcome(data, run, domain) == "worse":
+    if outcome(run, domain) == "worse":
         return [f"{named(run.label)} did not learn the domain, it became worse at it ({words}).", _distance(data, run)]
-    return [f"It is not clear that {named(run.label)} learned the domain ({words}{why(data, run, domain)}).",
+    return [f"It is not clear that {named(run.label)} learned the domain ({words}{why(run, domain)}).",
             _distance(data, run)]  # fmt: skip
 
 

@@ -32,7 +32,7 @@ class Save(Callback):
         keep_last: int,
         watch: str,
         world: World,
-        say: Callable[[str], None] = lambda note: None,
+        say: Callable[[str], None],
     ) -> None:
         self.run, self.every, self.keep_last, self.watch = Layout(run_dir), every, keep_last, watch
         self.world, self.say = world, say

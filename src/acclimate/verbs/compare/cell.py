@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 
 from acclimate.config.load import RunConfig, load_config
-from acclimate.data.prepare.routes import role_routes
+from acclimate.data.prepare.routes import all_domain
 from acclimate.methods.registry import METHODS
 from acclimate.types.errors import ConfigError
 from acclimate.verbs.compare.identity import identity
@@ -92,7 +92,7 @@ def _cell(comparison: Comparison, method: str, kind: Kind, chosen: Settings, see
 def _check_roles(shared: RunConfig, own: RunConfig) -> None:
     """Refuses a method whose routes would make a source count as domain, or no longer: means are over equal sets."""
     for name, section in shared.sources.items():
-        domain = [set(role_routes(name, one).values()) == {"domain"} for one in (section, own.sources[name])]
+        domain = [all_domain(name, one) for one in (section, own.sources[name])]
         if section.role is None and domain[0] != domain[1]:
             raise ConfigError(
                 f"sources.{name}.route: '{own.sources[name].route}' would change whether '{name}' counts as domain; "
@@ -128,7 +128,7 @@ def check(comparison: Comparison) -> None:
 
 def _check_rule(comparison: Comparison, config: RunConfig) -> None:
     measured = [
-        section.role == "domain" or (section.role is None and set(role_routes(name, section).values()) == {"domain"})
+        section.role == "domain" or (section.role is None and all_domain(name, section))
         for name, section in config.sources.items()
         if section.heldout
     ]

@@ -13,7 +13,10 @@ def identity(config: RunConfig) -> dict[str, Any]:
 
     Only what differs from the defaults counts, so that a new setting does not make an old table worthless.
     """
-    return without(_with_all_sections(config.model_dump(mode="json", exclude_defaults=True)), RunConfig, SAME_WORK)
+    plain = _with_all_sections(config.model_dump(mode="json", exclude_defaults=True))
+    if plain["model"].get("attention") == "sdpa":  # what older tables, whose default it was, do not have in their keys
+        del plain["model"]["attention"]
+    return without(plain, RunConfig, SAME_WORK)
 
 
 def _with_all_sections(plain: dict[str, Any]) -> dict[str, Any]:

@@ -59,20 +59,16 @@ class Outcome:
         return found
 
 
-def outcome_of(comparison: Comparison, only: Sequence[str] = ()) -> Outcome:
+def outcome_of(comparison: Comparison) -> Outcome:
     """Reads the table; rows of settings that the comparison no longer names are left aside.
-
-    Args:
-        only: these methods alone.
 
     Raises:
         RunError: a line is no row, or rows are of different bases, documents or panels.
     """
     rows = read_table(comparison.table_path)
-    methods = [method for method in comparison.methods if not only or method in only]
-    trials = {cell.key for method in methods for cell in trial_cells(comparison, method)}
+    trials = {cell.key for method in comparison.methods for cell in trial_cells(comparison, method)}
     kept = [row for row in rows if row.kind == "trial" and row.key in trials]
-    for method in methods:
+    for method in comparison.methods:
         chosen = Outcome(comparison, tuple(row for row in kept if row.method == method)).chosen(method)
         runs = {cell.key: cell for seed in comparison.seeds for cell in [run_cell(comparison, method, chosen, seed)]}
         own = [row for row in rows if row.kind != "trial" and row.key in runs]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from acclimate.config.apart import SAME_EXPERT, SAME_PATH, SAME_STATISTIC, without
-from acclimate.config.load import RunConfig
+from acclimate.config.load import RunConfig, Spec, specs, with_specs
 from acclimate.methods.registry import METHODS
 from acclimate.runs.layout import Layout, read_json
 from acclimate.stores.store import MANIFEST, required_statistics
@@ -83,8 +83,7 @@ def prepared(
     Raises:
         ConfigError: a method needs a preparation and nothing says which, or the other way round.
     """
-    specs = config.method if isinstance(config.method, list) else [config.method]
-    own = [{"name": spec} if isinstance(spec, str) else dict(spec) for spec in specs]
+    own = [_section(spec) for spec in specs(config)]
     wanted = {kind: (spec["name"], field) for spec in own for field, kind in _missing(spec).items()}
     options = _options(section, wanted)
     made: dict[str, Preparation] = {}
@@ -99,12 +98,16 @@ def prepared(
         made[kind] = Preparation(kind, given, made_by, place, _digest(kind, given, made_by))
     if not made:
         return config, []
-    complete: list[str | dict[str, Any]] = []
-    for spec, written in zip(own, specs, strict=True):
-        places = {field: str(made[kind].folder.resolve()) for field, kind in _missing(spec).items()}
-        complete.append(spec | places if places else written)
-    method = complete if isinstance(config.method, list) else complete[0]
-    return config.model_copy(update={"method": method}), list(made.values())
+
+    def complete(spec: Spec) -> Spec:
+        places = {field: str(made[kind].folder.resolve()) for field, kind in _missing(_section(spec)).items()}
+        return _section(spec) | places if places else spec
+
+    return with_specs(config, complete), list(made.values())
+
+
+def _section(spec: Spec) -> dict[str, Any]:
+    return {"name": spec} if isinstance(spec, str) else spec
 
 
 def _digest(kind: str, options: Mapping[str, Any], config: RunConfig) -> str:

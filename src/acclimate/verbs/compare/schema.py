@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from acclimate.config.explain import Places, explain, shown
-from acclimate.config.schema import FORMAT_VERSION, NAME
+from acclimate.config.explain import Places
+from acclimate.config.schema import NAME
+from acclimate.config.settings_file import SettingsFile
 from acclimate.config.source_schema import Section
 from acclimate.config.yamlfile import read_mapping
 from acclimate.types.errors import ConfigError, listed, nearest
@@ -114,10 +115,11 @@ class TuningSection(Section):
     seed: int = Field(0, ge=0, description="of every trial")
 
 
-class Comparison(Section):
+class Comparison(SettingsFile):
     """Methods side by side at equal token budgets."""
 
-    version: int = FORMAT_VERSION
+    called: ClassVar[str] = "comparison"
+
     name: str = Field(
         "comparison",
         pattern=f"^{NAME}$",
@@ -134,13 +136,7 @@ class Comparison(Section):
     tuning: TuningSection = TuningSection()
     keep_models: bool = Field(False, description="keep model/ of runs once measured; of trials it is never kept")
 
-    _places: Places = PrivateAttr(default_factory=Places)
     _folder: Path = PrivateAttr(default_factory=Path)
-
-    @property
-    def places(self) -> Places:
-        """Where its settings were written."""
-        return self._places
 
     @property
     def table_path(self) -> Path:
@@ -163,10 +159,6 @@ class Comparison(Section):
     def trials(self) -> int:
         """Of each method."""
         return next(iter(self.methods.values())).trials
-
-    def located(self, places: Places, folder: Path) -> Comparison:
-        self._places, self._folder = places, folder
-        return self
 
     @field_validator("seeds")
     @classmethod
@@ -205,18 +197,11 @@ def load_comparison(path: str | Path) -> Comparison:
     path = Path(path)
     data, written = read_mapping(path, "comparison", " docs/comparison.md has one to start from.")
     places = Places(str(path), written)
-    if data.get("version", FORMAT_VERSION) != FORMAT_VERSION:
-        raise ConfigError(
-            f"{places.at('version')}: this comparison is of version {shown(data['version'])}; "
-            f"this acclimate reads version {FORMAT_VERSION}."
-        )
     if "methods" not in data and "sources" in data:
         raise ConfigError(
             f"{path}: this is a run configuration; a comparison names one as `run:` and has `methods:`."
             + nearest("methods", data)
         )
-    try:
-        comparison = Comparison.model_validate({"name": path.stem} | data)
-    except ValidationError as error:
-        raise ConfigError(explain(error, Comparison, places)) from None
-    return comparison.located(places, path.parent)
+    comparison = Comparison.parsed({"name": path.stem} | data, places)
+    comparison._folder = path.parent
+    return comparison

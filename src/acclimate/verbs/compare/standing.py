@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from acclimate.paired.estimate import ALPHA, ANY, Estimate, Range
 from acclimate.paired.flips import score_change
-from acclimate.paired.grouped import Groups, count
+from acclimate.paired.grouped import count
 from acclimate.paired.metrics import DRIFT, METRICS
 from acclimate.paired.ratio import FEWEST_DOCUMENTS
 from acclimate.paired.resample import shared_counts, two_sided, widened
 from acclimate.paired.seeds import Luck
 from acclimate.paired.significance import holm
-from acclimate.runs.cells import ItemScores, Row, TextScores
+from acclimate.runs.cells import ItemScores, Row, TextScores, groups_of
 
 DETECTABLE = 2.8 / (2 * 1.96)
 """Widths of a 95 % interval that a change must have for another sample to show it with 80 % power: 1.96 + 0.84 standard
@@ -91,10 +91,6 @@ class Standing:
             return 1.0
         return max(self.gain.p_of(other.gain), self.drift.p_of(other.drift))
 
-    def clearly_ahead_of(self, other: Standing) -> bool:
-        """Ahead, and told apart in both gain and drift."""
-        return self.p_ahead_of(other) < ALPHA
-
 
 def ahead_of(standing: Standing, everyone: Sequence[Standing]) -> dict[str, float]:
     """Methods that are ahead of this one, and how surely: p-values, adjusted together by Holm's method."""
@@ -150,7 +146,7 @@ def accuracy_changes(rows: Sequence[Row], method: str) -> dict[str, Estimate]:
 def _accuracy_change(name: str, found: Sequence[ItemScores]) -> Estimate:
     changes = np.array([np.subtract(scores.model, scores.base) for scores in found])  # [S, M] of -1, 0 and 1
     seeds, n = changes.shape
-    base, groups = float(np.mean(found[0].base)), _groups(found[0])
+    base, groups = float(np.mean(found[0].base)), groups_of(found[0])
     if seeds == 1:
         model, before = (np.array(side, dtype=float) for side in (found[0].model, found[0].base))
         return replace(score_change(model, before, groups=groups), base=base)
@@ -212,7 +208,7 @@ class _Draws:
             own.append(np.mean([metric(scores[name], None) for name in names]).item())
             drawn.append(np.mean([_drawn(name, scores[name], metric) for name in names], axis=0))
         documents = min(
-            count(_groups(scores[name]), len(scores[name].nats)) for scores in self.texts.values() for name in names
+            count(groups_of(scores[name]), len(scores[name].nats)) for scores in self.texts.values() for name in names
         )
         return Measured(
             float(np.mean(own)), np.mean(drawn, axis=0), tuple(zip(self.texts, own, strict=True)), documents, possible
@@ -222,11 +218,7 @@ class _Draws:
 def _drawn(name: str, scores: TextScores, metric: Metric) -> Array:
     """[R] the metric of a set whose documents, or groups of them, are drawn anew; wider where groups are few."""
     drawn = metric(scores, shared_counts(name, len(scores.nats), tuple(scores.groups)))
-    return widened(drawn, metric(scores, None), _groups(scores), 0.95)
-
-
-def _groups(scores: TextScores | ItemScores) -> Groups | None:
-    return np.array(scores.groups, dtype=np.int64) if scores.groups else None
+    return widened(drawn, metric(scores, None), groups_of(scores), 0.95)
 
 
 def _gain(scores: TextScores, times: Array | None) -> Array:

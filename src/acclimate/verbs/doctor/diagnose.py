@@ -54,7 +54,7 @@ def _run(config: RunConfig) -> Section:
     return {
         "device": Fact(str(device), str(device)),
         "dtype": Fact(found.config.model.dtype, found.config.model.dtype),
-        "attention": Fact(config.model.attention, config.model.attention),
+        "attention": Fact(found.attention, found.attention),
         "memory": Fact(
             {"needed": need, "free": free},
             f"about {gib(need)} of {gib(free)} free",

@@ -12,14 +12,14 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from acclimate.paired.estimate import ALPHA
 from acclimate.paired.metrics import DRIFT
 from acclimate.reports.card import plain
 from acclimate.runs.panel import PanelFolder, read_panel
 from acclimate.types.errors import RunError
 from acclimate.verbs.panel.page import title
 
-SIGNIFICANT = 0.05
-NOTE = "* apart from its base: p < 0.05, adjusted by Holm's method for all changes of that panel."
+NOTE = f"* apart from its base: p < {ALPHA}, adjusted by Holm's method for all changes of that panel."
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _values(panel: PanelFolder, side: str) -> dict[tuple[str, str], Cell]:
 
 def _apart(record: Mapping[str, Any], changes: Mapping[tuple[str, str], Mapping[str, Any]]) -> bool:
     change = changes.get((record["set"], f"{record['metric']}_change"), {})
-    return float(change.get("p_holm", 1.0)) < SIGNIFICANT
+    return float(change.get("p_holm", 1.0)) < ALPHA
 
 
 def _averages(rows: Sequence[Row], panel: PanelFolder) -> list[Row]:

@@ -11,14 +11,21 @@ from torch import nn
 from acclimate.build import Mixture
 from acclimate.build.mixture import all_tokens
 from acclimate.config.load import RunConfig
+from acclimate.data.deal.loader import Loader
 from acclimate.kernels.quantised import BYTES
 from acclimate.model.load import DTYPES
+from acclimate.model.lora.coverage import expert_weights
+from acclimate.model.packing.regrouped import Regrouped
+from acclimate.model.whole.origin import origin_of
+from acclimate.model.whole.towers import tower_sizes
 
 EFFICIENCY = {"float32": 0.55, "bfloat16": 0.12}
 """Of the rate of one large matrix product in the model's dtype, what a training step reached on two CPU cores, whose
 matrix units make bfloat16 products 8 times faster and nothing else [ours; docs/log.md]."""
 GPU_EFFICIENCY = 0.25
 """A guess: not run on a GPU here."""
+STATE_BYTES = 4 + 4 + 8
+"""Of a trained parameter of an adapter: itself, its gradient, AdamW's moments, in float32."""
 PROCESS_BYTES = 2**30
 """Of Python, torch and the other libraries, measured [ours]."""
 
@@ -35,27 +42,53 @@ def memory(config: RunConfig, network: Any, trained: int, total: int, copies: in
     per_layer = 2 if config.training.gradient_checkpointing else 17
     activations = rows * shape.hidden_size * shape.num_hidden_layers * per_layer * width
     logits = 4 * config.objective.chunk_tokens * shape.vocab_size * 4
-    heads = 4 * shape.vocab_size * shape.hidden_size * (1 + (config.lora is None) + copies)  # float32 casts, gradient
+    learns = config.lora is None or bool(config.model.add_tokens)
+    heads = 4 * shape.vocab_size * shape.hidden_size * (1 + learns + copies)  # float32 casts, gradient
     weights = float(width * total)
     if config.model.quantization is not None:
         layers = {m for m in network.modules() if isinstance(m, nn.Linear)} - {network.get_output_embeddings()}
         weights -= (width - BYTES) * sum(m.weight.numel() for m in layers if not m.weight.requires_grad)
-    return float(PROCESS_BYTES + weights * (1 + copies) + states + activations + logits + heads)
+    stacks = expert_copies(config, network)
+    return float(PROCESS_BYTES + weights * (1 + copies) + states + activations + logits + heads + stacks)
+
+
+def expert_copies(config: RunConfig, network: Any, asked: bool = False) -> float:
+    """Bytes of experts with an adapter, a second time: PEFT adds it to the whole stack in each forward, and the sum
+    stays until the backward; under gradient checkpointing that of a layer at a time [from code].
+
+    Args:
+        asked: as if all experts had one.
+    """
+    width, stacks = 2 if config.model.dtype == "bfloat16" else 4, expert_weights(network, asked)
+    if config.training.gradient_checkpointing:
+        return float(width * max(stacks, default=0) * 2)
+    return float(width * sum(stacks))
 
 
 def seconds(config: RunConfig, device: torch.device, network: Any, mixture: Mixture, total: int) -> float:
     """Training time at the rate of this machine's matrix products, measured now.
 
-    With N weights a token costs 2 N in forward, 2 N for the gradient of activations and, under full tuning, 2 N for
-    that of the weights; a reference, or a first pass, adds 2 N for the share of rows that need one.
+    With N weights that a token passes (embeddings are looked up, towers left out) a token costs 2 N in forward, 2 N
+    for the gradient of activations and, under full tuning, 2 N for that of the weights; a reference, or a first pass,
+    adds 2 N for the share of rows that need one.
     """
     shape = network.config.get_text_config()
-    embeddings = 0 if shape.tie_word_embeddings else shape.vocab_size * shape.hidden_size
+    tied = getattr(shape, "tie_word_embeddings", network.config.tie_word_embeddings)
+    passed = total - (0 if tied else shape.vocab_size * shape.hidden_size)
+    passed -= sum(size for _, size in tower_sizes(network, origin_of(network).towers))
     factor = (6 if config.lora is None else 4) + 2 * mixture.forwards
     rate = _flops(DTYPES[config.model.dtype], device, shape.hidden_size)
     efficiency = EFFICIENCY[config.model.dtype] if device.type == "cpu" else GPU_EFFICIENCY
-    per_token = factor * (total - embeddings) / (rate * efficiency)
+    per_token = factor * passed / (rate * efficiency)
     return float(all_tokens(config, mixture) * per_token)
+
+
+def regrouped(loader: Loader) -> float:
+    """Positions that are computed of the first step's documents in rows of their own, over those of its packed rows."""
+    batches = loader.prepared()
+    loader.close()
+    own = sum(Regrouped.of(batch.position_ids, lambda count: count).positions for batch in batches)
+    return own / sum(batch.input_ids.numel() for batch in batches)
 
 
 def _flops(dtype: torch.dtype, device: torch.device, hidden_size: int) -> float:

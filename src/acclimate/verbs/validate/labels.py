@@ -31,23 +31,20 @@ def turn_ends(corpora: Corpora) -> list[str]:
     for name, corpus in corpora.sources.items():
         if corpus.turn_end is not None and (corpus.turn_end.last or corpus.turn_end.earlier):
             found.setdefault(corpus.turn_end, []).append(f"'{name}'")
-    return [f"Turns of {', '.join(names)} end with {_shown(end)}, which is learned." for end, names in found.items()]
+    return [f"Turns of {', '.join(names)} end with {_shown(end)}" for end, names in found.items()]
 
 
 def _shown(end: TurnEnd) -> str:
-    if end.last == end.earlier or not end.earlier:
-        return repr(end.last)
-    return (
-        f"{end.last!r} (the last) and {end.earlier!r} (earlier ones)" if end.last else f"{end.earlier!r} (not the last)"
-    )
+    only = "" if end.last == end.earlier else " (the last)"
+    added = " The chat template leaves it out behind the last answer, so it is put there." if end.added else ""
+    return f"{end.last!r}{only}, which is learned.{added}"
 
 
 def _unending(end: TurnEnd, stops: set[int], tokenizer: Any) -> str | None:
     if not end.last:
-        but = f", after earlier ones {end.earlier!r}" if end.earlier else ""
         return (
-            f"the chat template puts nothing after the last answer of a chat{but}, so its end is not learned, and a "
-            "model tuned on chats of one answer may run on; a template that ends every answer mends this."
+            "the chat template ends no answer, and the tokenizer has no eos, so no end is learned, and a tuned model "
+            "may run on; name an eos in tokenizer_config.json."
         )
     if not end.ids:
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from acclimate.build.plan import method_names
+from acclimate.model.lora.coverage import Coverage
 from acclimate.verbs.validate.preflight import Preflight
 
 
@@ -36,10 +38,38 @@ def print_preflight(found: Preflight, console: Console) -> None:
         f"training about {_duration(found.seconds)} at this machine's rate of matrix products",
         highlight=False,
     )
+    console.print(_rows(found), highlight=False, markup=False)
+    if found.reached:
+        console.print(_reached(found.reached))
     for line in found.turn_ends:
         console.print(line, highlight=False, markup=False)
     for warning in found.warnings:
         console.print(f"Note: {warning}", style="yellow", highlight=False, markup=False)
+
+
+def _rows(found: Preflight) -> str:
+    """Attention, and how documents lie in rows."""
+    if found.outlook is None:
+        return (
+            f"attention {found.attention} · whether documents are packed in rows, or have rows of their own, is found "
+            "out when the weights are loaded: no sketch of this network could be made"
+        )
+    chosen = " (chosen)" if found.config.model.attention == "auto" else ""
+    if found.outlook.alone is None:
+        return f"attention {found.attention}{chosen} · documents packed in rows"
+    return (
+        f"attention {found.attention}{chosen} · documents in rows of their own, since otherwise "
+        f"{found.outlook.alone}: {found.computed:.2f} times the positions are computed"
+    )
+
+
+def _reached(rows: Sequence[Coverage]) -> Table:
+    table = Table(title="What LoRA adapts")
+    for column in ("matrices", "adapted", "of", "the others"):
+        table.add_column(column, justify="right" if column in ("adapted", "of") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(row.kind, f"{row.reached:,}", f"{row.total:,}", escape(row.why))
+    return table
 
 
 def _duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +25,21 @@ from acclimate.build import (
 from acclimate.build.mixture import epochs
 from acclimate.build.plan import build_plan, compose
 from acclimate.config.load import RunConfig, located
+from acclimate.config.lora_schema import LoraSection
 from acclimate.data.chat.pieces import cuts
 from acclimate.data.corpus import Corpora, Corpus, load_corpora
-from acclimate.model.adapter import attach_lora
 from acclimate.model.load import empty_network, load_tokenizer
+from acclimate.model.lora.adapter import attach_lora
+from acclimate.model.lora.coverage import Coverage, coverage, partial
+from acclimate.model.lora.targets import targets_of
+from acclimate.model.packing.sketch import Outlook, outlook
+from acclimate.model.whole.origin import origin_of
+from acclimate.model.whole.towers import said_of_towers
 from acclimate.runs.claim import check_place
 from acclimate.runs.layout import Layout
 from acclimate.types.plan import PlanContext
-from acclimate.verbs.validate.cost import memory, seconds
+from acclimate.verbs.validate.cost import memory, regrouped, seconds
+from acclimate.verbs.validate.experts import expert_notes
 from acclimate.verbs.validate.labels import turn_ends
 from acclimate.verbs.validate.warnings import warnings
 
@@ -48,6 +56,14 @@ class Preflight:
     seconds: float
     warnings: list[str]
     turn_ends: list[str]  # a line for each way in which answers end
+    reached: list[Coverage]  # by LoRA; empty under full tuning
+    outlook: Outlook | None  # attention, and how documents lie, where that is known before the weights are read
+    computed: float  # positions that a forward computes, over those of its packed rows
+
+    @property
+    def attention(self) -> str:
+        """As ``model.attention`` names it."""
+        return self.outlook.attention if self.outlook is not None else self.config.model.attention
 
 
 @located
@@ -62,26 +78,36 @@ def validate(config: RunConfig) -> Preflight:
     job = resolve(config, keep_missing=True)  # as a run does, which then finds what is indexed here
     config = job.config
     network = empty_network(config.model)
-    if config.lora is not None:
-        attach_lora(network, config.lora)
+    towers = said_of_towers(network, origin_of(network).towers)
+    tokenizer = load_tokenizer(config.model)
+    new_tokens = tokenizer.convert_tokens_to_ids(config.model.add_tokens)
+    reached = _with_adapter(network, config.lora, new_tokens) if config.lora is not None else []
     total = network.num_parameters()
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    tokenizer = load_tokenizer(config.model)
     corpora = load_corpora(config, tokenizer)
     check_vocabulary(corpora, tokenizer, network)
     for expert in [*experts(config, composition), *([apart] if (apart := base_apart(config)) else [])]:
         expert.check(config, tokenizer)
     check_selection(composition, corpora)
     check_stores(composition.statistics, config.model, network)
-    objective = build_objective(config, composition.terms, corpora, {})
+    objective = build_objective(config, composition.terms, corpora)
     mixture = mix(config, corpora, objective)
     plan = build_plan(composition, PlanContext(total_steps=mixture.total_steps))
-    build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
+    loader = build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
+    foreseen = outlook(config.model, job.device)
+    computed = 1.0 if foreseen is None or foreseen.alone is None else regrouped(loader)
     validation_sets(config, corpora)
     references = {*composition.required_references, *("base" for metric in metrics_read(config, plan))}
     apart_or_full = config.lora is None or config.model.base is not None
     copies = sum(name != "base" or apart_or_full for name in references)
-    notes = [*plan.notes, *warnings(config, composition, corpora, mixture, tokenizer)]
+    notes = [
+        *towers,
+        *plan.notes,
+        *warnings(config, composition, corpora, mixture, tokenizer),
+        *expert_notes(config, network),
+    ]
+    if (said := partial(reached)) is not None:
+        notes.append(said)
     if config.model.base is not None:
         size = total * (2 if config.model.dtype == "bfloat16" else 4) / 2**30
         when = "from the first step on" if "base" in references else "after training, to measure"
@@ -102,10 +128,20 @@ def validate(config: RunConfig) -> Preflight:
         trained_parameters=trained,
         total_parameters=total,
         memory_bytes=memory(config, network, trained, total, copies) + sum(s.size for s in composition.statistics),
-        seconds=seconds(config, job.device, network, mixture, total),
+        seconds=seconds(config, job.device, network, mixture, total) * computed,
         warnings=notes,
         turn_ends=turn_ends(corpora),
+        outlook=foreseen,
+        computed=computed,
+        reached=reached,
     )
+
+
+def _with_adapter(network: Any, section: LoraSection, new_tokens: Sequence[int]) -> list[Coverage]:
+    """Puts it on, and says what it reaches."""
+    left_out = {} if section.experts is None else targets_of(network, section).left_out
+    attach_lora(network, section, new_tokens)
+    return coverage(network, left_out)
 
 
 def _shape(corpus: Corpus, sequence_length: int) -> dict[str, Any]:

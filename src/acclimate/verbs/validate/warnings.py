@@ -12,9 +12,11 @@ from acclimate.build import Mixture
 from acclimate.build.mixture import epochs
 from acclimate.build.plan import Composition
 from acclimate.config.load import RunConfig
-from acclimate.config.schema import ScheduleSection
+from acclimate.config.schema import ModelSection, ScheduleSection
 from acclimate.data.chat.pieces import cuts
 from acclimate.data.corpus import Corpora, Corpus
+from acclimate.model.checkpoint.gguf import gguf_of
+from acclimate.model.load import load_config_of
 from acclimate.paired.ratio import MINIMUM_DOCUMENTS, MINIMUM_GROUPS
 from acclimate.verbs.validate.labels import label_notes
 
@@ -35,6 +37,7 @@ def warnings(
     """What is allowed but probably not meant."""
     found = [note for corpus in corpora.sources.values() for note in corpus.unread]
     found += [*label_notes(config, corpora, tokenizer), *_absent(config, mixture, composition)]
+    found += [*_rounded(config.model)]
     then = (
         "they are left out of the measured set"
         if config.data.overlap == "drop"
@@ -58,6 +61,7 @@ def warnings(
     for name, corpus in corpora.sources.items():
         found += [*_cut(config, corpus)] if name in mixture.shares else []
         found += [*_control(corpus)]
+    found += _unseen(config, corpora, mixture, tokenizer)
     found += [
         f"source '{name}' holds no document out, so nothing is measured on it."
         for name, corpus in corpora.sources.items()
@@ -103,6 +107,17 @@ def warnings(
     if mixture.total_steps < 2:
         found.append("the budget buys a single optimizer step; lower budget.batch_tokens.")
     return found
+
+
+def _rounded(section: ModelSection) -> Iterator[str]:
+    """Weights that are read in a shorter dtype than theirs; nobody trains in float16, which overflows."""
+    if section.dtype != "bfloat16" or gguf_of(section.path) is not None:
+        return
+    if str(load_config_of(section).get_text_config().dtype).removeprefix("torch.") == "float16":
+        yield (
+            f"the weights of '{section.path}' are float16, and are rounded to bfloat16 (8 significant bits in place of "
+            "11): base, drift and the exported model are of the rounded weights. model.dtype: float32 keeps them."
+        )
 
 
 def _groups(corpus: Corpus) -> Iterator[str]:
@@ -169,6 +184,20 @@ def _control(corpus: Corpus) -> Iterator[str]:
             "left out of bits per byte. That is right for text that is rendered already; otherwise remove them, or set "
             "split_special_tokens: true in the model's tokenizer_config.json."
         )
+
+
+def _unseen(config: RunConfig, corpora: Corpora, mixture: Mixture, tokenizer: Any) -> list[str]:
+    """Tokens of ``model.add_tokens`` that no training document has."""
+    ids = np.array(tokenizer.convert_tokens_to_ids(config.model.add_tokens), dtype=np.int32)
+    used = [corpora.sources[name] for name in mixture.shares]
+    if not len(ids) or any(corpus.stream is not None for corpus in used):
+        return []
+    seen = {int(token) for corpus in used for token in ids[np.isin(ids, corpus.train.ids)]}
+    missing = [token for token, i in zip(config.model.add_tokens, ids.tolist(), strict=True) if i not in seen]
+    if not missing:
+        return []
+    named = ", ".join(map(repr, missing[:3])) + (f" and {len(missing) - 3} more" if missing[3:] else "")
+    return [f"model.add_tokens: no document that is trained on has {named}, so nothing is learned of it."]
 
 
 def _overlapping_schedule(section: ScheduleSection, total: int) -> list[str]:

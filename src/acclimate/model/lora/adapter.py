@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,23 +10,30 @@ from typing import Any
 from torch import nn
 from transformers import AutoTokenizer
 
-from acclimate.config.schema import LoraSection
+from acclimate.config.lora_schema import LoraSection
+from acclimate.model.changes import token_tables
 from acclimate.model.folder import TOKENIZERS
-from acclimate.types.errors import ModelError, RunError, listed, nearest, reason
+from acclimate.model.lora.keys import check_keys, check_reached
+from acclimate.model.lora.targets import targets_of
+from acclimate.types.errors import ModelError, RunError, is_out_of_memory, reason
 
 
-def attach_lora(network: Any, section: LoraSection) -> Any:
+def attach_lora(network: Any, section: LoraSection, new_tokens: Sequence[int] = ()) -> Any:
     """Wraps ``network`` with a fresh PEFT adapter (B = 0, so the outputs are the base's).
+
+    Args:
+        new_tokens: ids whose rows of embeddings and head are trained, and saved in the adapter, beside the factors.
 
     Raises:
         ModelError: ``target_modules`` matches nothing, or something that LoRA does not adapt here.
     """
     from peft import LoraConfig, get_peft_model
+    from peft.utils import TrainableTokensWrapper
 
     from acclimate.kernels.lora_linear import fuse
 
-    layers = _linear_layers(network)
-    _check_targets(network, section.target_modules, layers)
+    as_peft = section.experts is None  # what a run that goes on began with
+    targets = None if as_peft else targets_of(network, section)
     try:
         peft = get_peft_model(
             network,
@@ -35,27 +41,50 @@ def attach_lora(network: Any, section: LoraSection) -> Any:
                 r=section.rank,
                 lora_alpha=section.alpha,  # type: ignore[arg-type, unused-ignore]
                 lora_dropout=section.dropout,
-                target_modules=section.target_modules,
+                target_modules=section.target_modules if targets is None else list(targets.modules),
+                target_parameters=None if targets is None else list(targets.parameters) or None,
                 use_rslora=section.rslora,
+                trainable_token_indices=_new_rows(network, new_tokens),
                 task_type="CAUSAL_LM",
             ),
             autocast_adapter_dtype=False,  # masters are float32; an adapter in float32 would cast every activation
         )
-    except ValueError as error:
+    except Exception as error:  # PEFT raises many types; each becomes one sentence with its first line
+        if is_out_of_memory(error):
+            raise
         raise ModelError(
-            f"lora.target_modules: {section.target_modules!r} fits no part of this model that LoRA can adapt; its "
-            f"linear layers are called {listed(layers)}. (PEFT: {reason(error)})"
+            f"lora.target_modules: PEFT cannot adapt {section.target_modules!r} of this model: {reason(error)}"
         ) from None
-    if any("lora_embedding" in name for name, _ in network.named_parameters()):
-        raise ModelError("lora.target_modules adapts the embeddings, which acclimate keeps frozen; leave them out.")
-    head = network.get_output_embeddings()
-    if any("lora_" in name for name, _ in head.named_parameters()):
-        raise ModelError(
-            "lora.target_modules adapts the output head, which acclimate keeps frozen under LoRA; "
-            "use 'all-linear' or name the layers without it."
-        )
+    if targets is not None:
+        check_reached(network, [matrix.name for matrix in targets.chosen])
     fuse(network)
+    if new_tokens and not isinstance(network.get_output_embeddings(), TrainableTokensWrapper):
+        raise ModelError(
+            "model.add_tokens: PEFT does not tie the head of this model to its embeddings, so an adapter would train "
+            "the new tokens in one of them only; leave lora out, which tunes the whole model."
+        )
     return peft
+
+
+def _new_rows(network: Any, ids: Sequence[int]) -> dict[str, list[int]] | None:
+    """PEFT's ``trainable_token_indices``: rows of every table of tokens. Of tied ones the first, which PEFT trains as
+    one with the others; ``modules_to_save`` would untie them, and train and save all rows [from code: PEFT].
+
+    Raises:
+        ModelError: PEFT's layer would compute another head.
+    """
+    if not ids:
+        return None
+    if getattr(network.get_output_embeddings(), "bias", None) is not None:
+        raise ModelError(
+            "model.add_tokens: the head of this model has a bias, which PEFT leaves out where it trains rows of a "
+            "head; leave lora out, which tunes the whole model."
+        )
+    tables: dict[int, Any] = {}
+    for table in token_tables(network):
+        tables.setdefault(id(table.weight), table)
+    names = {id(module): name for name, module in network.named_modules()}
+    return {names[id(table)]: list(ids) for table in tables.values()}
 
 
 def load_adapter(network: Any, folder: Path) -> Any:
@@ -81,11 +110,8 @@ def load_adapter(network: Any, folder: Path) -> Any:
         raise
     except Exception as error:  # PEFT raises many types; each becomes one sentence with its first line
         raise RunError(f"The adapter in '{folder}' could not be read: {reason(error)}") from None
+    check_keys(peft, folder)
     for warning in told:
-        if "missing adapter keys" in str(warning.message):  # PEFT makes them up
-            raise RunError(
-                f"The adapter in '{folder}' does not fit this base, or is not whole: {reason(warning.message)}"
-            )
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     check_head(peft, folder)
     fuse(network)
@@ -107,50 +133,6 @@ def load_adapter_tokenizer(folder: Path) -> Any | None:
             f"The tokenizer in the adapter's folder '{folder}' could not be read: {reason(error)}. Without its files "
             "the base's own is used."
         ) from None
-
-
-def _adaptable(module: nn.Module) -> bool:
-    """Linear layers and embeddings; GPT-2 calls a transposed linear layer Conv1D."""
-    return isinstance(module, nn.Linear | nn.Embedding) or type(module).__name__ == "Conv1D"
-
-
-def _linear_layers(network: Any) -> list[str]:
-    """Last names of the layers that LoRA adapts here: all linear ones but the head."""
-    head = network.get_output_embeddings()
-    return sorted(
-        {
-            name.rpartition(".")[2]
-            for name, module in network.named_modules()
-            if module is not head and _adaptable(module) and not isinstance(module, nn.Embedding)
-        }
-    )
-
-
-def _check_targets(network: Any, targets: str | Sequence[str], layers: Sequence[str]) -> None:
-    """PEFT passes over a name that matches nothing as long as another one matches."""
-    if isinstance(targets, str):
-        try:
-            re.compile(targets)
-        except re.error as error:
-            raise ModelError(
-                f"lora.target_modules: {targets!r} is no regular expression ({error}); accepted: all-linear, a regular "
-                f"expression over whole module names, or a list of {listed(layers)}."
-            ) from None
-        if targets in layers:
-            raise ModelError(
-                f"lora.target_modules: {targets!r} alone is a regular expression over whole module names and matches "
-                f"none; a list of layers is written [{targets}]."
-            )
-        return
-    modules = dict(network.named_modules())
-    for target in targets:
-        matched = [module for name, module in modules.items() if name == target or name.endswith(f".{target}")]
-        if not matched or not any(map(_adaptable, matched)):
-            what = f"is a {type(matched[0]).__name__}, which LoRA does not adapt" if matched else "matches no layer"
-            raise ModelError(
-                f"lora.target_modules: {target!r} {what}; the linear layers of this model are called {listed(layers)}."
-                + nearest(target, layers)
-            )
 
 
 def adapted_layers(network: Any) -> dict[str, nn.Linear]:
