@@ -44,6 +44,12 @@ def _dbrx_attention(default: Any) -> dict[str, Any]:
 SLIDING_AND_FULL = {"num_hidden_layers": 4, "layer_types": ["sliding_attention", "full_attention"] * 2}
 CONVOLUTION_AND_FULL = {"num_hidden_layers": 2, "layer_types": ["conv", "full_attention"]}
 LINEAR_AND_HYBRID = ["linear_attention", "hybrid", "linear_attention", "hybrid"]
+MISTRAL4 = {
+    "rope_type": "default",
+    "rope_theta": 10000.0,
+    "llama_4_scaling_beta": 0.1,
+    "original_max_position_embeddings": ROW,
+}
 LONGROPE = {
     "rope_type": "longrope",
     "rope_theta": 10000.0,
@@ -86,7 +92,7 @@ REPAIRS = (
     Repair("deepseek_v2", {"topk_method": "greedy"}),
     Repair("dots1", {"n_routed_experts": 4, "n_shared_experts": 1}),
     Repair("mistral4", {"qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "head_dim": 8}),
-    Repair("mistral4", {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}),
+    Repair("mistral4", {"rope_parameters": MISTRAL4}),
     Repair("zaya", {"num_experts_per_tok": 1}),
     Repair("qwen4_exp(_text)?", {"indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 16}),
     Repair("qwen4_exp(_text)?", {"indexer_budget": 64, "indexer_compress_ratio": 4}),

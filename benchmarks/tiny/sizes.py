@@ -28,8 +28,8 @@ TOKENS: dict[str, int | None] = {
 WINDOW = 24
 """Tokens that a windowed layer sees. Half of the documents are longer."""
 ROW = 96
-"""Positions of a row: as many as chunks of attention have, and the context that LongRoPE's short factors are for.
-Longer rows are refused."""
+"""Positions of a row, of a chunk of attention, and of the context that LongRoPE has short factors for: a row that is
+longer than those is refused."""
 CONTEXT = 256
 DROPOUT = 0.1
 """Of whatever a family drops out. The reference drops nothing, so the divergence at step 0 tells whether it is off."""

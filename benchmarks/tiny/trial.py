@@ -142,8 +142,11 @@ def attempt(task: Any, *arguments: Any, **options: Any) -> Row:
     except AcclimateError as refusal:
         return {"refused": str(refusal)[:600]}
     except Exception as failure:
-        frames = traceback.extract_tb(failure.__traceback__)[-5:]
-        places = [f"{frame.filename.rpartition('site-packages/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
+        frames = traceback.extract_tb(failure.__traceback__)
+        ours = [frame for frame in frames[:-4] if "/acclimate/" in frame.filename][-2:]
+        places = [
+            f"{'/'.join(frame.filename.split('/')[-3:])}:{frame.lineno} {frame.name}" for frame in (*ours, *frames[-4:])
+        ]
         return {"traceback": f"{type(failure).__name__}: {str(failure)[:400]}", "where": places}
     return {}
 
