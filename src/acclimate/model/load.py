@@ -19,6 +19,7 @@ from acclimate.config.schema import ModelSection
 from acclimate.disk.digest import digest_of
 from acclimate.kernels.attention import PACKED_SDPA
 from acclimate.kernels.quantised import keep_one_kernel, quantization_config
+from acclimate.model.checks.causality import check_causality
 from acclimate.model.folder import check_weights, explain_folder
 from acclimate.model.whole.carried import PROCESSOR
 from acclimate.model.whole.classes import build, class_of, is_composite
@@ -81,6 +82,7 @@ def load_network(section: ModelSection, dtype: torch.dtype, device: torch.device
         )
     forget_quantisation(network)
     keep_one_kernel(network)
+    check_causality(network, section.path)
     if device.type == "cpu" and network.config._attn_implementation == "sdpa":
         network.set_attn_implementation(PACKED_SDPA)
     network = network.to(device)
