@@ -36,5 +36,6 @@ def check_causality(network: Any, path: str) -> None:
     if (first - second).norm() > SEEN * first.norm():
         raise ModelError(
             f"model.path: in '{path}', a {type(network).__name__}, a token of a text sees those behind it, so it "
-            "cannot learn to predict them; acclimate adapts causal language models (LlamaForCausalLM, Qwen3ForCausalLM ...)."
+            "cannot learn to predict them; acclimate adapts causal language models (LlamaForCausalLM, "
+            "Qwen3ForCausalLM ...)."
         )
