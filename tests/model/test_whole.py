@@ -226,6 +226,19 @@ def test_the_class_that_a_checkpoint_names(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_a_model_that_reads_ahead_is_refused(bidirectional: bool, tmp_path: Path) -> None:
+    """PaliGemma's text is a prefix that every token of it sees, unless its configuration says otherwise."""
+    text = {"use_bidirectional_attention": bidirectional}
+    folder = save_composite(tmp_path, "PaliGemma", text, text_type="gemma", projection_dim=32, **TOKENS)
+    section = ModelSection(path=str(folder))
+    if not bidirectional:
+        load_network(section, torch.float32, CPU)
+        return
+    with pytest.raises(ModelError, match="a PaliGemmaForConditionalGeneration, a token of a text sees those behind it"):
+        load_network(section, torch.float32, CPU)
+
+
 def test_a_processor_comes_from_the_hubs_snapshot(llava: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = []
 

@@ -22,6 +22,7 @@ from acclimate.model.checkpoint.gguf import gguf_of, unpacked_gguf
 from acclimate.model.checkpoint.loaded import forget_gguf, say_what_is_tied, say_where_from
 from acclimate.model.checkpoint.opening import check_attention, check_library, from_pretrained
 from acclimate.model.checkpoint.quantisation import check_quantisation, forget_quantisation, quantisation_of
+from acclimate.model.checks.causality import check_causality
 from acclimate.model.folder import check_weights
 from acclimate.model.mixture.unquantised import check_quantised
 from acclimate.model.packing.attention import choose_attention, set_attention
@@ -129,6 +130,7 @@ def load_network(
     forget_gguf(network)
     say_what_is_tied(network)
     keep_one_kernel(network)
+    check_causality(network, section.path)
     network = _changed(network.to(device), section, recorded)
     quieten(network)
     if section.attention == "auto":
