@@ -19,6 +19,7 @@ from acclimate.config.schema import ScheduleSection
 from acclimate.data.corpus import load_corpora
 from acclimate.kernels.projection import Projection
 from acclimate.model.load import load_tokenizer
+from acclimate.parallel.world import SOLO
 from acclimate.training.loop import run_loop
 from acclimate.training.schedule import factor
 from acclimate.training.training import Training
@@ -263,3 +264,26 @@ def test_a_schedule_whose_parts_overlap_is_said(pico_folder: Path, corpora: Path
     schedule["decay_ratio"] = 0.5
     notes = validate(config(pico_folder, corpora, tmp_path, schedule=schedule)).warnings
     assert not any("overlap in a run" in note for note in notes)
+
+
+def test_decay_moves_nothing_that_no_token_has_reached() -> None:
+    """A bias that only chooses experts, say. What was reached once is moved in every step, as ever."""
+    named = {name: torch.nn.Parameter(torch.ones(2)) for name in ("never", "later", "zeros", "pulled")}
+    weights = Weights(named)
+    optimizer = torch.optim.AdamW(named.values(), lr=0.1, weight_decay=0.1)
+    seen = []
+    for step in range(3):
+        named["zeros"].grad = torch.zeros(2)
+        if step == 1:
+            named["later"].grad = torch.ones(2)
+        weights.accumulate()
+        gradients = weights.reduce(SOLO)
+        gradients["pulled"] += 1.0  # by a penalty
+        weights.leave_unreached(optimizer, SOLO)
+        optimizer.step()
+        weights.publish()
+        seen.append({name: float(parameter[0].detach()) for name, parameter in named.items()})
+    assert [values["never"] for values in seen] == [1.0, 1.0, 1.0]
+    assert seen[0]["later"] == 1.0 > seen[1]["later"] > seen[2]["later"]
+    assert 1.0 > seen[0]["zeros"] > seen[1]["zeros"]
+    assert 1.0 > seen[0]["pulled"] > seen[1]["pulled"]

@@ -56,6 +56,7 @@ def _step(training: Training) -> None:
     scale = training.update_scale(metrics) if training.update_scale else 1.0
     for group in training.optimizer.param_groups:
         group["lr"] = training.learning_rate(training.step) * scale
+    weights.leave_unreached(training.optimizer, world)
     training.optimizer.step()
     weights.publish()
     training.step += 1

@@ -26,6 +26,7 @@ class Weights:
             for name, p in self.parameters.items()
         }
         self._room: dict[str, Tensor] = {}
+        self._without: set[str] = set()
 
     @torch.no_grad()
     def accumulate(self) -> None:
@@ -50,10 +51,26 @@ class Weights:
     @property
     def gradients(self) -> dict[str, Tensor]:
         """Gradient of every master; zeros for one that no token reached."""
-        for master in self.masters.values():
-            if master.grad is None:
-                master.grad = torch.zeros_like(master)
+        self._without = {name for name, master in self.masters.items() if master.grad is None}
+        for name in self._without:
+            self.masters[name].grad = torch.zeros_like(self.masters[name])
         return {name: master.grad for name, master in self.masters.items() if master.grad is not None}
+
+    def leave_unreached(self, optimizer: torch.optim.Optimizer, world: World) -> None:
+        """Takes the zeros from what no token has reached yet, on any rank and in any step: call before the optimizer's.
+
+        Weight decay would move what nothing is learned of, such as a bias that only chooses experts. What was reached
+        once is moved in every step.
+        """
+        if not any(group["weight_decay"] for group in optimizer.param_groups):
+            return
+        new = [name for name, master in self.masters.items() if not optimizer.state.get(master)]
+        if new:  # after the first step, the same on all ranks: what is left
+            reached = world.sum(torch.tensor([float(name not in self._without) for name in new]))
+            for name, ranks in zip(new, reached.tolist(), strict=True):
+                gradient = self.masters[name].grad
+                if not ranks and gradient is not None and not gradient.any():  # a penalty may pull at it
+                    self.masters[name].grad = None
 
     @torch.no_grad()
     def publish(self) -> None:

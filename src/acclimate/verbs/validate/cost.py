@@ -73,7 +73,7 @@ def seconds(config: RunConfig, device: torch.device, network: Any, mixture: Mixt
     adds 2 N for the share of rows that need one.
     """
     shape = network.config.get_text_config()
-    tied = getattr(shape, "tie_word_embeddings", network.config.tie_word_embeddings)
+    tied = next((c.tie_word_embeddings for c in (shape, network.config) if hasattr(c, "tie_word_embeddings")), False)
     passed = total - (0 if tied else shape.vocab_size * shape.hidden_size)
     passed -= sum(size for _, size in tower_sizes(network, origin_of(network).towers))
     factor = (6 if config.lora is None else 4) + 2 * mixture.forwards
