@@ -20,7 +20,7 @@ DROPS, JITTERS = ("drop",), ("jitter",)
 """Parts of the names that transformers gives to rates of dropout (``attention_dropout``, ``layerdrop``, ``attn_pdrop``,
 ``drop_path_rate``), and to noise of routers (``router_jitter_noise``, ``moe_jitter_eps``)."""
 RESCALES = "rescale_every"
-"""RWKV divides weights in place when it goes into evaluation, and an export in between would save them so [from code]."""
+"""RWKV divides weights in place in evaluation, and an export in between would save them so [from code]."""
 
 
 def switch_off(config: Any) -> dict[Path, float]:
