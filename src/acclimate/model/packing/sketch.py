@@ -14,6 +14,7 @@ from acclimate.model.causal import CausalModel
 from acclimate.model.load import empty_network
 from acclimate.model.packing.attention import choose_attention, set_attention
 from acclimate.model.packing.states import UNFIT
+from acclimate.model.whole.towers import decoder_of
 from acclimate.types.errors import ModelError
 
 TOKENS = 128
@@ -55,7 +56,7 @@ def outlook(section: ModelSection, device: torch.device) -> Outlook | None:
 
 def _keep_kinds(network: Any) -> None:
     """Takes out the layers behind the first one of the last kind."""
-    lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
+    lists = [module for module in decoder_of(network).modules() if isinstance(module, nn.ModuleList)]
     layers = max(lists, key=lambda found: sum(weight.numel() for weight in found.parameters()))
     types = getattr(network.config.get_text_config(), "layer_types", None) or [None] * len(layers)
     kinds: dict[Any, int] = {}

@@ -19,10 +19,12 @@ Path = tuple[str, ...]
 DROPS, JITTERS = ("drop",), ("jitter",)
 """Parts of the names that transformers gives to rates of dropout (``attention_dropout``, ``layerdrop``, ``attn_pdrop``,
 ``drop_path_rate``), and to noise of routers (``router_jitter_noise``, ``moe_jitter_eps``)."""
+RESCALES = "rescale_every"
+"""RWKV divides weights in place in evaluation, and an export in between would save them so [from code]."""
 
 
 def switch_off(config: Any) -> dict[Path, float]:
-    """Sets every rate of dropout to 0, also in nested configurations.
+    """Sets every rate of dropout to 0, also in nested configurations, and what changes weights in evaluation.
 
     Returns:
         What stood there.
@@ -70,7 +72,7 @@ def _rates(config: Any, path: Path) -> Iterator[tuple[Path, Any, str]]:
     for name, value in list(vars(config).items()):
         if isinstance(value, PretrainedConfig):
             yield from _rates(value, (*path, name))
-        elif _is_rate(name, value, DROPS):
+        elif _is_rate(name, value, DROPS) or (name == RESCALES and value):
             yield (*path, name), config, name
 
 
