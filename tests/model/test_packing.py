@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from torch import Tensor
 from transformers import (
     AfmoeConfig,
     AfmoeForCausalLM,
+    DogeConfig,
+    DogeForCausalLM,
     GemmaConfig,
     GPTNeoConfig,
     GPTNeoForCausalLM,
@@ -25,11 +29,12 @@ from acclimate.kernels.attention import PACKED_SDPA
 from acclimate.model.causal import CausalModel
 from acclimate.model.checks.reach import reach_of
 from acclimate.model.packing import probe as packing
-from acclimate.model.packing.attention import choose_attention
+from acclimate.model.packing.attention import choose_attention, set_attention
 from acclimate.model.packing.probe import check_alone, why_alone
 from acclimate.model.packing.states import States
 from acclimate.types.errors import ModelError
 from tests.fixtures.batches import packed
+from tests.fixtures.composite import TOKENS, save_composite
 from tests.fixtures.pico import pico_model, pico_tokenizer
 
 LONGROPE = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [8.0] * 4}
@@ -155,6 +160,33 @@ def test_experts_pack_to_rounding() -> None:
             )
         )  # fmt: skip
         assert CausalModel(network, pico_tokenizer()).alone is None
+
+
+def test_the_attention_computes_alike_with_a_gradient_and_without() -> None:
+    """A part of Doge's mask is learned, and sdpa takes another kernel for a mask that has a gradient."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    network = DogeForCausalLM(
+        DogeConfig(vocab_size=259, **sizes, num_key_value_heads=2, max_position_embeddings=128, initializer_range=0.2)
+    )
+    for layer in network.model.layers:
+        torch.nn.init.normal_(layer.self_attn.A)
+    choose_attention(network, torch.device("cpu"))
+    assert network.config._attn_implementation == "eager"
+    model = CausalModel(network.eval(), pico_tokenizer())
+    batch = packed([[(0, 40, 0), (1, 30, 0)]])
+    with torch.no_grad():
+        measured = model(batch)
+    assert torch.equal(model(batch), measured)
+
+
+def test_one_attention_for_a_model_and_its_language_model(tmp_path: Path) -> None:
+    """transformers chooses for each by itself, and a resumed run would have another one."""
+    kind = transformers.Gemma3ForConditionalGeneration
+    network = kind.from_pretrained(save_composite(tmp_path / "model", "Gemma3", **TOKENS), attn_implementation="sdpa")
+    network.config._attn_implementation_internal = "eager"
+    assert set_attention(network, "eager", torch.device("cpu"))
+    assert network.config.get_text_config()._attn_implementation == "eager"
 
 
 def test_limits_of_configurations() -> None:

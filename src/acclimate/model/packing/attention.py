@@ -13,7 +13,7 @@ from acclimate.model.packing.states import States, inference
 from acclimate.types.errors import ModelError
 
 FASTEST_FIRST = ("sdpa", "eager")
-LEARNED = 8
+LEARNED = 32
 """Tokens of a text that is computed with a gradient and without."""
 
 
