@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date
 from functools import partial
 from importlib.metadata import version
@@ -56,8 +57,11 @@ def family(name: str, folder: Path, modes: tuple[str, ...]) -> list[Row]:
 
 
 def sweep(folder: Path, only: list[str], retry: str | None, workers: int, seconds: int) -> None:
+    with suppress(ImportError):  # what a trial imports costs more than the trial: once, before processes are forked
+        import bitsandbytes  # noqa: F401
+        import torch._dynamo
+        from peft.tuners.lora import bnb  # noqa: F401
     import torch
-    import torch._dynamo  # what a trial imports costs more than the trial: once, before the processes are forked
     from benchmarks.tiny import trial
     from benchmarks.tiny.checkpoint import families, write_inputs
     from benchmarks.tiny.processes import each

@@ -12,6 +12,9 @@ from benchmarks.tiny.page import page
 from benchmarks.tiny.population import APART, VARIANTS, families
 from benchmarks.tiny.rows import newest, read_rows
 from benchmarks.tiny.trial import MODES
+from transformers import BltConfig
+
+from acclimate.model.load import width_of
 
 TWELVE = {
     "llama": "packed",
@@ -43,6 +46,13 @@ def test_a_family_trains_resumes_and_is_exported_whole(name: str, inputs: Path) 
     assert [shortfalls(full), shortfalls(lora)] == [{}, {}]
     assert full["rows"] == lora["rows"] == TWELVE[name]
     assert lora["reach"]["adapted"]
+
+
+def test_a_family_whose_configuration_has_neither_width_nor_layers(inputs: Path) -> None:
+    """Blt has layers of three kinds: the dtype, the cost and the cache of its answers cannot ask for one number."""
+    (full,) = family("blt", inputs, ("full",))
+    assert shortfalls(full) == {}
+    assert width_of(BltConfig(encoder_config={"hidden_size": 64}, decoder_config={"hidden_size": 96})) >= 96
 
 
 def test_the_page_is_what_the_results_give() -> None:

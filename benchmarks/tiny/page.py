@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from benchmarks.tiny.bars import BARS, ROUNDING, outcome, shortfalls
+from benchmarks.tiny.bars import BARS, MERGED, ROUNDING, outcome, shortfalls
 from benchmarks.tiny.population import APART, VARIANTS
 from benchmarks.tiny.rows import Row, newest
 
@@ -27,7 +27,8 @@ transformers and PEFT. Nothing is set but paths and sizes: the attention is the 
   it does not reach.
 - **resume**: *bitwise* where the weights are those of the run that was not stopped.
 - **export**: *whole* where the folders (of a full run, of `--merge`) have the source's tensors, shapes, settings.
-- **reload**: *equal* where plain transformers, and PEFT for an adapter, give the run's logits (to {rounding:g}).
+- **reload**: *equal* where plain transformers, and PEFT for an adapter, give the run's logits (to {rounding:g}; of
+  merged weights, which are rounded, to {merged:g}).
 - **rows**: *packed*, many documents a row; *alone*, one, where the family's layers do not keep packed ones apart.
 
 A tiny checkpoint shows what code does. It does not show what a large one needs: memory, speed, and kernels of a GPU.
@@ -42,7 +43,9 @@ def page(rows: Iterable[Row]) -> str:
     counted = {name: pair for name, pair in built.items() if name not in VARIANTS}
     last = max(newer.values(), key=lambda row: str(row["date"]))
     parts = [
-        TOP.format(rounding=ROUNDING, **{key: last[key] for key in ("transformers", "peft", "torch", "date")}),
+        TOP.format(
+            rounding=ROUNDING, merged=MERGED, **{key: last[key] for key in ("transformers", "peft", "torch", "date")}
+        ),
         _counts(list(counted.values())),
         _short(built),
         "## Families\n\n" + _table(counted),

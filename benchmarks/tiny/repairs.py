@@ -79,7 +79,7 @@ REPAIRS = (
     Repair("recurrent_gemma", {"num_hidden_layers": 3}),
     Repair("llama4(_text)?|smollm3", {"no_rope_layers": [1, 0]}),
     Repair("hrm_text", {"num_hidden_layers": 1, "num_layers_per_stack": DROP}),  # eight layers in two stacks
-    Repair("deepseek_ocr2", {"mlp_layer_types": ["dense", "sparse"]}, place=r"text_config\."),
+    Repair("deepseek_ocr2", {"mlp_layer_types": ["dense", "sparse"], "num_experts_per_tok": 2}, place=r"text_config\."),
     Repair("cohere_compass(_text)?", {"rope_parameters": {"full_attention": _mrope(4, 2, 2)["rope_parameters"]}}),
     # widths that belong together
     Repair("nemotron", {"num_key_value_heads": 2, "head_dim": 16}),

@@ -14,7 +14,7 @@ from acclimate.model.causal import CausalModel
 from acclimate.model.checkpoint.gguf import gguf_of
 from acclimate.model.checkpoint.quantisation import quantisation_of
 from acclimate.model.checks.reach import reach_of
-from acclimate.model.load import DTYPES, load_config_of, resolve_device, resolve_dtype
+from acclimate.model.load import DTYPES, load_config_of, resolve_device, resolve_dtype, width_of
 from acclimate.parallel.world import SOLO, World
 from acclimate.runs.beginning import as_begun
 from acclimate.types.errors import ConfigError
@@ -84,7 +84,7 @@ def _checked(config: RunConfig, device: torch.device) -> ModelSection:
         )
     if config.model.dtype != "auto":
         return config.model
-    dtype = resolve_dtype(device, shape.hidden_size)
+    dtype = resolve_dtype(device, width_of(shape))
     name = next(name for name, known in DTYPES.items() if known == dtype)
     return config.model.model_copy(update={"dtype": name})
 

@@ -144,6 +144,8 @@ class CausalModel(nn.Module):
 
     def generate(self, **options: Any) -> Tensor:
         """``network.generate`` as a method of this module, whose weights FSDP gathers."""
+        if not hasattr(self.network.config.get_text_config(), "num_hidden_layers"):
+            options["use_cache"] = False  # which transformers makes by this number, and Blt has layers of three kinds
         output: Tensor = self.network.generate(**options)
         return output
 

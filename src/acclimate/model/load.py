@@ -239,6 +239,12 @@ def resolve_device(section: ModelSection, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
 
 
+def width_of(config: Any) -> int:
+    """Of hidden states, by the configuration of a language model; of the widest part, where only parts have it."""
+    parts = (config,) if hasattr(config, "hidden_size") else vars(config).values()
+    return max(int(getattr(part, "hidden_size", 0)) for part in parts)
+
+
 def resolve_dtype(device: torch.device, hidden_size: int) -> torch.dtype:
     """bfloat16 on a GPU that has it, and on a CPU whose products of the model's width are plainly faster in it."""
     if device.type == "cuda":

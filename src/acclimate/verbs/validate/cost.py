@@ -17,7 +17,7 @@ from acclimate.model.load import DTYPES
 from acclimate.model.lora.coverage import expert_weights
 from acclimate.model.packing.regrouped import Regrouped
 from acclimate.model.whole.origin import origin_of
-from acclimate.model.whole.towers import tower_sizes
+from acclimate.model.whole.towers import decoder_of, tower_sizes
 
 EFFICIENCY = {"float32": 0.55, "bfloat16": 0.12}
 """Of the rate of one large matrix product in the model's dtype, what a training step reached on two CPU cores, whose
@@ -35,21 +35,29 @@ def memory(config: RunConfig, network: Any, trained: int, total: int, copies: in
     width = 2 if config.model.dtype == "bfloat16" else 4
     masters = 4 * trained if width == 2 and config.lora is None else 0
     states = trained * (4 + 8) + masters + (width * trained if masters else 0)
-    shape = network.config.get_text_config()
+    vocabulary, hidden, depth = _sizes(network)
     rows = config.training.micro_batch_size * config.data.sequence_length
     # about 34 hidden-sized tensors per layer and token without checkpointing (Korthikanti et al., 2022,
     # arXiv 2205.05198, counts 34 bytes in 16 bit without the attention matrix), one with it
     per_layer = 2 if config.training.gradient_checkpointing else 17
-    activations = rows * shape.hidden_size * shape.num_hidden_layers * per_layer * width
-    logits = 4 * config.objective.chunk_tokens * shape.vocab_size * 4
+    activations = rows * hidden * depth * per_layer * width
+    logits = 4 * config.objective.chunk_tokens * vocabulary * 4
     learns = config.lora is None or bool(config.model.add_tokens)
-    heads = 4 * shape.vocab_size * shape.hidden_size * (1 + learns + copies)  # float32 casts, gradient
+    heads = 4 * vocabulary * hidden * (1 + learns + copies)  # float32 casts, gradient
     weights = float(width * total)
     if config.model.quantization is not None:
         layers = {m for m in network.modules() if isinstance(m, nn.Linear)} - {network.get_output_embeddings()}
         weights -= (width - BYTES) * sum(m.weight.numel() for m in layers if not m.weight.requires_grad)
     stacks = expert_copies(config, network)
     return float(PROCESS_BYTES + weights * (1 + copies) + states + activations + logits + heads + stacks)
+
+
+def _sizes(network: Any) -> tuple[int, int, int]:
+    """Rows of the head, width of what it gets, and layers of the decoder; not every family's configuration has them."""
+    vocabulary, hidden = network.get_output_embeddings().weight.shape
+    lists = (module for module in decoder_of(network).modules() if isinstance(module, nn.ModuleList))
+    named = getattr(network.config.get_text_config(), "num_hidden_layers", None)
+    return vocabulary, hidden, named or max(map(len, lists))
 
 
 def expert_copies(config: RunConfig, network: Any, asked: bool = False) -> float:
@@ -74,10 +82,11 @@ def seconds(config: RunConfig, device: torch.device, network: Any, mixture: Mixt
     """
     shape = network.config.get_text_config()
     tied = next((c.tie_word_embeddings for c in (shape, network.config) if hasattr(c, "tie_word_embeddings")), False)
-    passed = total - (0 if tied else shape.vocab_size * shape.hidden_size)
+    vocabulary, hidden, _ = _sizes(network)
+    passed = total - (0 if tied else vocabulary * hidden)
     passed -= sum(size for _, size in tower_sizes(network, origin_of(network).towers))
     factor = (6 if config.lora is None else 4) + 2 * mixture.forwards
-    rate = _flops(DTYPES[config.model.dtype], device, shape.hidden_size)
+    rate = _flops(DTYPES[config.model.dtype], device, hidden)
     efficiency = EFFICIENCY[config.model.dtype] if device.type == "cpu" else GPU_EFFICIENCY
     per_token = factor * passed / (rate * efficiency)
     return float(all_tokens(config, mixture) * per_token)
