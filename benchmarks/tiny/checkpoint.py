@@ -70,7 +70,11 @@ def build(family: str, inputs: Path, folder: Path) -> Any:
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * JITTER)
     shutil.rmtree(folder, ignore_errors=True)
+    embeddings, head = network.get_input_embeddings(), network.get_output_embeddings()
+    if head is not None and head.weight is not embeddings.weight:  # the defaults of a family's parts may differ
+        config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = False
     network.save_pretrained(folder)
+    type(config).from_pretrained(folder).save_pretrained(folder)  # in the form that transformers itself gives it
     shutil.copytree(inputs / "tokenizer", folder, dirs_exist_ok=True)
     if hasattr(config, "vision_config"):
         (folder / "preprocessor_config.json").write_text(json.dumps({"do_resize": True}))
