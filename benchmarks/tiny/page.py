@@ -17,14 +17,14 @@ What acclimate does with every family of language models in transformers {transf
 torch {torch}), {date}. Made by `python -m benchmarks.families run` and `table`; change nothing here by hand.
 
 Each family is a random checkpoint of two to four layers, hidden size 64, in float32 on a CPU. Its documents are
-longer than its windows. Three steps of `mol` with weight decay, in full and with LoRA
-on the default layers, are stopped after the second and resumed. The run is exported and loaded again by plain
-transformers and PEFT. Nothing is set but paths and sizes: the attention is the one that acclimate chooses.
+longer than its windows. Three steps of `mol` with weight decay, in full and with LoRA on the default layers, are
+stopped after the second and resumed. The run is exported and loaded again by plain transformers and PEFT. Nothing is
+set but paths and sizes: the attention is the one that acclimate chooses.
 
 - **full, LoRA**: *yes* where it trains, the KL is 0 at step 0 although the configuration has dropout, held-out losses
   are those of each document alone in plain transformers (to {rounding:g}), and frozen tensors are bitwise the base's.
-- **LoRA reaches**: the part of the weights of all matrices but embeddings and head; then the kinds of matrices that
-  it does not reach.
+- **LoRA reaches**: the part of the language model's weights in matrices, but for embeddings and head; then the kinds of
+  matrices that it does not reach.
 - **resume**: *bitwise* where the weights are those of the run that was not stopped.
 - **export**: *whole* where the folders (of a full run, of `--merge`) have the source's tensors, shapes, settings.
 - **reload**: *equal* where plain transformers, and PEFT for an adapter, give the run's logits (to {rounding:g}; of

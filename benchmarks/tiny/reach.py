@@ -7,21 +7,22 @@ from typing import Any
 
 from torch import nn
 
+from acclimate.model.whole.towers import decoder_of
+
 KINDS = {
     "shared experts": r"shared_?expert|shared_mlp",
     "experts": r"expert",
     "router": r"router|(^|\.)gate(\.weight)?$|gate\.(weight|wg)|_gate\.weight$",
-    "towers": r"vision|visual|image|audio|tower|connector|projector|merger|resampler",
     "convolutions": r"conv",
 }
 """What a matrix is, by its name; the first that fits. A router's gate is not the gate_proj of an MLP."""
 
 
 def reached(model: Any) -> dict[str, Any]:
-    """``of`` so many matrices and stacks of them so many are ``adapted``, with their ``share`` of weights, and the
-    kinds of the others.
+    """``of`` so many matrices and stacks of the text model so many are ``adapted``, with their ``share`` of weights,
+    and the kinds of the others.
 
-    Embeddings and head are not counted: they stay frozen under LoRA.
+    Embeddings, head and towers are not counted: they stay frozen under LoRA.
     """
     network, scaled = model.network, model.lora_scaling
     adapted = {
@@ -31,10 +32,11 @@ def reached(model: Any) -> dict[str, Any]:
     }
     tables = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
     tables.add(id(network.get_output_embeddings().weight))
+    text = {id(value) for value in decoder_of(network).parameters()}
     matrices = {
         name.replace(".base_layer", ""): value.numel()
         for name, value in network.named_parameters()
-        if value.ndim >= 2 and "lora_" not in name and id(value) not in tables and max(value.shape[-2:]) > 1
+        if value.ndim >= 2 and "lora_" not in name and id(value) in text - tables
     }
     missed = matrices.keys() - adapted
     return {
