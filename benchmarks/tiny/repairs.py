@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.tiny.sizes import IMAGE, ROW
+from benchmarks.tiny.sizes import FREE, IMAGE, ROW
 
 DROP = object()
 """In place of a value: leave the setting to the family."""
@@ -97,7 +97,9 @@ REPAIRS = (
     Repair("zaya", {"num_experts_per_tok": 1}),
     Repair("qwen4_exp(_text)?", {"indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 16}),
     Repair("qwen4_exp(_text)?", {"indexer_budget": 64, "indexer_compress_ratio": 4}),
-    Repair("qwen2_vl|qwen2_5_vl|glm4v|glm46v|glm_ocr|glmga", _mrope(2, 3, 3), place=r"text_config\."),
+    Repair("qwen2_vl|qwen2_5_vl|qwen2_5_omni_thinker|paddleocr_vl", _mrope(2, 3, 3), place=r"text_config\."),
+    Repair("glm4v|glm46v|glm_ocr|glmga", _mrope(2, 3, 3), place=r"text_config\."),
+    Repair("qwen(3_omni_moe|2_5_omni)_thinker", {"vision_start_token_id": FREE}, place=""),  # as checkpoints have it
     Repair("glm4v_moe", _mrope(1, 1, 2), place=r"text_config\."),
     Repair("blt", {"hidden_size_global": 64}, place=r"(encoder|decoder)_config\."),
     Repair("blt", {"patch_size": 4, "encoder_hash_byte_group_vocab": 64}, place=""),
