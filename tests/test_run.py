@@ -64,7 +64,7 @@ def test_a_streamed_run_says_what_it_does_not_know(pico_folder: Path, corpora: P
     assert [path for path in ours if '"version": 1' not in path.read_text()[:20]] == []
     data = read_json(run_dir / "data.json")
     assert plan.data == {
-        key: value for key, value in data.items() if key not in ("parameters", "memorisation", "turn_ends")
+        key: value for key, value in data.items() if key not in ("parameters", "attention", "memorisation", "turn_ends")
     }
     streamed, prepared = data["sources"]["domain"], data["sources"]["general"]
     unknown = {"documents", "train_documents", "tokens", "trained_tokens", "epochs", "dropped"}

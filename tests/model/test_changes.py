@@ -38,8 +38,7 @@ from acclimate.verbs.panel import PanelConfig, evaluate_panel
 from acclimate.verbs.run import RunResult, evaluate_run, export, train
 from acclimate.verbs.validate import validate
 from tests.fixtures.pico import pico_model, pico_tokenizer
-from tests.fixtures.runs import config, lines, weights
-from tests.training.test_resume import Killed, killed_at
+from tests.fixtures.runs import config, killed_after, lines, weights
 
 TOKENS = ["kidney", " river", "<|tool|>"]
 IDS = [259, 260, 261]
@@ -223,18 +222,13 @@ def test_new_rows_learn_and_under_lora_no_old_one(run: tuple[Path, RunResult]) -
         assert not is_lora(result) or not moved[[i for i in range(len(moved)) if i not in IDS]].any()
 
 
-def test_resume_is_bitwise(
-    run: tuple[Path, RunResult], corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resume_is_bitwise(run: tuple[Path, RunResult], corpora: Path, tmp_path: Path) -> None:
     base, result = run
     settings = config(
         base, corpora, tmp_path, lora=LORA if is_lora(result) else None, model={"add_tokens": TOKENS},
         training={"save_steps": 1}, **BRIEF,
     )  # fmt: skip
-    with monkeypatch.context() as patch:
-        killed_at(2, patch)
-        with pytest.raises(Killed):
-            train(settings)
+    killed_after(2, settings)
     resumed = train(settings, resume=True)
     one, two = weights(result.run_dir), weights(resumed.run_dir)
     assert all(torch.equal(one[name], two[name]) for name in one)

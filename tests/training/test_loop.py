@@ -223,7 +223,7 @@ def test_gradient_checkpointing_changes_nothing_but_memory(pico_folder: Path, co
     for plain, checkpointed in zip(*rows, strict=True):
         assert checkpointed["loss"] == pytest.approx(plain["loss"], rel=1e-6)
     assert products[0] == products[1] > 0  # layers are recomputed, the head is not
-    assert layers[1] > 1.2 * layers[0] > 0
+    assert layers[1] > layers[0] > 0
 
 
 def test_tensorboard(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "model.attention": ("eager", "some families compute something else, as without a softcap"),
     "objective.normalise": ("all", "the loss"),
     "objective.average": ("sequence", "the loss"),
+    "objective.router_aux_loss": (0.1, "the loss"),
     "optimizer.learning_rate": (1e-4, "the steps"),
     "optimizer.weight_decay": (0.1, "the steps"),
     "optimizer.betas": ([0.8, 0.9], "the steps"),
@@ -83,6 +84,7 @@ ONLY_WITH_OTHERS = {
     "output_dir": "names the folder that is resumed",
     "model.base_revision": "refused: which weights the base has",
     "model.quantization": "refused: how weights are rounded",
+    "model.dequantize": "refused: how weights are rounded",
     "objective.logits_dtype": "refused: how logits are rounded",
 }
 
