@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.tiny.sizes import FREE, IMAGE, ROW
+from benchmarks.tiny.sizes import FREE, IMAGE, ROW, WINDOW
 
 DROP = object()
 """In place of a value: leave the setting to the family."""
@@ -85,6 +85,7 @@ REPAIRS = (
     Repair("nemotron", {"num_key_value_heads": 2, "head_dim": 16}),
     Repair("ministral|hunyuan_v1_dense|hunyuan_v1_moe", {"head_dim": 16}),
     Repair("mamba2", {"num_heads": 8, "head_dim": 16}),
+    Repair("step3p7", {"sliding_window": WINDOW}, place=r"text_config\."),
     Repair("xlstm", {"hidden_size": 128, "embedding_dim": 128}),  # widths are multiples of 64
     Repair("xglm", {"pad_token_id": 1, "max_position_embeddings": 2048}),
     Repair("dbrx", _dbrx_attention, place=""),

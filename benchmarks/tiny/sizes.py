@@ -72,7 +72,8 @@ _BY_SIZE: tuple[tuple[int, str], ...] = (
         16,
         """head_dim kv_lora_rank qk_nope_head_dim v_head_dim index_head_dim index_topk_blocks linear_key_head_dim
         linear_value_head_dim linear_head_dim d_head mamba_d_head mamba_headdim mamba_head_dim
-        mamba_chunk_size chunk_size attention_head_dim kv_channels query_pre_attn_scalar hidden_size_per_layer_input num_position_embeddings
+        mamba_chunk_size chunk_size attention_head_dim kv_channels query_pre_attn_scalar
+        hidden_size_per_layer_input num_position_embeddings
         o_lora_rank d_kv global_head_dim q_length""",
     ),
     (

@@ -20,7 +20,7 @@ from acclimate.model import load
 from acclimate.model.load import empty_network, load_network
 from acclimate.model.whole.carried import carry_tensors, copy_processor
 from acclimate.model.whole.classes import class_of
-from acclimate.model.whole.noise import quieten
+from acclimate.model.whole.noise import as_given, quieten, switch_off
 from acclimate.model.whole.origin import origin_of
 from acclimate.runs.beginning import read_config
 from acclimate.types.errors import ModelError
@@ -266,3 +266,12 @@ def test_a_library_that_is_missing_is_named(
     for attempt in (validate, lambda settings: load_model(settings, CPU)):
         with pytest.raises(ModelError, match=r"model.path: .* is loaded whole, .*: run `pip install timm`\."):
             attempt(config(gemma3, corpora, tmp_path))
+
+
+def test_a_setting_that_must_be_an_integer_stays_one() -> None:
+    config = transformers.RwkvConfig()
+    found = switch_off(config)
+    assert (config.rescale_every, type(config.rescale_every)) == (0, int)
+    with as_given(config, found):
+        assert config.rescale_every == 6
+    assert config.rescale_every == 0

@@ -32,7 +32,7 @@ def switch_off(config: Any) -> dict[Path, float]:
     found = {}
     for path, holder, name in _rates(config, ()):
         found[path] = getattr(holder, name)
-        setattr(holder, name, 0.0)
+        setattr(holder, name, type(found[path])(0))  # a configuration may insist on an integer
     return found
 
 
@@ -43,7 +43,7 @@ def as_given(config: Any, given: Mapping[Path, float]) -> Iterator[None]:
     try:
         yield
     finally:
-        _put(config, dict.fromkeys(given, 0.0))
+        _put(config, {path: type(value)(0) for path, value in given.items()})
 
 
 def quieten(network: nn.Module) -> None:
