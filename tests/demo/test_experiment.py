@@ -40,7 +40,7 @@ def test_the_quick_demo_learns_and_keeps(tmp_path: Path) -> None:
     gain = {run: base - value[run, "domain", "bits_per_byte"] for run in ("sft", "mol")}
     assert gain["mol"] > 0.8 * gain["sft"]
     for role in ("general", "chat"):
-        assert value["mol", role, "kl_base_tuned"] < 0.7 * value["sft", role, "kl_base_tuned"], role
+        assert value["mol", role, "kl_base_tuned"] < 0.75 * value["sft", role, "kl_base_tuned"], role
     page = (tmp_path / "report.html").read_text()
     assert "mol" in page
     trials = json.loads((tmp_path / "trials" / "trials.json").read_text())
