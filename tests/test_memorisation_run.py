@@ -20,6 +20,8 @@ from acclimate.verbs.run import evaluate_run, train
 from tests.fixtures.pico import pico_tokenizer
 from tests.fixtures.runs import config, settings
 
+CHECKED: dict[str, Any] = {"evaluation": {"memorisation_documents": 64}}
+
 
 def check(run: Path) -> dict[str, Any]:
     return dict(json.loads((run / "memorisation" / "check.json").read_text())["sources"])
@@ -60,7 +62,7 @@ def test_only_documents_that_were_read_are_measured(
     pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A budget of a third of an epoch: the rows that training came to, in its own order."""
-    data = settings(pico_folder, corpora, tmp_path, budget={"steps": 3, "batch_tokens": 250})
+    data = settings(pico_folder, corpora, tmp_path, budget={"steps": 3, "batch_tokens": 250}, **CHECKED)
     whole = parse_config(data)
     loaded = load_corpora(whole, pico_tokenizer())
     seen = sampled(whole, loaded)["domain"]
@@ -103,7 +105,7 @@ def test_the_draw_is_seeded_and_no_larger_than_asked(pico_folder: Path, corpora:
 def test_a_stream_is_said_not_to_be_measured(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     sources = settings(pico_folder, corpora, tmp_path)["sources"]
     sources["domain"] |= {"streaming": True}
-    run = train(config(pico_folder, corpora, tmp_path, sources=sources, budget={"steps": 2})).run_dir
+    run = train(config(pico_folder, corpora, tmp_path, sources=sources, budget={"steps": 2}, **CHECKED)).run_dir
     assert check(run) == {"domain": {"not_measured": "streamed"}}
 
 
@@ -137,7 +139,7 @@ def test_measuring_again_gives_the_same(
     """With a method that masks labels too: all of a document's labels are measured, as of held-out ones."""
     if "method" in changes:
         changes = {"method": ["mol", {"name": "stm", "percentile": 50}]}
-    run = train(config(pico_folder, corpora, tmp_path, **changes)).run_dir
+    run = train(config(pico_folder, corpora, tmp_path, **CHECKED, **changes)).run_dir
     measured = read_scores(run / "memorisation" / "domain.jsonl")
     texts = [json.loads(line)["text"] for line in (corpora / "domain.jsonl").read_text().splitlines()]
     lines = read_lines(run / "memorisation" / "domain.jsonl")

@@ -68,7 +68,7 @@ def test_two_processes(strategy: str, variant: str, pico_folder: Path, corpora: 
     run(settings, "--nproc", "2", kind=subprocess.Popen if (strategy, variant) == ("fsdp", "lora") else Warm)
     straight, straight_losses = weights(settings.run_dir), losses(settings.run_dir)
     assert sorted(path.name for path in settings.run_dir.iterdir() if not path.name.startswith(".")) == [
-        "checkpoints", "config.yaml", "data.json", "eval", "generations.json", "memorisation", "metrics.jsonl", "model",
+        "checkpoints", "config.yaml", "data.json", "eval", "generations.json", "metrics.jsonl", "model",
         "provenance.json", "report.html", "summary.json",
     ]  # fmt: skip
     assert json.loads((settings.run_dir / "provenance.json").read_text())["processes"] == 2

@@ -34,7 +34,7 @@ FREE: dict[str, tuple[Any, str]] = {
     "evaluation.documents": (3, "measured after the last step"),
     "evaluation.generations": (0, "measured after the last step"),
     "evaluation.max_new_tokens": (5, "measured after the last step"),
-    "evaluation.memorisation_documents": (0, "measured after the last step"),
+    "evaluation.memorisation_documents": (3, "measured after the last step"),
     "evaluation.overlap_ngram": (9, "counted, not used"),
 }
 REFUSED: dict[str, tuple[Any, str]] = {
