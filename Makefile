@@ -6,7 +6,7 @@ BIN    := .venv/bin
 READY  := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak format clean
+.PHONY: help demo test lint unit soak format clean
 
 help:
 	@echo 'make demo           tune a real 135M model three ways on medical text, write runs/demo/report.html'
@@ -24,10 +24,16 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/acclimate demo --seeds $(SEEDS) $(if $(QUICK),--quick)
 
+# Types are checked while tests wait for processes.
 test: $(READY)
+	@$(MAKE) --no-print-directory -j 2 lint unit
+
+lint: $(READY)
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
+
+unit: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 soak: $(READY)
