@@ -12,6 +12,7 @@ from acclimate.build import Mixture
 from acclimate.build.mixture import all_tokens
 from acclimate.config.load import RunConfig
 from acclimate.data.deal.loader import Loader
+from acclimate.kernels.head import head_of
 from acclimate.kernels.quantised import BYTES
 from acclimate.model.load import DTYPES
 from acclimate.model.lora.coverage import expert_weights
@@ -54,7 +55,7 @@ def memory(config: RunConfig, network: Any, trained: int, total: int, copies: in
 
 def _sizes(network: Any) -> tuple[int, int, int]:
     """Rows of the head, width of what it gets, and layers of the decoder; not every family's configuration has them."""
-    vocabulary, hidden = network.get_output_embeddings().weight.shape
+    vocabulary, hidden = head_of(network).weight.shape
     lists = (module for module in decoder_of(network).modules() if isinstance(module, nn.ModuleList))
     named = getattr(network.config.get_text_config(), "num_hidden_layers", None)
     return vocabulary, hidden, named or max(map(len, lists))
