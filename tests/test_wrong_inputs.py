@@ -179,7 +179,7 @@ GOOD = "".join(json.dumps({"text": f"A good line number {i}."}) + "\n" for i in 
 
 # (edit, the sentence with {F} for the folder and {C} for the configuration file, exit code)
 TABLE: dict[str, tuple[Edit, str, int]] = {
-    "unknown section": (put("optimzer", {}), "{C}:35: optimzer: there is no such key. Did you mean 'optimizer'?", 3),
+    "unknown section": (put("optimzer", {}), "{C}:36: optimzer: there is no such key. Did you mean 'optimizer'?", 3),
     "unknown key": (
         put("optimizer.learning_rat", 1),
         "{C}:27: optimizer.learning_rat: there is no such key. Did you mean 'learning_rate'?", 3,
@@ -199,7 +199,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     "no sources": (put("sources", {}), "{C}:8: sources: is empty.", 3),
     "wrong literal": (
         put("schedule", {"type": "cosin"}),
-        "{C}:36: schedule.type: 'cosin' is not accepted; accepted: cosine, linear, constant or wsd. Did you mean 'cosine'?", 3,
+        "{C}:37: schedule.type: 'cosin' is not accepted; accepted: cosine, linear, constant or wsd. Did you mean 'cosine'?", 3,
     ),
     "share above 1": (
         put("sources.domain.share", 50),
@@ -283,9 +283,9 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     "no alpha": (put("method", {"name": "wise", "alpha": []}), "{C}:9: method.alpha: is an empty list; accepted: a number in [0, 1], or several to choose from.", 3),
     "alphas without documents to choose by": (put("method", {"name": "wise", "alpha": [0.5, 1.0]}), "{C}:7: method: wise … a list of alphas … set evaluation.validation_documents, or … a single alpha.", 3),
     "a rule for a single alpha": (put("method", {"name": "wise", "alpha": 0.5, "max_general_rise": 0.1}), "{C}:7: method: max_general_rise has no effect on a single alpha; … list …", 3),
-    "validation that leaves nothing to report": (put("evaluation.validation_documents", 4), "{C}:35: evaluation.validation_documents: 4 leaves none of the 4 held-out documents of 'domain' to report; … (sources.domain.heldout).", 3),
+    "validation that leaves nothing to report": (put("evaluation.validation_documents", 4), "{C}:36: evaluation.validation_documents: 4 leaves none of the 4 held-out documents of 'domain' to report; … (sources.domain.heldout).", 3),
     "validation without the domain": (
-        both(put("evaluation.validation_documents", 2), put("sources.domain.heldout", 0)), "{C}:35: evaluation.validation_documents: a choice is judged by held-out text of the domain, but no source of role domain holds any out; set sources.NAME.heldout, or role: domain.", 3,
+        both(put("evaluation.validation_documents", 2), put("sources.domain.heldout", 0)), "{C}:36: evaluation.validation_documents: a choice is judged by held-out text of the domain, but no source of role domain holds any out; set sources.NAME.heldout, or role: domain.", 3,
     ),
     "two weightings": (put("method", ["talr", "dft"]), "{C}:7: method: talr and dft both weigh the tokens …; use one of them.", 3),
     "a weighting twice": (put("method", ["asft", "dft"]), "{C}:7: method: asft and dft both weigh the tokens …; use one of them.", 3),
@@ -293,7 +293,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     "a weighting of nothing": (put("method", [{"name": "dae", "expert": "x"}, "dft"]), "{C}:7: method: 'dae+dft' weighs the tokens of the cross-entropy, but there is none: …", 3),
     "labels chosen for nothing": (put("method", [{"name": "dae", "expert": "x"}, {"name": "stm", "percentile": 80}]), "{C}:7: method: 'dae+stm' chooses the labels of the cross-entropy, but there is none: …", 3),
     "two anchors on the domain": (put("method", ["asft", {"name": "dae", "expert": "x"}]), "{C}:7: method: 'dae' wants forward_kl on domain, another … on domain; … use one of them.", 3),
-    "another version": (put("version", 2), "{C}:35: version: this file is of version 2; this acclimate reads version 1.", 3),
+    "another version": (put("version", 2), "{C}:36: version: this file is of version 2; this acclimate reads version 1.", 3),
     "bad name": (put("name", "a/b"),
         """{C}:1: name: 'a/b' is not accepted; accepted: letters, digits, '.', '_' and '-'.""", 3,
     ),
@@ -336,7 +336,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "infinity": (
         put("lora", {"alpha": float("inf")}),
-        "{C}:36: lora.alpha: inf should be a finite number. (the product is scaled by alpha / rank)", 3,
+        "{C}:37: lora.alpha: inf should be a finite number. (the product is scaled by alpha / rank)", 3,
     ),
     "a word for a section": (
         put("model", "pico"), "{C}:3: model: 'pico' is not a section: write its keys below it, indented.", 3,
@@ -357,10 +357,10 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "logits dtype without effect": (
         put("objective.logits_dtype", "bfloat16"),
-        "{C}:36: objective.logits_dtype: bfloat16 has no effect on a float32 model, whose logits are float32; leave it out.", 3,
+        "{C}:37: objective.logits_dtype: bfloat16 has no effect on a float32 model, whose logits are float32; leave it out.", 3,
     ),
     "schedule setting without effect": (
-        put("schedule.decay_ratio", 0.5), "{C}:35: schedule: decay_ratio has no effect on type cosine; it belongs to wsd.", 3,
+        put("schedule.decay_ratio", 0.5), "{C}:36: schedule: decay_ratio has no effect on type cosine; it belongs to wsd.", 3,
     ),
     "a source name that is a path": (
         put("sources", {"../evil": {"path": "x"}}),
@@ -371,7 +371,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
             put("training", {"final": "best", "eval_steps": 2}), put("sources.domain.heldout", 0),
             put("evaluation.validation_documents", 2),
         ),
-        "{C}:36: evaluation.validation_documents: a choice is judged by held-out text of the domain, but no source of role domain "
+        "{C}:37: evaluation.validation_documents: a choice is judged by held-out text of the domain, but no source of role domain "
         "holds any out; set sources.NAME.heldout, or role: domain.", 3,
     ),
     "best by reported documents": (
@@ -394,7 +394,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         f"lora.target_modules: 'qq' matches no layer; {LAYERS}.", 1,
     ),
     "a number that is too long": (
-        put("seed", 10**200), "{C}:35: a value of 201 characters; no setting is that long.", 3,
+        put("seed", 10**200), "{C}:36: a value of 201 characters; no setting is that long.", 3,
     ),
     "a setting without a value": (put("method", None), "{C}:7: method: has no value. …", 3),
     "a method in capitals": (
@@ -409,7 +409,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "a quantised base that is to be spread": (
         both(put("model.quantization", "nf4"), put("lora", {"rank": 4}), put("parallel", {"strategy": "fsdp"})),
-        "{C}:39: parallel.strategy: fsdp does not spread quantised weights; use ddp.", 3,
+        "{C}:40: parallel.strategy: fsdp does not spread quantised weights; use ddp.", 3,
     ),
     "a quantised gguf": (
         both(put("model.quantization", "nf4"), put("lora", {"rank": 4}), put("model.path", "m.gguf")),
@@ -417,11 +417,11 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "offloading to the CPU from the CPU": (
         put("parallel", {"strategy": "fsdp", "cpu_offload": True}),
-        "{C}:37: parallel.cpu_offload: has no effect on a CPU, whose memory the weights are in; leave it out.", 3,
+        "{C}:38: parallel.cpu_offload: has no effect on a CPU, whose memory the weights are in; leave it out.", 3,
     ),
     "an option of fsdp under ddp": (
         put("parallel", {"cpu_offload": True}),
-        "{C}:35: parallel: cpu_offload has no effect with strategy: ddp; set strategy: fsdp or leave it out.", 3,
+        "{C}:36: parallel: cpu_offload has no effect with strategy: ddp; set strategy: fsdp or leave it out.", 3,
     ),
     "a float16 model": (
         put("model.dtype", "float16"),
@@ -451,7 +451,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         "lora.target_modules: '([' is no regular expression (unterminated character set at position 1); accepted: all-linear, a regular "
         "expression over whole module names, or a list of down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj or v_proj.", 1,
     ),
-    "no lora target": (put("lora", {"target_modules": []}), "{C}:36: lora.target_modules: is empty. (names of layers, or a regular expression; all-linear: attention, MLP, shared experts, state space)", 3),
+    "no lora target": (put("lora", {"target_modules": []}), "{C}:37: lora.target_modules: is empty. (names of layers, or a regular expression; all-linear: attention, MLP, shared experts, state space)", 3),
     "lora on the head": (
         put("lora", {"target_modules": ["lm_head"]}),
         "lora.target_modules … the output head, … 'all-linear' or …", 1,
@@ -1179,7 +1179,7 @@ STATS: dict[str, tuple[str, list[str], Edit, str, int]] = {
     "a recording that was begun": ("fisher", [], begun,
         "--output: a fisher for '{F}/o' was begun before; continue it with --resume, or remove '{F}/o.recording/fisher'.", 3),
     "a path with dropout": ("path-integral", [], put("lora", {"rank": 4, "dropout": 0.1}),
-        "{C}:37: lora.dropout: … set it to 0 for acclimate stats path-integral.", 3),
+        "{C}:38: lora.dropout: … set it to 0 for acclimate stats path-integral.", 3),
     "quantised weights": ("fisher", [], both(put("lora", {"rank": 4}), put("model.quantization", "nf4")),
         "{C}:7: model.quantization: quantised weights have no gradient …; leave it out here. …", 3),
     "a path on which nothing moves": ("path-integral", [], put("optimizer.learning_rate", 1e-45),
