@@ -17,7 +17,7 @@ from acclimate.model.mixture.routing import balance_weight
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.objective import Objective
 from acclimate.types.central import PAD_DOCUMENT, Batch, Route, RoutedTerm
-from acclimate.types.errors import ModelError
+from acclimate.types.errors import ConfigError
 from acclimate.verbs.run import train
 from acclimate.verbs.validate import validate
 from tests.fixtures.batches import packed
@@ -104,7 +104,7 @@ def test_where_the_coefficient_comes_from() -> None:
         (mixture("deepseek_v3"), "transformers has no load balancing loss for deepseek_v3"),
         (frozen, "the router is frozen; name it in lora.target_modules"),
     ):
-        with pytest.raises(ModelError, match=f"objective.router_aux_loss: 0.1 .*{words}"):
+        with pytest.raises(ConfigError, match=f"objective.router_aux_loss: 0.1 .*{words}"):
             balance_weight(network, 0.1)
 
 

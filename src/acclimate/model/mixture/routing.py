@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from acclimate.model.lora.matrices import Places, clean, recorded
-from acclimate.types.errors import ModelError
+from acclimate.types.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def balance_weight(network: Any, asked: float | None) -> float:
         asked: None follows the model's own configuration.
 
     Raises:
-        ModelError: it is asked for, and has nothing to act on.
+        ConfigError: it is asked for, and has nothing to act on.
     """
     found = routers(network)
     if asked is None:
@@ -160,14 +160,14 @@ def balance_weight(network: Any, asked: float | None) -> float:
         return 0.0
     key = f"objective.router_aux_loss: {asked:g} has no effect: "
     if not found:
-        raise ModelError(key + "this model has no experts; leave it out.")
+        raise ConfigError(key + "this model has no experts; leave it out.")
     if balance_function(network) is None:
-        raise ModelError(
+        raise ConfigError(
             key + f"transformers has no load balancing loss for {network.config.model_type}, which was balanced "
             "otherwise; leave it out."
         )
     if is_frozen(network):
-        raise ModelError(key + "the router is frozen; name it in lora.target_modules, or leave it out.")
+        raise ConfigError(key + "the router is frozen; name it in lora.target_modules, or leave it out.")
     return asked
 
 
