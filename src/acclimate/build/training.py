@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from acclimate.build.heldout.sets import heldout_sets, validation_sets
+from acclimate.build.heldout.checks import checks_of, measured_sets
 from acclimate.build.job import Job
 from acclimate.build.mixture import Mixture, mix
 from acclimate.build.models import check_vocabulary, load_references
@@ -39,6 +39,7 @@ from acclimate.parallel.shard import shard
 from acclimate.parallel.world import SOLO, World
 from acclimate.runs.layout import Layout
 from acclimate.training.callbacks.log import MetricsLog, TensorBoard
+from acclimate.training.callbacks.plateau import Plateau
 from acclimate.training.callbacks.progress import ProgressBar
 from acclimate.training.callbacks.save import Save
 from acclimate.training.probe import NET_CHANGE, Probe
@@ -70,12 +71,14 @@ def build_training(
     described = build_objective(config, composition.terms, corpora, world)
     mixture = mix(config, corpora, described)
     plan = build_plan(composition, PlanContext(model.lora_scaling, mixture.total_steps, model.lora_experts))
-    references = load_references(config, composition, plan, model)
-    if world.size > 1 and config.parallel.strategy == "fsdp":
+    spread = world.size > 1 and config.parallel.strategy == "fsdp"
+    references = load_references(config, composition, plan, model, spread)
+    if spread:
         copies = [reference.model for reference in references.values() if reference.model is not model]
         for network in (model, *copies):
             shard(network, network.layers, world, config.parallel)
             network.agree = world.largest
+    probe = _probe(config, plan, corpora, mixture, references, model, world)
     balance = balance_weight(model.network, config.objective.router_aux_loss)
     objective = replace(described, references=references, expected=mixture.expected, balance=balance)
     pad_id = model.tokenizer.pad_token_id
@@ -89,6 +92,7 @@ def build_training(
     data: Stream = Prefetch(loader)
     total = mixture.total_steps
     callbacks: list[Callback] = [
+        *_endings(config, corpora),
         *plan.callbacks,
         *(_watchers(config, console, total) if world.is_main else ()),
         Save(
@@ -114,7 +118,7 @@ def build_training(
         document_name=corpora.document_name,
         update_scale=plan.update_scale,
         dials=dials_of((*composition.terms, *plan.transforms)),
-        probe=_probe(config, plan, corpora, references, model, world),
+        probe=probe,
         controllers=plan.controllers,
         callbacks=callbacks,
         world=world,
@@ -145,18 +149,26 @@ def _probe(
     config: RunConfig,
     plan: Plan,
     corpora: Corpora,
+    mixture: Mixture,
     references: Mapping[str, Reference],
     model: CausalModel,
     world: World,
 ) -> Probe | None:
-    """Measures the documents that choices look at, or else some of those that are reported."""
-    metrics = metrics_read(config, plan)
-    if config.training.eval_steps is None:
+    """What measures while training, as often as is wanted."""
+    metrics, checks = metrics_read(config, plan), checks_of(config, corpora, mixture)
+    if checks is None:
         return None
-    sets = validation_sets(config, corpora) or heldout_sets(config, corpora, config.evaluation.training_documents)
-    roles = {name: (corpora.sources[name].role, batches) for name, batches in sets.items()}
+    sets = {name: (corpora.sources[name].role, rows) for name, rows in measured_sets(config, corpora).items()}
     special = list(special_tokens(model.tokenizer))
-    return Probe(config.training.eval_steps, roles, special, model, world, metrics, references.get("base"))
+    return Probe(checks.every, sets, special, model, world, metrics, references.get("base"))
+
+
+def _endings(config: RunConfig, corpora: Corpora) -> Iterator[Callback]:
+    """What may end the run early."""
+    peak = None if config.schedule.type == "constant" else config.optimizer.learning_rate
+    if config.training.patience is not None:
+        domain = [name for name, corpus in corpora.sources.items() if corpus.role == "domain"]
+        yield Plateau(config.training.patience, domain, peak)
 
 
 def _optimizer(section: OptimizerSection, weights: Weights, frozen: bool) -> torch.optim.Optimizer:

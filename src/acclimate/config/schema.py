@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from acclimate.config.apart import Apart
+from acclimate.config.chosen.training import TrainingSection
 from acclimate.config.evaluation_schema import EvaluationSection
 from acclimate.config.lora_schema import LoraSection
 from acclimate.config.new_tokens import NewTokens
@@ -175,35 +176,6 @@ class DataSection(Section):
     cache_dir: Annotated[str, Apart.PLACE] = Field(
         "~/.cache/acclimate", min_length=1, description="prepared corpora, keyed by content and settings"
     )
-
-
-class TrainingSection(Section):
-    """The loop."""
-
-    micro_batch_size: Annotated[int, Apart.WORK] = Field(4, ge=1, description="packed rows in one forward")
-    gradient_checkpointing: Annotated[bool, Apart.WORK] = Field(
-        False, description="compute activations again in the backward: less memory, about a third more time"
-    )
-    eval_steps: int | None = Field(None, ge=1, description="measure held-out text every so many steps")
-    save_steps: Annotated[int | None, Apart.KEPT] = Field(
-        None,
-        ge=1,
-        description="checkpoint every so many steps and at the last; null keeps no checkpoint to resume from",
-    )
-    keep_last: Annotated[int, Apart.KEPT] = Field(2, ge=1, description="checkpoints kept besides the best")
-    final: Literal["last", "best"] = Field(
-        "last",
-        description="which weights become the run's model/: those of the last step, or of the best measured one, which "
-        "gains most on the domain less what other text loses (docs/running.md)",
-    )
-
-    @model_validator(mode="after")
-    def _best_is_measured(self) -> TrainingSection:
-        if self.final == "best" and self.eval_steps is None:
-            raise ValueError("final: best needs eval_steps, which measures what best is")
-        if self.save_steps is None and self.keep_last != 2:
-            raise ValueError("keep_last has no effect without save_steps, which keeps checkpoints")
-        return self
 
 
 class ParallelSection(Section):
