@@ -55,11 +55,11 @@ def looks(level: float, random: np.random.Generator, times: float = 1.0) -> bool
     """Whether 100 looks at the same documents of two sets say at any that a mean divergence is above its limit, of
     which the truth is so many times; documents differ fourfold, and each moves on while the model does."""
     n, limit = 32, 0.05
-    own, moved = random.normal(0, 0.7, (2, n)), random.normal(0, 0.3, (2, n))
+    own, moved = random.normal(0, 0.4, (2, n)), random.normal(0, 0.4, (2, n))
     tokens = random.integers(40, 400, (2, n))
     for _ in range(100):
-        moved = 0.9 * moved + math.sqrt(1 - 0.81) * random.normal(0, 0.3, (2, n))
-        kl = times * limit * np.exp(own + moved - (0.49 + 0.09) / 2) * tokens
+        moved = 0.9 * moved + math.sqrt(1 - 0.81) * random.normal(0, 0.4, (2, n))
+        kl = times * limit * np.exp(own + moved - (0.16 + 0.16) / 2) * tokens
         values = [float(a.sum() / b.sum()) for a, b in zip(kl, tokens, strict=True)]
         errors = [ratio_error(a, b) for a, b in zip(kl, tokens, strict=True)]
         if bound_at_every_look(values, errors, [n, n], 100, level) > limit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from acclimate.build.heldout.checks import checks_of, measured_sets
+from acclimate.build.heldout.budget import retention
+from acclimate.build.heldout.checks import checks_of, groups_of, measured_sets
+from acclimate.build.heldout.endings import endings
 from acclimate.build.job import Job
 from acclimate.build.mixture import Mixture, mix
 from acclimate.build.models import check_vocabulary, load_references
@@ -39,9 +41,10 @@ from acclimate.parallel.shard import shard
 from acclimate.parallel.world import SOLO, World
 from acclimate.runs.layout import Layout
 from acclimate.training.callbacks.log import MetricsLog, TensorBoard
-from acclimate.training.callbacks.plateau import Plateau
 from acclimate.training.callbacks.progress import ProgressBar
-from acclimate.training.callbacks.save import Save
+from acclimate.training.callbacks.save import InsideBudget, Lowest, Save, Watch
+from acclimate.training.control.budget import Budget
+from acclimate.training.control.retention import Retention
 from acclimate.training.probe import NET_CHANGE, Probe
 from acclimate.training.schedule import factor
 from acclimate.training.training import Training
@@ -70,7 +73,8 @@ def build_training(
     check_stores(composition.statistics, config.model, model.network)
     described = build_objective(config, composition.terms, corpora, world)
     mixture = mix(config, corpora, described)
-    plan = build_plan(composition, PlanContext(model.lora_scaling, mixture.total_steps, model.lora_experts))
+    context = PlanContext(model.lora_scaling, mixture.total_steps, model.lora_experts)
+    plan = plan_of(config, composition, corpora, context)
     spread = world.size > 1 and config.parallel.strategy == "fsdp"
     references = load_references(config, composition, plan, model, spread)
     if spread:
@@ -91,18 +95,19 @@ def build_training(
         hand_over(model.network.get_parameter(name), taker)
     data: Stream = Prefetch(loader)
     total = mixture.total_steps
+    optimizer, budget = _optimizer(config.optimizer, weights, plan.frozen), budget_in(plan)
+
+    def say(note: str) -> None:
+        console.print(f"Note: {note}", style="yellow", highlight=False, markup=False)
+
+    ends = endings(config, corpora, budget, probe, weights, optimizer, total, say)
+    section = config.training
     callbacks: list[Callback] = [
-        *_endings(config, corpora),
+        *ends.first,
         *plan.callbacks,
-        *(_watchers(config, console, total) if world.is_main else ()),
-        Save(
-            config.run_dir,
-            config.training.save_steps,
-            config.training.keep_last,
-            NET_CHANGE,
-            world,
-            lambda note: console.print(f"Note: {note}", style="yellow", highlight=False),
-        ),
+        *(_watchers(config, console, total, budget) if world.is_main else ()),
+        Save(config.run_dir, section.save_steps, section.keep_last, _watch(config, corpora), world, say),
+        *ends.last,
     ]
     training = Training(
         model=model,
@@ -110,9 +115,9 @@ def build_training(
         data=plan.batches(data) if plan.batches is not None else data,
         weights=weights,
         gradients=chain,
-        optimizer=_optimizer(config.optimizer, weights, plan.frozen),
+        optimizer=optimizer,
         learning_rate=lambda step: (
-            0.0 if plan.frozen else config.optimizer.learning_rate * factor(step, total, config.schedule)
+            0.0 if plan.frozen else config.optimizer.learning_rate * factor(step, total, config.schedule) * ends.rate
         ),
         total_steps=total,
         document_name=corpora.document_name,
@@ -121,10 +126,30 @@ def build_training(
         probe=probe,
         controllers=plan.controllers,
         callbacks=callbacks,
+        kept=ends.kept,
         world=world,
     )
     torch.manual_seed(config.seed + world.rank)  # ranks drop other units
     return training, plan, mixture
+
+
+def plan_of(config: RunConfig, composition: Composition, corpora: Corpora, context: PlanContext) -> Plan:
+    """What the methods add to the run, and the forgetting budget.
+
+    Raises:
+        ConfigError: two methods want one slot, or the budget is of no set.
+    """
+    budgeted = config.retain is not None
+    plan = build_plan(composition, replace(context, strength=composition.strength, budgeted=budgeted))
+    if not budgeted:
+        return plan
+    kept = retention(config, composition, corpora, context.total_steps)
+    return replace(plan, controllers=(*plan.controllers, kept))
+
+
+def budget_in(plan: Plan) -> Budget | None:
+    """The run's forgetting budget."""
+    return next((one.budget for one in plan.controllers if isinstance(one, Retention)), None)
 
 
 def metrics_read(config: RunConfig, plan: Plan) -> list[str]:
@@ -159,16 +184,17 @@ def _probe(
     if checks is None:
         return None
     sets = {name: (corpora.sources[name].role, rows) for name, rows in measured_sets(config, corpora).items()}
-    special = list(special_tokens(model.tokenizer))
-    return Probe(checks.every, sets, special, model, world, metrics, references.get("base"))
+    special, groups = list(special_tokens(model.tokenizer)), None
+    if config.retain is not None:
+        groups = {name: groups_of(corpora.sources[name]) for name in sets}
+    return Probe(checks.every, sets, special, model, world, metrics, references.get("base"), groups)
 
 
-def _endings(config: RunConfig, corpora: Corpora) -> Iterator[Callback]:
-    """What may end the run early."""
-    peak = None if config.schedule.type == "constant" else config.optimizer.learning_rate
-    if config.training.patience is not None:
-        domain = [name for name, corpus in corpora.sources.items() if corpus.role == "domain"]
-        yield Plateau(config.training.patience, domain, peak)
+def _watch(config: RunConfig, corpora: Corpora) -> Watch:
+    """By what the best of measured weights are known."""
+    if config.retain is None:
+        return Lowest(NET_CHANGE)
+    return InsideBudget(tuple(name for name, corpus in corpora.sources.items() if corpus.role == "domain"))
 
 
 def _optimizer(section: OptimizerSection, weights: Weights, frozen: bool) -> torch.optim.Optimizer:
@@ -253,11 +279,11 @@ def _rows(config: RunConfig, corpus: Corpus, active: NDArray[np.bool_], row_leng
     )
 
 
-def _watchers(config: RunConfig, console: Console, total_steps: int) -> list[Callback]:
+def _watchers(config: RunConfig, console: Console, total_steps: int, budget: Budget | None) -> list[Callback]:
     """What writes and prints metrics: on one rank only."""
     run = Layout(config.run_dir)
     return [
         MetricsLog(run.metrics),
         *(TensorBoard(run.tensorboard) for target in config.report_to if target == "tensorboard"),
-        ProgressBar(console, config.name, total_steps),
+        ProgressBar(console, config.name, total_steps, budget),
     ]

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from acclimate.config.apart import Apart
+from acclimate.config.chosen.retain import RetainSection, retaining
 from acclimate.config.chosen.training import TrainingSection
 from acclimate.config.evaluation_schema import EvaluationSection
 from acclimate.config.lora_schema import LoraSection
@@ -219,6 +220,7 @@ class RunConfig(SettingsFile):
     budget: BudgetSection
     data: DataSection = DataSection()
     training: Annotated[TrainingSection, Apart.LOOP] = TrainingSection()
+    retain: Annotated[RetainSection | None, Apart.LOOP] = None
     parallel: Annotated[ParallelSection, Apart.WORK] = ParallelSection()
     evaluation: Annotated[EvaluationSection, Apart.JUDGED] = EvaluationSection()
     report_to: Annotated[list[Literal["tensorboard"]], Apart.PLACE] = Field(
@@ -285,6 +287,25 @@ class RunConfig(SettingsFile):
                 "training.final: best chooses weights by held-out documents that no report uses; set "
                 "evaluation.validation_documents, or final: last"
             )
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_budget_is_measured(cls, value: Any) -> Any:
+        """So often as ``auto`` has it, where nobody says how often."""
+        if not isinstance(value, dict) or value.get("retain") is None:
+            return value
+        training = value.get("training") or {}
+        if not isinstance(training, dict) or training.get("eval_steps") is not None:
+            return value
+        return value | {"training": training | {"eval_steps": "auto"}}
+
+    _retaining = model_validator(mode="after")(retaining)
+
+    @model_validator(mode="after")
+    def _a_budget_is_exceeded(self) -> RunConfig:
+        if self.retain is None and (then := self.training.on_budget_exceeded) != "warn":
+            raise ValueError(f"training.on_budget_exceeded: {then} has no effect without a budget; set retain")
         return self
 
     @model_validator(mode="after")

@@ -45,7 +45,7 @@ def bound_at_every_look(
 ) -> float:
     """A lower bound of the mean of sets' values, too high at any of so many looks with probability ``1 - level``.
 
-    ``mean(v) - t sqrt(sum e^2) / S`` with Student's t of the fewest items at ``(1 - level) / looks`` (Bonferroni) [ours].
+    ``mean(v) - t sqrt(sum e^2) / S``, Student's t of the fewest items at ``(1 - level) / looks`` (Bonferroni) [ours].
     All looks are at the same items while what is measured of them moves. No item comes anew, so a confidence sequence
     (Howard et al., 2021, arXiv 1810.08240 [second-hand]) has nothing to gather, and an empirical Bernstein bound
     (Waudby-Smith and Ramdas, 2024, arXiv 2010.09686 [second-hand]) wants values with a known bound, which a divergence

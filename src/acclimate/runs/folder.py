@@ -128,7 +128,7 @@ def read_folder(path: str | Path) -> RunFolder:
         measures=measures,
         generations=_generations(run.generations),
         data=_json(run.data) if run.data.is_file() else {},
-        retain=None,
+        retain=_json(run.retain) if run.retain.is_file() else None,
     )
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from acclimate.build.heldout.sets import HeldoutSets, heldout_sets, validation_sets
 from acclimate.build.mixture import Mixture, all_tokens
 from acclimate.config.load import RunConfig
-from acclimate.data.corpus import Corpora
+from acclimate.data.corpus import Corpora, Corpus
 from acclimate.measurement.kept import positions
+from acclimate.paired.grouped import codes
+from acclimate.training.probe import GroupsOf
 
 PART = 0.03
 """Of the training's forwards, that measuring takes with ``eval_steps: auto``."""
@@ -46,6 +48,11 @@ class Checks:
 def measured_sets(config: RunConfig, corpora: Corpora) -> HeldoutSets:
     """The documents that choices look at, or else some of those that are reported."""
     return validation_sets(config, corpora) or heldout_sets(config, corpora, config.evaluation.training_documents)
+
+
+def groups_of(corpus: Corpus) -> GroupsOf:
+    """Which of its held-out documents, by their ids, are drawn together."""
+    return lambda ids: codes([corpus.groups[place] for place in ids - corpus.first_heldout_id])
 
 
 def checks_of(config: RunConfig, corpora: Corpora, mixture: Mixture) -> Checks | None:

@@ -6,9 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from acclimate.paired.metrics import BITS
 from acclimate.paired.significance import bound_at_every_look
-from acclimate.training.callbacks.plateau import SPENT, unfinished
+from acclimate.training.callbacks.plateau import unfinished
 from acclimate.training.callbacks.rollback import KeptState
+from acclimate.training.control.budget import Budget
+from acclimate.training.control.retention import SPENT
+from acclimate.training.probe import CHANGE
 from acclimate.types.central import Callback, Metrics, TrainingState
 
 EXCEEDED, ROLLED_BACK = "retain/exceeded", "retain/rolled_back"
@@ -35,6 +39,16 @@ class Judge:
     limits: Mapping[str, float]
     items: Mapping[str, int]
     looks: int
+
+    @classmethod
+    def of(cls, budget: Budget, items: Mapping[str, int], looks: int) -> Judge:
+        metric, part = (CHANGE, 100.0) if budget.metric == BITS else (budget.metric, 1.0)
+        limits = {name: part * limit for name, limit in budget.limits.items()}
+        return cls(metric, limits, {name: items[name] for name in budget.watched if name in items}, looks)
+
+    def spelt(self, value: float) -> str:
+        """As a person reads it."""
+        return f"{value:+.2f} % bits per byte" if self.metric == CHANGE else f"a KL of {value:.3g} nats a token"
 
     def sets(self, name: str) -> list[str]:
         """What a limit is of."""
@@ -63,7 +77,6 @@ class Exceeded(Callback):
         then: ``training.on_budget_exceeded``.
         quiet: steps at the beginning in which nothing is said.
         say: prints a note.
-        words: a value of the metric as a person reads it.
         peak: of the learning rate, where it falls towards the end.
         kept: what to go back to.
     """
@@ -76,11 +89,10 @@ class Exceeded(Callback):
         then: str,
         quiet: float,
         say: Callable[[str], None],
-        words: Callable[[float], str],
         peak: float | None = None,
         kept: KeptState | None = None,
     ) -> None:
-        self.judge, self.then, self.quiet, self.say, self.words = judge, then, quiet, say, words
+        self.judge, self.then, self.quiet, self.say = judge, then, quiet, say
         self.peak, self.kept = peak, kept
         self.inside = 0
         """Step of the last check inside; the beginning is, too, since nothing has been forgotten yet."""
@@ -108,12 +120,13 @@ class Exceeded(Callback):
         if self.outside or state.step < self.quiet or (found := self.judge.exceeded(metrics)) is None:
             return
         name, value, least = found
+        spelt = self.judge.spelt
         of = f"'{name}'" if name in self.judge.items else "the mean over other text than the domain's"
         self.outside, self.why = (
             True,
             (
-                f"after step {state.step} {self.words(value)} on {of}, at least {self.words(least)} whatever documents "
-                f"were drawn, is outside of the budget of {self.words(self.judge.limits[name])}"
+                f"after step {state.step} {spelt(value)} on {of}, at least {spelt(least)} whatever documents "
+                f"were drawn, is outside of the budget of {spelt(self.judge.limits[name])}"
             ),
         )
         self.steps.append(state.step)

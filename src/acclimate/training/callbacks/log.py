@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from acclimate.runs.layout import append_line, body, write_lines
-from acclimate.training.callbacks.plateau import SPENT
+from acclimate.training.control.retention import SPENT
 from acclimate.types.central import Callback, Metrics, TrainingState
 from acclimate.types.errors import UsageError
 

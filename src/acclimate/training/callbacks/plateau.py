@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from acclimate.training.control.retention import SPENT
 from acclimate.training.probe import CHANGE
 from acclimate.types.central import Callback, Metrics, TrainingState
 
-SPENT = "retain/spent"
-"""Of a forgetting budget, at a measurement: 1 is all of it."""
 NEARLY_PEAK = 0.2
 """From this part of its peak on, a run that ends early says what its learning rate was."""
 

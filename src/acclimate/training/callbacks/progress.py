@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from acclimate.paired.metrics import BITS
+from acclimate.training.control.budget import MEAN, Budget
 from acclimate.types.central import Callback, Metrics, TrainingState
 
 
@@ -16,13 +16,11 @@ class ProgressBar(Callback):
     Where there is no terminal a line per tenth, and one per measurement.
 
     Args:
-        spent: what a measurement says of the budget, ``kl 0.043 of 0.050``.
+        budget: a forgetting budget.
     """
 
-    def __init__(
-        self, console: Console, name: str, total_steps: int, spent: Callable[[Metrics], str] | None = None
-    ) -> None:
-        self.console, self.name, self.spent = console, name, spent
+    def __init__(self, console: Console, name: str, total_steps: int, budget: Budget | None = None) -> None:
+        self.console, self.name, self.budget = console, name, budget
         self.bar = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"), console=console, disable=not console.is_terminal,
@@ -32,8 +30,8 @@ class ProgressBar(Callback):
 
     def on_step_end(self, state: TrainingState, metrics: Metrics) -> None:
         measured = any(name.startswith("eval/") for name in metrics)
-        if measured and self.spent is not None:
-            self.last = f"  {self.spent(metrics)}"
+        if measured and self.budget is not None:
+            self.last = f"  {spent(self.budget, metrics)}"
         losses = "  ".join(f"{k.removeprefix('loss/')} {v:.3f}" for k, v in metrics.items() if k.startswith("loss/"))
         figures = f"{metrics['tokens_per_second']:.0f} tok/s{self.last}  {losses}"
         if self.console.is_terminal:
@@ -50,3 +48,20 @@ class ProgressBar(Callback):
 
     def close(self) -> None:
         self.bar.stop()  # also when the loop stops with an error: the terminal gets its cursor back
+
+
+def spent(budget: Budget, metrics: Metrics) -> str:
+    """What is spent of the limit that is most exhausted.
+
+    >>> from acclimate.paired.metrics import DRIFT
+    >>> spent(Budget(DRIFT, {"mean": 0.05}, ("chat",)), {f"eval/chat/{DRIFT}": 0.0432})
+    'kl 0.043 of 0.050'
+    >>> spent(Budget("bits_per_byte", {"chat": 0.01}), {"eval/chat/change_percent": -0.25})
+    'bits/byte of chat -0.25 % of +1.00 %'
+    """
+    parts = budget.spent(metrics)
+    name = max(parts, key=lambda one: parts[one])
+    limit, of = budget.limits[name], "" if name == MEAN else f" of {name}"
+    if budget.metric == BITS:
+        return f"bits/byte{of} {100 * parts[name] * limit:+.2f} % of {100 * limit:+.2f} %"
+    return f"kl{of} {parts[name] * limit:.3f} of {limit:.3f}"
