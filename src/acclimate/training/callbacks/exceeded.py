@@ -124,8 +124,8 @@ class Exceeded(Callback):
         of = f"'{name}'" if name in self.judge.items else "the mean over other text than the domain's"
         what = "bits per byte rose" if self.judge.metric == CHANGE else "the model drifted"
         self.why = (
-            f"after step {state.step} {what} by {spelt(value)} on {of}, by at least {spelt(least)} whatever documents were "
-            f"drawn; the budget is {spelt(self.judge.limits[name])}"
+            f"after step {state.step} {what} by {spelt(value)} on {of}, by at least {spelt(least)} whatever documents "
+            f"were drawn; the budget is {spelt(self.judge.limits[name])}"
         )
         self.outside = True
         self.steps.append(state.step)
