@@ -74,7 +74,7 @@ def steps(arguments: argparse.Namespace, probed: bool) -> Callable[[], dict[str,
 def compare(arguments: argparse.Namespace) -> None:
     print(header("What the probe adds to a step", ["torch", "transformers", "peft"]))
     print(
-        f"{Path(arguments.model).name}, mol, {arguments.tokens} trained tokens a step, a run of {arguments.total} steps, "
+        f"{Path(arguments.model).name}, mol, {arguments.tokens} trained tokens a step, {arguments.total} steps in all, "
         f"{arguments.documents} validation documents of each of two sources; {arguments.steps} steps a call, "
         f"{arguments.rounds} rounds, {arguments.threads} threads. Bar: 3 %.\n"
     )

@@ -128,10 +128,10 @@ class State:
         self.why = why
 
 
-def told(then: str, values: list[tuple[float, float]], quiet: float = 0.0) -> tuple[list[str], State]:
+def told(then: str, values: list[tuple[float, float]], steered: bool = False) -> tuple[list[str], State]:
     """What is said of these values and errors of two sets of 20 documents each, a check at each step."""
     budget, said, state = Budget(DRIFT, {"mean": 0.05}, ("chat", "general")), list[str](), State()
-    callback = Exceeded(Judge.of(budget, {"chat": 20, "general": 20, "domain": 9}, 10), then, quiet, said.append)
+    callback = Exceeded(Judge.of(budget, {"chat": 20, "general": 20, "domain": 9}, 10), then, steered, said.append)
     for value, error in values:
         state.step += 1
         metrics = {f"eval/{name}/{DRIFT}": value for name in ("chat", "general")}
@@ -153,8 +153,11 @@ def test_a_crossing_is_said_once() -> None:
     )
     assert said[1].startswith("after step 7 ")
     assert not state.why
-    assert told("warn", [outside] * 4, quiet=5)[0] == []  # while a controller comes down
-    assert len(told("warn", [outside] * 6, quiet=5)[0]) == 1
+    down = [(0.5 - 0.01 * step, 0.004) for step in range(40)]  # as a controller brings it
+    assert told("warn", down, steered=True)[0] == []
+    assert told("warn", [outside] * 24, steered=True)[0] == []  # a quarter of the run
+    assert len(told("warn", [outside] * 26, steered=True)[0]) == 1
+    assert len(told("warn", [*down, (0.12, 0.004)], steered=True)[0]) == 1  # and up again
     assert told("stop", [inside, outside])[1].why.startswith("Ended after step 2 of 100")
 
 
