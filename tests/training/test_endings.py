@@ -12,7 +12,7 @@ from rich.console import Console
 from acclimate.build.heldout.checks import Checks
 from acclimate.config.load import load_config
 from acclimate.training.callbacks.plateau import Plateau
-from acclimate.types.errors import UsageError
+from acclimate.types.errors import ConfigError, UsageError
 from acclimate.verbs.run import train
 from acclimate.verbs.validate import print_preflight, validate
 from tests.fixtures.runs import CHOICE, config, killed_after, lines, metric_lines, same_weights
@@ -91,6 +91,16 @@ def test_what_is_no_number_of_steps(value: str, pico_folder: Path, corpora: Path
 def test_patience_needs_measurements(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"training: patience .*; set eval_steps"):
         config(pico_folder, corpora, tmp_path, training={"patience": 3})
+    with pytest.raises(ConfigError, match=r"training\.patience: .* no source of role domain holds documents out; set"):
+        validate(
+            config(
+                pico_folder,
+                corpora,
+                tmp_path,
+                training={"patience": 3, "eval_steps": 1},
+                sources={"domain": {"path": str(corpora / "domain.jsonl"), "share": 0.5, "heldout": 0}},
+            )
+        )
 
 
 class State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
@@ -83,7 +84,8 @@ class Probe:
             metrics |= {f"eval/{name}/{metric}": value for metric, value in found.items()}
             metrics[f"eval/{name}/{CHANGE}"] = changes[name]
             if self.groups is not None:
-                metrics |= {f"eval/{name}/{metric}_error": error for metric, error in self._errors(name).items()}
+                errors = {metric: error for metric, error in self._errors(name).items() if math.isfinite(error)}
+                metrics |= {f"eval/{name}/{metric}_error": error for metric, error in errors.items()}
         domain = [change for name, change in changes.items() if self.roles[name] == "domain"]
         kept = [change for name, change in changes.items() if self.roles[name] != "domain"]
         return metrics | ({NET_CHANGE: net_change(domain, kept)} if domain else {})

@@ -12,6 +12,7 @@ from acclimate.data.corpus import Corpora, Corpus
 from acclimate.measurement.kept import positions
 from acclimate.paired.grouped import codes
 from acclimate.training.probe import GroupsOf
+from acclimate.types.errors import ConfigError
 
 PART = 0.03
 """Of the training's forwards, that measuring takes with ``eval_steps: auto``."""
@@ -60,10 +61,19 @@ def checks_of(config: RunConfig, corpora: Corpora, mixture: Mixture) -> Checks |
 
     ``auto`` is so often that it takes ``PART`` of the work, and at least ``FEWEST`` times and at most ``MOST``. It is
     made of counts alone, so that it is the same on every machine and for every seed.
+
+    Raises:
+        ConfigError: training.patience waits for what nothing measures.
     """
     if config.training.eval_steps is None:
         return None
-    steps, panel = mixture.total_steps, positions(measured_sets(config, corpora))
+    sets = measured_sets(config, corpora)
+    if config.training.patience is not None and all(corpora.sources[name].role != "domain" for name in sets):
+        raise ConfigError(
+            "training.patience: it waits for the domain's bits per byte, but no source of role domain holds documents "
+            "out; set sources.NAME.heldout, or role: domain."
+        )
+    steps, panel = mixture.total_steps, positions(sets)
     # of a stream what a trained token stands in is not counted: one position, so that the work is no more than that
     computed = sum(
         share * (corpora.sources[name].train.tokens / counted if (counted := mixture.trained_tokens[name]) else 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,8 +44,9 @@ class Judge:
     @classmethod
     def of(cls, budget: Budget, items: Mapping[str, int], looks: int) -> Judge:
         metric, part = (CHANGE, 100.0) if budget.metric == BITS else (budget.metric, 1.0)
-        limits = {name: part * limit for name, limit in budget.limits.items()}
-        return cls(metric, limits, {name: items[name] for name in budget.watched if name in items}, looks)
+        known = {name: items[name] for name in budget.watched if name in items}
+        limits = {name: part * limit for name, limit in budget.limits.items() if budget.of_mean or name in known}
+        return cls(metric, limits, known, looks)
 
     def spelt(self, value: float) -> str:
         """As a person reads it."""
@@ -60,7 +62,7 @@ class Judge:
         for name, limit in self.limits.items():
             sets = self.sets(name)
             values = [metrics[f"eval/{one}/{self.metric}"] for one in sets]
-            errors = [metrics[f"eval/{one}/{self.metric}_error"] for one in sets]
+            errors = [metrics.get(f"eval/{one}/{self.metric}_error", math.inf) for one in sets]
             looks = self.looks * len(self.limits)
             least = bound_at_every_look(values, errors, [self.items[one] for one in sets], looks)
             if least > limit:
