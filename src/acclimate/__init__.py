@@ -13,6 +13,7 @@ _HOMES = {
     "parse_config": "config.load",
     "validate": "verbs.validate",
     "train": "verbs.run",
+    "adapt": "verbs.adapt",
     "evaluate_run": "verbs.run",
     "export": "verbs.run",
     "record": "verbs.record",

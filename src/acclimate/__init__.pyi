@@ -2,6 +2,7 @@ from acclimate.config.load import load_config as load_config
 from acclimate.config.load import parse_config as parse_config
 from acclimate.gates import gate as gate
 from acclimate.reports import write_report as write_report
+from acclimate.verbs.adapt import adapt as adapt
 from acclimate.verbs.chat import open_chat as open_chat
 from acclimate.verbs.compare import compare as compare
 from acclimate.verbs.compare import load_comparison as load_comparison

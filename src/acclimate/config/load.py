@@ -54,7 +54,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     data, places = read_mapping(Path(path), "configuration", " `acclimate init` writes one to start from.")
     sources = data.get("sources")
     known = list(sources) if isinstance(sources, dict) else []
-    given = {override: _apply_override(data, override) for override in overrides}
+    given = {override: apply_override(data, override) for override in overrides}
     for override, changed in given.items():
         _check_source(known, data, changed, override)
         places = {p: place for p, place in places.items() if p != changed and not p.startswith(f"{changed}.")}
@@ -154,7 +154,7 @@ def _check_source(known: list[str], data: dict[str, Any], changed: str, override
         raise ConfigError(f"{_place(override)}: there is no source '{rest[0]}'; {has}.{hint}")
 
 
-def _apply_override(data: dict[str, Any], override: str) -> str:
+def apply_override(data: dict[str, Any], override: str) -> str:
     """Puts the value into ``data`` and returns its dotted path."""
     dotted, equals, raw = override.partition("=")
     name = _place(override)

@@ -20,6 +20,7 @@ from acclimate.reports.sections.hurts import answer, flip_numbers, flips, worst_
 from acclimate.reports.sections.memorisation import memorised
 from acclimate.reports.sections.panel_table import panel_tables
 from acclimate.reports.sections.scoreboard import measures, scoreboard
+from acclimate.reports.sections.search import searched
 from acclimate.reports.sections.sessions import with_short_sessions
 from acclimate.reports.words import number
 from acclimate.reports.words.names import named
@@ -94,6 +95,7 @@ def render(data: ReportData, title: str | None = None, gates: Sequence[Mapping[s
         number=number,
         learning=figures.learning(data),
         throughput=figures.throughput(data),
+        searches=searched(data),
         skipped=[folder for folder in data.folders if folder.skipped_lines],
         answers=_answers(data),
         prompts=PROMPTS,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from acclimate.build import (
     validation_sets,
 )
 from acclimate.build.plan import Composition, anchored, compose
+from acclimate.config.chosen.search import AUTO
 from acclimate.config.load import RunConfig, located, save_config
 from acclimate.data.chat.rendering import special_tokens
 from acclimate.data.chat.turn_ends import new_turn_ends
@@ -56,7 +58,8 @@ from acclimate.training.checkpoint import load_best
 from acclimate.training.loop import run_loop
 from acclimate.training.training import Training
 from acclimate.training.tuned import TunedRun
-from acclimate.types.errors import RunError
+from acclimate.types.errors import RunError, UsageError
+from acclimate.verbs.search import search
 from acclimate.verbs.validate import data_record, warnings
 
 
@@ -87,14 +90,39 @@ def train(config: RunConfig, resume: bool = False, console: Console | None = Non
     world = join(config.model.device)
     console = console if console is not None and world.is_main else Console(quiet=True)
     config = anchored(config)  # as its folder has it
-    run_dir = config.run_dir
+    with _writing(config, resume, world):
+        if config.method == AUTO:
+            config = search(config, train, console, world)
+            resume = resume and Layout(config.run_dir).provenance.is_file()
+        return _train(config, resume, console, world)
+
+
+@located
+def chosen(config: RunConfig, resume: bool = False, console: Console | None = None) -> RunConfig:
+    """What ``method: auto`` chooses: the plain configuration that :func:`train` would train, which is not trained.
+
+    Raises:
+        UsageError: there is nothing to choose; and as :func:`train`.
+    """
+    if config.method != AUTO:
+        raise UsageError("--freeze: has no effect without method: auto; the configuration is plain already.")
+    world = join(config.model.device)
+    console = console if console is not None and world.is_main else Console(quiet=True)
+    config = anchored(config)
+    with _writing(config, resume, world):
+        return search(config, train, console, world)
+
+
+@contextmanager
+def _writing(config: RunConfig, resume: bool, world: World) -> Iterator[None]:
+    """Nobody else writes to the run folder, and it is this configuration's."""
     with ExitStack() as held:
         with world.all_or_none():
             if world.is_main:
                 check_run_dir(config, resume)
-                held.enter_context(sole_writer(run_dir))
+                held.enter_context(sole_writer(config.run_dir))
                 check_run_dir(config, resume)  # now that nobody else writes
-        return _train(config, resume, console, world)
+        yield
 
 
 def _train(config: RunConfig, resume: bool, console: Console, world: World) -> RunResult:

@@ -17,6 +17,8 @@ from acclimate.verbs.validate.preflight import Preflight
 def print_preflight(found: Preflight, console: Console) -> None:
     """The plan as a person reads it."""
     config = found.config
+    for line in found.search.says if found.search is not None else ():
+        console.print(line, highlight=False, markup=False)
     table = Table(title=f"Plan of '{config.name}': {'+'.join(method_names(config))} on {config.model.path}")
     for column in ("source", "role", "documents", "held out", "trained tokens", "share", "epochs", "dropped"):
         justify: Literal["left", "right"] = "left" if column in ("source", "role", "dropped") else "right"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from acclimate.build import (
 )
 from acclimate.build.mixture import epochs
 from acclimate.build.plan import build_plan, compose
+from acclimate.config.chosen.search import AUTO
 from acclimate.config.load import RunConfig, located
 from acclimate.config.lora_schema import LoraSection
 from acclimate.data.chat.pieces import cuts
@@ -38,6 +39,7 @@ from acclimate.model.whole.towers import said_of_towers
 from acclimate.runs.claim import check_place
 from acclimate.runs.layout import Layout
 from acclimate.types.plan import PlanContext
+from acclimate.verbs.search import Foresight, foresee
 from acclimate.verbs.validate.cost import memory, regrouped, seconds
 from acclimate.verbs.validate.experts import expert_notes
 from acclimate.verbs.validate.labels import turn_ends
@@ -59,6 +61,7 @@ class Preflight:
     reached: list[Coverage]  # by LoRA; empty under full tuning
     outlook: Outlook | None  # attention, and how documents lie, where that is known before the weights are read
     computed: float  # positions that a forward computes, over those of its packed rows
+    search: Foresight | None = None  # with method: auto, of whose configuration as it is written all else is
 
     @property
     def attention(self) -> str:
@@ -74,6 +77,13 @@ def validate(config: RunConfig) -> Preflight:
         ConfigError, DataError, ModelError: what, where, and what would be accepted.
     """
     check_place(config)
+    if config.method == AUTO:
+        foreseen = foresee(config)
+        return replace(_checked(foreseen.written), search=foreseen)
+    return _checked(config)
+
+
+def _checked(config: RunConfig) -> Preflight:
     composition = compose(config)
     job = resolve(config, keep_missing=True)  # as a run does, which then finds what is indexed here
     config = job.config
