@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
 from acclimate.config.source_schema import Section
 from acclimate.types.errors import listed
+
+if TYPE_CHECKING:
+    from acclimate.config.schema import RunConfig
+
+Run = TypeVar("Run", bound="RunConfig")
 
 AUTO = "auto"
 CONTROL = "sft"
@@ -103,17 +108,17 @@ class SearchSection(Section):
         return self.learning_rates
 
 
-def check_search(config: Any) -> None:
+def searching(config: Run) -> Run:
     """What `method: auto` needs of a run, and what has no effect with it, or without.
 
-    Args:
-        config: a RunConfig.
+    Raises:
+        ValueError: a setting is missing or has no effect, by its dotted path.
     """
     named = [spec if isinstance(spec, str) else spec.get("name") for spec in _listed(config.method)]
     if AUTO not in named:
         if config.search is not None:
             raise ValueError("search: has no effect without method: auto, which tries what it says; leave it out")
-        return
+        return config
     if config.method != AUTO:
         raise ValueError(
             "method: auto stands alone and has no settings of its own; write method: auto, and what it may choose at "
@@ -134,6 +139,7 @@ def check_search(config: Any) -> None:
         raise ValueError("lora: has no effect with search.lora: [false]; leave one of them out")
     if config.model.quantization is not None and False in (section.lora or [True]):
         raise ValueError("search.lora: quantised weights are frozen, so only an adapter can learn; say [true]")
+    return config
 
 
 def _listed(method: Any) -> Sequence[Any]:
