@@ -39,7 +39,7 @@ def test_shorter_rungs_first_where_not_all_can() -> None:
 
 def test_what_comes_last_is_left_out_and_said() -> None:
     made = ladder(EVERY, 6, 6, 300, cost)
-    assert made.tried == tuple(EVERY[: len(made.tried)]) and made.untried == tuple(EVERY[len(made.tried) :])
+    assert (*made.tried, *made.untried) == tuple(EVERY)
     assert 6 <= len(made.tried) < 12
     assert made.cost <= 300 < made.cost + cost(made.untried[0], 6)
 

@@ -42,7 +42,7 @@ class Searched:
 
 def searched(data: ReportData) -> list[Searched]:
     """Of every run folder that holds a search which has chosen."""
-    found = []
+    found: list[Searched] = []
     for folder in data.folders:
         if (record := record_of(folder.path)) is not None:
             found.append(_searched(f"search-{len(found)}", folder.name, record))
@@ -66,7 +66,9 @@ def sentence(record: Mapping[str, Any]) -> str:
 
 
 def _searched(slug: str, run: str, record: Mapping[str, Any]) -> Searched:
-    lines, rows, points = [], [], []
+    lines: list[Line] = []
+    rows: list[tuple[str, ...]] = []
+    points: list[Point] = []
     for rung in record["rungs"]:
         for probe in rung["probes"]:
             chosen = probe["name"] == record["name"]

@@ -125,7 +125,7 @@ def choose(asked: Asked) -> Chosen:
 
 def _length(chosen: Chosen, domain: Corpus, positions: int) -> int:
     """Rows that hold nineteen of twenty documents whole, as far as a row of 2,048 does."""
-    sizes = np.diff(domain.train.offsets)
+    sizes = domain.train.lengths
     wanted = float(np.quantile(sizes, 0.95))
     length = min(next((size for size in LENGTHS if size >= wanted), LENGTHS[-1]), positions)
     why = f"of {len(sizes):,} documents of the domain, {np.mean(sizes <= length):.0%} fit into a row"
@@ -135,14 +135,14 @@ def _length(chosen: Chosen, domain: Corpus, positions: int) -> int:
 
 def _budget(chosen: Chosen, asked: Asked, domain: Corpus, length: int) -> int:
     """Trained tokens of the domain."""
-    own = domain.train.tokens
+    own = int(domain.train.labels.sum())
     chosen.put("budget.count", "domain", "the budget's tokens are the domain's; other text rides along")
     if asked.tokens is not None:
         tokens = asked.tokens
         chosen.put("budget.tokens", tokens, "--tokens")
     else:
         passes = float(asked.epochs or next((times for below, times in PASSES if own < below), 1))
-        why = f"the domain has {own:,} tokens: few are read again, up to four passes are nearly as good as new text"
+        why = f"the domain has {own:,} tokens to learn: few are read again, up to four passes are nearly as good as new text"
         passes = int(passes) if passes == int(passes) else passes
         chosen.put("budget.epochs", passes, "--epochs" if asked.epochs else why)
         tokens = math.ceil(own * passes)

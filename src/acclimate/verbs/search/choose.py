@@ -37,6 +37,8 @@ def search(config: RunConfig, train: Train, console: Console, world: World) -> R
         return plain(config, Candidate.of(chosen))
     with world.all_or_none():
         foreseen = foresee(config, world.size) if world.is_main else None
+        if world.is_main:
+            save_config(config, Layout(run.search).config)  # from here on the search has begun
     foreseen = world.agree(foreseen)
     assert foreseen is not None
     for line in foreseen.says:
@@ -68,16 +70,12 @@ def search(config: RunConfig, train: Train, console: Console, world: World) -> R
 
 
 def _as_begun(config: RunConfig, world: World) -> RunConfig:
-    """As the search began, which settles what `auto` means for all of its runs."""
+    """What `auto` means for all of its runs is settled once, when the search begins."""
     began = Layout(Layout(config.run_dir).search).config
     with world.all_or_none():
         known = load_config(began) if began.is_file() else None
     if known is None:
-        config = resolve(config, world).config
-        with world.all_or_none():
-            if world.is_main:
-                save_config(config, began)
-        return config
+        return resolve(config, world).config
     model = config.model.model_copy(update={"dtype": known.model.dtype})
     return config.model_copy(update={"model": model})
 

@@ -58,7 +58,7 @@ class Forwards:
         total = 0.0
         for batches in step:
             positions = sum(self._positions(batch) for batch in batches)
-            routes = {route for batch in batches for route in batch.route[batch.labels != IGNORE].unique().tolist()}
+            routes = {route for batch in batches for route in set(batch.route[batch.labels != IGNORE].tolist())}
             total += positions * (self._passes + _without_gradient(self._objective, routes))
         return total
 

@@ -11,12 +11,11 @@ from acclimate.config.load import RunConfig, parse_config
 from acclimate.parallel.world import World
 from acclimate.runs.layout import Layout, read_json
 from acclimate.runs.scores import last_line
+from acclimate.training.control.retention import SPENT
 from acclimate.types.errors import NonFiniteError, PeerError
 from acclimate.verbs.compare.execute import forget_model
 from acclimate.verbs.search.candidate import Candidate, plain
 from acclimate.verbs.search.rule import Found, probe_rate
-
-SPENT = "retain/spent"
 
 
 class Train(Protocol):
@@ -37,7 +36,7 @@ def probe_config(config: RunConfig, candidate: Candidate, name: str, steps: int,
     data["optimizer"]["learning_rate"] = probe_rate(candidate.learning_rate, steps, total)
     if (warmup := config.schedule.warmup_steps) is not None:
         data["schedule"]["warmup_steps"] = round(warmup * steps / total)
-    data["training"] |= {"eval_steps": steps, "patience": None, "on_budget_exceeded": "warn"}
+    data["training"] |= {"eval_steps": steps}
     data["retain"]["interpolate"] = False
     data["evaluation"] |= {"documents": 1, "generations": 0, "memorisation_documents": 0}
     return parse_config(data, config.places)

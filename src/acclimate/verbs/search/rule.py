@@ -64,7 +64,8 @@ def probe_rate(rate: float, steps: int, total: int) -> float:
     >>> round(probe_rate(1e-4, 6, 41) / 1e-4, 2), probe_rate(1e-4, 1, 1000) / 1e-4
     (1.85, 2.0)
     """
-    return min(1.0, rate * min(MOST, (total / steps) ** EXPONENT))
+    times: float = (total / steps) ** EXPONENT
+    return min(1.0, rate * min(MOST, times))
 
 
 def ranked(found: Sequence[Found], power: float) -> list[Found]:
