@@ -1,6 +1,7 @@
 """Configuration to built objects."""
 
 from acclimate.build.expert import base_apart, experts
+from acclimate.build.heldout.checks import Checks, checks_of
 from acclimate.build.heldout.reread import Chosen, Reread, choose_reread, reread
 from acclimate.build.heldout.scored import score_memorised, score_sets
 from acclimate.build.heldout.sets import heldout_prompts, heldout_sets, validation_sets
@@ -15,6 +16,7 @@ from acclimate.build.stores import check_stores
 from acclimate.build.training import build_loader, build_objective, build_training, metrics_read, plan_of
 
 __all__ = [
+    "Checks",
     "Chosen",
     "Job",
     "Mixture",
@@ -26,6 +28,7 @@ __all__ = [
     "check_selection",
     "check_stores",
     "check_vocabulary",
+    "checks_of",
     "choose_reread",
     "experts",
     "heldout_prompts",

@@ -36,6 +36,11 @@ class Job:
         section = self.config.model.model_copy(update={"attention": model.attention})
         return replace(self, config=self.config.model_copy(update={"model": section}))
 
+    def measured(self, every: int) -> Job:
+        """With what ``eval_steps: auto`` came to, as a run that goes on will have it."""
+        section = self.config.training.model_copy(update={"eval_steps": every})
+        return replace(self, config=self.config.model_copy(update={"training": section}))
+
 
 def resolve(config: RunConfig, world: World = SOLO, resume: bool = False, keep_missing: bool = False) -> Job:
     """Fills in what depends on the working folder, on how the run began, and on this machine.

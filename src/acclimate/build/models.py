@@ -35,9 +35,13 @@ def load_model(config: RunConfig, device: torch.device) -> CausalModel:
 
 
 def load_references(
-    config: RunConfig, composition: Composition, plan: Plan, model: CausalModel
+    config: RunConfig, composition: Composition, plan: Plan, model: CausalModel, spread: bool = False
 ) -> dict[str, Reference]:
-    """The references that terms and controllers ask for, and no other.
+    """The references that terms ask for, and no other. A base that only measuring needs is loaded where it is another
+    model than the one that learns, or spread; else its states are kept, and it is not.
+
+    Args:
+        spread: weights are, over ranks.
 
     Raises:
         ModelError, RunError: one cannot be loaded, or reads other tokens; also a base that only evaluation needs.
@@ -46,7 +50,8 @@ def load_references(
     if apart is not None:
         apart.check(config, model.tokenizer)
     references: dict[str, Reference] = {}
-    if "base" in composition.required_references or any(controller.reads for controller in plan.controllers):
+    measured = any(controller.reads for controller in plan.controllers) and (apart is not None or spread)
+    if "base" in composition.required_references or measured:
         references["base"] = base_reference(model) if apart is None else FrozenCopy(apart.load(model))
     for expert in experts(config, composition):
         expert.check(config, model.tokenizer)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from acclimate.build.heldout.budget import retention
-from acclimate.build.heldout.sets import heldout_sets, validation_sets
+from acclimate.build.heldout.checks import checks_of, groups_of, measured_sets
+from acclimate.build.heldout.endings import endings
 from acclimate.build.job import Job
 from acclimate.build.mixture import Mixture, mix
 from acclimate.build.models import check_vocabulary, load_references
@@ -42,6 +43,8 @@ from acclimate.runs.layout import Layout
 from acclimate.training.callbacks.log import MetricsLog, TensorBoard
 from acclimate.training.callbacks.progress import ProgressBar
 from acclimate.training.callbacks.save import InsideBudget, Lowest, Save, Watch
+from acclimate.training.control.budget import Budget
+from acclimate.training.control.retention import Retention
 from acclimate.training.probe import NET_CHANGE, Probe
 from acclimate.training.schedule import factor
 from acclimate.training.training import Training
@@ -72,12 +75,14 @@ def build_training(
     mixture = mix(config, corpora, described)
     context = PlanContext(model.lora_scaling, mixture.total_steps, model.lora_experts)
     plan = plan_of(config, composition, corpora, context)
-    references = load_references(config, composition, plan, model)
-    if world.size > 1 and config.parallel.strategy == "fsdp":
+    spread = world.size > 1 and config.parallel.strategy == "fsdp"
+    references = load_references(config, composition, plan, model, spread)
+    if spread:
         copies = [reference.model for reference in references.values() if reference.model is not model]
         for network in (model, *copies):
             shard(network, network.layers, world, config.parallel)
             network.agree = world.largest
+    probe = _probe(config, plan, corpora, mixture, references, model, world)
     balance = balance_weight(model.network, config.objective.router_aux_loss)
     objective = replace(described, references=references, expected=mixture.expected, balance=balance)
     pad_id = model.tokenizer.pad_token_id
@@ -90,17 +95,19 @@ def build_training(
         hand_over(model.network.get_parameter(name), taker)
     data: Stream = Prefetch(loader)
     total = mixture.total_steps
+    optimizer, budget = _optimizer(config.optimizer, weights, plan.frozen), budget_in(plan)
+
+    def say(note: str) -> None:
+        console.print(f"Note: {note}", style="yellow", highlight=False, markup=False)
+
+    ends = endings(config, corpora, budget, probe, weights, optimizer, total, say)
+    section = config.training
     callbacks: list[Callback] = [
+        *ends.first,
         *plan.callbacks,
-        *(_watchers(config, console, total) if world.is_main else ()),
-        Save(
-            config.run_dir,
-            config.training.save_steps,
-            config.training.keep_last,
-            _watch(config, corpora),
-            world,
-            lambda note: console.print(f"Note: {note}", style="yellow", highlight=False),
-        ),
+        *(_watchers(config, console, total, budget) if world.is_main else ()),
+        Save(config.run_dir, section.save_steps, section.keep_last, _watch(config, corpora), world, say),
+        *ends.last,
     ]
     training = Training(
         model=model,
@@ -108,17 +115,18 @@ def build_training(
         data=plan.batches(data) if plan.batches is not None else data,
         weights=weights,
         gradients=chain,
-        optimizer=_optimizer(config.optimizer, weights, plan.frozen),
+        optimizer=optimizer,
         learning_rate=lambda step: (
-            0.0 if plan.frozen else config.optimizer.learning_rate * factor(step, total, config.schedule)
+            0.0 if plan.frozen else config.optimizer.learning_rate * factor(step, total, config.schedule) * ends.rate
         ),
         total_steps=total,
         document_name=corpora.document_name,
         update_scale=plan.update_scale,
         dials=dials_of((*composition.terms, *plan.transforms)),
-        probe=_probe(config, plan, corpora, references, model, world),
+        probe=probe,
         controllers=plan.controllers,
         callbacks=callbacks,
+        kept=ends.kept,
         world=world,
     )
     torch.manual_seed(config.seed + world.rank)  # ranks drop other units
@@ -137,6 +145,11 @@ def plan_of(config: RunConfig, composition: Composition, corpora: Corpora, conte
         return plan
     kept = retention(config, composition, corpora, context.total_steps)
     return replace(plan, controllers=(*plan.controllers, kept))
+
+
+def budget_in(plan: Plan) -> Budget | None:
+    """The run's forgetting budget."""
+    return next((one.budget for one in plan.controllers if isinstance(one, Retention)), None)
 
 
 def metrics_read(config: RunConfig, plan: Plan) -> list[str]:
@@ -161,18 +174,20 @@ def _probe(
     config: RunConfig,
     plan: Plan,
     corpora: Corpora,
+    mixture: Mixture,
     references: Mapping[str, Reference],
     model: CausalModel,
     world: World,
 ) -> Probe | None:
-    """Measures the documents that choices look at, or else some of those that are reported."""
-    metrics = metrics_read(config, plan)
-    if config.training.eval_steps is None:
+    """What measures while training, as often as is wanted."""
+    metrics, checks = metrics_read(config, plan), checks_of(config, corpora, mixture)
+    if checks is None:
         return None
-    sets = validation_sets(config, corpora) or heldout_sets(config, corpora, config.evaluation.training_documents)
-    roles = {name: (corpora.sources[name].role, batches) for name, batches in sets.items()}
-    special = list(special_tokens(model.tokenizer))
-    return Probe(config.training.eval_steps, roles, special, model, world, metrics, references.get("base"))
+    sets = {name: (corpora.sources[name].role, rows) for name, rows in measured_sets(config, corpora).items()}
+    special, groups = list(special_tokens(model.tokenizer)), None
+    if config.retain is not None:
+        groups = {name: groups_of(corpora.sources[name]) for name in sets}
+    return Probe(checks.every, sets, special, model, world, metrics, references.get("base"), groups)
 
 
 def _watch(config: RunConfig, corpora: Corpora) -> Watch:
@@ -264,11 +279,11 @@ def _rows(config: RunConfig, corpus: Corpus, active: NDArray[np.bool_], row_leng
     )
 
 
-def _watchers(config: RunConfig, console: Console, total_steps: int) -> list[Callback]:
+def _watchers(config: RunConfig, console: Console, total_steps: int, budget: Budget | None) -> list[Callback]:
     """What writes and prints metrics: on one rank only."""
     run = Layout(config.run_dir)
     return [
         MetricsLog(run.metrics),
         *(TensorBoard(run.tensorboard) for target in config.report_to if target == "tensorboard"),
-        ProgressBar(console, config.name, total_steps),
+        ProgressBar(console, config.name, total_steps, budget),
     ]

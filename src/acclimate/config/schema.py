@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from acclimate.config.apart import Apart
 from acclimate.config.chosen.retain import RetainSection, retaining
 from acclimate.config.chosen.search import SearchSection, searching
+from acclimate.config.chosen.training import TrainingSection
 from acclimate.config.evaluation_schema import EvaluationSection
 from acclimate.config.lora_schema import LoraSection
 from acclimate.config.new_tokens import NewTokens
@@ -179,35 +180,6 @@ class DataSection(Section):
     )
 
 
-class TrainingSection(Section):
-    """The loop."""
-
-    micro_batch_size: Annotated[int, Apart.WORK] = Field(4, ge=1, description="packed rows in one forward")
-    gradient_checkpointing: Annotated[bool, Apart.WORK] = Field(
-        False, description="compute activations again in the backward: less memory, about a third more time"
-    )
-    eval_steps: int | None = Field(None, ge=1, description="measure held-out text every so many steps")
-    save_steps: Annotated[int | None, Apart.KEPT] = Field(
-        None,
-        ge=1,
-        description="checkpoint every so many steps and at the last; null keeps no checkpoint to resume from",
-    )
-    keep_last: Annotated[int, Apart.KEPT] = Field(2, ge=1, description="checkpoints kept besides the best")
-    final: Literal["last", "best"] = Field(
-        "last",
-        description="which weights become the run's model/: those of the last step, or of the best measured one, which "
-        "gains most on the domain less what other text loses (docs/running.md)",
-    )
-
-    @model_validator(mode="after")
-    def _best_is_measured(self) -> TrainingSection:
-        if self.final == "best" and self.eval_steps is None:
-            raise ValueError("final: best needs eval_steps, which measures what best is")
-        if self.save_steps is None and self.keep_last != 2:
-            raise ValueError("keep_last has no effect without save_steps, which keeps checkpoints")
-        return self
-
-
 class ParallelSection(Section):
     """How several processes share the work (torchrun, or --nproc); without effect in a single one."""
 
@@ -319,8 +291,25 @@ class RunConfig(SettingsFile):
             )
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_budget_is_measured(cls, value: Any) -> Any:
+        """So often as ``auto`` has it, where nobody says how often."""
+        if not isinstance(value, dict) or value.get("retain") is None:
+            return value
+        training = value.get("training") or {}
+        if not isinstance(training, dict) or training.get("eval_steps") is not None:
+            return value
+        return value | {"training": training | {"eval_steps": "auto"}}
+
     _retaining = model_validator(mode="after")(retaining)
     _searching = model_validator(mode="after")(searching)
+
+    @model_validator(mode="after")
+    def _a_budget_is_exceeded(self) -> RunConfig:
+        if self.retain is None and (then := self.training.on_budget_exceeded) != "warn":
+            raise ValueError(f"training.on_budget_exceeded: {then} has no effect without a budget; set retain")
+        return self
 
     @model_validator(mode="after")
     def _overlap_leaves_room(self) -> RunConfig:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from acclimate.kernels.chunked import by_blocks
+from acclimate.kernels.head import Head
 from acclimate.kernels.projection import Projection
 from acclimate.model.causal import CausalModel
-from acclimate.model.reference import Reference
 from acclimate.objective.divergence import entropy, forward_kl, reverse_kl
 from acclimate.paired.metrics import DRIFT, REVERSE_DRIFT
 from acclimate.parallel.shard import release
@@ -48,9 +49,25 @@ class Scores:
         return known | ({"base_nats": base.nats} if base is not None else {})
 
 
+class Compared(Protocol):
+    """What is measured against: a :class:`~acclimate.model.reference.Reference`, or what was kept of one."""
+
+    @property
+    def model(self) -> CausalModel: ...
+
+    @property
+    def head(self) -> Head:
+        """Asked for after :meth:`hidden`, by all ranks."""
+        ...
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """[B, T, D], without gradient."""
+        ...
+
+
 def measure(
     model: CausalModel,
-    base: Reference | None,
+    base: Compared | None,
     batches: Sequence[tuple[Batch, Tensor]],
     special_ids: Sequence[int],
     world: World = SOLO,
@@ -78,14 +95,14 @@ def measure(
             moved = batch.to(model.device)
             hidden = model(moved).flatten(0, 1)
             base_hidden = base.hidden(moved).flatten(0, 1) if base is not None else None
-            if own is None:
-                continue
             if head is None:  # after a forward, when its weights are whole
                 head = Projection(model.head, dtype)
                 room = head.buffer(CHUNK_TOKENS)
                 if base is not None:
                     base_head = Projection(base.head, dtype)
                     base_room = base_head.buffer(CHUNK_TOKENS)
+            if own is None:
+                continue
             labels = batch.labels.flatten()
             positions = (labels != IGNORE).nonzero().squeeze(1)
             rows = torch.searchsorted(documents, batch.document.flatten()[positions])

@@ -132,6 +132,28 @@ def items_to_tell_from(value: float, n: int = 0, below: float = 0.0, above: floa
     return needed
 
 
+def ratio_error(numerator: np.ndarray, denominator: np.ndarray, groups: Groups | None = None) -> float:
+    """The jackknife's standard error of ``sum(numerator) / sum(denominator)``; infinite of fewer than two groups.
+
+    ``sqrt((n - 1) / n sum (r_i - mean r)^2)`` with ``r_i`` the ratio without item i (Efron and Tibshirani, 1993,
+    chapter 11) [second-hand].
+
+    Args:
+        numerator, denominator: [M], one entry an item; denominators are positive.
+        groups: [M] see :func:`ratio`.
+
+    >>> ratio_error(np.array([1.0, 3.0]), np.array([1.0, 1.0]))
+    1.0
+    """
+    groups = numbered(groups)
+    numerator, denominator = sums(groups, numerator), sums(groups, denominator)
+    n = len(numerator)
+    if n < 2:
+        return math.inf
+    without_one = (numerator.sum() - numerator) / (denominator.sum() - denominator)  # [M]
+    return float(np.sqrt((n - 1) * np.var(without_one)))
+
+
 @dataclass(frozen=True)
 class _Resampled:
     """A ratio, and R resamples of it."""
@@ -149,8 +171,7 @@ def _resampled(numerator: np.ndarray, denominator: np.ndarray, random: np.random
     value = float(numerator.sum() / denominator.sum())
     rest = numerator - value * denominator  # the ratio of a resample of it is how far that resample deviates
     moments = np.stack([rest, denominator, rest**2, rest * denominator, denominator**2], axis=1)  # [M, 5]
-    without_one = (numerator.sum() - numerator) / (denominator.sum() - denominator)  # [M]
-    error = float(np.sqrt((n - 1) * np.var(without_one)))
+    error = ratio_error(numerator, denominator)
     found = [_ratio_and_error(times @ moments, n) for times in counts(random, n)]
     deviations, errors = np.concatenate(found, axis=1)
     return _Resampled(value, error, rest / denominator.sum(), deviations, errors)

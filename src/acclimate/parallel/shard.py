@@ -56,6 +56,12 @@ def release(model: nn.Module) -> None:
         model.reshard()
 
 
+def hold(model: nn.Module) -> None:
+    """Makes the weights of the root group whole, as a forward would; a collective, until :func:`release`."""
+    if isinstance(model, FSDPModule):
+        model.unshard()
+
+
 def is_sharded(model: nn.Module) -> bool:
     return isinstance(model, FSDPModule)
 

@@ -16,6 +16,7 @@ from acclimate.paired.estimate import Estimate
 from acclimate.paired.metrics import BITS, METRICS, Metric
 from acclimate.reports.collect import collect
 from acclimate.reports.html import TEMPLATES
+from acclimate.reports.sections.budget import budgeted
 from acclimate.reports.sections.search import record_of, sentence
 from acclimate.reports.sections.sources import attention
 from acclimate.reports.words import number
@@ -72,6 +73,7 @@ def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = Non
             if metric.words and (item.name, name) in folder.measures
         ],
         kept=data.kept,
+        budget=next(iter(budgeted(data)), None),
         settings=_settings(config),
         chosen=sentence(search) if search is not None else "",
         facts=folder.data,

@@ -12,9 +12,10 @@ import jinja2
 
 from acclimate.disk.files import write_text
 from acclimate.reports.collect import ReportData, collect
-from acclimate.reports.pictures import figures
+from acclimate.reports.pictures import budget, figures
 from acclimate.reports.pictures.palette import BASE, slots
 from acclimate.reports.sections import sources
+from acclimate.reports.sections.budget import budgeted, spent_numbers
 from acclimate.reports.sections.glances import glances_of
 from acclimate.reports.sections.hurts import answer, flip_numbers, flips, worst_documents
 from acclimate.reports.sections.memorisation import memorised
@@ -89,6 +90,9 @@ def render(data: ReportData, title: str | None = None, gates: Sequence[Mapping[s
         flips=flips(first),
         flip_numbers=flip_numbers(first),
         answer=answer,
+        budgets=budgeted(data),
+        spent=spent_numbers(budgeted(data)),
+        budget_pictures=budget.budget(data),
         tradeoff=figures.tradeoff(data),
         memorised=memorised(data),
         panels_of_runs=panel_tables(data, read),

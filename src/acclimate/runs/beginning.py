@@ -100,15 +100,19 @@ def _as_it_began(config: RunConfig) -> RunConfig:
 
 
 def with_saved_choices(config: RunConfig) -> RunConfig:
-    """``dtype: auto`` and ``attention: auto`` mean what they meant when the run began."""
+    """``dtype: auto``, ``attention: auto`` and ``eval_steps: auto`` mean what they meant when the run began."""
     path = begun_config(config)
-    left = [name for name in ("dtype", "attention") if getattr(config.model, name) == "auto"]
-    if not left or not path.exists():
+    if not path.exists():
         return config
-    saved = load_config(path).model
-    return config.model_copy(
-        update={"model": config.model.model_copy(update={name: getattr(saved, name) for name in left})}
-    )
+    saved, left = load_config(path), {"model": ("dtype", "attention"), "training": ("eval_steps",)}
+    changes: dict[str, Any] = {}
+    for name, keys in left.items():
+        began, now = getattr(saved, name), getattr(config, name)
+        kept = {
+            key: value for key in keys if getattr(now, key) == "auto" and (value := getattr(began, key)) is not None
+        }
+        changes |= {name: now.model_copy(update=kept)} if kept else {}
+    return config.model_copy(update=changes) if changes else config
 
 
 def _with_saved_adapter(config: RunConfig) -> RunConfig:

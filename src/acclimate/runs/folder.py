@@ -60,6 +60,7 @@ class RunFolder:
     measures: Mapping[tuple[str, str], Estimate]  # (set, metric)
     generations: tuple[Generation, ...]
     data: Mapping[str, Any]
+    retain: Mapping[str, Any] | None = None  # what became of a forgetting budget, where there is one
 
     def series(self, key: str) -> list[tuple[int, float]]:
         """(step, value) of one metric, where it was logged."""
@@ -127,6 +128,7 @@ def read_folder(path: str | Path) -> RunFolder:
         measures=measures,
         generations=_generations(run.generations),
         data=_json(run.data) if run.data.is_file() else {},
+        retain=_json(run.retain) if run.retain.is_file() else None,
     )
 
 

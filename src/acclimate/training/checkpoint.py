@@ -42,12 +42,15 @@ def save_checkpoint(training: Training, folder: Path) -> None:
         tensors |= {f"optimizer/{names[index]}/{key}": torch.as_tensor(value) for key, value in state.items()}
     for index, state in enumerate(training.gradients.state_dict()):
         tensors |= {f"transform/{index}/{key}": value for key, value in state.items()}
+    if training.kept is not None:
+        tensors |= {f"kept/{key}": tensor for key, tensor in training.kept.tensors.items()}
     for rank, state in enumerate(training.world.gather(_random_state(training))):
         tensors |= {f"random/{rank}/{device}": value for device, value in state.items()}
     document = {
         "step": training.step,
         "seconds": training.seconds,
         "forwards": training.forwards,
+        "ended": training.ended,
         "data": training.data.state_dict(),
         "dials": {name: float(dial) for name, dial in training.dials.items()},
         "controllers": states(training.controllers),
@@ -82,7 +85,7 @@ def load_checkpoint(training: Training, folder: Path) -> None:
             found[name] = _placed(tensor.to(training.model.device), masters.get(name))
     training.gradients.load_state_dict(transforms)
     training.step, training.seconds = document["step"], document["seconds"]
-    training.forwards = document["forwards"]
+    training.forwards, training.ended = document["forwards"], document.get("ended")
     training.data.load_state_dict(document["data"])
     values = document.get("dials", {})
     for name, dial in training.dials.items():
@@ -92,6 +95,8 @@ def load_checkpoint(training: Training, folder: Path) -> None:
         for part in parts:  # by name: a run may be continued with another report_to
             if (saved_state := known.get(part.name)) is not None:
                 part.load_state_dict(saved_state)
+    if training.kept is not None:
+        training.kept.load(tensors.under("kept/"))
     _restore_random_state(training, tensors.under(f"random/{training.world.rank}/"))
 
 

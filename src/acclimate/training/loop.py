@@ -14,14 +14,14 @@ from acclimate.types.errors import Stopped
 
 
 def run_loop(training: Training) -> None:
-    """Takes optimizer steps until the budget is spent.
+    """Takes optimizer steps until the budget is spent, or a callback ends the run.
 
     Raises:
         NonFiniteError: a loss or gradient is infinite or NaN; the optimizer step was not taken.
         Stopped: ``training.stop`` asked for it; the callbacks of the step have run.
     """
     try:
-        while training.step < training.total_steps:
+        while not training.done:
             started = time.perf_counter()
             _step(training)
             training.seconds += time.perf_counter() - started

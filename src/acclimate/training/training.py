@@ -13,6 +13,7 @@ from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
 from acclimate.objective.objective import Objective
 from acclimate.parallel.world import SOLO, World
+from acclimate.training.callbacks.rollback import KeptState
 from acclimate.training.checkpoint import save_checkpoint, states
 from acclimate.training.probe import Probe
 from acclimate.training.stop import StopRequest
@@ -29,8 +30,10 @@ class Training:
     ``learning_rate`` maps a 0-based step to its rate. ``update_scale`` (a method's slot) maps the step's metrics to
     a factor on the update, applied to that step's rate, since AdamW would cancel a factor on the gradient.
     After a step comes ``probe``, then ``controllers``, which move ``dials``, then ``callbacks``.
+    ``kept`` are weights and moments of an earlier step, to which a callback may go back.
     ``document_name`` turns a document id into words for messages. ``seconds`` is the time of all steps since the run
-    began, over all sessions; ``forwards`` their work in tokens through one forward, over all ranks.
+    began, over all sessions; ``forwards`` their work in tokens through one forward, over all ranks. ``ended`` says why
+    no step follows although there are fewer than ``total_steps``, after which the schedule is.
     """
 
     model: CausalModel
@@ -49,9 +52,11 @@ class Training:
     probe: Probe | None = None
     controllers: Sequence[Controller] = ()
     callbacks: Sequence[Callback] = ()
+    kept: KeptState | None = None
     step: int = 0
     seconds: float = 0.0
     forwards: float = 0.0
+    ended: str | None = None
 
     def __post_init__(self) -> None:
         for parts in (self.controllers, self.callbacks):
@@ -60,6 +65,15 @@ class Training:
     @property
     def stopping(self) -> bool:
         return self.stop.agreed
+
+    @property
+    def done(self) -> bool:
+        """Whether no step follows."""
+        return self.ended is not None or self.step >= self.total_steps
+
+    def end(self, why: str) -> None:
+        """This step is the run's last."""
+        self.ended = why
 
     def save(self, folder: Path) -> None:
         """Writes a checkpoint, all or nothing; every rank calls it."""

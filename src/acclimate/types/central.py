@@ -159,6 +159,9 @@ class TrainingState(Protocol):
         """The run was asked to stop: no step follows."""
         ...
 
+    def end(self, why: str) -> None:
+        """This step is the run's last; a sentence says why."""
+
     @property
     def weights(self) -> TrainedWeights: ...
 

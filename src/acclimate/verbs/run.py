@@ -155,6 +155,9 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     with world.all_or_none():
         validation = validation_sets(config, corpora)
         training, plan, mixture = build_training(job, composition, model, learned, console)
+        if training.probe is not None:
+            job = job.measured(training.probe.every)
+            config = job.config
         chosen = choose_reread(config, learned, training.objective.active, mixture)
     rows = [] if model.alone is None else [f"each document has a row of its own, since otherwise {model.alone}."]
     for warning in (*rows, *plan.notes, *warnings(config, composition, learned, mixture, model.tokenizer)):
@@ -168,6 +171,9 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     apart = training.counted_forwards()  # of choosing labels, where that is not in the cache
     with training.stop.listening(console):
         run_loop(training)
+    if training.ended is not None:
+        console.print(f"Note: {training.ended}", style="yellow", highlight=False, markup=False)
+        record["ended"] = {"step": training.step, "of": training.total_steps, "why": training.ended}
     infeasible = {c.name: c.infeasible for c in training.controllers if c.infeasible is not None}
     for sentence in infeasible.values():
         console.print(f"Note: {sentence}", style="yellow", highlight=False, markup=False)

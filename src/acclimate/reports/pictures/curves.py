@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from acclimate.reports.pictures.palette import Slot
 from acclimate.reports.pictures.picture import Picture, plain
@@ -28,9 +29,15 @@ class Curve:
 
 
 def curves(
-    slug: str, title: str, items: Sequence[Curve], unit: str, end: int, from_zero: bool, caption: str
-) -> Picture:
-    """Thin lines are single seeds as logged; the thick line is their mean, smoothed where there are many points."""
+    slug: str, title: str, items: Sequence[Curve], unit: str, end: int, from_zero: bool, caption: str,
+    beside: Callable[[Axes], None] | None = None, log: bool = False,
+) -> Picture:  # fmt: skip
+    """Thin lines are single seeds as logged; the thick line is their mean, smoothed where there are many points.
+
+    Args:
+        beside: draws more on the same axes.
+        log: heights are factors.
+    """
     thinned = [Curve(item.label, item.slot, {seed: _thin(line) for seed, line in item.seeds.items()}) for item in items]
 
     def paint(axes: Axes) -> None:
@@ -43,11 +50,17 @@ def curves(
             marker = item.slot.marker if few else None
             axes.plot(*zip(*thick, strict=True), color=ink, lw=1.9, ls=item.slot.dash, marker=marker, ms=4, mew=0)
         axes.set_xlim(0, end)
+        if beside is not None:
+            beside(axes)
         if from_zero:
             axes.set_ylim(bottom=0)
         axes.set_xlabel("optimizer step", fontsize=10)
         axes.set_ylabel(unit, fontsize=10)
-        axes.locator_params(nbins=5)
+        axes.locator_params(axis="x" if log else "both", nbins=5)
+        if log:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
 
     lines = [(item.label, seed, line) for item in thinned for seed, line in item.seeds.items()]
     rows = tuple((label, str(seed), str(step), plain(value)) for label, seed, line in lines for step, value in line)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from acclimate.paired.metrics import BITS, DRIFT
 from acclimate.reports.collect import ReportData, Run
+from acclimate.reports.sections.budget import endings
 from acclimate.reports.sections.sessions import sessions
 from acclimate.reports.sections.steps import step_notes
 from acclimate.reports.words import notes, number
@@ -29,7 +30,14 @@ def verdict(data: ReportData) -> Verdict:
     domain = data.domain
     if domain is None or domain.name not in data.base:
         headline = "No held-out domain text was measured, so nothing can be said about what was gained."
-        said = (*notes.losses(data), *notes.seeds(data), *notes.origins(data), *step_notes(data), *sessions(data))
+        said = (
+            *notes.losses(data),
+            *notes.seeds(data),
+            *notes.origins(data),
+            *step_notes(data),
+            *endings(data),
+            *sessions(data),
+        )
         return Verdict(headline, said)
     sentences: list[str]
     beside: list[str]
@@ -42,7 +50,14 @@ def verdict(data: ReportData) -> Verdict:
         sentences, beside = _several(data, learned, domain)
         beside = [*beside, *notes.did_not_learn(data, learned, domain)]
     beside += [*notes.clean(data, domain), *notes.other_domains(data, domain), *notes.losses(data)]
-    beside += [*notes.transfers(data), *notes.seeds(data), *notes.origins(data), *step_notes(data), *sessions(data)]
+    beside += [
+        *notes.transfers(data),
+        *notes.seeds(data),
+        *notes.origins(data),
+        *step_notes(data),
+        *endings(data),
+        *sessions(data),
+    ]
     return Verdict(" ".join(sentences), tuple(beside))
 
 

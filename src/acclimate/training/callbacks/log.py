@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from acclimate.runs.layout import append_line, body, write_lines
+from acclimate.training.control.retention import SPENT
 from acclimate.types.central import Callback, Metrics, TrainingState
 from acclimate.types.errors import UsageError
 
@@ -34,8 +35,13 @@ class MetricsLog(Callback):
         write_lines(self.path, kept)
 
 
+BUDGET = "retain/budget"
+"""The line that ``retain/spent`` is to stay below."""
+
+
 class TensorBoard(Callback):
-    """The same metrics for tensorboard, in the run folder's ``tensorboard/``."""
+    """The same metrics for tensorboard, in the run folder's ``tensorboard/``; a forgetting budget's line beside what is
+    spent of it, and a chart with both."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -47,12 +53,18 @@ class TensorBoard(Callback):
             ) from None
         self._folder, self._kind = folder, SummaryWriter
         self._writer: Any = None
+        self._charted = False
 
     def on_start(self, state: TrainingState) -> None:
         """Hides what was logged of later steps."""
         self._writer = self._kind(str(self._folder), purge_step=state.step + 1)
 
     def on_step_end(self, state: TrainingState, metrics: Metrics) -> None:
+        if SPENT in metrics:
+            if not self._charted:
+                self._writer.add_custom_scalars({"budget": {"spent of the budget": ["Multiline", [SPENT, BUDGET]]}})
+                self._charted = True
+            metrics = metrics | {BUDGET: 1.0}
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, state.step)
 

@@ -36,7 +36,7 @@ def probe_config(config: RunConfig, candidate: Candidate, name: str, steps: int,
     data["optimizer"]["learning_rate"] = probe_rate(candidate.learning_rate, steps, total)
     if (warmup := config.schedule.warmup_steps) is not None:
         data["schedule"]["warmup_steps"] = round(warmup * steps / total)
-    data["training"] |= {"eval_steps": steps}
+    data["training"] |= {"eval_steps": steps, "patience": None, "on_budget_exceeded": "warn"}
     data["retain"]["interpolate"] = False
     data["evaluation"] |= {"documents": 1, "generations": 0, "memorisation_documents": 0}
     return parse_config(data, config.places)

@@ -61,6 +61,11 @@ def _sizes(network: Any) -> tuple[int, int, int]:
     return vocabulary, hidden, named or max(map(len, lists))
 
 
+def kept_states(config: RunConfig, network: Any, positions: int) -> float:
+    """Bytes of a base's last hidden states on so many positions."""
+    return float(positions * _sizes(network)[1] * (2 if config.model.dtype == "bfloat16" else 4))
+
+
 def expert_copies(config: RunConfig, network: Any, asked: bool = False) -> float:
     """Bytes of experts with an adapter, a second time: PEFT adds it to the whole stack in each forward, and the sum
     stays until the backward; under gradient checkpointing that of a layer at a time [from code].

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from acclimate.build import Checks
 from acclimate.build.plan import method_names
 from acclimate.model.lora.coverage import Coverage
 from acclimate.verbs.validate.preflight import Preflight
@@ -41,12 +42,23 @@ def print_preflight(found: Preflight, console: Console) -> None:
         highlight=False,
     )
     console.print(_rows(found), highlight=False, markup=False)
+    if found.checks is not None:
+        console.print(_checks(found, found.checks), highlight=False, markup=False)
     if found.reached:
         console.print(_reached(found.reached))
     for line in found.turn_ends:
         console.print(line, highlight=False, markup=False)
     for warning in found.warnings:
         console.print(f"Note: {warning}", style="yellow", highlight=False, markup=False)
+
+
+def _checks(found: Preflight, checks: Checks) -> str:
+    """How often held-out text is measured, and what that costs."""
+    kept = f" · the base's states on them take {found.states_bytes / 2**20:.0f} MiB" if found.states_bytes else ""
+    return (
+        f"held-out text is measured every {checks.every:,} steps, {checks.count:,} times, {checks.panel:,} tokens "
+        f"each: {checks.part:.1%} of the training's forwards{kept}"
+    )
 
 
 def _rows(found: Preflight) -> str:

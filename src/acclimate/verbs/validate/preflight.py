@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from acclimate.build import (
+    Checks,
     Mixture,
     base_apart,
     build_loader,
@@ -16,6 +17,7 @@ from acclimate.build import (
     check_selection,
     check_stores,
     check_vocabulary,
+    checks_of,
     experts,
     metrics_read,
     mix,
@@ -41,7 +43,7 @@ from acclimate.runs.claim import check_place
 from acclimate.runs.layout import Layout
 from acclimate.types.plan import PlanContext
 from acclimate.verbs.search import Foresight, foresee
-from acclimate.verbs.validate.cost import memory, regrouped, seconds
+from acclimate.verbs.validate.cost import kept_states, memory, regrouped, seconds
 from acclimate.verbs.validate.experts import expert_notes
 from acclimate.verbs.validate.labels import turn_ends
 from acclimate.verbs.validate.warnings import warnings
@@ -62,6 +64,8 @@ class Preflight:
     reached: list[Coverage]  # by LoRA; empty under full tuning
     outlook: Outlook | None  # attention, and how documents lie, where that is known before the weights are read
     computed: float  # positions that a forward computes, over those of its packed rows
+    checks: Checks | None  # how often held-out text is measured while training
+    states_bytes: float  # of the base's states on that text, where drift is measured
     search: Foresight | None = None  # with method: auto, of whose configuration as it is written all else is
 
     @property
@@ -108,7 +112,10 @@ def _checked(config: RunConfig) -> Preflight:
     foreseen = outlook(config.model, job.device)
     computed = 1.0 if foreseen is None or foreseen.alone is None else regrouped(loader)
     validation_sets(config, corpora)
-    references = {*composition.required_references, *("base" for metric in metrics_read(config, plan))}
+    checks, drifts = checks_of(config, corpora, mixture), metrics_read(config, plan)
+    loaded = config.model.base is not None or config.parallel.strategy == "fsdp"  # else its states alone are kept
+    references = {*composition.required_references, *("base" for metric in drifts if loaded)}
+    states_bytes = kept_states(config, network, checks.panel if checks and drifts else 0)
     apart_or_full = config.lora is None or config.model.base is not None
     copies = sum(name != "base" or apart_or_full for name in references)
     notes = [
@@ -138,12 +145,16 @@ def _checked(config: RunConfig) -> Preflight:
         data=data_record(config, corpora, mixture),
         trained_parameters=trained,
         total_parameters=total,
-        memory_bytes=memory(config, network, trained, total, copies) + sum(s.size for s in composition.statistics),
+        memory_bytes=memory(config, network, trained, total, copies)
+        + sum(s.size for s in composition.statistics)
+        + states_bytes,
         seconds=seconds(config, job.device, network, mixture, total) * computed,
         warnings=notes,
         turn_ends=turn_ends(corpora),
         outlook=foreseen,
         computed=computed,
+        checks=checks,
+        states_bytes=states_bytes,
         reached=reached,
     )
 
@@ -170,7 +181,8 @@ def _shape(corpus: Corpus, sequence_length: int) -> dict[str, Any]:
 
 def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[str, Any]:
     """``data.json``: documents, tokens, dropped rows with reasons, share and epochs of each source, what its rows carry
-    that is not read, the part of its labels that the method masks; what rows cut, control tokens in the text; overlap.
+    that is not read, the part of its labels that the method masks; what rows cut, control tokens in the text; overlap;
+    what measuring while training costs.
 
     Of a streamed source, what only a whole pass would tell is null.
     """
@@ -194,8 +206,9 @@ def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[s
             "masked": corpus.mask.part if corpus.mask else 0.0,
             **_shape(corpus, config.data.sequence_length),
         }
+    checks = checks_of(config, corpora, mixture)
     return {
         "sources": sources,
         "overlap": [vars(row) for row in corpora.overlap],
         "steps": mixture.total_steps,
-    }
+    } | ({"checks": vars(checks) | {"count": checks.count, "part": checks.part}} if checks is not None else {})
