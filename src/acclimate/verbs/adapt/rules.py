@@ -25,6 +25,8 @@ FEWEST = 8
 """Documents of a source that holds some out and learns from the rest."""
 HELD, VALIDATED = 160, 32
 """Documents held out, and those of them that choices look at, at most: more make intervals hardly narrower."""
+JUDGED = 64
+"""Documents on which the verdict on what was kept stands, where there are so many: a gate passes a divergence on 60."""
 FIT = 0.8
 """Of the memory that is free."""
 LARGEST_FULL = 10**9
@@ -112,11 +114,8 @@ def choose(asked: Asked) -> Chosen:
     weights = empty_network(job.config.model).num_parameters()
     length = _length(chosen, domain, reach_of(load_config_of(job.config.model).get_text_config()).positions)
     tokens = _budget(chosen, asked, domain, length)
-    held, validated = _held_out(domain, "domain")
-    general: int | float = 0.25
-    if asked.general:
-        general, other = _held_out(corpora["general"], "general")
-        validated = min(validated, other)
+    held, validated = _held_out(domain)
+    general = _held_out_general(corpora["general"], validated) if asked.general else validated + JUDGED
     _tuning(chosen, asked, job.config, job.device, weights, length)
     _sources(chosen, asked, sources, held, general, validated, tokens)
     chosen.settings = {key: chosen.settings[key] for key in ORDER if key in chosen.settings}
@@ -142,7 +141,7 @@ def _budget(chosen: Chosen, asked: Asked, domain: Corpus, length: int) -> int:
         chosen.put("budget.tokens", tokens, "--tokens")
     else:
         passes = float(asked.epochs or next((times for below, times in PASSES if own < below), 1))
-        why = f"the domain has {own:,} tokens to learn: few are read again, up to four passes are nearly as good as new text"
+        why = f"of {own:,} tokens to learn: few are read again; up to four passes are nearly as good as new text"
         passes = int(passes) if passes == int(passes) else passes
         chosen.put("budget.epochs", passes, "--epochs" if asked.epochs else why)
         tokens = math.ceil(own * passes)
@@ -153,17 +152,39 @@ def _budget(chosen: Chosen, asked: Asked, domain: Corpus, length: int) -> int:
     return tokens
 
 
-def _held_out(corpus: Corpus, name: str) -> tuple[int, int]:
-    """Documents held out, and those of them that choices look at."""
+def _held_out(corpus: Corpus) -> tuple[int, int]:
+    """Documents of the domain that are held out, and those of them that choices look at.
+
+    Raises:
+        ConfigError: there are too few.
+    """
     count = len(corpus.train)
     if count < FEWEST:
         raise ConfigError(
-            f"--{name}: there {'is 1 document' if count == 1 else f'are {count} documents'}, and {FEWEST} are needed: "
-            "some are held out, to keep the budget and to measure what was learned. Give more, or cut long texts into "
+            f"--domain: there {'is 1 document' if count == 1 else f'are {count} documents'}, and {FEWEST} are needed: some "
+            "are held out, to keep the budget and to measure what was learned. Give more, or cut long texts into "
             "several files."
         )
-    held = min(max(round(count / 5), 4), HELD)
-    return held, min(held // 2, VALIDATED)
+    held = min(max(round(count / 5), 5), HELD)
+    reported = MINIMUM_DOCUMENTS if held >= 2 * MINIMUM_DOCUMENTS else max(2, held // 3)
+    return held, min(held - reported, VALIDATED)
+
+
+def _held_out_general(corpus: Corpus, validated: int) -> int:
+    """Documents of the general text that are held out: enough for a verdict on what was kept, if half of them are.
+
+    Raises:
+        ConfigError: half of them are too few.
+    """
+    count = len(corpus.train)
+    held = min(max(round(count / 5), validated + JUDGED), count // 2, validated + HELD)
+    if held - validated < MINIMUM_DOCUMENTS:
+        raise ConfigError(
+            f"--general: of {count} documents half can be held out, {validated} of them to keep the budget; the verdict "
+            f"needs {MINIMUM_DOCUMENTS} more, so {2 * (MINIMUM_DOCUMENTS + validated)} documents in all. Give more, or "
+            "leave --general out: the base then writes them itself."
+        )
+    return held
 
 
 def _tuning(chosen: Chosen, asked: Asked, looked: RunConfig, device: torch.device, weights: int, length: int) -> None:
@@ -185,7 +206,7 @@ def _tuning(chosen: Chosen, asked: Asked, looked: RunConfig, device: torch.devic
         if not all_weights:
             chosen.put("lora", {"rank": 16, "alpha": 32}, f"{said}: an adapter instead")
         rate = usual_rate(weights, not all_weights)
-        kind = f"all weights ({said})" if all_weights else f"an adapter of {weights / 1e9:.2g}B weights"
+        kind = f"all weights ({said})" if all_weights else f"an adapter on {_count(weights)} weights"
         chosen.put("optimizer.learning_rate", rate, f"usual for {kind}")
     chosen.put("schedule", {"type": "cosine", "warmup_ratio": 0.05})
     needs = full if all_weights else {size: _needed(looked, size, length, lora=True) for size in sizes}
@@ -193,6 +214,14 @@ def _tuning(chosen: Chosen, asked: Asked, looked: RunConfig, device: torch.devic
     chosen.put("training.micro_batch_size", fitting, f"rows in one forward: about {needs[fitting] / 2**30:.1f} GiB")
     if needs[1] > FIT * free:
         chosen.put("training.gradient_checkpointing", True, "memory is short: activations are computed again")
+
+
+def _count(weights: int) -> str:
+    """
+    >>> _count(27_000), _count(135_000_000), _count(7_200_000_000)
+    ('27,000', '0.14B', '7.2B')
+    """
+    return f"{weights / 1e9:.2g}B" if weights >= 10**7 else f"{weights:,}"
 
 
 def _needed(looked: RunConfig, rows: int, length: int, lora: bool) -> float:
@@ -220,7 +249,7 @@ def _sources(
     asked: Asked,
     sources: dict[str, Any],
     held: int,
-    general: int | float,
+    general: int,
     validated: int,
     tokens: int,
 ) -> None:
@@ -238,10 +267,9 @@ def _sources(
         chosen.put("sources.general.path", "self", "rows that the base writes, an anchor of its own distribution")
         chosen.put("sources.general.replay.tokens", count, "as many as the run reads, up to 50,000")
     chosen.put("sources.general.share", 0.5)
-    shown = f"{general - validated} for the report" if isinstance(general, int) else "the others for the report"
-    chosen.put(
-        "sources.general.heldout", general, f"{validated} for choices, {shown}; a gate wants {MINIMUM_DIVERGENCES}"
-    )
+    left, wanted = general - validated, f"; a pass needs {MINIMUM_DIVERGENCES}"
+    short = wanted if left < MINIMUM_DIVERGENCES else ""
+    chosen.put("sources.general.heldout", general, f"{validated} for choices, {left} for the verdict{short}")
     chosen.put(
         "retain.kl",
         float(f"{HEADROOM * asked.keep:.3g}"),
