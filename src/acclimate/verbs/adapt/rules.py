@@ -161,8 +161,8 @@ def _held_out(corpus: Corpus) -> tuple[int, int]:
     count = len(corpus.train)
     if count < FEWEST:
         raise ConfigError(
-            f"--domain: there {'is 1 document' if count == 1 else f'are {count} documents'}, and {FEWEST} are needed: some "
-            "are held out, to keep the budget and to measure what was learned. Give more, or cut long texts into "
+            f"--domain: there {'is 1 document' if count == 1 else f'are {count} documents'}, and {FEWEST} are needed: "
+            "some are held out, to keep the budget and to measure what was learned. Give more, or cut long texts into "
             "several files."
         )
     held = min(max(round(count / 5), 5), HELD)
@@ -180,9 +180,9 @@ def _held_out_general(corpus: Corpus, validated: int) -> int:
     held = min(max(round(count / 5), validated + JUDGED), count // 2, validated + HELD)
     if held - validated < MINIMUM_DOCUMENTS:
         raise ConfigError(
-            f"--general: of {count} documents half can be held out, {validated} of them to keep the budget; the verdict "
-            f"needs {MINIMUM_DOCUMENTS} more, so {2 * (MINIMUM_DOCUMENTS + validated)} documents in all. Give more, or "
-            "leave --general out: the base then writes them itself."
+            f"--general: of {count} documents half can be held out, {validated} of them to keep the budget; the "
+            f"verdict needs {MINIMUM_DOCUMENTS} more, so {2 * (MINIMUM_DOCUMENTS + validated)} documents in all. Give "
+            "more, or leave --general out: the base then writes them itself."
         )
     return held
 
