@@ -48,7 +48,7 @@ class Judge:
 
     def spelt(self, value: float) -> str:
         """As a person reads it."""
-        return f"{value:+.2f} % bits per byte" if self.metric == CHANGE else f"a KL of {value:.3g} nats a token"
+        return f"{value:.2f} %" if self.metric == CHANGE else f"{value:.3g} nats a token"
 
     def sets(self, name: str) -> list[str]:
         """What a limit is of."""
@@ -122,13 +122,12 @@ class Exceeded(Callback):
         name, value, least = found
         spelt = self.judge.spelt
         of = f"'{name}'" if name in self.judge.items else "the mean over other text than the domain's"
-        self.outside, self.why = (
-            True,
-            (
-                f"after step {state.step} {spelt(value)} on {of}, at least {spelt(least)} whatever documents "
-                f"were drawn, is outside of the budget of {spelt(self.judge.limits[name])}"
-            ),
+        what = "bits per byte rose" if self.judge.metric == CHANGE else "the model drifted"
+        self.why = (
+            f"after step {state.step} {what} by {spelt(value)} on {of}, by at least {spelt(least)} whatever documents were "
+            f"drawn; the budget is {spelt(self.judge.limits[name])}"
         )
+        self.outside = True
         self.steps.append(state.step)
         metrics[EXCEEDED] = 1.0
         if self.then == "warn" or state.step >= state.total_steps:

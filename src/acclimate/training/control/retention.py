@@ -39,7 +39,6 @@ class Followed:
     holding: bool = True
     at_bound: int = 0
     spent: float | None = None
-    exceeded: list[int] = field(default_factory=list)
     checks: list[list[float]] = field(default_factory=list)  # step, part of the budget, strength
 
 
@@ -117,8 +116,6 @@ class Retention:
 
     def _checked(self, spent: float, dial: Dial | None) -> None:
         state = self.state
-        if spent > 1:
-            state.exceeded.append(state.steps)
         since = state.steps - (int(state.checks[-1][0]) if state.checks else 0)
         state.at_bound = state.at_bound + 1 if dial is not None and spent > 1 and float(dial) >= dial.high else 0
         state.checks.append([state.steps, spent, float(dial) if dial is not None else 1.0])

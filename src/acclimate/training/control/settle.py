@@ -10,6 +10,7 @@ from torch import Tensor
 
 from acclimate.config.load import RunConfig
 from acclimate.parallel.shard import local
+from acclimate.training.callbacks.exceeded import Exceeded
 from acclimate.training.control.candidate import Candidate, best_of, candidate, furthest_inside
 from acclimate.training.control.outcome import outcome
 from acclimate.training.control.retention import STRENGTH, Retention
@@ -28,6 +29,7 @@ def settle(config: RunConfig, tuned: TunedRun, best: tuple[Mapping[str, Tensor],
     """
     section, training = config.retain, tuned.training
     kept = next(controller for controller in training.controllers if isinstance(controller, Retention))
+    watched = next(callback for callback in training.callbacks if isinstance(callback, Exceeded))
     assert section is not None
 
     def measured(step: int, alpha: float = 1.0) -> Candidate:
@@ -68,8 +70,8 @@ def settle(config: RunConfig, tuned: TunedRun, best: tuple[Mapping[str, Tensor],
         "sets": chosen.record(kept.budget),
         "strength": _strength(training.dials.get(STRENGTH)),
         "domain_change_percent": chosen.domain,
-        "exceeded": list(kept.state.exceeded),
-        "rolled_back": [],
+        "exceeded": list(watched.steps),
+        "rolled_back": list(watched.rolled_back),
         "tried": [
             {"step": one.step, "alpha": one.alpha, "spent": one.spent, "domain_change_percent": one.domain}
             for one in candidates

@@ -8,8 +8,10 @@ from rich.console import Console
 
 from acclimate.build import resolve
 from acclimate.config.load import RunConfig, load_config, save_config
+from acclimate.model.load import resolve_device
 from acclimate.parallel.world import World
 from acclimate.runs.layout import Layout, read_json, write_json
+from acclimate.verbs.replay import with_rows
 from acclimate.verbs.search.candidate import Candidate, plain
 from acclimate.verbs.search.foresight import Foresight, foresee
 from acclimate.verbs.search.probe import Train, probe_config, probed
@@ -35,9 +37,11 @@ def search(config: RunConfig, train: Train, console: Console, world: World) -> R
     config = _as_begun(config, world)
     if run.searched.is_file() and (chosen := read_json(run.searched).get("chosen")) is not None:
         return plain(config, Candidate.of(chosen))
+    foreseen = None
     with world.all_or_none():
-        foreseen = foresee(config, world.size) if world.is_main else None
+        device = resolve_device(config.model, world.local_rank)
         if world.is_main:
+            foreseen = foresee(config, world.size, lambda one: with_rows(one, device, console))
             save_config(config, Layout(run.search).config)  # from here on the search has begun
     foreseen = world.agree(foreseen)
     assert foreseen is not None

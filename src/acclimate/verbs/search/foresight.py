@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +10,10 @@ import torch
 from acclimate.build.plan import anchored
 from acclimate.config.chosen.search import CONTROL, SearchSection
 from acclimate.config.load import RunConfig
-from acclimate.data.corpus import Corpora, load_corpora
+from acclimate.data.corpus import load_corpora
 from acclimate.model.load import load_tokenizer, resolve_device
 from acclimate.model.packing.sketch import outlook
+from acclimate.verbs.replay import with_placeholders
 from acclimate.verbs.search.candidate import Candidate, candidates, plain, required
 from acclimate.verbs.search.forwards import DEALT, Forwards
 from acclimate.verbs.search.probe import probe_config
@@ -49,12 +51,14 @@ class Foresight:
         return lines
 
 
-def foresee(config: RunConfig, ranks: int = 1, corpora: Corpora | None = None) -> Foresight:
+def foresee(
+    config: RunConfig, ranks: int = 1, rows: Callable[[RunConfig], RunConfig] = lambda one: with_placeholders(one)[0]
+) -> Foresight:
     """What the search of a configuration with `method: auto` will try and cost.
 
     Args:
         ranks: processes that train.
-        corpora: its sources, if they are loaded.
+        rows: puts files in place of what the base writes; by default placeholders, where they are not written yet.
 
     Raises:
         ConfigError: nothing can be chosen, or not for that cost.
@@ -67,7 +71,7 @@ def foresee(config: RunConfig, ranks: int = 1, corpora: Corpora | None = None) -
     for one in found:
         plain(config, one)  # every setting is one that trains
     written = plain(config, next((one for one in first if one.label != CONTROL), first[0]))
-    corpora = corpora or load_corpora(written, load_tokenizer(config.model))
+    corpora = load_corpora(rows(written), load_tokenizer(config.model))
     device = torch.device("cpu") if config.model.device == "cpu" else resolve_device(config.model)
     foreseen = outlook(config.model, device)
     alone = foreseen is not None and foreseen.alone is not None
