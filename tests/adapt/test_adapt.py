@@ -128,7 +128,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no tokens": ({"tokens": 0}, "--tokens: 0 trains nothing; give more than 0."),
     "a name": ({"name": "a/b"}, "--name: 'a/b' is no name for a run: …"),
     "nothing to resume": ({"resume": True}, "--resume: there is no '…a.yaml' to go on with; leave --resume out…"),
-    "a setting": ({"overrides": ["optimizer.lr=1"]}, "…optimizer.lr: there is no such key. Here it is called 'optimizer.learning_rate'."),
+    "a setting": (
+        {"overrides": ["optimizer.lr=1"]},
+        "…optimizer.lr: there is no such key. Here it is called 'optimizer.learning_rate'.",
+    ),
     "another name": ({"overrides": ["name=b"]}, "--set: the run's name and folder are given by --name and…"),
     "little general text": ({"general": "little"}, "--general: of 40 documents half can be held out, 16 of them to…"),
     "three documents": ({"domain": "three"}, "--domain: there are 3 documents, and 8 are needed: …"),

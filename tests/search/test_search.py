@@ -12,7 +12,7 @@ import yaml
 
 from acclimate.config.load import RunConfig, load_config, parse_config
 from acclimate.reports import model_card, write_report
-from acclimate.reports.sections.search import record_of
+from acclimate.reports.search import record_of
 from acclimate.runs.layout import Layout
 from acclimate.types.errors import UsageError
 from acclimate.verbs import run as run_module

@@ -16,8 +16,8 @@ from acclimate.paired.estimate import Estimate
 from acclimate.paired.metrics import BITS, METRICS, Metric
 from acclimate.reports.collect import collect
 from acclimate.reports.html import TEMPLATES
+from acclimate.reports.search import record_of, sentence
 from acclimate.reports.sections.budget import budgeted
-from acclimate.reports.sections.search import record_of, sentence
 from acclimate.reports.sections.sources import attention
 from acclimate.reports.words import number
 from acclimate.reports.words.verdict import verdict

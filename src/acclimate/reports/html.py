@@ -14,6 +14,7 @@ from acclimate.disk.files import write_text
 from acclimate.reports.collect import ReportData, collect
 from acclimate.reports.pictures import budget, figures
 from acclimate.reports.pictures.palette import BASE, slots
+from acclimate.reports.search import searched
 from acclimate.reports.sections import sources
 from acclimate.reports.sections.budget import budgeted, spent_numbers
 from acclimate.reports.sections.glances import glances_of
@@ -21,7 +22,6 @@ from acclimate.reports.sections.hurts import answer, flip_numbers, flips, worst_
 from acclimate.reports.sections.memorisation import memorised
 from acclimate.reports.sections.panel_table import panel_tables
 from acclimate.reports.sections.scoreboard import measures, scoreboard
-from acclimate.reports.sections.search import searched
 from acclimate.reports.sections.sessions import with_short_sessions
 from acclimate.reports.words import number
 from acclimate.reports.words.names import named

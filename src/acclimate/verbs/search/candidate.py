@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from acclimate.config.source_schema import SourceSection
 from acclimate.data.deal.mix import resolve_shares
 from acclimate.data.prepare.routes import all_domain
 from acclimate.model.load import empty_network
-from acclimate.types.errors import ConfigError
+from acclimate.types.errors import ConfigError, listed
 
 FACTORS = (0.5, 1.0, 2.0)
 """Of the usual learning rate."""
@@ -41,6 +41,21 @@ def usual_rate(weights: int, lora: bool) -> float:
     return float(f"{rate:.0e}")
 
 
+def together(found: Iterable[Candidate]) -> str:
+    """In words, those that differ in their learning rate alone as one.
+
+    >>> together([Candidate("mol", 1e-4, 0.5, None), Candidate("mol", 2e-4, 0.5, None)])
+    'mol, all weights, learning rate 0.0001 or 0.0002, 50% domain'
+    """
+    alike: dict[tuple[Any, ...], list[Candidate]] = {}
+    for one in found:
+        alike.setdefault(one.kind, []).append(one)
+    return "; ".join(
+        first.says.replace(f"{first.learning_rate:g}", listed(f"{one.learning_rate:g}" for one in (first, *others)), 1)
+        for first, *others in alike.values()
+    )
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One setting of the final run."""
@@ -63,7 +78,7 @@ class Candidate:
 
     @property
     def says(self) -> str:
-        """In words: ``mol, all weights, learning rate 0.0002, half domain``."""
+        """In words: ``mol, all weights, learning rate 0.0002, 50% domain``."""
         tuned = "all weights" if self.lora is None else f"LoRA rank {self.lora.rank}"
         shared = "" if self.share is None else f", {self.share:.0%} domain"
         return f"{self.label}, {tuned}, learning rate {self.learning_rate:g}{shared}"
@@ -156,7 +171,10 @@ def _is_steered(config: RunConfig, spec: Spec) -> bool:
 
 def _learns_alone(config: RunConfig, spec: Spec) -> bool:
     """Whether the method learns from the domain and nothing else, so that shares are nothing to it."""
-    composition = compose(_watching(config, spec))
+    try:
+        composition = compose(_watching(config, spec))
+    except ConfigError as error:
+        raise ConfigError(f"search.methods: {str(error).rpartition('method: ')[2]}") from None
     if composition.selection is not None:
         raise ConfigError(
             f"search.methods: '{composition.name}' chooses its labels by a pass over all text, which no probe's cost "
@@ -202,5 +220,7 @@ def _with_share(sources: Mapping[str, SourceSection], share: float) -> dict[str,
     shares = resolve_shares(used)
     domain = {name: all_domain(name, sources[name]) for name in used}
     sums = {kind: math.fsum(s for name, s in shares.items() if domain[name] == kind) for kind in (True, False)}
+    if not sums[False]:
+        raise ConfigError("search.shares: has no effect, since no source but the domain's is trained on; leave it out.")
     parts = {True: share, False: 1 - share}
     return {name: round(parts[domain[name]] * own / sums[domain[name]], 9) for name, own in shares.items()}

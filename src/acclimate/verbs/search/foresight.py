@@ -14,7 +14,7 @@ from acclimate.data.corpus import load_corpora
 from acclimate.model.load import load_tokenizer, resolve_device
 from acclimate.model.packing.sketch import outlook
 from acclimate.verbs.replay import with_placeholders
-from acclimate.verbs.search.candidate import Candidate, candidates, plain, required
+from acclimate.verbs.search.candidate import Candidate, candidates, plain, required, together
 from acclimate.verbs.search.forwards import DEALT, Forwards
 from acclimate.verbs.search.probe import probe_config
 from acclimate.verbs.search.rungs import Ladder, ladder
@@ -47,7 +47,7 @@ class Foresight:
             f"configured ({self.run_cost:,.0f}).",
         ]
         if left := self.ladder.untried:
-            lines.append(f"Not tried, for cost (search.cost): {'; '.join(one.says for one in left)}.")
+            lines.append(f"Not tried, for cost (search.cost): {together(left)}.")
         return lines
 
 
