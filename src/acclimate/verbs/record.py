@@ -132,6 +132,7 @@ def _recording(config: RunConfig, recorder: Recorder, output: Path, tokens: int,
             ),
             "training": training,
             "retain": None,
+            "search": None,
             "report_to": [],
         }
     )
