@@ -102,7 +102,7 @@ def test_ten_documents_are_enough_and_the_base_may_write_the_rest(pico_folder: P
     assert at(chosen, "sources.domain.heldout") == 5
     assert at(chosen, "evaluation.validation_documents") == 3
     assert at(chosen, "sources.general.path") == "self"
-    assert at(chosen, "sources.general.replay.tokens") == 10_000
+    assert at(chosen, "sources.general.replay.tokens") == 50_000
     assert at(chosen, "method") == "auto"
     assert "optimizer" not in chosen.settings
     assert at(chosen, "budget.epochs") == 1.5

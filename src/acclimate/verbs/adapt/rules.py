@@ -36,7 +36,7 @@ STEPS = 50
 LENGTHS = (128, 256, 512, 1024, 2048)
 PASSES = ((500_000, 3), (5_000_000, 2))
 """Trained tokens below which so many passes are made."""
-WRITTEN = (10_000, 50_000)
+WRITTEN = (50_000, 200_000)
 """Tokens that the base writes, at least and at most."""
 ORDER = (
     "version", "name", "output_dir", "seed", "model", "method", "search", "lora", "retain", "sources", "budget",
@@ -265,7 +265,9 @@ def _sources(
     else:
         count = min(max(tokens, WRITTEN[0]), WRITTEN[1])
         chosen.put("sources.general.path", "self", "rows that the base writes, an anchor of its own distribution")
-        chosen.put("sources.general.replay.tokens", count, "as many as the run reads, up to 50,000")
+        chosen.put("sources.general.replay.tokens", count, f"as many as the run reads, {WRITTEN[0]:,} to {WRITTEN[1]:,}")
+        longest = min(512, chosen.settings["data"]["sequence_length"])
+        chosen.put("sources.general.replay.max_new_tokens", longest, "the longest of them fit into a row")
     chosen.put("sources.general.share", 0.5)
     left, wanted = general - validated, f"; a pass needs {MINIMUM_DIVERGENCES}"
     short = wanted if left < MINIMUM_DIVERGENCES else ""
