@@ -93,7 +93,7 @@ def test_a_row_is_cut_at_its_first_end_or_at_the_limit(chain: CausalModel) -> No
         (pico_model, "padded"),
         (lambda: pico_of("Mamba"), "padded"),
         (lambda: pico_of("Lfm2"), "padded"),
-        (lambda: pico_of("RecurrentGemma"), "equal"),
+        (lambda: pico_of("RecurrentGemma"), "padded"),
     ],
     ids=["llama", "mamba", "lfm2", "recurrent gemma"],
 )

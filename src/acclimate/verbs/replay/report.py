@@ -10,7 +10,7 @@ from typing import Any
 
 from acclimate.data.prepare.near import WORD
 from acclimate.data.read.records import Document
-from acclimate.verbs.replay.manuscript import VERSION, Manuscript, read_rows, said_of
+from acclimate.verbs.replay.manuscript import Manuscript, read_rows, said_of
 from acclimate.verbs.replay.two_samples import told_apart
 
 EDGES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -27,7 +27,6 @@ def report(script: Manuscript, about: Mapping[str, Any], path: Path) -> dict[str
     rows = script.rows
     tokens = [row["tokens"] for row in rows]
     return {
-        "version": VERSION,
         **about,
         "rows": len(rows),
         "tokens": sum(tokens),
