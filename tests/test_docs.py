@@ -16,6 +16,7 @@ import yaml
 from acclimate.build.plan import compose
 from acclimate.cli import adapting, main, training
 from acclimate.cli.document import configuration_page
+from acclimate.config.chosen.retain import RetainSection
 from acclimate.config.load import load_config, parse_config
 from acclimate.data.read.files import COMPRESSIONS, EXTENSIONS
 from acclimate.gates import parse_policy
@@ -23,6 +24,7 @@ from acclimate.measurement.panel.mappings import READY
 from acclimate.methods.registry import METHODS
 from acclimate.paired.metrics import METRICS
 from acclimate.stores.store import required_statistics, write_store
+from acclimate.training.control.nupi import EACH_CHECK, EACH_STEP
 from acclimate.verbs.compare import load_comparison, outcome_of, pending
 from acclimate.verbs.panel import load_panel
 from acclimate.verbs.run import train
@@ -235,6 +237,37 @@ def test_method_snippets_plan(block: str, tmp_path: Path, monkeypatch: pytest.Mo
             manifest = {"kind": kind, "facts": {"norms": {"w": 1.0}}}
             write_store(Path(method[field]).resolve(), {"w": torch.ones(1)}, {}, {"w": (1,)}, manifest)
     assert compose(parse_config(data)).terms
+
+
+def test_budget_page_runs(
+    pico_folder: Path,
+    corpora: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The page's configuration with fewer documents and steps; what it says of constants is what they are."""
+    monkeypatch.chdir(tmp_path)
+    (block,), (program,) = blocks("docs/budget.md", "yaml"), blocks("docs/budget.md", "python")
+    data = yaml.safe_load(block)
+    assert parse_config(data).retain is not None
+    data["model"] |= {"path": str(pico_folder), "dtype": "float32"}
+    for name, section in data["sources"].items():
+        section |= {"path": str(corpora / f"{name}.jsonl"), "heldout": 6}
+    data |= {
+        "budget": {"steps": 3, "batch_tokens": 128}, "evaluation": {"validation_documents": 3},
+        "training": {"eval_steps": 1}, "data": {"sequence_length": 96, "cache_dir": "cache"},
+    }  # fmt: skip
+    train(parse_config(data))
+    exec(program, {})
+    word, limit = capsys.readouterr().out.split(maxsplit=1)
+    assert word in {"met", "slack", "infeasible"}
+    assert float(limit) == data["retain"]["kl"]
+    page = (ROOT / "docs" / "budget.md").read_text()
+    rule, check = EACH_STEP, EACH_CHECK
+    assert f"{rule.eta} ({rule.k_i} e + {rule.k_p:g} (xi - xi_before))".replace("0.", ".") in page
+    assert f"u + {check.eta} (e + {check.k_p} (e - e_before))".replace("0.", ".") in page
+    assert all(f"`{key}" in page for key in RetainSection.model_fields)
 
 
 def test_statistics_page_runs(

@@ -128,6 +128,25 @@ def test_methods_of_tokens_and_weights_in_two_processes(
     assert values[0] == pytest.approx(values[1], abs=1e-5)
 
 
+def test_a_forgetting_budget_in_two_processes(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    """Both ranks move the strength alike, as one process does, and choose the same weights."""
+    changes: dict[str, Any] = {
+        "retain": {"kl": 0.002}, "optimizer": {"learning_rate": 0.02}, "evaluation": {"validation_documents": 2},
+        "training": {"micro_batch_size": 2, "eval_steps": 2},
+    }  # fmt: skip
+    spread = config(pico_folder, corpora, tmp_path, name="two", **changes)
+    run(spread, "--nproc", "2")
+    alone = train(config(pico_folder, corpora, tmp_path, name="one", **changes)).run_dir
+    found = [json.loads(Layout(folder).retain.read_text()) for folder in (alone, spread.run_dir)]
+    moves = [[line["dial/strength"] for line in read_lines(Layout(d).metrics)] for d in (alone, spread.run_dir)]
+    assert len(set(moves[0])) > 2
+    assert moves[0] == pytest.approx(moves[1], rel=1e-4)
+    assert [(one["outcome"], one["step"]) for one in found] == [(found[0]["outcome"], found[0]["step"])] * 2
+    assert found[0]["alpha"] == pytest.approx(found[1]["alpha"], abs=1e-3)
+    one, two = weights(alone), weights(spread.run_dir)
+    assert all((one[name] - two[name]).abs().max() < 1e-3 for name in one)
+
+
 def test_an_error_of_all_is_printed_once(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     sources = {"domain": {"path": str(tmp_path / "nowhere")}}
     process = start(config(pico_folder, corpora, tmp_path, sources=sources), "--nproc", "2")

@@ -88,7 +88,7 @@ def pace(each_step: bool, total_steps: int) -> Pace:
     """The constants of a run: from 1500 steps on they are as they are.
 
     A shorter run has less time for the same way, and its learning rate falls meanwhile. With s = 1500 / steps, k_i is
-    s^0.75 and k_p s^0.5 times as large; of methods that move at checks eta s^0.15 and k_p s^0.25. The wait for the
+    s^0.75 and k_p s^0.5 times as large; of methods that move at checks eta s^0.3 and k_p s^0.25. The wait for the
     first signal is a 15th of the run [ours; found on plants under a cosine, tests/training/plants.py].
 
     >>> pace(True, 1500).rule == EACH_STEP, pace(True, 5000).hold, pace(True, 150).hold
@@ -101,6 +101,6 @@ def pace(each_step: bool, total_steps: int) -> Pace:
     if each_step:
         rule = replace(rule, k_i=rule.k_i * scale**0.75, k_p=rule.k_p * scale**0.5)
     else:
-        rule = replace(rule, eta=rule.eta * scale**0.15, k_p=rule.k_p * scale**0.25)
+        rule = replace(rule, eta=rule.eta * scale**0.3, k_p=rule.k_p * scale**0.25)
     hold = min(100, max(1, round(total_steps / 15)))
     return Pace(rule, hold=hold, whole=max(total_steps, 1))
