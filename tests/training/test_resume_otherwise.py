@@ -75,6 +75,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "training.eval_steps": (2, "among which weights the best are chosen"),
     "retain": ({"kl": 0.05}, "how much may be forgotten: another budget is another run"),
     "training.final": ("best", "which weights are the model"),
+    "training.patience": (3, "when training ends"),
     "evaluation.validation_documents": (2, "which documents choices look at"),
     "evaluation.training_documents": (3, "a curve, and a best, over other documents"),
     "sources.domain.path": ("elsewhere", "an input"),
@@ -87,6 +88,7 @@ ONLY_WITH_OTHERS = {
     "model.quantization": "refused: how weights are rounded",
     "model.dequantize": "refused: how weights are rounded",
     "objective.logits_dtype": "refused: how logits are rounded",
+    "training.on_budget_exceeded": "refused: what becomes of a run; it needs retain",
 }
 
 
@@ -113,7 +115,7 @@ def otherwise(path: str, value: Any, pico: Path, corpora: Path, folder: Path) ->
     """A run, and the same with another value at ``path``."""
     changes: dict[str, Any] = {"schedule": {"type": "wsd"}, "training": {"micro_batch_size": 2, "save_steps": 2}}
     changes["evaluation"] = {"documents": 4}
-    if path in ("training.final", "retain"):
+    if path in ("training.final", "training.patience", "retain"):
         changes["training"] |= {"eval_steps": 3}
         changes["evaluation"] |= {"validation_documents": 1}
     plain = settings(pico, corpora, folder, **changes)

@@ -10,7 +10,7 @@ import torch
 
 from acclimate.config.load import RunConfig
 from acclimate.data.corpus import Corpora
-from acclimate.training.callbacks.exceeded import SETTLING, Exceeded, GoBack, Judge
+from acclimate.training.callbacks.exceeded import Exceeded, GoBack, Judge
 from acclimate.training.callbacks.plateau import Plateau
 from acclimate.training.callbacks.rollback import KeptState
 from acclimate.training.control.budget import Budget
@@ -70,6 +70,5 @@ def endings(
     if budget is not None and retain is not None:
         judge = Judge.of(budget, probe.independent, math.ceil(steps / probe.every))
         kept = KeptState(weights, optimizer) if section.on_budget_exceeded == "roll_back" else None
-        quiet = SETTLING * steps if retain.steer else 0.0
-        exceeded = Exceeded(judge, section.on_budget_exceeded, quiet, say, peak, kept)
+        exceeded = Exceeded(judge, section.on_budget_exceeded, retain.steer, say, peak, kept)
     return Endings(exceeded, plateau)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -16,7 +17,7 @@ from acclimate.reports.words.names import named
 from acclimate.runs.folder import RunFolder
 
 MEAN = "mean"
-MARKS = "A ring is the measurement whose weights were chosen, a cross one from which the run went back."
+MARKS = "A ring is what the chosen weights spend, a cross a measurement from which the run went back."
 
 
 def budget(data: ReportData) -> list[Picture]:
@@ -24,8 +25,7 @@ def budget(data: ReportData) -> list[Picture]:
     if not any(folder.retain for folder in data.folders):
         return []
     pictures = [_held(data, name, f"budget-{index}") for index, name in enumerate(_sets(data))]
-    signal = _curves(data, "retain/signal")
-    if signal:
+    if signal := _curves(data, "retain/signal"):
         title = "Did the training rows come to their target?"
         caption = "Drift of the rows that hold the model; dashed its target, which held-out text moves."
         beside = _lines(data, lambda folder: folder.series("retain/target"))
@@ -85,8 +85,11 @@ def _marks(data: ReportData, name: str) -> Callable[[Axes], None]:
             if limit is not None:
                 height = 100 * limit if record["metric"] == BITS else limit
                 axes.axhline(height, color=colour(ink[run.label]), lw=1.1, ls=(0, (4, 3)), zorder=1)
-            if (step := record.get("step")) in line:
-                axes.scatter([step], [line[step]], s=70, fc="none", ec=colour(ink[run.label]), lw=1.6, zorder=4)
+            chosen = (record.get("sets") or {}).get(name)
+            if chosen is not None and "step" in record:
+                height = 100 * chosen["value"] if record["metric"] == BITS else chosen["value"]
+                ring: dict[str, Any] = {"fc": "none", "ec": colour(ink[run.label]), "zorder": 4, "clip_on": False}
+                axes.scatter([record["step"]], [height], s=70, lw=1.6, **ring)
             back = [step for step in record.get("rolled_back", ()) if step in line]
             axes.scatter(back, [line[step] for step in back], s=46, marker="x", c=colour(ink[run.label]), zorder=4)
 
@@ -98,7 +101,7 @@ def _lines(data: ReportData, series: Callable[[RunFolder], list[tuple[int, float
 
     def paint(axes: Axes) -> None:
         for run, folder in _budgeted(data):
-            if line := series(folder):
+            if _steered(folder) and (line := series(folder)):
                 axes.plot(*zip(*line, strict=True), color=colour(ink[run.label]), lw=1.1, ls=(0, (4, 3)))
 
     return paint
@@ -109,14 +112,18 @@ def _budgeted(data: ReportData) -> list[tuple[Run, RunFolder]]:
 
 
 def _curves(data: ReportData, key: str) -> list[Curve]:
-    """Of the runs with a budget that logged it."""
+    """Of the runs that a budget steers."""
     marks: Mapping[str, Slot] = slots(data.runs)
     found = []
     for run in data.runs:
-        own = {seed.seed: line for seed in run.seeds if seed.retain and (line := seed.series(key))}
+        own = {seed.seed: line for seed in run.seeds if _steered(seed) and (line := seed.series(key))}
         if own:
             found.append(Curve(run.label, marks[run.label], own))
     return found
+
+
+def _steered(folder: RunFolder) -> bool:
+    return bool((folder.retain or {}).get("strength"))
 
 
 def _end(data: ReportData) -> int:

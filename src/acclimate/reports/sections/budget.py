@@ -95,7 +95,7 @@ def _read(run: Run, folder: RunFolder, record: Mapping[str, Any]) -> Budgeted:
         folder=folder,
         asked=_asked(metric, limits),
         outcome=str(record.get("outcome", "")),
-        says=str(record.get("says", "")),
+        says=str(record.get("says", "")).removeprefix(f"retain: {record.get('outcome', '')}. "),
         helps=tuple(map(str, record.get("helps") or ())),
         spent=spent,
         strength=_strength(strength),

@@ -20,8 +20,8 @@ EXCEEDED, ROLLED_BACK = "retain/exceeded", "retain/rolled_back"
 MOST = 3
 """Times that a run is rolled back."""
 SETTLING = 0.25
-"""Of a run's steps, in which a controller that steers may be outside: it starts above its target and comes down
-[ours; the slowest of the planted plants is inside after a fifth of its run]."""
+"""Of a run's steps, in which a controller that steers may be outside [ours; the slowest of the planted plants is inside
+after a fifth of its run]."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ class Exceeded(Callback):
 
     Args:
         then: ``training.on_budget_exceeded``.
-        quiet: steps at the beginning in which nothing is said.
+        steered: a controller brings the run to its budget, from above at first: nothing is said in the first quarter
+            of the steps, and of a check that spends less than the one before it.
         say: prints a note.
         peak: of the learning rate, where it falls towards the end.
         kept: what to go back to.
@@ -87,16 +88,18 @@ class Exceeded(Callback):
         self,
         judge: Judge,
         then: str,
-        quiet: float,
+        steered: bool,
         say: Callable[[str], None],
         peak: float | None = None,
         kept: KeptState | None = None,
     ) -> None:
-        self.judge, self.then, self.quiet, self.say = judge, then, quiet, say
+        self.judge, self.then, self.steered, self.say = judge, then, steered, say
         self.peak, self.kept = peak, kept
         self.inside = 0
         """Step of the last check inside; the beginning is, too, since nothing has been forgotten yet."""
         self.outside, self.pending, self.why = False, False, ""
+        self.before = 0.0
+        """What the check before spent."""
         self.steps: list[int] = []
         self.rolled_back: list[int] = []
 
@@ -112,20 +115,23 @@ class Exceeded(Callback):
     def on_step_end(self, state: TrainingState, metrics: Metrics) -> None:
         if SPENT not in metrics:
             return
-        if metrics[SPENT] <= 1:
+        spent, before = metrics[SPENT], self.before
+        self.before = spent
+        if spent <= 1:
             self.outside, self.inside = False, state.step
             if self.kept is not None:
                 self.kept.keep()
             return
-        if self.outside or state.step < self.quiet or (found := self.judge.exceeded(metrics)) is None:
+        settling = self.steered and (state.step < SETTLING * state.total_steps or spent < before)
+        if self.outside or settling or (found := self.judge.exceeded(metrics)) is None:
             return
         name, value, least = found
         spelt = self.judge.spelt
         of = f"'{name}'" if name in self.judge.items else "the mean over other text than the domain's"
         what = "bits per byte rose" if self.judge.metric == CHANGE else "the model drifted"
         self.why = (
-            f"after step {state.step} {what} by {spelt(value)} on {of}, by at least {spelt(least)} whatever documents were "
-            f"drawn; the budget is {spelt(self.judge.limits[name])}"
+            f"after step {state.step} {what} by {spelt(value)} on {of}, by at least {spelt(least)} whatever documents "
+            f"were drawn; the budget is {spelt(self.judge.limits[name])}"
         )
         self.outside = True
         self.steps.append(state.step)
@@ -137,8 +143,8 @@ class Exceeded(Callback):
             metrics[ROLLED_BACK] = float(self.inside)
         else:
             state.end(
-                f"Ended after step {state.step} of {state.total_steps} (training.on_budget_exceeded: {self.then}): "
-                f"{self.why}{f', after {MOST} times back' if self.rolled_back else ''}."
+                f"Ended after step {state.step} of {state.total_steps} (training.on_budget_exceeded: {self.then}"
+                f"{f', after {MOST} times back' if self.rolled_back else ''}): {self.why}."
                 f"{unfinished(state, metrics['learning_rate'], self.peak, max(1, self.inside))}"
             )
 
@@ -154,7 +160,7 @@ class Exceeded(Callback):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("inside", "outside", "pending", "why", "steps", "rolled_back")
+        names = ("before", "inside", "outside", "pending", "why", "steps", "rolled_back")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -9,6 +9,9 @@ from acclimate.paired.metrics import BITS
 from acclimate.training.control.budget import MEAN, Budget
 from acclimate.types.central import Callback, Metrics, TrainingState
 
+SMALL = 0.01
+"""Nats a token: below, a limit is written with two digits that count."""
+
 
 class ProgressBar(Callback):
     """Steps, time left, rate, the loss of every source and term, and what was measured last of a forgetting budget.
@@ -64,4 +67,5 @@ def spent(budget: Budget, metrics: Metrics) -> str:
     limit, of = budget.limits[name], "" if name == MEAN else f" of {name}"
     if budget.metric == BITS:
         return f"bits/byte{of} {100 * parts[name] * limit:+.2f} % of {100 * limit:+.2f} %"
-    return f"kl{of} {parts[name] * limit:.3f} of {limit:.3f}"
+    digits = ".3f" if limit >= SMALL else ".2g"
+    return f"kl{of} {parts[name] * limit:{digits}} of {limit:{digits}}"

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from acclimate.build import Checks
+from acclimate.build.heldout.checks import PART
 from acclimate.build.plan import method_names
 from acclimate.model.lora.coverage import Coverage
 from acclimate.verbs.validate.preflight import Preflight
@@ -59,10 +60,12 @@ def print_preflight(found: Preflight, console: Console) -> None:
 
 def _checks(found: Preflight, checks: Checks) -> str:
     """How often held-out text is measured, and what that costs."""
+    least = found.config.training.eval_steps == "auto" and checks.part > PART
+    less = " (so few are the least; fewer validation documents cost less)" if least else ""
     kept = f" · the base's states on them take {found.states_bytes / 2**20:.0f} MiB" if found.states_bytes else ""
     return (
         f"held-out text is measured every {checks.every:,} steps, {checks.count:,} times, {checks.panel:,} tokens "
-        f"each: {checks.part:.1%} of the training's forwards{kept}"
+        f"each: {checks.part:.1%} of the training's forwards{less}{kept}"
     )
 
 
