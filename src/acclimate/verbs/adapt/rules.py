@@ -265,7 +265,9 @@ def _sources(
     else:
         count = min(max(tokens, WRITTEN[0]), WRITTEN[1])
         chosen.put("sources.general.path", "self", "rows that the base writes, an anchor of its own distribution")
-        chosen.put("sources.general.replay.tokens", count, f"as many as the run reads, {WRITTEN[0]:,} to {WRITTEN[1]:,}")
+        chosen.put(
+            "sources.general.replay.tokens", count, f"as many as the run reads, {WRITTEN[0]:,} to {WRITTEN[1]:,}"
+        )
         longest = min(512, chosen.settings["data"]["sequence_length"])
         chosen.put("sources.general.replay.max_new_tokens", longest, "the longest of them fit into a row")
     chosen.put("sources.general.share", 0.5)
