@@ -53,6 +53,7 @@ ALLOWED: dict[str, set[str]] = {
         "build",
         "config",
         "data",
+        "gates",
         "kernels",
         "measurement",
         "methods",
@@ -186,7 +187,7 @@ FILES = {
     "config.yaml", "provenance.json", "data.json", "metrics.jsonl", "summary.json", "generations.json",
     "interpolation.json", "retain.json", "measured.json", "check.json", "panel.json", "report.html",
 }  # fmt: skip
-FOLDERS = {"eval", "memorisation", "panels", "model", "checkpoints", "best", "tensorboard"}
+FOLDERS = {"eval", "search", "memorisation", "panels", "model", "checkpoints", "best", "tensorboard"}
 
 
 def spells(node: ast.AST) -> bool:

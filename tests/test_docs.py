@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import torch
 import yaml
 
 from acclimate.build.plan import compose
-from acclimate.cli import main
+from acclimate.cli import adapting, main, training
 from acclimate.cli.document import configuration_page
 from acclimate.config.chosen.retain import RetainSection
 from acclimate.config.load import load_config, parse_config
@@ -27,10 +28,11 @@ from acclimate.training.control.nupi import EACH_CHECK, EACH_STEP
 from acclimate.verbs.compare import load_comparison, outcome_of, pending
 from acclimate.verbs.panel import load_panel
 from acclimate.verbs.run import train
+from acclimate.verbs.validate import validate
 from tests.compare.tables import comparison_file
 from tests.fixtures.nursery import Warm
 from tests.fixtures.pico import save_pico
-from tests.fixtures.runs import settings
+from tests.fixtures.runs import settings, write_corpora
 from tests.gates.runs import scored_run
 from tests.reports.runs import write_run
 
@@ -163,6 +165,35 @@ def test_comparison_page_runs(
     monkeypatch.setattr(subprocess, "Popen", Warm)  # its runs are processes
     exec(compile(program, "comparison.md", "exec"), {})
     assert re.search(r"mol \{\}\n  gain 0\.\d+ \[0\.\d+, 0\.\d+\]\n  drift 0\.", capsys.readouterr().out)
+
+
+def test_adapt_page_runs(
+    pico_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its configuration plans, its program runs on a small model, and its commands are those of the command line."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))  # the cache
+    Path("org").mkdir()
+    Path("org/model").symlink_to(pico_folder)
+    texts = write_corpora(Path("data"), documents=120)
+    (texts / "domain").mkdir()
+    (texts / "domain.jsonl").rename(texts / "domain" / "texts.jsonl")
+    (program,) = blocks("docs/adapt.md", "python")
+    exec(compile(program, "adapt.md", "exec"), {})
+    out = capsys.readouterr().out
+    assert out.startswith("runs/domain.yaml runs/domain.gate.yaml runs/domain/report.html\n")
+    assert re.search(r"Learned: .* before .*\nKept: .*; 0\.3 were allowed\.\n$", out)
+    (block,) = blocks("docs/adapt.md", "yaml")
+    data = settings(pico_folder, texts, tmp_path, budget={"steps": 40, "batch_tokens": 128}, method="auto")
+    data["sources"]["domain"]["path"] = "data/domain"
+    data["sources"] |= {name: data["sources"][name] | {"heldout": 8} for name in data["sources"]}
+    del data["optimizer"]
+    foresight = validate(parse_config(data | yaml.safe_load(block))).search
+    assert foresight is not None
+    assert foresight.ladder.cost <= foresight.run_cost
+    options = set(re.findall(r"--([a-z-]+)", "".join(blocks("docs/adapt.md", "bash"))))
+    known = [name for verb in (adapting.adapt, training.train) for name in inspect.signature(verb).parameters]
+    assert options <= {name.strip("_").replace("_", "-") for name in known}
 
 
 def test_report_page_program_prints_what_it_writes(

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from acclimate.config.chosen.search import AUTO
 from acclimate.config.explain import explain
 from acclimate.config.load import RunConfig, Spec, specs, with_absolute_paths, with_specs
 from acclimate.config.source_schema import SourceSection
@@ -71,6 +72,11 @@ def build_methods(config: RunConfig) -> list[Method]:
         name = settings.pop("name", None)
         if not isinstance(name, str):
             raise ConfigError(f"{where}: needs a name; accepted: {listed(METHODS)}.")
+        if name == AUTO:
+            raise ConfigError(
+                f"{where}: auto is no method of its own: `acclimate train` chooses one for it, and "
+                "`acclimate train CONFIG --freeze FILE` writes the configuration that it chose; give that one here."
+            )
         if name not in METHODS:
             raise ConfigError(
                 f"{where}: there is no method '{name}'; accepted: {listed(METHODS)}.{nearest(str(name), METHODS)}"

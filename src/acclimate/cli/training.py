@@ -42,20 +42,39 @@ def train(
     nproc: Annotated[
         int | None, typer.Option("--nproc", min=1, help="Train in so many processes on this machine, one a GPU.")
     ] = None,
+    freeze: Annotated[
+        Path | None,
+        typer.Option(help="With method: auto: write the configuration that it chooses to this file, and stop there."),
+    ] = None,
 ) -> None:
     """Train, measure against the base, and write the run folder with its report."""
     from acclimate.config.load import load_config
     from acclimate.parallel.launch import launch, launched_processes, launched_rank
     from acclimate.runs.claim import what_resume_does
+    from acclimate.verbs.run import chosen
     from acclimate.verbs.run import train as train_run
+    from acclimate.verbs.search import check_frozen
+    from acclimate.verbs.search import freeze as write_frozen
 
     loaded = load_config(config, set_ or ())
     if nproc is not None and nproc > 1:
         if launched_processes() > 1:
             raise UsageError(f"--nproc {nproc}: this is one of {launched_processes()} processes already; leave it out.")
         overrides = [part for override in set_ or () for part in ("--set", override)]
-        raise typer.Exit(launch(["train", str(config), *overrides, *(["--resume"] if resume else [])], nproc))
+        frozen = ["--freeze", str(freeze)] if freeze is not None else []
+        again = ["--resume"] if resume else []
+        raise typer.Exit(launch(["train", str(config), *overrides, *again, *frozen], nproc))
     try:
+        if freeze is not None:
+            if launched_rank() == 0:
+                check_frozen(freeze)
+            found = chosen(loaded, resume=resume, console=console)
+            if launched_rank() == 0:
+                write_frozen(found, freeze)
+                console.print(
+                    f"Wrote {freeze}. Next: acclimate train {freeze} --resume", highlight=False, soft_wrap=True
+                )
+            return
         result = train_run(loaded, resume=resume, console=console)
     except KeyboardInterrupt:
         how = what_resume_does(loaded.run_dir)

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from acclimate.config.apart import Apart
 from acclimate.config.chosen.retain import RetainSection, retaining
+from acclimate.config.chosen.search import SearchSection, searching
 from acclimate.config.chosen.training import TrainingSection
 from acclimate.config.evaluation_schema import EvaluationSection
 from acclimate.config.lora_schema import LoraSection
@@ -221,6 +222,7 @@ class RunConfig(SettingsFile):
     data: DataSection = DataSection()
     training: Annotated[TrainingSection, Apart.LOOP] = TrainingSection()
     retain: Annotated[RetainSection | None, Apart.LOOP] = None
+    search: SearchSection | None = None
     parallel: Annotated[ParallelSection, Apart.WORK] = ParallelSection()
     evaluation: Annotated[EvaluationSection, Apart.JUDGED] = EvaluationSection()
     report_to: Annotated[list[Literal["tensorboard"]], Apart.PLACE] = Field(
@@ -301,6 +303,7 @@ class RunConfig(SettingsFile):
         return value | {"training": training | {"eval_steps": "auto"}}
 
     _retaining = model_validator(mode="after")(retaining)
+    _searching = model_validator(mode="after")(searching)
 
     @model_validator(mode="after")
     def _a_budget_is_exceeded(self) -> RunConfig:

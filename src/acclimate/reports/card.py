@@ -16,6 +16,7 @@ from acclimate.paired.estimate import Estimate
 from acclimate.paired.metrics import BITS, METRICS, Metric
 from acclimate.reports.collect import collect
 from acclimate.reports.html import TEMPLATES
+from acclimate.reports.search import record_of, sentence
 from acclimate.reports.sections.budget import budgeted
 from acclimate.reports.sections.sources import attention
 from acclimate.reports.words import number
@@ -43,6 +44,7 @@ def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = Non
     folder = data.folders[0]
     config = folder.config
     lora = None if merged else config.get("lora")
+    search = record_of(folder.path)
     base_model, local = base_name(str((config.get("model") or {}).get("path", "")))
     front = {
         "base_model": base_model,
@@ -73,6 +75,7 @@ def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = Non
         kept=data.kept,
         budget=next(iter(budgeted(data)), None),
         settings=_settings(config),
+        chosen=sentence(search) if search is not None else "",
         facts=folder.data,
         attention=attention(folder.data),
         turn_ends=folder.data.get("turn_ends") or {},

@@ -14,6 +14,7 @@ from acclimate.disk.files import write_text
 from acclimate.reports.collect import ReportData, collect
 from acclimate.reports.pictures import budget, figures
 from acclimate.reports.pictures.palette import BASE, slots
+from acclimate.reports.search import searched
 from acclimate.reports.sections import sources
 from acclimate.reports.sections.budget import budgeted, spent_numbers
 from acclimate.reports.sections.glances import glances_of
@@ -98,6 +99,7 @@ def render(data: ReportData, title: str | None = None, gates: Sequence[Mapping[s
         number=number,
         learning=figures.learning(data),
         throughput=figures.throughput(data),
+        searches=searched(data),
         skipped=[folder for folder in data.folders if folder.skipped_lines],
         answers=_answers(data),
         prompts=PROMPTS,

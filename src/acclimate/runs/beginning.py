@@ -9,11 +9,18 @@ from typing import Any
 from rich.console import Console
 
 from acclimate.config.apart import FREE_ON_RESUME, Apart, marks
+from acclimate.config.chosen.search import AUTO
 from acclimate.config.load import RunConfig, load_config
 from acclimate.runs.layout import Layout, read_json, write_json
 from acclimate.runs.measured import check_weights
 from acclimate.runs.provenance import other_versions, with_session
 from acclimate.types.errors import RunError, UsageError
+
+
+def begun_config(config: RunConfig) -> Path:
+    """Where the configuration lies that a run of this name began with: with ``method: auto`` that of its search."""
+    run = Layout(config.run_dir)
+    return Layout(run.search).config if config.method == AUTO else run.config
 
 
 def differences_from(config: RunConfig) -> list[str]:
@@ -64,7 +71,7 @@ def as_begun(config: RunConfig) -> RunConfig:
 
 def _differing(config: RunConfig, kinds: Collection[Apart | None]) -> list[str]:
     """``path: this then, that now`` of the settings with one of these marks; None is no mark."""
-    began, now = _as_it_began(load_config(Layout(config.run_dir).config)), with_saved_choices(config)
+    began, now = _as_it_began(load_config(begun_config(config))), with_saved_choices(config)
     if began.lora is not None and began.lora.experts is None:  # it stays so, unless something else is asked for
         began = began.model_copy(update={"lora": began.lora.model_copy(update={"experts": False})})
     found, marked = [], marks(RunConfig)
@@ -94,7 +101,7 @@ def _as_it_began(config: RunConfig) -> RunConfig:
 
 def with_saved_choices(config: RunConfig) -> RunConfig:
     """``dtype: auto``, ``attention: auto`` and ``eval_steps: auto`` mean what they meant when the run began."""
-    path = Layout(config.run_dir).config
+    path = begun_config(config)
     if not path.exists():
         return config
     saved, left = load_config(path), {"model": ("dtype", "attention"), "training": ("eval_steps",)}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from acclimate.config.load import RunConfig
 from acclimate.disk.files import leftovers, sweep, unwritable
-from acclimate.runs.beginning import differences_from
+from acclimate.runs.beginning import begun_config, differences_from
 from acclimate.runs.layout import Layout
 from acclimate.types.errors import ConfigError, DataError, RunError, UsageError
 
@@ -37,7 +37,12 @@ def check_run_dir(config: RunConfig, resume: bool) -> None:
         config.run_dir.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(config.run_dir.parent, error) from error
-    if not run.config.exists():
+    if not begun_config(config).exists():
+        if run.config.exists():
+            raise UsageError(
+                f"The run '{config.run_dir}' exists, and nothing was searched for in it: it was configured without "
+                f"method: auto. Choose another name, for example --set name={config.name}-2."
+            )
         held = config.run_dir.iterdir() if config.run_dir.is_dir() else ()
         if any(not (path.name.startswith(".") and path.suffix == ".partial") for path in held):
             raise UsageError(f"The folder '{config.run_dir}' holds something that is no run; choose another name.")
@@ -61,6 +66,8 @@ def check_run_dir(config: RunConfig, resume: bool) -> None:
 
 def what_resume_does(run_dir: Path) -> str:
     run = Layout(run_dir)
+    if run.search.is_dir() and not run.searched.is_file():
+        return "goes on with the search, whose finished probes are not trained again"
     if run.has_model:
         return "measures the trained model"
     return (

@@ -151,6 +151,16 @@ class Layout:
         return self.checkpoints / "best"
 
     @property
+    def search(self) -> Path:
+        """The folder of probes of ``method: auto``, each a run folder, beside the configuration that they are of."""
+        return self.path / "search"
+
+    @property
+    def searched(self) -> Path:
+        """What ``method: auto`` tried, what it chose and why, and what it did not try."""
+        return self.path / "search.json"
+
+    @property
     def report(self) -> Path:
         """The page about this run alone."""
         return self.path / "report.html"

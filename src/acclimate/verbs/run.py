@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from acclimate.build import (
     validation_sets,
 )
 from acclimate.build.plan import Composition, anchored, compose
+from acclimate.config.chosen.search import AUTO
 from acclimate.config.load import RunConfig, located, save_config
 from acclimate.data.chat.rendering import special_tokens
 from acclimate.data.chat.turn_ends import new_turn_ends
@@ -57,7 +59,9 @@ from acclimate.training.control.settle import settle
 from acclimate.training.loop import run_loop
 from acclimate.training.training import Training
 from acclimate.training.tuned import TunedRun
-from acclimate.types.errors import RunError
+from acclimate.types.errors import RunError, UsageError
+from acclimate.verbs.replay import with_rows
+from acclimate.verbs.search import search
 from acclimate.verbs.validate import data_record, warnings
 
 
@@ -88,14 +92,39 @@ def train(config: RunConfig, resume: bool = False, console: Console | None = Non
     world = join(config.model.device)
     console = console if console is not None and world.is_main else Console(quiet=True)
     config = anchored(config)  # as its folder has it
-    run_dir = config.run_dir
+    with _writing(config, resume, world):
+        if config.method == AUTO:
+            config = search(config, train, console, world)
+            resume = resume and Layout(config.run_dir).provenance.is_file()
+        return _train(config, resume, console, world)
+
+
+@located
+def chosen(config: RunConfig, resume: bool = False, console: Console | None = None) -> RunConfig:
+    """What ``method: auto`` chooses: the plain configuration that :func:`train` would train, which is not trained.
+
+    Raises:
+        UsageError: there is nothing to choose; and as :func:`train`.
+    """
+    if config.method != AUTO:
+        raise UsageError("--freeze: has no effect without method: auto; the configuration is plain already.")
+    world = join(config.model.device)
+    console = console if console is not None and world.is_main else Console(quiet=True)
+    config = anchored(config)
+    with _writing(config, resume, world):
+        return search(config, train, console, world)
+
+
+@contextmanager
+def _writing(config: RunConfig, resume: bool, world: World) -> Iterator[None]:
+    """Nobody else writes to the run folder, and it is this configuration's."""
     with ExitStack() as held:
         with world.all_or_none():
             if world.is_main:
                 check_run_dir(config, resume)
-                held.enter_context(sole_writer(run_dir))
+                held.enter_context(sole_writer(config.run_dir))
                 check_run_dir(config, resume)  # now that nobody else writes
-        return _train(config, resume, console, world)
+        yield
 
 
 def _train(config: RunConfig, resume: bool, console: Console, world: World) -> RunResult:
@@ -118,7 +147,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         with world.all_or_none():
             result = _measured_again(config) if world.is_main else RunResult(run_dir, [])
         return result
-    corpora = world.main_first(lambda: load_corpora(config, load_tokenizer(config.model)))
+    corpora = world.main_first(lambda: load_corpora(with_rows(config, device, console), load_tokenizer(config.model)))
     with world.all_or_none():
         model = load_model(config, device)
     job = job.settled(model)
@@ -248,14 +277,18 @@ def _begin(
     return record
 
 
-def evaluate_run(run_dir: Path) -> RunResult:
+def evaluate_run(run_dir: Path, console: Console | None = None) -> RunResult:
     """Measures a trained run's ``model/`` against its base again and rewrites ``summary.json``.
+
+    Args:
+        console: shows how far rows are that the base writes again, where the cache has lost them.
 
     Raises:
         RunError: the run is not trained yet, or its model, base or data have changed since.
     """
     config, pair = open_run(run_dir)
-    corpora = load_corpora(config, load_tokenizer(config.model))
+    rows = with_rows(config, pair.model.device, console or Console(quiet=True))
+    corpora = load_corpora(rows, load_tokenizer(config.model))
     run = Layout(run_dir)
     data, held_out = ({n: getattr(c, k) for n, c in corpora.sources.items()} for k in ("digest", "heldout_digest"))
     check_digests(run_dir, model_identities(config.model), data, held_out=held_out)

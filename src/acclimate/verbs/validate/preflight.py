@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from acclimate.build import (
 )
 from acclimate.build.mixture import epochs
 from acclimate.build.plan import compose
+from acclimate.config.chosen.search import AUTO
 from acclimate.config.load import RunConfig, located
 from acclimate.config.lora_schema import LoraSection
 from acclimate.data.chat.pieces import cuts
@@ -41,7 +42,9 @@ from acclimate.model.whole.towers import said_of_towers
 from acclimate.runs.claim import check_place
 from acclimate.runs.layout import Layout
 from acclimate.types.plan import PlanContext
-from acclimate.verbs.validate.cost import kept_states, memory, regrouped, seconds
+from acclimate.verbs.replay import Unwritten, with_placeholders
+from acclimate.verbs.search import Foresight, foresee
+from acclimate.verbs.validate.cost import kept_states, memory, regrouped, seconds, writing_seconds
 from acclimate.verbs.validate.experts import expert_notes
 from acclimate.verbs.validate.labels import turn_ends
 from acclimate.verbs.validate.warnings import warnings
@@ -64,6 +67,9 @@ class Preflight:
     computed: float  # positions that a forward computes, over those of its packed rows
     checks: Checks | None  # how often held-out text is measured while training
     states_bytes: float  # of the base's states on that text, where drift is measured
+    search: Foresight | None = None  # with method: auto, of whose configuration as it is written all else is
+    unwritten: list[Unwritten] = field(default_factory=list)  # sources whose rows the base has still to write
+    writing_seconds: float = 0.0
 
     @property
     def attention(self) -> str:
@@ -79,6 +85,13 @@ def validate(config: RunConfig) -> Preflight:
         ConfigError, DataError, ModelError: what, where, and what would be accepted.
     """
     check_place(config)
+    if config.method == AUTO:
+        foreseen = foresee(config)
+        return replace(_checked(foreseen.written), search=foreseen)
+    return _checked(config)
+
+
+def _checked(config: RunConfig) -> Preflight:
     composition = compose(config)
     job = resolve(config, keep_missing=True)  # as a run does, which then finds what is indexed here
     config = job.config
@@ -89,7 +102,8 @@ def validate(config: RunConfig) -> Preflight:
     reached = _with_adapter(network, config.lora, new_tokens) if config.lora is not None else []
     total = network.num_parameters()
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    corpora = load_corpora(config, tokenizer)
+    readable, unwritten = with_placeholders(config)
+    corpora = load_corpora(readable, tokenizer)
     check_vocabulary(corpora, tokenizer, network)
     for expert in [*experts(config, composition), *([apart] if (apart := base_apart(config)) else [])]:
         expert.check(config, tokenizer)
@@ -146,6 +160,8 @@ def validate(config: RunConfig) -> Preflight:
         checks=checks,
         states_bytes=states_bytes,
         reached=reached,
+        unwritten=unwritten,
+        writing_seconds=writing_seconds(config, job.device, network, unwritten, total),
     )
 
 
