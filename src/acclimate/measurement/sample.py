@@ -125,8 +125,8 @@ class Sampler:
     def _generate(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, ends: Sequence[int], drawn: Drawn | None = None
     ) -> Any:
-        """Of prompts that are padded on the left to one length: [prompts, width + written] tokens, or where none is drawn
-        what ``generate`` tells of its most likely tokens."""
+        """Of prompts that are padded on the left to one length: [prompts, width + written] tokens, or where none is
+        drawn what ``generate`` tells of its most likely tokens."""
         width = max(map(len, prompts))
         ids = torch.full((len(prompts), width), self.padding)
         mask = torch.zeros_like(ids)
