@@ -19,6 +19,7 @@ from acclimate.data.prepare.encoding import Encoder
 from acclimate.data.prepare.routes import NOT_LEARNED
 from acclimate.data.read.documents import read_documents
 from acclimate.disk.files import alone
+from acclimate.measurement.two_samples import told_apart
 from acclimate.types.central import Route
 from acclimate.types.errors import AcclimateError, ConfigError, DataError, ModelError, RunError, UsageError
 from acclimate.verbs.replay import replay
@@ -26,7 +27,6 @@ from acclimate.verbs.replay import write as write_module
 from acclimate.verbs.replay.degenerate import why_degenerate
 from acclimate.verbs.replay.manuscript import Manuscript
 from acclimate.verbs.replay.seeds import in_turns, seeds
-from acclimate.verbs.replay.two_samples import told_apart
 from tests.fixtures.pico import pico_tokenizer
 from tests.fixtures.sentences import refused, says
 from tests.fixtures.writing import END, EOS, LETTERS, save_writer

@@ -32,7 +32,7 @@ sources:                         # file, folder, glob, URL or hub id of .txt, .m
     path: {domain}
     share: 0.5                   # of all trained tokens
     heldout: 0.05                # documents kept for evaluation: a share, or a count
-  general:
+  general:                       # path: self has the model write this text itself (docs/replay.md)
     path: {general}
     share: 0.5
     heldout: 0.05

@@ -62,7 +62,8 @@ class Drawn(LogitsProcessor):  # type: ignore[misc]
         if self.cut is not None:
             scores = self.cut(input_ids, scores)
         below = scores.softmax(-1).cumsum(-1, dtype=torch.float64)
-        drawn = self.uniforms[:, input_ids.shape[1] - self.width, None] * below[:, -1:]
+        step = min(input_ids.shape[1] - self.width, self.uniforms.shape[1] - 1)  # a GPU may look one step too far
+        drawn = self.uniforms[:, step, None] * below[:, -1:]
         chosen = torch.searchsorted(below, drawn, right=True).clamp(max=scores.shape[1] - 1)
         return torch.full_like(scores, -torch.inf).scatter(1, chosen, 0.0)
 
@@ -106,7 +107,7 @@ class Sampler:
             for group in self._groups(prompts):
                 given, width = [prompts[i] for i in group], max(len(prompts[i]) for i in group)
                 drawn = Drawn(uniforms[group].to(self.model.device), width, self.temperature, self.top_p)
-                rows = self._generate(given, max_new_tokens, ends, drawn).sequences
+                rows = self._generate(given, max_new_tokens, ends, drawn)
                 found |= {i: _written(row[width:].tolist(), ends) for i, row in zip(group, rows, strict=True)}
         return [found[i] for i in range(len(prompts))]
 
@@ -124,7 +125,8 @@ class Sampler:
     def _generate(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, ends: Sequence[int], drawn: Drawn | None = None
     ) -> Any:
-        """What ``generate`` returns of prompts that are padded on the left to one length."""
+        """Of prompts that are padded on the left to one length: [prompts, width + written] tokens, or where none is
+        drawn what ``generate`` tells of its most likely tokens."""
         width = max(map(len, prompts))
         ids = torch.full((len(prompts), width), self.padding)
         mask = torch.zeros_like(ids)
@@ -138,7 +140,7 @@ class Sampler:
                 max_new_tokens=max_new_tokens,
                 eos_token_id=list(ends) or None,
                 pad_token_id=self.padding,
-                return_dict_in_generate=True,
+                return_dict_in_generate=drawn is None,
                 output_logits=drawn is None,
                 do_sample=False,
                 logits_processor=LogitsProcessorList([] if drawn is None else [drawn]),

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from acclimate.verbs.replay.two_samples import FEWEST
+from acclimate.measurement.two_samples import FEWEST
 
 TALLIES = (
     ("ways", "begins from"), ("families", "family"), ("languages", "language of the prompt"), ("forms", "form"),

@@ -10,8 +10,8 @@ from typing import Any
 
 from acclimate.data.prepare.near import WORD
 from acclimate.data.read.records import Document
+from acclimate.measurement.two_samples import told_apart
 from acclimate.verbs.replay.manuscript import Manuscript, read_rows, said_of
-from acclimate.verbs.replay.two_samples import told_apart
 
 EDGES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 """Of the histogram of tokens: the last bin is open."""

@@ -19,6 +19,7 @@ from acclimate.disk.files import write_text
 from acclimate.verbs.replay.beginnings import Batch
 from acclimate.verbs.replay.commission import Commission
 from acclimate.verbs.replay.manuscript import Manuscript
+from acclimate.verbs.replay.page import summary
 from acclimate.verbs.replay.write import report_of, write_rows
 
 ROWS = "rows.jsonl"
@@ -50,7 +51,10 @@ def with_rows(config: RunConfig, device: torch.device, console: Console) -> RunC
     def written(name: str) -> Path:
         commission = _checked(config, name)
         rows = _place(commission)
-        write_rows(commission, rows, device, console)
+        known = _is_written(rows)
+        found = write_rows(commission, rows, device, console)
+        for line in () if known else summary(found):
+            console.print(f"source '{name}': {line}", highlight=False, markup=False)
         return rows
 
     return _with(config, written)
@@ -67,7 +71,7 @@ def with_placeholders(config: RunConfig) -> tuple[RunConfig, list[Unwritten]]:
     def placed(name: str) -> Path:
         commission = _checked(config, name)
         rows = _place(commission)
-        if report_of(rows).exists() and rows.exists() and not Manuscript.begun(rows):
+        if _is_written(rows):
             return rows
         left.append(Unwritten(name, commission.settings.tokens, commission.settings.batch_size))
         return _placeholders(commission, rows.with_name("placeholders.jsonl"))
@@ -99,6 +103,11 @@ def _checked(config: RunConfig, name: str) -> Commission:
 
 def _place(commission: Commission) -> Path:
     return Path(os.path.expanduser(commission.cache_dir)) / "replay" / commission.identity / ROWS
+
+
+def _is_written(rows: Path) -> bool:
+    """Whether they are there, whole, with their report."""
+    return rows.exists() and report_of(rows).exists() and not Manuscript.begun(rows)
 
 
 def _placeholders(commission: Commission, path: Path) -> Path:

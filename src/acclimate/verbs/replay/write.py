@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from acclimate.config.chosen.replay import ReplaySection
-from acclimate.config.schema import ModelSection
+from acclimate.config.schema import DataSection, ModelSection
 from acclimate.disk.files import alone, write_text
 from acclimate.measurement.sample import Sampler
 from acclimate.model.causal import CausalModel
@@ -64,7 +64,7 @@ def replay(
         raise UsageError(f"--output: '{output}' should end in .jsonl, as rows are read by that name.")
     device = resolve_device(section)
     section = _with_dtype(section, device)
-    commission = Commission("replay", section, settings or ReplaySection(), "~/.cache/acclimate")
+    commission = Commission("replay", section, settings or ReplaySection(), DataSection().cache_dir)
     commission.check()
     compared = read_given("replay", "real", real) if real is not None else []
     found = write_rows(commission, output, device, console or Console(quiet=True))
