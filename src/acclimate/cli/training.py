@@ -46,8 +46,6 @@ def train(
     """Train, measure against the base, and write the run folder with its report."""
     from acclimate.config.load import load_config
     from acclimate.parallel.launch import launch, launched_processes, launched_rank
-    from acclimate.runs.claim import what_resume_does
-    from acclimate.verbs.run import train as train_run
 
     loaded = load_config(config, set_ or ())
     if nproc is not None and nproc > 1:
@@ -55,6 +53,9 @@ def train(
             raise UsageError(f"--nproc {nproc}: this is one of {launched_processes()} processes already; leave it out.")
         overrides = [part for override in set_ or () for part in ("--set", override)]
         raise typer.Exit(launch(["train", str(config), *overrides, *(["--resume"] if resume else [])], nproc))
+    from acclimate.runs.claim import what_resume_does
+    from acclimate.verbs.run import train as train_run  # seconds of imports, which the launcher does without
+
     try:
         result = train_run(loaded, resume=resume, console=console)
     except KeyboardInterrupt:
@@ -66,7 +67,7 @@ def train(
 
 def demo(
     output: Annotated[Path | None, typer.Option(help="Default: runs/demo, or runs/demo-quick.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="The same path with a quarter of the tokens.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="The same path with a tenth of the tokens.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Runs per method.")] = 1,
 ) -> None:
     """Tune a real small model three ways on medical text and show what each kept."""
