@@ -19,7 +19,7 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
 
-# torch and transformers are imported where tests are: the process that only deals tests to two others waits for nothing.
+# torch and transformers are imported where tests run: the process that only deals them to others waits for nothing.
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -87,9 +87,10 @@ SENTENCE = (
 def trained(pico_folder: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run and its report, which each test leaves as complete as it was."""
     folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["acclimate", "train", str(write(folder, pico_folder, corpora))])
-        main()
+        with pytest.raises(SystemExit) as ended:
+            main()
     assert not ended.value.code
     return folder / "runs" / "run"
 

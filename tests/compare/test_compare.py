@@ -17,6 +17,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from acclimate.cli import training
 from acclimate.cli.main import app
 from acclimate.config.load import load_config
 from acclimate.disk.files import alone
@@ -34,7 +35,7 @@ from tests.test_wrong_inputs import run_cli
 
 
 def cells_in_this_process(patch: pytest.MonkeyPatch) -> list[list[str]]:
-    """It saves the imports; the commands in order. In processes of their own they are in tests/test_docs.py."""
+    """It saves the imports, and a run's own page; the commands in order. tests/test_docs.py has processes and pages."""
     ran: list[list[str]] = []
 
     def launch(arguments: list[str], processes: int) -> int:
@@ -43,6 +44,7 @@ def cells_in_this_process(patch: pytest.MonkeyPatch) -> list[list[str]]:
         return 0
 
     patch.setattr(execute, "launch", launch)
+    patch.setattr(training, "report_on", lambda run, summary: None)
     return ran
 
 
