@@ -5,12 +5,15 @@ QUICK  ?=
 BIN    := .venv/bin
 READY  := .venv/.installed
 
+# pip compiles nothing, so Python must keep what it compiles, whatever the environment says: torch takes it 20 seconds.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit soak format clean
 
 help:
 	@echo 'make demo           tune a real 135M model three ways on medical text, write runs/demo/report.html'
-	@echo '                    (12 to 15 minutes on 2 cores; QUICK=1: about 3; SEEDS=3: three runs a method)'
+	@echo '                    (12 to 15 minutes on 2 cores; QUICK=1: about 2; SEEDS=3: three runs a method)'
 	@echo 'make test           format, lint, types, unit tests and one quick demo, as CI runs them'
 	@echo 'make soak           kill -9 a run at 20 random moments, resume it, compare every byte'
 	@echo 'make format         format the code'
