@@ -67,7 +67,7 @@ def train(
 
 def demo(
     output: Annotated[Path | None, typer.Option(help="Default: runs/demo, or runs/demo-quick.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="The same path with a tenth of the tokens.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="The same path with a sixth of the tokens.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Runs per method.")] = 1,
 ) -> None:
     """Tune a real small model three ways on medical text and show what each kept."""

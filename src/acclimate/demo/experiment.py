@@ -37,7 +37,7 @@ class Size:
 
 
 FULL = Size(16_000, 512, (1e-4, 2e-4, 5e-4), 400, 300, {"medical": 64, "general": 32, "chat": 48}, 4, 6, 40)
-QUICK = Size(1_536, 256, (2e-4, 5e-4), 150, 100, {"medical": 12, "general": 8, "chat": 8}, 1, 1, 16)
+QUICK = Size(2_560, 256, (2e-4, 5e-4), 150, 100, {"medical": 16, "general": 8, "chat": 8}, 1, 1, 16)
 
 
 def run_demo(output: Path, quick: bool, seeds: int, console: Console) -> list[RunResult]:
