@@ -4,6 +4,7 @@ SEEDS  ?= 1
 QUICK  ?=
 BIN    := .venv/bin
 READY  := .venv/.installed
+INSTALL = $(BIN)/pip install --no-compile --quiet --disable-pip-version-check
 
 # pip compiles nothing, so Python must keep what it compiles, whatever the environment says: torch takes it 20 seconds.
 export PYTHONDONTWRITEBYTECODE :=
@@ -19,9 +20,11 @@ help:
 	@echo 'make format         format the code'
 	@echo 'make clean          remove the virtual environment and caches of this folder, but no run'
 
+# pip takes one package after the other. Two of it take what is pinned; the last one looks whether anything is missing.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	-grep -v '^#' constraints.txt | xargs -P 2 -n 64 $(INSTALL) --no-deps
+	$(INSTALL) -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: $(READY)
