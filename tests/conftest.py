@@ -13,18 +13,13 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 import pytest
-import torch
-from transformers.utils import logging
 
-from tests.fixtures.pico import save_pico
-from tests.fixtures.runs import write_corpora
-
-logging.disable_progress_bar()
-torch.set_num_threads(1)
 # A suite that a script starts in the background ignores SIGINT, one under nohup SIGHUP, and so would the runs in it.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
+
+# torch and transformers are imported where tests run: the process that only deals them to others waits for nothing.
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,16 +27,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.path.name != "test_architecture.py", "real" not in item.keywords))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_and_no_bars() -> None:
+    import torch
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def pico_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved pico model; read only."""
-    return save_pico(tmp_path_factory.mktemp("pico"))
+    return saved_pico(tmp_path_factory, "pico")
 
 
 @pytest.fixture(scope="session")
 def expert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another saved pico model with the same tokenizer; read only."""
-    return save_pico(tmp_path_factory.mktemp("expert"), seed=1)
+    return saved_pico(tmp_path_factory, "expert", seed=1)
+
+
+def saved_pico(folders: pytest.TempPathFactory, name: str, seed: int = 0) -> Path:
+    from tests.fixtures.pico import save_pico
+
+    return save_pico(folders.mktemp(name), seed)
 
 
 @pytest.fixture(scope="session")
@@ -53,4 +63,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """domain.jsonl, general.jsonl and chat.jsonl; read only."""
+    from tests.fixtures.runs import write_corpora
+
     return write_corpora(tmp_path_factory.mktemp("corpora"))

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from acclimate.cli import main
 from acclimate.disk.files import write_text
 from acclimate.runs.folder import read_summary
 from acclimate.runs.scores import read_lines
@@ -82,6 +84,18 @@ SENTENCE = (
 
 
 @pytest.fixture(scope="module")
+def trained(pico_folder: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run and its report, which each test leaves as complete as it was."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["acclimate", "train", str(write(folder, pico_folder, corpora))])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert not ended.value.code
+    return folder / "runs" / "run"
+
+
+@pytest.fixture(scope="module")
 def undisturbed(pico_folder: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """The summary of the run of every test here, when nothing goes wrong."""
     folder = tmp_path_factory.mktemp("undisturbed")
@@ -120,18 +134,15 @@ def test_every_file_of_a_run(
 
 @pytest.mark.parametrize("name", ["summary.json", "general.jsonl", "report.html", "README.md", "generations.json"])
 def test_what_was_measured_before_stays(
-    name: str, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    run_dir = tmp_path / "runs" / "run"
-    assert run_cli(["train", str(write(tmp_path, pico_folder, corpora))], monkeypatch, capsys)[0] == 0
-    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    name: str, trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
     with monkeypatch.context() as patch:
         fill(patch, name)
-        code, _, err = run_cli(["eval", str(run_dir)], patch, capsys)
+        code, _, err = run_cli(["eval", str(trained)], patch, capsys)
     assert code == 1
     assert "cannot be written (No space left on device)" in err
-    assert {path for path in run_dir.rglob("*") if path.is_file()} == set(before)
+    assert {path for path in trained.rglob("*") if path.is_file()} == set(before)
     (full,) = [path for path in before if path.name == name]
     assert full.read_bytes() == before[full]
 
@@ -140,7 +151,8 @@ def test_the_token_cache(
     pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    path, cache = write(tmp_path, pico_folder, corpora), tmp_path / "runs" / "cache"
+    cache = tmp_path / "runs" / "cache"
+    path = write(tmp_path, pico_folder, corpora, data={"cache_dir": str(cache)})
     with monkeypatch.context() as patch:
         met = fill(patch, "ids.bin")
         code, _, err = run_cli(["validate", str(path)], patch, capsys)

@@ -271,7 +271,7 @@ def test_a_run_finds_what_validate_indexed(
     """Also where the configuration names its files from the working folder."""
     monkeypatch.chdir(corpora)
     sources = {name: {"path": f"{name}.jsonl", "share": 0.5, "heldout": 4} for name in ("domain", "general")}
-    named = settings(pico_folder, corpora, tmp_path) | {"sources": sources}
+    named = settings(pico_folder, corpora, tmp_path, data={"cache_dir": str(tmp_path / "cache")}) | {"sources": sources}
     validate(parse_config(named))
     cached = sorted((tmp_path / "cache").rglob("*"))
     train(parse_config(named))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ import pytest
 import yaml
 from rich.console import Console
 
+from acclimate.cli import training
 from acclimate.cli.main import app
 from acclimate.config.load import load_config
 from acclimate.disk.files import alone
-from acclimate.runs.cells import append, read_table
+from acclimate.runs.cells import Row, append, read_table
 from acclimate.types.errors import ConfigError, RunError
-from acclimate.verbs.compare import compare, execute, load_comparison, outcome_of, pending, work
+from acclimate.verbs.compare import Comparison, Outcome, compare, execute, load_comparison, outcome_of, pending, work
 from acclimate.verbs.compare.cell import run_cell, trial_cells
 from acclimate.verbs.compare.execute import train_cell
 from acclimate.verbs.compare.page import markdown
@@ -33,9 +34,8 @@ from tests.fixtures.sentences import says
 from tests.test_wrong_inputs import run_cli
 
 
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Cells in this process, which saves the imports; the commands in order."""
+def cells_in_this_process(patch: pytest.MonkeyPatch) -> list[list[str]]:
+    """It saves the imports, and a run's own page; the commands in order. tests/test_docs.py has processes and pages."""
     ran: list[list[str]] = []
 
     def launch(arguments: list[str], processes: int) -> int:
@@ -43,8 +43,37 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         app(arguments, standalone_mode=False)
         return 0
 
-    monkeypatch.setattr(execute, "launch", launch)
+    patch.setattr(execute, "launch", launch)
+    patch.setattr(training, "report_on", lambda run, summary: None)
     return ran
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    return cells_in_this_process(monkeypatch)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A comparison from its first cell to its page."""
+
+    comparison: Comparison
+    outcome: Outcome
+    commands: list[list[str]]
+
+    def rows(self, method: str) -> list[Row]:
+        """Of its trials and runs."""
+        return [row for row in self.outcome.rows if row.method == method and row.kind != "panel"]
+
+
+@pytest.fixture(scope="module")
+def whole(pico_folder: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """sft and mol, two trials and a run each, on a panel, too; read only."""
+    folder = tmp_path_factory.mktemp("whole")
+    comparison = load_comparison(comparison_file(folder, pico_folder, corpora, panels=[write_panel(folder, corpora)]))
+    with pytest.MonkeyPatch.context() as patch:
+        commands = cells_in_this_process(patch)
+        return Whole(comparison, compare(comparison, nproc=2), commands)
 
 
 def write_panel(folder: Path, corpora: Path) -> str:
@@ -58,7 +87,7 @@ def write_panel(folder: Path, corpora: Path) -> str:
     return "panel.yaml"
 
 
-def test_trials_runs_panels_and_pages(
+def test_a_dry_run_says_what_is_left(
     pico_folder: Path,
     corpora: Path,
     tmp_path: Path,
@@ -66,21 +95,22 @@ def test_trials_runs_panels_and_pages(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = comparison_file(tmp_path, pico_folder, corpora, panels=["panel.yaml"])
-    write_panel(tmp_path, corpora)
+    path = comparison_file(tmp_path, pico_folder, corpora, panels=[write_panel(tmp_path, corpora)])
     code, said, _ = run_cli(["compare", str(path), "--dry-run"], monkeypatch, capsys)
     assert code == 0
     assert said.count("left: trial") == 4
     assert in_process == []
 
-    comparison = load_comparison(path)
-    outcome = compare(comparison, nproc=2)
+
+def test_trials_runs_panels_and_pages(whole: Whole, in_process: list[list[str]]) -> None:
+    comparison, outcome = whole.comparison, whole.outcome
     rows = read_table(comparison.table_path)
     assert [(row.kind, row.method) for row in rows] == [
         *[("trial", "sft")] * 2, *[("trial", "mol")] * 2,
         ("run", "sft"), ("panel", "sft"), ("run", "mol"), ("panel", "mol"),
     ]  # fmt: skip
-    assert all(command[0] == "eval" or command[-2:] == ["--nproc", "2"] for command in in_process)
+    assert len(whole.commands) == len(rows)
+    assert all(command[0] == "eval" or command[-2:] == ["--nproc", "2"] for command in whole.commands)
     # Trials were measured on other documents than runs, and equal tokens were trained on.
     assert rows[0].texts["domain"].bytes != rows[4].texts["domain"].bytes
     assert len({row.tokens["domain"] for row in rows if row.kind == "run"}) == 1
@@ -107,10 +137,9 @@ def test_trials_runs_panels_and_pages(
     table = (comparison.folder / "comparison.csv").read_text().splitlines()
     assert table[0] == "method,metric,seed,value,low,high"
     assert len(table) == 1 + 2 * 3 * 2
-    # The same call again has nothing to do; without --dry-run too.
-    before = len(in_process)
+    # The same call again has nothing to do.
     compare(comparison)
-    assert len(in_process) == before
+    assert in_process == []
 
 
 def test_two_panels_an_edited_one_and_a_run_that_is_trained_again(
@@ -240,16 +269,13 @@ def test_sets_without_right_and_wrong_are_left_out_and_named(tmp_path: Path, pic
 
 
 def test_it_is_continued_on_another_machine(
-    pico_folder: Path, corpora: Path, tmp_path: Path, in_process: list[list[str]]
+    whole: Whole, pico_folder: Path, corpora: Path, tmp_path: Path, in_process: list[list[str]]
 ) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    first = load_comparison(comparison_file(here, pico_folder, corpora))
-    compare(first, only=["sft"])
-    shutil.copytree(pico_folder, there / "model")
-    shutil.copytree(corpora, there / "corpora")
-    second = load_comparison(comparison_file(there, there / "model", there / "corpora"))
-    shutil.copy(first.table_path, second.table_path)
-    del in_process[:]
+    shutil.copytree(pico_folder, tmp_path / "model")
+    shutil.copytree(corpora, tmp_path / "corpora")
+    second = load_comparison(comparison_file(tmp_path, tmp_path / "model", tmp_path / "corpora"))
+    for row in whole.rows("sft"):
+        append(second.table_path, row)
     outcome = compare(second)
     assert len(in_process) == 3  # two trials and a run of mol
     assert not any("sft" in command[1] for command in in_process)
@@ -257,10 +283,11 @@ def test_it_is_continued_on_another_machine(
 
 
 def test_rows_of_other_documents_are_refused(
-    pico_folder: Path, corpora: Path, tmp_path: Path, in_process: list[list[str]]
+    whole: Whole, pico_folder: Path, corpora: Path, tmp_path: Path, in_process: list[list[str]]
 ) -> None:
     path = comparison_file(tmp_path, pico_folder, corpora)
-    compare(load_comparison(path), only=["sft"])
+    for row in whole.rows("sft"):
+        append(load_comparison(path).table_path, row)
     run = yaml.safe_load((tmp_path / "run.yaml").read_text())
     shutil.copytree(corpora, tmp_path / "corpora")
     text = (corpora / "domain.jsonl").read_text().replace("kidney", "liver")
@@ -365,7 +392,7 @@ def test_an_expert_is_trained_once_apart_from_what_is_measured_and_counted(
     for each in moved["methods"].values():
         each["set"]["schedule.type"] = "cosine"
     path.write_text(yaml.safe_dump(moved))
-    again = compare(load_comparison(path))
+    again = compare(load_comparison(path), only=["dae"])
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(other))
     with pytest.raises(RunError, match=r"dae .*, seed 0 with another expert than 'run.yaml'"):
         outcome_of(load_comparison(path))

@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from acclimate.runs.folder import read_summary
+from tests.fixtures.nursery import Warm
 
 
 def demo(output: Path) -> str:
     command = [sys.executable, "-m", "acclimate", "demo", "--quick", "--output", str(output)]
-    process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1500)
-    assert process.returncode == 0, process.stdout + process.stderr
-    return process.stdout
+    process = Warm(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said, errors = process.communicate(timeout=1500)
+    assert process.returncode == 0, said + errors
+    return str(said)
 
 
 @pytest.mark.real

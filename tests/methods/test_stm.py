@@ -134,12 +134,11 @@ def test_what_is_masked_is_counted_and_said(pico_folder: Path, corpora: Path, tm
 def test_the_base_is_asked_once(
     pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cache = {"cache_dir": str(tmp_path / "cache")}
+
     def masked(**settings: Any) -> float:
-        mask = (
-            selected(config(pico_folder, corpora, tmp_path, method={"name": "stm"} | settings))[1]
-            .sources["domain"]
-            .mask
-        )
+        stm = config(pico_folder, corpora, tmp_path, method={"name": "stm"} | settings, data=cache)
+        mask = selected(stm)[1].sources["domain"].mask
         assert mask is not None
         return mask.part
 
@@ -161,7 +160,8 @@ def test_nothing_left(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_goes_on_with_the_labels_it_began_with(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
-    settings = config(pico_folder, corpora, tmp_path, method={"name": "stm", "percentile": 80.0})
+    cache = {"cache_dir": str(tmp_path / "cache")}
+    settings = config(pico_folder, corpora, tmp_path, method={"name": "stm", "percentile": 80.0}, data=cache)
     run_dir = train(settings).run_dir
     shutil.rmtree(run_dir / "model")
     (run_dir / "summary.json").unlink()

@@ -23,7 +23,7 @@ from acclimate.runs.scores import read_lines
 from acclimate.training.checkpoint import load_checkpoint, read_folder, save_checkpoint
 from acclimate.verbs.run import train
 from tests.fixtures.gradients import built
-from tests.fixtures.nursery import Warm
+from tests.fixtures.nursery import FRESH, Warm
 from tests.fixtures.runs import config, weights
 from tests.fixtures.sentences import says
 
@@ -31,15 +31,15 @@ TRAINING = {"micro_batch_size": 2, "save_steps": 2, "eval_steps": 2, "keep_last"
 VARIANTS = {"full": {}, "lora": {"lora": {"rank": 4, "dropout": 0.1}, "method": ["mol", "l2"]}}
 
 
-def start(settings: RunConfig, *options: str, kind: type[subprocess.Popen[str]] = Warm) -> subprocess.Popen[str]:
+def start(settings: RunConfig, *options: str) -> Warm:
     path = Path(settings.output_dir) / f"{settings.name}.yaml"
     save_config(settings, path)
     command = [sys.executable, "-m", "acclimate", "train", str(path), *options]
-    return kind(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return Warm(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def run(settings: RunConfig, *options: str, kind: type[subprocess.Popen[str]] = Warm) -> None:
-    process = start(settings, *options, kind=kind)
+def run(settings: RunConfig, *options: str) -> None:
+    process = start(settings, *options)
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, output + errors
 
@@ -58,14 +58,19 @@ def back_to(run_dir: Path, step: int) -> None:
 
 
 @pytest.mark.parametrize(("strategy", "variant"), [("ddp", "full"), ("fsdp", "full"), ("fsdp", "lora")])
-def test_two_processes(strategy: str, variant: str, pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+def test_two_processes(
+    strategy: str, variant: str, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Equal to one process; resumed by two bitwise equal; resumed by one from the same state bitwise.
 
-    Fresh interpreters, whose ranks hash by seeds of their own, once.
+    Once the ranks hash by seeds of their own, as those of a launcher without a nursery do.
     """
     changes: dict[str, Any] = {"training": TRAINING, "parallel": {"strategy": strategy}} | VARIANTS[variant]
     settings = config(pico_folder, corpora, tmp_path, name="two", **changes)
-    run(settings, "--nproc", "2", kind=subprocess.Popen if (strategy, variant) == ("fsdp", "lora") else Warm)
+    with monkeypatch.context() as patch:
+        if (strategy, variant) == ("fsdp", "lora"):
+            patch.setenv(FRESH, "1")
+        run(settings, "--nproc", "2")
     straight, straight_losses = weights(settings.run_dir), losses(settings.run_dir)
     assert sorted(path.name for path in settings.run_dir.iterdir() if not path.name.startswith(".")) == [
         "checkpoints", "config.yaml", "data.json", "eval", "generations.json", "metrics.jsonl", "model",
@@ -156,7 +161,7 @@ def test_an_error_of_all_is_printed_once(pico_folder: Path, corpora: Path, tmp_p
     assert errors.count("Error") == 1
 
 
-def training_process(settings: RunConfig, *options: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+def training_process(settings: RunConfig, *options: str) -> tuple[Warm, list[psutil.Process]]:
     """A run that has taken some steps, and the processes that train it."""
     process = start(settings, *options)
     metrics = settings.run_dir / "metrics.jsonl"

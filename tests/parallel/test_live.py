@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from acclimate.training.checkpoint import load_checkpoint, save_checkpoint
 from acclimate.training.loop import run_loop
 from tests.data.test_ahead import threads
 from tests.fixtures.live import FIRST, SHARES, Continued, live_training
+from tests.fixtures.nursery import Warm
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,7 +82,7 @@ def test_two_ranks_share_the_writing(pico_folder: Path, corpora: Path, tmp_path:
         port = str(probe.getsockname()[1])
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     workers = [
-        subprocess.Popen(
+        Warm(
             [sys.executable, "-m", "tests.parallel.live_worker", str(pico_folder), str(corpora), str(tmp_path)],
             env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, cwd=ROOT,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.fixtures.pico import pico_tokenizer, save_pico
 from tests.parallel.worker import STRATEGIES, Case, cases, setting
 
 ROOT = Path(__file__).parents[2]
+Gradient = dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +58,22 @@ def gradients(models: Path, corpora: Path, tmp_path_factory: pytest.TempPathFact
     return output
 
 
+@pytest.fixture(scope="module")
+def alone(models: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case], Gradient]:
+    """The gradient of one process, in which nothing is spread: one serves both strategies."""
+    folder, found = tmp_path_factory.mktemp("alone"), dict[tuple[str, str], Gradient]()
+
+    def gradient(case: Case) -> Gradient:
+        if case[:2] not in found:
+            found[case[:2]] = step_gradient(built(setting(models, corpora, folder, case)))
+        return found[case[:2]]
+
+    return gradient
+
+
 @pytest.mark.parametrize("case", cases(), ids="-".join)
-def test_two_ranks_take_the_step_of_one_process(
-    case: Case, gradients: Path, models: Path, corpora: Path, tmp_path: Path
-) -> None:
-    expected = step_gradient(built(setting(models, corpora, tmp_path, case)))
+def test_two_ranks_take_the_step_of_one_process(case: Case, gradients: Path, alone: Callable[[Case], Gradient]) -> None:
+    expected = alone(case)
     found = load_file(gradients / f"{'-'.join(case)}.safetensors")
     assert found.keys() == expected.keys()
     assert max(gradient.abs().max() for gradient in expected.values()) > 1e-3

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,22 @@ CASES = {
     "methods of tokens": {"method": ["mol", "talr", {"name": "stm", "percentile": 80}, {"name": "wise", "alpha": 0.5}]},
     "streamed": {"budget": {"steps": 8, "batch_tokens": 512}},
 }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    pico_folder: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[dict[str, Any]], Path]:
+    """The folder of a run that nothing stops, by its section ``training``; read only."""
+    folder, found = tmp_path_factory.mktemp("undisturbed"), dict[str, Path]()
+
+    def run(training: dict[str, Any]) -> Path:
+        if (key := json.dumps(training)) not in found:
+            settings = config(pico_folder, corpora, folder, name=f"straight-{len(found)}", training=training)
+            found[key] = train(settings).run_dir
+        return found[key]
+
+    return run
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -82,16 +99,18 @@ def test_a_finished_run_is_left_alone(pico_folder: Path, corpora: Path, tmp_path
         train(other, resume=True)
 
 
-def test_a_moved_and_renamed_run_goes_on(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+def test_a_moved_and_renamed_run_goes_on(
+    pico_folder: Path, corpora: Path, tmp_path: Path, undisturbed: Callable[[dict[str, Any]], Path]
+) -> None:
     training = {"micro_batch_size": 2, "save_steps": 2}
-    straight = train(config(pico_folder, corpora, tmp_path, name="straight", training=training))
+    straight = undisturbed(training)
     killed_after(5, config(pico_folder, corpora, tmp_path, name="before", training=training))
     (tmp_path / "archive").mkdir()
     (tmp_path / "before").rename(tmp_path / "archive" / "after")
     overrides = [f"output_dir={tmp_path / 'archive'}", "name=after"]
     moved = train(load_config(tmp_path / "archive" / "after" / "config.yaml", overrides), resume=True)
-    assert same_weights(straight.run_dir, moved.run_dir)
-    assert metric_lines(straight.run_dir) == metric_lines(moved.run_dir)
+    assert same_weights(straight, moved.run_dir)
+    assert metric_lines(straight) == metric_lines(moved.run_dir)
 
 
 def test_a_folder_that_is_no_run_is_not_touched(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
@@ -119,10 +138,10 @@ def damage(checkpoint: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["a bit flipped", "cut short", "a file gone", "manifest torn"])
 def test_a_damaged_checkpoint_is_skipped_with_a_sentence(
-    how: str, pico_folder: Path, corpora: Path, tmp_path: Path
+    how: str, pico_folder: Path, corpora: Path, tmp_path: Path, undisturbed: Callable[[dict[str, Any]], Path]
 ) -> None:
     training = {"micro_batch_size": 2, "save_steps": 2}
-    straight = train(config(pico_folder, corpora, tmp_path, name="straight", training=training))
+    straight = undisturbed(training)
     settings = config(pico_folder, corpora, tmp_path, training=training)
     killed_after(5, settings)
     newer = Layout(settings.run_dir).step_checkpoints[1]
@@ -134,7 +153,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_sentence(
         r"Note: The checkpoint '.*step-00000004' is (damaged|incomplete).* The one before it is used", said
     )
     assert "Continuing after step 2 of 6." in said
-    assert same_weights(straight.run_dir, resumed.run_dir)
+    assert same_weights(straight, resumed.run_dir)
     for checkpoint in Layout(settings.run_dir).step_checkpoints:
         damage(checkpoint, how)
     shutil.rmtree(settings.run_dir / "model")
@@ -152,9 +171,10 @@ def test_a_stopped_run_keeps_its_last_step(
     corpora: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    undisturbed: Callable[[dict[str, Any]], Path],
 ) -> None:
     training = {"micro_batch_size": 2, "save_steps": save_steps, "eval_steps": 2}
-    straight = train(config(pico_folder, corpora, tmp_path, name="straight", training=training))
+    straight = undisturbed(training)
 
     class StopAt(Callback):
         def on_step_end(self, state: Any, metrics: dict[str, float]) -> None:
@@ -179,8 +199,8 @@ def test_a_stopped_run_keeps_its_last_step(
     assert says(stopped.value, "Stopped after step 4 of 6, … checkpoint … --resume …")
     assert [path.name for path in Layout(settings.run_dir).step_checkpoints] == ["step-00000004"]
     resumed = train(settings, resume=True)
-    assert same_weights(straight.run_dir, resumed.run_dir)
-    assert metric_lines(straight.run_dir) == metric_lines(resumed.run_dir)
+    assert same_weights(straight, resumed.run_dir)
+    assert metric_lines(straight) == metric_lines(resumed.run_dir)
 
 
 def test_a_second_ctrl_c_stops_at_once() -> None:

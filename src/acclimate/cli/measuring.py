@@ -95,12 +95,13 @@ def report_on(run: Path, summary: list[dict[str, Any]]) -> None:
 
 def _report(runs: list[Path], output: Path, policy: Path | None = None) -> None:
     from acclimate.gates import gate as judge
-    from acclimate.reports import collect, step_notes, summary_page, write_report
+    from acclimate.reports import collect, step_notes, summary_page, write_page
 
     if output.suffix != ".html":
         raise UsageError(f"--output: '{output}' does not end in .html; a report is one HTML file.")
-    write_report(runs, output, gates=[judge(run, policy).as_json() for run in runs] if policy else ())
+    judged = [judge(run, policy).as_json() for run in runs] if policy else ()
     data = collect(runs)
+    write_page(data, output, gates=judged)
     console.print(summary_page(data, console.width))
     for note in step_notes(data):
         console.print(note, highlight=False)

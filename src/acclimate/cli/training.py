@@ -50,11 +50,6 @@ def train(
     """Train, measure against the base, and write the run folder with its report."""
     from acclimate.config.load import load_config
     from acclimate.parallel.launch import launch, launched_processes, launched_rank
-    from acclimate.runs.claim import what_resume_does
-    from acclimate.verbs.run import chosen
-    from acclimate.verbs.run import train as train_run
-    from acclimate.verbs.search import check_frozen
-    from acclimate.verbs.search import freeze as write_frozen
 
     loaded = load_config(config, set_ or ())
     if nproc is not None and nproc > 1:
@@ -64,6 +59,12 @@ def train(
         frozen = ["--freeze", str(freeze)] if freeze is not None else []
         again = ["--resume"] if resume else []
         raise typer.Exit(launch(["train", str(config), *overrides, *again, *frozen], nproc))
+    from acclimate.runs.claim import what_resume_does
+    from acclimate.verbs.run import chosen
+    from acclimate.verbs.run import train as train_run  # seconds of imports, which the launcher does without
+    from acclimate.verbs.search import check_frozen
+    from acclimate.verbs.search import freeze as write_frozen
+
     try:
         if freeze is not None:
             if launched_rank() == 0:
@@ -85,7 +86,7 @@ def train(
 
 def demo(
     output: Annotated[Path | None, typer.Option(help="Default: runs/demo, or runs/demo-quick.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="The same path with a quarter of the tokens.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="The same path with a sixth of the tokens.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Runs per method.")] = 1,
 ) -> None:
     """Tune a real small model three ways on medical text and show what each kept."""

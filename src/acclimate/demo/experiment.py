@@ -13,7 +13,7 @@ from rich.console import Console
 from acclimate.config.load import RunConfig, parse_config
 from acclimate.demo.corpora import DemoData, prepare
 from acclimate.measurement.summary import Record
-from acclimate.reports import collect, summary_table, write_report
+from acclimate.reports import collect, summary_table, write_page
 from acclimate.runs.folder import read_summary, write_summary
 from acclimate.runs.layout import Layout, write_json
 from acclimate.verbs.run import RunResult, train
@@ -33,10 +33,11 @@ class Size:
     heldout: dict[str, int]
     evaluations: int  # during training
     generations: int
+    new_tokens: int  # of each
 
 
-FULL = Size(16_000, 512, (1e-4, 2e-4, 5e-4), 400, 300, {"medical": 64, "general": 32, "chat": 48}, 4, 6)
-QUICK = Size(2_560, 256, (2e-4, 5e-4), 150, 100, {"medical": 16, "general": 8, "chat": 8}, 2, 1)
+FULL = Size(16_000, 512, (1e-4, 2e-4, 5e-4), 400, 300, {"medical": 64, "general": 32, "chat": 48}, 4, 6, 40)
+QUICK = Size(2_560, 256, (2e-4, 5e-4), 150, 100, {"medical": 16, "general": 8, "chat": 8}, 1, 1, 16)
 
 
 def run_demo(output: Path, quick: bool, seeds: int, console: Console) -> list[RunResult]:
@@ -57,8 +58,9 @@ def run_demo(output: Path, quick: bool, seeds: int, console: Console) -> list[Ru
             results.append(train(config, resume=True, console=console))
     folders = [result.run_dir for result in results]
     write_summary(Layout(output).summary, _together(results))
-    write_report(folders, Layout(output).report, title=f"{data.model.name} adapted to medical definitions")
-    console.print(summary_table(collect(folders), console.width))
+    runs = collect(folders)
+    write_page(runs, Layout(output).report, title=f"{data.model.name} adapted to medical definitions")
+    console.print(summary_table(runs, console.width))
     console.print(f"Open {Layout(output).report}", highlight=False, soft_wrap=True)
     return results
 
@@ -96,7 +98,7 @@ def demo_config(
                 "training_documents": 12,
                 "memorisation_documents": size.heldout["medical"],
                 "generations": size.generations,
-                "max_new_tokens": 40,
+                "max_new_tokens": size.new_tokens,
             },
         }
     )
@@ -112,7 +114,7 @@ def _choose_learning_rate(data: DemoData, size: Size, output: Path, console: Con
             "data": config.data.model_copy(update={"split": "validation"}),
             "sources": {"medical": config.sources["medical"]},
             "training": config.training.model_copy(update={"eval_steps": None}),
-            "evaluation": config.evaluation.model_copy(update={"generations": 0}),
+            "evaluation": config.evaluation.model_copy(update={"generations": 0, "memorisation_documents": 0}),
         }
         trial = config.model_copy(update=quiet)
         if Layout(trial.run_dir).summary.is_file():

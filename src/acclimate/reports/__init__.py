@@ -2,8 +2,8 @@
 
 from acclimate.reports.card import model_card
 from acclimate.reports.collect import collect
-from acclimate.reports.html import write_report
+from acclimate.reports.html import write_page, write_report
 from acclimate.reports.sections.steps import step_notes
 from acclimate.reports.table import summary_page, summary_table
 
-__all__ = ["collect", "model_card", "step_notes", "summary_page", "summary_table", "write_report"]
+__all__ = ["collect", "model_card", "step_notes", "summary_page", "summary_table", "write_page", "write_report"]

@@ -55,8 +55,14 @@ def write_report(
     Raises:
         RunError: a run is not finished, the runs cannot be compared, or the file cannot be written.
     """
-    text = CONTROL.sub("\N{REPLACEMENT CHARACTER}", render(collect(run_dirs), title, gates))
-    output = Path(output)
+    return write_page(collect(run_dirs), Path(output), title, gates)
+
+
+def write_page(
+    data: ReportData, output: Path, title: str | None = None, gates: Sequence[Mapping[str, Any]] = ()
+) -> Path:
+    """:func:`write_report` of runs that are read already."""
+    text = CONTROL.sub("\N{REPLACEMENT CHARACTER}", render(data, title, gates))
     write_text(output, text.encode("utf-8", errors="replace").decode("utf-8"))  # half surrogates are no characters
     return output
 
