@@ -11,6 +11,7 @@ finds everything that it needs, and reading it costs nothing.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -79,7 +80,7 @@ class Kept:
         found = {}
         for row in range(len(batch.input_ids)):
             starts = [*(batch.position_ids[row] == 0).nonzero().flatten().tolist(), batch.input_ids.shape[1]]
-            for start, end in zip(starts, starts[1:], strict=False):
+            for start, end in itertools.pairwise(starts):
                 if wanted[row, start:end].any():
                     found[row, start, end] = batch.input_ids[row, start:end].numpy().tobytes()
         return found
@@ -125,7 +126,7 @@ def compare(arguments: argparse.Namespace) -> None:
         "4/5 = 0.80 with LoRA, where no row is padded.\n"
     )
     print(
-        "| | forward, ms/token | kept, ms/token | kept / forward | range | fills / forward | kept states of the rows |\n"
+        "| | forward, ms/token | kept, ms/token | kept / forward | range | fills / forward | kept states |\n"
         "|---|---|---|---|---|---|---|"
     )
     saved = {}
@@ -143,8 +144,8 @@ def compare(arguments: argparse.Namespace) -> None:
         filling, _ = ratios(samples, "fills", "forward", "each")
         saved[tuning] = 1 - ratio
         print(
-            f"| {tuning} | {spread(samples['forward'], 'each')} | {spread(samples['kept'], 'each')} | **{ratio:.2f}** | "
-            f"{between} | {filling:.2f} | {middle(samples['kept'], 'mib'):.1f} MiB |",
+            f"| {tuning} | {spread(samples['forward'], 'each')} | {spread(samples['kept'], 'each')} | "
+            f"**{ratio:.2f}** | {between} | {filling:.2f} | {middle(samples['kept'], 'mib'):.1f} MiB |",
             flush=True,
         )
     print(f"\n{bounds(arguments.tables, saved)}")

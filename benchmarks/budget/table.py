@@ -8,6 +8,7 @@ Without --write they are printed; with it they stand between the two marks of th
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,8 @@ def of_comparison(name: str) -> str:
     every = [f"### {name}", "\n".join([head, *(one.line for one in kept)]), verdict(kept)]
     means = "| budget | gain | KL, test |\n|---|---|---|"
     for standing in standings(rows, list(comparison.methods)):
-        assert standing.gain is not None and standing.drift is not None
+        assert standing.gain is not None
+        assert standing.drift is not None
         gain, drift = standing.gain.estimate, standing.drift.estimate
         means += f"\n| {Kept(standing.rows[0]).budget:g} | {_percent(gain)} | {_nats(drift)} |"
     return "\n\n".join([*every, "Means over seeds, 95 % intervals over test documents and seeds:", means])
@@ -113,7 +115,7 @@ def verdict(kept: Sequence[Kept]) -> str:
     met = inside >= ENOUGH * len(kept) and not above
     gains = {budget: np.mean([o.gain for o in kept if o.budget == budget]) for budget in {o.budget for o in kept}}
     ordered = [gains[budget] for budget in sorted(gains)]
-    grows = all(a < b for a, b in zip(ordered, ordered[1:], strict=False))
+    grows = all(a < b for a, b in itertools.pairwise(ordered))
     return (
         f"Within {MARGIN:.0%}: {inside} of {len(kept)}; above by more: {above}; below by more: "
         f"{len(kept) - inside - above}. Mean gain {'grows' if grows else '**does not grow**'} with the budget. "

@@ -37,7 +37,9 @@ def of_comparison(name: str) -> str:
     if not any(row.method == "sft" for row in rows):
         return f"### {name}\n\nNot run yet."
     found = standings([_only(row, (name, *UNSEEN[name])) for row in rows], list(comparison.methods))
-    alone = {s: standings([_only(row, (name, s)) for row in rows], list(comparison.methods)) for s in _others(rows, name)}
+    alone = {
+        s: standings([_only(row, (name, s)) for row in rows], list(comparison.methods)) for s in _others(rows, name)
+    }
     sft = next(standing for standing in found if standing.method == "sft")
     lines = [
         f"### {name}",
@@ -79,7 +81,8 @@ def rates() -> str:
 
 
 def _line(standing: Standing, sft: Standing, sets: Sequence[Measured]) -> str:
-    assert standing.gain is not None and standing.drift is not None
+    assert standing.gain is not None
+    assert standing.drift is not None
     forwards = sum(row.costs["forward_tokens"] for row in standing.rows) / len(standing.rows) / 1000
     cells = [
         standing.method,
@@ -99,13 +102,15 @@ def _told(one: Measured | None, other: Measured | None) -> str:
 
 
 def _part(one: Measured | None, other: Measured | None) -> float:
-    assert one is not None and other is not None
+    assert one is not None
+    assert other is not None
     return one.value / other.value
 
 
 def _ratios(one: Measured | None, other: Measured | None) -> dict[int, float]:
     """Of each seed that both have."""
-    assert one is not None and other is not None
+    assert one is not None
+    assert other is not None
     mine, theirs = dict(one.seeds), dict(other.seeds)
     return {seed: mine[seed] / theirs[seed] for seed in mine if seed in theirs}
 
