@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "measurement": {"config", "data", "kernels", "model", "objective", "paired", "parallel"},
     "reports": {"config", "gates", "paired", "runs"},
     "stores": {"gradient", "kernels", "model"},
-    "training": {"config", "gradient", "measurement", "model", "objective", "parallel", "runs"},
+    "training": {"config", "gradient", "measurement", "model", "objective", "paired", "parallel", "runs"},
     "methods": {"gradient", "objective", "stores", "training"},
     "build": {
         "config",
@@ -184,7 +184,7 @@ def test_what_spells_a_file_name() -> None:
 
 FILES = {
     "config.yaml", "provenance.json", "data.json", "metrics.jsonl", "summary.json", "generations.json",
-    "interpolation.json", "measured.json", "check.json", "panel.json", "report.html",
+    "interpolation.json", "retain.json", "measured.json", "check.json", "panel.json", "report.html",
 }  # fmt: skip
 FOLDERS = {"eval", "memorisation", "panels", "model", "checkpoints", "best", "tensorboard"}
 

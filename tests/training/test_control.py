@@ -41,12 +41,13 @@ class Doubling:
     def infeasible(self) -> str | None:
         return "The budget is not met at the largest weight; raise it." if self.checks_at_bound > 1 else None
 
-    def on_measured(self, measured: Mapping[str, float], dials: Mapping[str, Dial]) -> None:
+    def on_measured(self, measured: Mapping[str, float], dials: Mapping[str, Dial]) -> Metrics:
         if KL not in measured:
-            return
+            return {}
         dial, above = dials["kl_weight"], measured[KL] > self.budget
         self.checks_at_bound = self.checks_at_bound + 1 if above and float(dial) == dial.high else 0
         dial.move(float(dial) * (2 if above else 0.5))
+        return {"doubling/above": float(above)}
 
     def state_dict(self) -> dict[str, Any]:
         return {"checks_at_bound": self.checks_at_bound}

@@ -12,7 +12,7 @@ from acclimate.build.pairs import open_pair, open_run, trained_pair
 from acclimate.build.selection import check_selection, select_labels
 from acclimate.build.start import start
 from acclimate.build.stores import check_stores
-from acclimate.build.training import build_loader, build_objective, build_training, metrics_read
+from acclimate.build.training import build_loader, build_objective, build_training, metrics_read, plan_of
 
 __all__ = [
     "Chosen",
@@ -36,6 +36,7 @@ __all__ = [
     "mix",
     "open_pair",
     "open_run",
+    "plan_of",
     "reopened",
     "reread",
     "resolve",

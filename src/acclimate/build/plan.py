@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from acclimate.config.source_schema import SourceSection
 from acclimate.methods.registry import METHODS, TERMS
 from acclimate.stores.store import Store, open_store, required_statistics
 from acclimate.types.central import METHOD_ROUTES, RoutedTerm
+from acclimate.types.dials import Dial
 from acclimate.types.errors import ConfigError, listed, nearest
 from acclimate.types.plan import Method, Plan, PlanContext
 from acclimate.types.token_weighting import TokenSelection
@@ -30,6 +31,8 @@ class Composition:
     """Name -> path of the frozen models besides ``base``."""
     statistics: tuple[Store, ...] = ()
     """Not yet held against the base and the weights."""
+    strength: Dial | None = None
+    """Of what holds the model, where a forgetting budget moves it."""
 
     @property
     def name(self) -> str:
@@ -104,9 +107,11 @@ def compose(config: RunConfig) -> Composition:
                 f"method: '{name}' {what} of the cross-entropy, but there is none: the other methods have "
                 "no such term, or all their sources bring terms of their own."
             )
+    strength = _strength(config, methods, terms)
     return Composition(
         methods=methods,
-        terms=tuple(terms),
+        terms=tuple(replace(routed, strength=strength) if routed.anchors else routed for routed in terms),
+        strength=strength,
         references={key: path for method in methods.values() for key, path in method.references.items()},
         statistics=tuple(
             open_store(getattr(method, field), kind)
@@ -153,6 +158,32 @@ def anchored(config: RunConfig, keep_missing: bool = False) -> RunConfig:
         }
 
     return with_specs(with_absolute_paths(config, keep_missing), absolute)
+
+
+def _strength(config: RunConfig, methods: Mapping[str, Method], terms: Sequence[RoutedTerm]) -> Dial | None:
+    """The dial of a run with a forgetting budget.
+
+    Raises:
+        ConfigError: no method has anything that it could move.
+    """
+    section, name = config.retain, "+".join(methods)
+    if section is None or not section.steer:
+        return None
+    fields = {key: method.facts.strength for key, method in methods.items() if method.facts.strength is not None}
+    if not fields and not any(routed.anchors for routed in terms):
+        able = [key for key, method in METHODS.items() if method.facts.strength is not None]
+        raise ConfigError(
+            f"retain: '{name}' declares no strength that a budget could move; methods that do: {listed(able)}. Or set "
+            "retain.steer: false, which only watches the budget and chooses the weights by it."
+        )
+    none = [(key, field) for key, field in fields.items() if getattr(methods[key], field, None) == 0]
+    if none and len(none) == len(fields) and not any(routed.anchors for routed in terms):
+        key, field = none[0]
+        raise ConfigError(
+            f"method.{field}: 0 leaves a forgetting budget (retain) nothing to move; give '{key}' a {field} above 0, "
+            "or set retain.steer: false."
+        )
+    return Dial("strength", 1.0, section.low, section.high)
 
 
 def source_route(name: str, section: SourceSection) -> str:
@@ -233,13 +264,20 @@ def _with_source_terms(sources: Mapping[str, SourceSection], terms: list[RoutedT
                 )
             term, route = TERMS[term_name](), source_route(name, section)
             reference = "base" if term.needs_reference else None
-            own_term = RoutedTerm(term_name, term, (route,), weight, reference)
-            same = next((i for i, t in enumerate(terms) if t == replace(own_term, name=t.name, routes=t.routes)), None)
+            anchors = (route,) if term.needs_reference else ()
+            own_term = RoutedTerm(term_name, term, (route,), weight, reference, anchors=anchors)
+            same = next((i for i, t in enumerate(terms) if _same(t, own_term)), None)
             if same is not None:
-                terms[same] = replace(terms[same], routes=(*terms[same].routes, route))
+                both = terms[same]
+                terms[same] = replace(both, routes=(*both.routes, route), anchors=(*both.anchors, *anchors))
             else:
                 terms.append(own_term)
     return [term for term in terms if term.routes]
+
+
+def _same(one: RoutedTerm, other: RoutedTerm) -> bool:
+    """But for the routes."""
+    return one == replace(other, name=one.name, routes=one.routes, anchors=one.anchors)
 
 
 def _named(section: SourceSection) -> set[str]:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
+from acclimate.build.heldout.budget import retention
 from acclimate.build.heldout.sets import heldout_sets, validation_sets
 from acclimate.build.job import Job
 from acclimate.build.mixture import Mixture, mix
@@ -40,7 +41,7 @@ from acclimate.parallel.world import SOLO, World
 from acclimate.runs.layout import Layout
 from acclimate.training.callbacks.log import MetricsLog, TensorBoard
 from acclimate.training.callbacks.progress import ProgressBar
-from acclimate.training.callbacks.save import Save
+from acclimate.training.callbacks.save import InsideBudget, Lowest, Save, Watch
 from acclimate.training.probe import NET_CHANGE, Probe
 from acclimate.training.schedule import factor
 from acclimate.training.training import Training
@@ -69,7 +70,8 @@ def build_training(
     check_stores(composition.statistics, config.model, model.network)
     described = build_objective(config, composition.terms, corpora, world)
     mixture = mix(config, corpora, described)
-    plan = build_plan(composition, PlanContext(model.lora_scaling, mixture.total_steps, model.lora_experts))
+    context = PlanContext(model.lora_scaling, mixture.total_steps, model.lora_experts)
+    plan = plan_of(config, composition, corpora, context)
     references = load_references(config, composition, plan, model)
     if world.size > 1 and config.parallel.strategy == "fsdp":
         copies = [reference.model for reference in references.values() if reference.model is not model]
@@ -95,7 +97,7 @@ def build_training(
             config.run_dir,
             config.training.save_steps,
             config.training.keep_last,
-            NET_CHANGE,
+            _watch(config, corpora),
             world,
             lambda note: console.print(f"Note: {note}", style="yellow", highlight=False),
         ),
@@ -121,6 +123,20 @@ def build_training(
     )
     torch.manual_seed(config.seed + world.rank)  # ranks drop other units
     return training, plan, mixture
+
+
+def plan_of(config: RunConfig, composition: Composition, corpora: Corpora, context: PlanContext) -> Plan:
+    """What the methods add to the run, and the forgetting budget.
+
+    Raises:
+        ConfigError: two methods want one slot, or the budget is of no set.
+    """
+    budgeted = config.retain is not None
+    plan = build_plan(composition, replace(context, strength=composition.strength, budgeted=budgeted))
+    if not budgeted:
+        return plan
+    kept = retention(config, composition, corpora, context.total_steps)
+    return replace(plan, controllers=(*plan.controllers, kept))
 
 
 def metrics_read(config: RunConfig, plan: Plan) -> list[str]:
@@ -157,6 +173,13 @@ def _probe(
     roles = {name: (corpora.sources[name].role, batches) for name, batches in sets.items()}
     special = list(special_tokens(model.tokenizer))
     return Probe(config.training.eval_steps, roles, special, model, world, metrics, references.get("base"))
+
+
+def _watch(config: RunConfig, corpora: Corpora) -> Watch:
+    """By what the best of measured weights are known."""
+    if config.retain is None:
+        return Lowest(NET_CHANGE)
+    return InsideBudget(tuple(name for name, corpus in corpora.sources.items() if corpus.role == "domain"))
 
 
 def _optimizer(section: OptimizerSection, weights: Weights, frozen: bool) -> torch.optim.Optimizer:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from acclimate.config.apart import Apart
+from acclimate.config.chosen.retain import RetainSection, retaining
 from acclimate.config.evaluation_schema import EvaluationSection
 from acclimate.config.lora_schema import LoraSection
 from acclimate.config.new_tokens import NewTokens
@@ -247,6 +248,7 @@ class RunConfig(SettingsFile):
     budget: BudgetSection
     data: DataSection = DataSection()
     training: Annotated[TrainingSection, Apart.LOOP] = TrainingSection()
+    retain: Annotated[RetainSection | None, Apart.LOOP] = None
     parallel: Annotated[ParallelSection, Apart.WORK] = ParallelSection()
     evaluation: Annotated[EvaluationSection, Apart.JUDGED] = EvaluationSection()
     report_to: Annotated[list[Literal["tensorboard"]], Apart.PLACE] = Field(
@@ -314,6 +316,8 @@ class RunConfig(SettingsFile):
                 "evaluation.validation_documents, or final: last"
             )
         return self
+
+    _retaining = model_validator(mode="after")(retaining)
 
     @model_validator(mode="after")
     def _overlap_leaves_room(self) -> RunConfig:

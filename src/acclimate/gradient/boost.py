@@ -12,11 +12,12 @@ from acclimate.gradient.blocks import blocks
 from acclimate.gradient.factors import factors, is_factor
 from acclimate.parallel.shard import local, spread_like, sum_of_parts
 from acclimate.types.central import Metrics, Stage
+from acclimate.types.dials import Dial
 
 
 @dataclass
 class Boost:
-    """``g <- gamma_t g_G + (1 - gamma_t) g`` with ``gamma_t = clip(k0 (1 - t / T), 0, 1)``.
+    """``g <- gamma_t g_G + (1 - gamma_t) g`` with ``gamma_t = clip(strength k0 (1 - t / T), 0, 1)``.
 
     Reports ``boost/gamma`` and ``boost/cosine``, that of g and g_G over all trained parameters, before mixing. Under
     LoRA g_G is projected by the chain rule at the current factors: ``s g_G A^T`` for B, ``s B^T g_G`` for A.
@@ -26,12 +27,14 @@ class Boost:
         k0: gamma of the first step, before it is clipped.
         total_steps: T of the run.
         lora_scaling: s of every adapted module; empty under full tuning.
+        strength: 1 where nothing moves it.
     """
 
     general: Mapping[str, Tensor]
     k0: float
     total_steps: int
     lora_scaling: Mapping[str, float] = field(default_factory=dict)
+    strength: Dial | None = None
     stage: Stage = Stage.BOOST
     _general: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
@@ -46,7 +49,8 @@ class Boost:
 
     def gamma(self, step: int) -> float:
         """Weight of the stored gradient at 0-based ``step``."""
-        return min(max(self.k0 * (1 - step / self.total_steps), 0.0), 1.0)
+        k0 = self.k0 if self.strength is None else self.k0 * float(self.strength)
+        return min(max(k0 * (1 - step / self.total_steps), 0.0), 1.0)
 
     @torch.no_grad()
     def update(

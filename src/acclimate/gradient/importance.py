@@ -12,7 +12,7 @@ from acclimate.gradient.blocks import BLOCK, blocks
 from acclimate.gradient.factors import Factors, factors, is_factor
 from acclimate.parallel.shard import local, spread_like, sum_of_parts
 from acclimate.types.central import Metrics, Stage
-from acclimate.types.dials import Dial
+from acclimate.types.dials import Dial, product
 
 
 @dataclass
@@ -31,6 +31,7 @@ class ImportancePenalty:
             None is 1 everywhere.
         anchor: by names of trained parameters; None is where the run starts (under LoRA ``B* A* = 0``).
         constants: metrics that stay as they are, ``penalty/<name>_<key>``.
+        strength: a forgetting budget's, which multiplies the weight.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ImportancePenalty:
     layer_weights: Mapping[str, float] | None = None
     anchor: Mapping[str, Tensor] | None = None
     constants: Mapping[str, float] = field(default_factory=dict)
+    strength: Dial | None = None
     stage: Stage = Stage.PENALTY
     _importance: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
     _anchor: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
@@ -66,7 +68,7 @@ class ImportancePenalty:
     def update(
         self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Tensor], step: int
     ) -> Metrics:
-        first = next(iter(grads.values()))
+        first, weight = next(iter(grads.values())), product(self.weight, self.strength)
         parts = torch.zeros((), dtype=torch.float64, device=first.device)
         for name, anchor in self._anchor.items():
             if not is_factor(name):
@@ -75,21 +77,23 @@ class ImportancePenalty:
                     difference = theta - start
                     pull = difference * importance
                     parts += pull.dot(difference)
-                    grad.add_(pull, alpha=2 * float(self.weight))
+                    grad.add_(pull, alpha=2 * weight)
         total = sum_of_parts(parts, first)
         for pair in factors(self.lora_scaling):
-            total = total + self._adapter(pair, grads, params)
+            total = total + self._adapter(pair, grads, params, weight)
         named = {f"penalty/{self.name}_{key}": value for key, value in self.constants.items()}
         if step == 0:
             named |= {f"penalty/{self.name}_alpha/{n}": alpha for n, alpha in (self.layer_weights or {}).items()}
-        return named | {f"penalty/{self.name}": float(self.weight) * total.item()}
+        return named | {f"penalty/{self.name}": weight * total.item()}
 
-    def _adapter(self, pair: Factors, grads: Mapping[str, Tensor], params: Mapping[str, Tensor]) -> Tensor:
+    def _adapter(
+        self, pair: Factors, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], weight: float
+    ) -> Tensor:
         """Adds to the gradients of one matrix's factors, some of its rows at a time; returns its sum."""
         (a_name, b_name), (a, b) = pair.names, pair.of(params)
         grad_a, grad_b = torch.zeros_like(a), torch.empty_like(b)
         total = torch.zeros((), dtype=torch.float64, device=a.device)
-        factor = 2 * float(self.weight) * pair.scaling
+        factor = 2 * weight * pair.scaling
         rows = max(1, BLOCK // a.shape[1]) if a.device.type == "cpu" else len(b)
         for begin in range(0, len(b), rows):
             here = slice(begin, begin + rows)

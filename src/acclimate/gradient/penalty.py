@@ -15,12 +15,13 @@ from torch import Tensor
 from acclimate.gradient.factors import by_expert, factors, is_factor
 from acclimate.parallel.shard import whole
 from acclimate.types.central import Metrics, Stage
-from acclimate.types.dials import Dial
+from acclimate.types.dials import Dial, product
 
 
 @dataclass
 class L2ToBase:
-    """Adds the gradient of ``weight * ||theta - theta_0||^2``, which is ``2 weight (theta - theta_0)``.
+    """Adds the gradient of ``weight * ||theta - theta_0||^2``, which is ``2 weight (theta - theta_0)``. A forgetting
+    budget's ``strength`` multiplies the weight.
 
     Under LoRA the distance is that of the adapted matrices, ``dW = s B A``: with s in ``lora_scaling``,
     ``d/dB = 2 weight s^2 B (A A^T)`` and ``d/dA = 2 weight s^2 (B^T B) A``; of E experts for each by itself.
@@ -31,6 +32,7 @@ class L2ToBase:
     weight: float | Dial
     lora_scaling: Mapping[str, float] = field(default_factory=dict)
     lora_experts: Mapping[str, int] = field(default_factory=dict)
+    strength: Dial | None = None
     stage: Stage = Stage.PENALTY
     _base: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
@@ -43,7 +45,7 @@ class L2ToBase:
     def update(
         self, grads: Mapping[str, Tensor], params: Mapping[str, Tensor], state: dict[str, Tensor], step: int
     ) -> Metrics:
-        weight, distance = float(self.weight), torch.zeros((), dtype=torch.float64)
+        weight, distance = product(self.weight, self.strength), torch.zeros((), dtype=torch.float64)
         for name, base in self._base.items():
             difference = params[name] - base
             grads[name].add_(difference, alpha=2 * weight)

@@ -39,6 +39,7 @@ class Asft(Method):
             "github.com/zhuchichi56/ASFT; its DFT part arXiv 2508.05629"
         ),
         evidence=("from code", "second-hand"),
+        strength="kl_weight",
     )
 
     kl_weight: float = Field(
@@ -50,7 +51,10 @@ class Asft(Method):
         terms = [RoutedTerm("cross_entropy", CrossEntropy(), ("domain",))]
         if self.kl_weight > 0:
             divergence = Divergence("forward")
-            terms.append(RoutedTerm(divergence.name, divergence, ("domain",), self.kl_weight, reference="base"))
+            domain = ("domain",)
+            terms.append(
+                RoutedTerm(divergence.name, divergence, domain, self.kl_weight, reference="base", anchors=domain)
+            )
         return tuple(terms)
 
     @property

@@ -23,6 +23,7 @@ def describe(method: type[Method]) -> dict[str, str]:
     return {
         "summary": facts["summary"],
         "settings": ", ".join(settings) or "none",
+        "strength": facts["strength"] or "none that a budget could move",
         "stores": facts["stores"],
         "costs per step": facts["costs"],
         "needs": facts["needs"],

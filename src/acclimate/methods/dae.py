@@ -45,6 +45,7 @@ class Dae(Method):
             "its code, github.com/flipkart-incubator/kd-dae; the attention-map stage before it is not here"
         ),
         evidence=("from code", "ours", "second-hand"),
+        strength="the weight of general tokens, 1",
     )
 
     expert: str = Field(
@@ -57,12 +58,15 @@ class Dae(Method):
     @property
     def terms(self) -> tuple[RoutedTerm, ...]:
         kept = 1 - self.distillation_weight
-        terms = [RoutedTerm("cross_entropy", CrossEntropy(), ("domain", "general"), kept)] if kept else []
+        general = ("general",)
+        terms = (
+            [RoutedTerm("cross_entropy", CrossEntropy(), ("domain", *general), kept, anchors=general)] if kept else []
+        )
         if self.distillation_weight:
             divergence = Divergence("forward", self.temperature)
             terms += [
-                RoutedTerm(divergence.name, divergence, (route,), self.distillation_weight, reference=teacher)
-                for route, teacher in (("domain", "expert"), ("general", "base"))
+                RoutedTerm(divergence.name, divergence, routes, self.distillation_weight, teacher, anchors=anchors)
+                for routes, teacher, anchors in ((("domain",), "expert", ()), (general, "base", general))
             ]
         return tuple(terms)
 

@@ -47,6 +47,7 @@ class Dba(Method):
             "reconstruction"
         ),
         evidence=("second-hand", "ours"),
+        strength="k0",
     )
 
     store: Annotated[str, Statistic("mean-gradient")] = Field(
@@ -71,7 +72,7 @@ class Dba(Method):
     def plan(self, context: PlanContext) -> Plan:
         store, steps = open_store(self.store, "mean-gradient"), max(context.total_steps, 1)
         k0 = self.k0 if self.k0 is not None else min(FULL_BOOST_STEPS / steps, self.k_max or float("inf"))
-        boost = Boost(Matrices(store.tensors), k0, steps, dict(context.lora_scaling))
+        boost = Boost(Matrices(store.tensors), k0, steps, dict(context.lora_scaling), context.strength)
         alone = sum(boost.gamma(step) == 1 for step in range(steps))
         note = (
             f"dba: in the first {alone} of {steps} steps gamma is 1, so the general gradient decides alone; k_max "

@@ -40,6 +40,7 @@ class Ewc(Method):
             "EWC-LoRA, 2023, arXiv 2305.10626, and its code, github.com/szxiangjn/world-model-for-language-model"
         ),
         evidence=("from code", "ours"),
+        strength="weight",
     )
 
     store: Annotated[str, Statistic("fisher")] = Field(min_length=1, description="of `acclimate stats fisher`")
@@ -47,5 +48,7 @@ class Ewc(Method):
 
     def plan(self, context: PlanContext) -> Plan:
         store = open_store(self.store, "fisher")
-        penalty = ImportancePenalty("ewc", self.weight, store.tensors, dict(context.lora_scaling))
+        penalty = ImportancePenalty(
+            "ewc", self.weight, store.tensors, dict(context.lora_scaling), strength=context.strength
+        )
         return Plan(transforms=(penalty,) if self.weight > 0 else ())

@@ -50,6 +50,7 @@ class Hlr(Method):
             "available to us: this is a reconstruction"
         ),
         evidence=("second-hand", "ours"),
+        strength="phi",
     )
 
     store: Annotated[str, Statistic("path-integral")] = Field(
@@ -73,7 +74,14 @@ class Hlr(Method):
             "alone; layer_weights: normalised spreads it.",
         )
         penalty = ImportancePenalty(
-            "hlr", self.phi, store.tensors, dict(context.lora_scaling), alpha, store.end, {"alpha_max": alpha[first]}
+            "hlr",
+            self.phi,
+            store.tensors,
+            dict(context.lora_scaling),
+            alpha,
+            store.end,
+            {"alpha_max": alpha[first]},
+            context.strength,
         )
         return Plan(
             transforms=(penalty,) if self.phi > 0 else (),

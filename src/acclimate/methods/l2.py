@@ -32,9 +32,11 @@ class L2(Method):
             "(L2-SP), 2018, arXiv 1802.01483"
         ),
         evidence=("second-hand", "ours"),
+        strength="weight",
     )
 
     weight: float = Field(0.01, ge=0, description="of the squared distance; 0 is sft bitwise [ours: default]")
 
     def plan(self, context: PlanContext) -> Plan:
-        return Plan(transforms=(L2ToBase(self.weight, dict(context.lora_scaling), dict(context.lora_experts)),))
+        scaling, experts = dict(context.lora_scaling), dict(context.lora_experts)
+        return Plan(transforms=(L2ToBase(self.weight, scaling, experts, context.strength),))

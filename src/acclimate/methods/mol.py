@@ -41,6 +41,7 @@ class MoL(Method):
             "2509.06650. Their full text was not available to us: this is a reconstruction"
         ),
         evidence=("paper", "ours"),
+        strength="kl_weight",
     )
 
     direction: Literal["reverse", "forward", "js"] = Field("reverse", description="of the divergence to the base")
@@ -51,5 +52,8 @@ class MoL(Method):
         terms = [RoutedTerm("cross_entropy", CrossEntropy(), ("domain",))]
         if self.kl_weight > 0:
             divergence = Divergence(self.direction)
-            terms.append(RoutedTerm(divergence.name, divergence, ("general",), self.kl_weight, reference="base"))
+            general = ("general",)
+            terms.append(
+                RoutedTerm(divergence.name, divergence, general, self.kl_weight, reference="base", anchors=general)
+            )
         return tuple(terms)

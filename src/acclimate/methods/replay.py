@@ -31,8 +31,9 @@ class Replay(Method):
             'Language Models", 2024, arXiv 2403.08763'
         ),
         evidence=("paper",),
+        strength="the weight of general tokens, 1",
     )
 
     @property
     def terms(self) -> tuple[RoutedTerm, ...]:
-        return (RoutedTerm("cross_entropy", CrossEntropy(), ("domain", "general")),)
+        return (RoutedTerm("cross_entropy", CrossEntropy(), ("domain", "general"), anchors=("general",)),)

@@ -12,6 +12,7 @@ from acclimate.training.interpolation import Interpolation
 from acclimate.types.plan import Facts, Method, Plan, PlanContext
 
 MAX_GENERAL_RISE = 0.02
+ALPHA = 0.5
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -39,10 +40,11 @@ class Wise(Method):
             "code, github.com/mlfoundations/wise-ft"
         ),
         evidence=("from code", "ours"),
+        strength="alpha, after training",
     )
 
     alpha: float | list[float] = Field(
-        0.5, description="part of the way from base (0) to tuned (1), or a list to choose from [ours: default]"
+        ALPHA, description="part of the way from base (0) to tuned (1), or a list to choose from [ours: default]"
     )
     max_general_rise: float = Field(
         MAX_GENERAL_RISE,
@@ -76,6 +78,21 @@ class Wise(Method):
             )
         return self
 
+    @model_validator(mode="after")
+    def _alpha_of_a_budget(self, info: ValidationInfo) -> Wise:
+        """Within a run with a forgetting budget."""
+        if info.context and (section := info.context.retain) is not None:
+            if self.alpha != ALPHA:
+                raise ValueError(
+                    "alpha has no effect with retain, whose budget chooses it: the furthest from the start that is "
+                    "inside; leave it out"
+                )
+            if not section.interpolate:
+                raise ValueError("wise has no effect with retain.interpolate: false; leave one of them out")
+        return self
+
     def plan(self, context: PlanContext) -> Plan:
+        if context.budgeted:  # which places the weights itself
+            return Plan()
         alphas = tuple(self.alpha) if isinstance(self.alpha, list) else (self.alpha,)
         return Plan(after=Interpolation(alphas, self.max_general_rise))

@@ -34,6 +34,11 @@ class Divergence:
         """The divergence's name in metrics and in a source's ``terms``."""
         return "js" if self.direction == "js" else f"{self.direction}_kl"
 
+    @property
+    def per_nat(self) -> float:
+        """Of a small KL, its own nats: both KLs are then equal, and Jensen-Shannon is a quarter of them."""
+        return 0.25 if self.direction == "js" else 1.0
+
     def __call__(self, chunk: Chunk) -> Tensor:
         assert chunk.reference_logits is not None
         student, reference = chunk.logits, chunk.reference_logits

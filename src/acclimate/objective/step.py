@@ -60,6 +60,7 @@ class Step:
         """Denominator of each term, over all ranks: [K] float64."""
         weights = torch.tensor([float(routed.weight) for routed in objective.terms], dtype=torch.float64)
         self._pull = weights / self.counts
+        self._strengths = _strengths(objective)
         self._routed = self._tokens() if objective.balance else 1.0
 
     def _count(self) -> tuple[Tensor, Tensor]:
@@ -174,6 +175,8 @@ class Step:
         units = self._units[b]
         if (weights := batch.columns.get(WEIGHTS)) is not None:
             units = units * weights.flatten().double()  # they scale the nats, never the count
+        if self._strengths is not None:
+            units = units * self._strengths.to(units.device)[:, route]
         factors = (units * self._pull.to(units.device)[:, None]).to(dtype)  # [K, P]
         nats, token_weights = torch.zeros_like(factors), torch.zeros_like(factors)  # [K, P]
         means = means | {
@@ -257,6 +260,19 @@ class Step:
                         found[key] = before[0] + values[k, rows].sum().item(), before[1] + tokens
         measured = {"loss": sums.loss.item()} | {key: total / tokens for key, (total, tokens) in found.items()}
         return measured | _experts(sums, self.objective.balance > 0)
+
+
+def _strengths(objective: Objective) -> Tensor | None:
+    """[K, R] float64: how often a token of the route counts in the term; None where no dial moves that."""
+    if all(routed.strength is None for routed in objective.terms):
+        return None
+    found = torch.ones(len(objective.terms), len(objective.routes), dtype=torch.float64)
+    for k, routed in enumerate(objective.terms):
+        if routed.strength is not None:
+            found[k, [r for r, route in enumerate(objective.routes) if route.name in routed.anchors]] = float(
+                routed.strength
+            )
+    return found
 
 
 def _experts(sums: Sums, balanced: bool) -> Metrics:

@@ -74,6 +74,11 @@ class Layout:
         return self.path / "interpolation.json"
 
     @property
+    def retain(self) -> Path:
+        """What became of a forgetting budget: the outcome, the weights that were chosen, what they spend of it."""
+        return self.path / "retain.json"
+
+    @property
     def eval(self) -> Path:
         """The folder of scores by document."""
         return self.path / "eval"

@@ -137,11 +137,8 @@ def checkpoint_weights(folder: Path) -> Mapping[str, Tensor]:
     return read_folder(folder)[0].under("weights/")
 
 
-def load_best(training: Training, run_dir: Path) -> str:
-    """Puts the best weights into the model.
-
-    Returns:
-        A sentence: of which step they are, and what was measured of them and of the last ones.
+def read_best(training: Training, run_dir: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
+    """The best weights, and the step and measurements that they are of.
 
     Raises:
         RunError: none were kept, because nothing was evaluated during training.
@@ -157,7 +154,17 @@ def load_best(training: Training, run_dir: Path) -> str:
                 )
             verify(folder)
     tensors, best = read_folder(folder)
-    training.weights.load_state_dict(tensors.under("weights/"))
+    return tensors.under("weights/"), best
+
+
+def load_best(training: Training, run_dir: Path) -> str:
+    """Puts the best weights into the model.
+
+    Returns:
+        A sentence: of which step they are, and what was measured of them and of the last ones.
+    """
+    weights, best = read_best(training, run_dir)
+    training.weights.load_state_dict(weights)
     if best["step"] == training.step:
         return f"The last weights are the best ones: {_changes(best)}."
     last = last_line(Layout(run_dir).metrics)

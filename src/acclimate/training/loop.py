@@ -74,7 +74,7 @@ def _step(training: Training) -> None:
     if training.probe is not None:
         metrics |= training.probe.measured(training)
     for controller in training.controllers:
-        controller.on_measured(metrics, training.dials)
+        metrics |= controller.on_measured(metrics, training.dials)
         if controller.infeasible is not None:
             metrics[f"infeasible/{controller.name}"] = 1.0
     for callback in training.callbacks:

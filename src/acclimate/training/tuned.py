@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from acclimate.measurement.measure import measure
+from acclimate.measurement.measure import Scores, measure
 from acclimate.measurement.summary import Record, records
 from acclimate.model.pair import Pair
 from acclimate.parallel.shard import local, release, spread_like
@@ -68,11 +68,18 @@ class TunedRun:
             local(self.training.weights.masters[name]).copy_(tensor)
         self.training.weights.publish()
 
-    def measure(self) -> list[Record]:
-        training, found = self.training, []
+    def scores(self) -> dict[str, tuple[str, Scores, Scores]]:
+        """Of the model as it is now on the validation documents, by set: its role, and the model's and the base's."""
+        training, found = self.training, {}
         for name, (role, batches) in self.validation.items():
             scores, before = measure(training.model, self.pair.base, batches, self.special_ids, training.world)
             assert before is not None
+            found[name] = role, scores, before
+        return found
+
+    def measure(self) -> list[Record]:
+        found = []
+        for name, (role, scores, before) in self.scores().items():
             base_records = records(before, run="base", seed=self.seed, set_name=name, role=role)
             base = {record["metric"]: record["value"] for record in base_records}
             for record in records(scores, run="tuned", seed=self.seed, set_name=name, role=role):

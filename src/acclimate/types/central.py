@@ -91,7 +91,8 @@ class LossTerm(Protocol):
 @dataclass(frozen=True)
 class RoutedTerm:
     """A loss term, the routes whose tokens it sees, its weight (a number, or a dial that a controller moves), and the
-    reference it compares with.
+    reference it compares with. On its ``anchors``, some of the routes, the term holds the model: with a forgetting
+    budget a token's nats there are taken ``strength`` times.
 
     ``name`` labels the metric (``loss/<source>/<name>``). ``reference`` is a key of
     :attr:`Method.references` (``base`` is always known), None for a term without one.
@@ -104,6 +105,8 @@ class RoutedTerm:
     reference: str | None = None
     weighting: TokenWeighting | None = None
     selection: TokenSelection | None = None
+    anchors: tuple[str, ...] = ()
+    strength: Dial | None = None
 
 
 class Stage(IntEnum):

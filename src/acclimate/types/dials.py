@@ -48,6 +48,11 @@ class Dial:
         return self
 
 
+def product(weight: float | Dial, strength: Dial | None) -> float:
+    """The declared weight, times the strength where there is one."""
+    return float(weight) if strength is None else float(weight) * float(strength)
+
+
 def dials_of(parts: Iterable[object]) -> dict[str, Dial]:
     """By name, the dials that are attributes of terms and transforms.
 
@@ -81,13 +86,16 @@ class Controller(Protocol):
         """A sentence while its goal cannot be reached within the bounds of its dials: what is, and what would help."""
         ...
 
-    def on_measured(self, measured: Mapping[str, float], dials: Mapping[str, Dial]) -> None:
+    def on_measured(self, measured: Mapping[str, float], dials: Mapping[str, Dial]) -> dict[str, float]:
         """After every optimizer step.
 
         Args:
             measured: the step's metrics, the same on all ranks but for ``tokens_per_second`` and ``data_seconds``: of
                 training rows ``loss/<source>/<term>``, and in the steps where a probe measured ``eval/<set>/<metric>``.
             dials: of the run, by name.
+
+        Returns:
+            What it adds to the step's metrics, the same on all ranks.
         """
         ...
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from torch import Tensor
 
 from acclimate.types.central import Callback, GradientTransform, Metrics, RoutedTerm
-from acclimate.types.dials import Controller
+from acclimate.types.dials import Controller, Dial
 from acclimate.types.stream import Batches, GradientTaker
 from acclimate.types.token_weighting import TokenSelection, TokenWeighting
 
@@ -28,6 +28,10 @@ class PlanContext:
     """Of the run."""
     lora_experts: Mapping[str, int] = field(default_factory=dict)
     """E of an adapted module whose weight is a stack of E experts' matrices."""
+    strength: Dial | None = None
+    """Multiplies the strength of what holds the model, where a forgetting budget moves it."""
+    budgeted: bool = False
+    """The run has a forgetting budget, by which its last weights are settled."""
 
 
 class Tuned(Protocol):
@@ -105,6 +109,7 @@ class Facts:
     needs: str
     reference: str
     evidence: tuple[Evidence, ...] = ()  # labels of the claims in its docstring; none of a control
+    strength: str | None = None  # what a forgetting budget scales: a field of the method, or words
 
 
 class Method:

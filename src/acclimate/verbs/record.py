@@ -130,6 +130,7 @@ def _recording(config: RunConfig, recorder: Recorder, output: Path, tokens: int,
                 update={"count": "all", "tokens": tokens, "steps": None, "epochs": None}
             ),
             "training": training,
+            "retain": None,
             "report_to": [],
         }
     )

@@ -52,7 +52,8 @@ from acclimate.runs.folder import read_summary, write_generations, write_summary
 from acclimate.runs.layout import Layout, read_json, write_json
 from acclimate.runs.measured import write_measured
 from acclimate.runs.provenance import finished, keep_weights, peak_memory_mib, provenance, sessions, with_session
-from acclimate.training.checkpoint import load_best
+from acclimate.training.checkpoint import load_best, read_best
+from acclimate.training.control.settle import settle
 from acclimate.training.loop import run_loop
 from acclimate.training.training import Training
 from acclimate.training.tuned import TunedRun
@@ -150,15 +151,22 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         "train_peak_memory_mib": peak_memory_mib(device),
     }
     apart -= training.counted_forwards()
-    if config.training.final == "best":
+    if config.training.final == "best" and config.retain is None:
         console.print(load_best(training, run_dir), highlight=False)
     pair = trained_pair(config, model, training.objective.references.get("base"), world)
     sets = {name: (corpora.sources[name].role, batches) for name, batches in validation.items()}
+    tuned = TunedRun(training, pair, sets, list(special_tokens(model.tokenizer)), config.seed)
     if plan.after is not None:
-        settled = plan.after(TunedRun(training, pair, sets, list(special_tokens(model.tokenizer)), config.seed))
+        settled = plan.after(tuned)
         console.print(settled.says, highlight=False)
         if world.is_main:
             write_json(run.interpolation, settled.record)
+    if config.retain is not None:
+        settled = settle(config, tuned, read_best(training, run_dir))
+        for sentence in (settled.says, *settled.record["helps"]):
+            console.print(f"Note: {sentence}", style="yellow", highlight=False, markup=False)
+        if world.is_main:
+            write_json(run.retain, settled.record)
     costs["apart_forward_tokens"] = round(apart + training.counted_forwards(pair.base))
     if world.is_main:
         write_json(run.provenance, record | costs)  # before model/, by which a run is known as trained

@@ -4,22 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, Protocol
 
 from acclimate.disk.files import discard, sync, unwritable
 from acclimate.parallel.world import World
 from acclimate.runs.layout import Layout
 from acclimate.training.checkpoint import recover, verify, write_folder
+from acclimate.training.control.retention import SPENT
 from acclimate.types.central import Callback, Metrics, TrainingState
 from acclimate.types.errors import DamagedError, reason
+
+
+class Watch(Protocol):
+    """How measured weights are ranked."""
+
+    @property
+    def name(self) -> str:
+        """Of the rule, in checkpoints."""
+        ...
+
+    def rank(self, metrics: Metrics) -> list[float] | None:
+        """The lowest is the best; None of a step that measured nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class Lowest:
+    """By one metric."""
+
+    name: str
+
+    def rank(self, metrics: Metrics) -> list[float] | None:
+        return [metrics[self.name]] if self.name in metrics else None
+
+
+@dataclass(frozen=True)
+class InsideBudget:
+    """The best of the domain, by the mean change of its bits per byte, where the forgetting budget is kept; before all
+    others, which are ranked by what they spend.
+
+    >>> rule = InsideBudget(("domain",))
+    >>> ranks = [rule.rank({SPENT: s, "eval/domain/change_percent": d}) for s, d in ((0.5, -9), (0.9, -12), (1.1, -20))]
+    >>> ranks, min(ranks)
+    ([[0.0, -9.0], [0.0, -12.0], [1.0, 1.1]], [0.0, -12.0])
+    """
+
+    domain: tuple[str, ...]
+    name: str = "retain"
+
+    def rank(self, metrics: Metrics) -> list[float] | None:
+        if (spent := metrics.get(SPENT)) is None:
+            return None
+        changes = [metrics[key] for name in self.domain if (key := f"eval/{name}/change_percent") in metrics]
+        return [1.0, spent] if spent > 1 else [0.0, fmean(changes) if changes else 0.0]
 
 
 class Save(Callback):
     """Checkpoints every ``every`` steps and at the end, the last ``keep_last`` of them; if ``every`` is None, only
     when the run was asked to stop.
 
-    When the step's metrics hold ``watch`` and it is the lowest so far, the trained weights go to
+    When the step's metrics have a rank by ``watch`` and it is the lowest so far, the trained weights go to
     ``checkpoints/best``.
     """
 
@@ -30,19 +77,19 @@ class Save(Callback):
         run_dir: Path,
         every: int | None,
         keep_last: int,
-        watch: str,
+        watch: Watch,
         world: World,
         say: Callable[[str], None],
     ) -> None:
         self.run, self.every, self.keep_last, self.watch = Layout(run_dir), every, keep_last, watch
         self.world, self.say = world, say
-        self.best: float | None = None
+        self.best: list[float] | None = None
         self._told: set[Path] = set()
 
     def on_step_end(self, state: TrainingState, metrics: Metrics) -> None:
-        value = metrics.get(self.watch)
-        if value is not None and (self.best is None or value < self.best):
-            self.best = value
+        rank = self.watch.rank(metrics)
+        if rank is not None and (self.best is None or rank < self.best):
+            self.best = rank
             weights = {f"weights/{name}": tensor for name, tensor in state.weights.state_dict().items()}
             measured = {name: found for name, found in metrics.items() if name.startswith("eval/")}
             write_folder(self.run.best, weights, {"step": state.step, **measured}, self.world)
@@ -91,7 +138,8 @@ class Save(Callback):
             self.say(f"{error} The best weights are chosen anew from here on.")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "watch": self.watch}
+        return {"best": self.best, "watch": self.watch.name}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best = state["best"] if state.get("watch") == self.watch else None  # or another version chose by another
+        best = state["best"] if state.get("watch") == self.watch.name else None  # or another version chose by another
+        self.best = [best] if isinstance(best, float) else best  # of versions that knew one number

@@ -153,6 +153,7 @@ def _apart(config: RunConfig, seed: int) -> RunConfig:
     return config.model_copy(
         update={
             "seed": seed,
+            "retain": None,
             "data": config.data.model_copy(update={"split": "validation"}),
             "evaluation": config.evaluation.model_copy(update={"generations": 0, "memorisation_documents": 0}),
         }

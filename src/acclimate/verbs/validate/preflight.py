@@ -19,11 +19,12 @@ from acclimate.build import (
     experts,
     metrics_read,
     mix,
+    plan_of,
     resolve,
     validation_sets,
 )
 from acclimate.build.mixture import epochs
-from acclimate.build.plan import build_plan, compose
+from acclimate.build.plan import compose
 from acclimate.config.load import RunConfig, located
 from acclimate.config.lora_schema import LoraSection
 from acclimate.data.chat.pieces import cuts
@@ -92,7 +93,7 @@ def validate(config: RunConfig) -> Preflight:
     check_stores(composition.statistics, config.model, network)
     objective = build_objective(config, composition.terms, corpora)
     mixture = mix(config, corpora, objective)
-    plan = build_plan(composition, PlanContext(total_steps=mixture.total_steps))
+    plan = plan_of(config, composition, corpora, PlanContext(total_steps=mixture.total_steps))
     loader = build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
     foreseen = outlook(config.model, job.device)
     computed = 1.0 if foreseen is None or foreseen.alone is None else regrouped(loader)

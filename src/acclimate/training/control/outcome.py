@@ -1,0 +1,106 @@
+"""What became of a forgetting budget: one word a run, a sentence, and what would help. Plain numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from acclimate.config.load import RunConfig
+from acclimate.paired.metrics import BITS
+from acclimate.training.control.budget import Budget
+from acclimate.training.control.candidate import Candidate
+from acclimate.training.control.retention import PATIENCE, Followed
+
+Word = Literal["met", "met within noise", "slack", "infeasible", "too short"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    word: Word
+    says: str
+    helps: tuple[str, ...]
+
+
+def outcome(
+    config: RunConfig, budget: Budget, state: Followed, chosen: Candidate, last: Candidate, total_steps: int
+) -> Outcome:
+    """
+    Args:
+        chosen: the weights that become the model.
+        last: those of the last step.
+    """
+    section = config.retain
+    assert section is not None
+    word = _word(state, chosen, section.low, section.steer)
+    where = "the last step" if chosen.step == last.step else f"step {chosen.step} of {last.step}"
+    moved = "" if chosen.alpha == 1 else f", {chosen.alpha:.0%} of the way from the start"
+    domain = "" if math.isnan(chosen.domain) else f" The domain's bits per byte change by {chosen.domain:+.1f} %."
+    says = f"retain: {word}. The model is that of {where}{moved}: {_spent(budget, chosen)}.{domain}"
+    if word == "slack":
+        says += f" The strength fell to its least, {section.low:g}, so the budget does not bind."
+    if word == "infeasible" and section.steer:
+        says += f" At the largest strength, {section.high:g}, the last step spends {last.spent:.0%} of the budget."
+    helps = tuple(_helps(word, config, state, last))
+    return Outcome(word, says, helps)
+
+
+def _word(state: Followed, chosen: Candidate, low: float, steer: bool) -> Word:
+    noise = any(value.value > 0 and value.low / value.value * chosen.spent <= 1 for value in chosen.values.values())
+    if state.at_bound >= PATIENCE:
+        return "infeasible"
+    if chosen.inside:
+        at_least = steer and state.checks and state.checks[-1][2] <= low * (1 + 1e-9)
+        return "slack" if at_least and state.checks[-1][1] <= 1 else "met"
+    if noise:
+        return "met within noise"
+    return "too short" if steer else "infeasible"
+
+
+def _spent(budget: Budget, chosen: Candidate) -> str:
+    """``KL(base || model) of held-out text is 0.047 (0.041 to 0.053) of 0.05 nats a token``."""
+    parts = []
+    for name, value in chosen.values.items():
+        limit = budget.limits[name]
+        of = "held-out text" if budget.of_mean else f"'{name}'"
+        if budget.metric == BITS:
+            interval = f" ({value.low:+.2%} to {value.high:+.2%})" if value.bounded else ""
+            parts.append(f"bits per byte of {of} change by {value.value:+.2%}{interval} of {limit:+.2%}")
+        else:
+            interval = f" ({value.low:.3g} to {value.high:.3g})" if value.bounded else ""
+            parts.append(f"drift of {of} is {value.value:.3g}{interval} of {limit:g} nats a token")
+    return "; ".join(parts)
+
+
+def _helps(word: Word, config: RunConfig, state: Followed, last: Candidate) -> Iterator[str]:
+    if word == "slack":
+        yield "a higher optimizer.learning_rate or more steps can use what is left; sft would keep this budget too."
+    if word not in ("infeasible", "too short"):
+        return
+    rate = config.optimizer.learning_rate
+    if last.spent > 1:
+        yield (
+            f"optimizer.learning_rate: about {rate / math.sqrt(last.spent):.2g} instead of {rate:g}; drift grows about "
+            "with its square."
+        )
+    if word == "too short" and (steps := _steps_left(state.checks)) is not None:
+        yield f"about {steps} more steps, at the rate at which the last checks came down."
+    yield "more general text: a larger share of the sources that hold the model, or more of them."
+    if config.lora is None:
+        yield "lora: an adapter drifts less than full tuning."
+    elif config.lora.rank > 1:
+        yield f"lora.rank: {max(1, config.lora.rank // 2)} instead of {config.lora.rank}."
+
+
+def _steps_left(checks: Sequence[Sequence[float]]) -> int | None:
+    """Until the budget would be reached, if the logarithm of what is spent goes on falling as at the last three checks.
+
+    >>> _steps_left([[10, 4.0, 1.0], [20, 2.0, 1.5], [30, 1.5, 2.0]])
+    17
+    """
+    tail = checks[-3:]
+    if len(tail) < 2 or min(tail[0][1], tail[-1][1]) <= 1 or tail[-1][1] >= tail[0][1]:
+        return None
+    fall = math.log(tail[0][1] / tail[-1][1]) / (tail[-1][0] - tail[0][0])
+    return math.ceil(math.log(tail[-1][1]) / fall)
