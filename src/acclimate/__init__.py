@@ -16,6 +16,7 @@ _HOMES = {
     "evaluate_run": "verbs.run",
     "export": "verbs.run",
     "record": "verbs.record",
+    "replay": "verbs.replay",
     "load_panel": "verbs.panel",
     "evaluate_panel": "verbs.panel",
     "load_comparison": "verbs.compare",

@@ -9,6 +9,7 @@ from acclimate.verbs.doctor import diagnose as diagnose
 from acclimate.verbs.panel import evaluate_panel as evaluate_panel
 from acclimate.verbs.panel import load_panel as load_panel
 from acclimate.verbs.record import record as record
+from acclimate.verbs.replay import replay as replay
 from acclimate.verbs.run import evaluate_run as evaluate_run
 from acclimate.verbs.run import export as export
 from acclimate.verbs.run import train as train

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from acclimate import __version__
-from acclimate.cli import comparing, measuring, statistics, training, using
+from acclimate.cli import comparing, measuring, statistics, training, using, writing
 from acclimate.cli.options import (
     CLICK_USAGE_ERROR,
     DIVERGED,
@@ -70,6 +70,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "matrix": measuring.matrix,
     "report": measuring.report,
     "gate": measuring.gate,
+    "replay": writing.replay,
     "export": using.export,
     "chat": using.chat,
     "methods": training.methods,

@@ -17,6 +17,7 @@ import yaml
 
 from acclimate.config.explain import Places, shown
 from acclimate.config.schema import ModelSection, RunConfig
+from acclimate.config.source_schema import SELF
 from acclimate.config.yamlfile import read_mapping, read_yaml
 from acclimate.disk.files import write_text
 from acclimate.types.errors import ConfigError, listed, nearest
@@ -113,8 +114,13 @@ def with_absolute_paths(config: RunConfig, keep_missing: bool = False) -> RunCon
     model = ModelSection.model_validate(config.model.model_dump() | there)  # two names of one place are one model
     sources = {}
     for name, section in config.sources.items():
-        paths = [path if section.is_hub_id(path) else found(path) for path in section.paths]
-        sources[name] = section.model_copy(update={"path": paths[0] if isinstance(section.path, str) else paths})
+        paths = [path if section.is_self or section.is_hub_id(path) else found(path) for path in section.paths]
+        changed: dict[str, Any] = {"path": paths[0] if isinstance(section.path, str) else paths}
+        if section.replay is not None:
+            given = {key: path for key in ("prompts", "prefixes") if (path := getattr(section.replay, key)) is not None}
+            own = {key: found(path) for key, path in given.items()}
+            changed["replay"] = section.replay.model_copy(update=own)
+        sources[name] = section.model_copy(update=changed)
     config = with_specs(config, lambda spec: _with_absolute_expert(spec, absolute))
     data = config.data.model_copy(update={"cache_dir": absolute(config.data.cache_dir)})
     return config.model_copy(update={"model": model, "sources": sources, "data": data})
@@ -148,7 +154,8 @@ def _check_source(known: list[str], data: dict[str, Any], changed: str, override
     first, *rest = changed.split(".")
     if first != "sources" or len(rest) < 2 or rest[0] in known:
         return
-    if not (isinstance(data["sources"].get(rest[0]), dict) and "path" in data["sources"][rest[0]]):
+    new = data["sources"].get(rest[0])
+    if new != SELF and not (isinstance(new, dict) and "path" in new):
         has = f"accepted: {listed(known)}" if known else "the file has none"
         hint = nearest(rest[0], known) or f" A new one begins with --set sources.{rest[0]}.path=FILE."
         raise ConfigError(f"{_place(override)}: there is no source '{rest[0]}'; {has}.{hint}")
@@ -174,6 +181,8 @@ def _apply_override(data: dict[str, Any], override: str) -> str:
             step = target[part] = {}
         if isinstance(step, str) and part == "method":  # `method: mol` and --set method.kl_weight=2
             step = target[part] = {"name": step}
+        if step == SELF and parents[:depth] == ["sources"]:  # `general: self` and --set sources.general.share=0.3
+            step = target[part] = {"path": SELF}
         if not isinstance(step, dict):
             raise ConfigError(
                 f"{name}: '{'.'.join(parents[: depth + 1])}' is {shown(step)}, not a section, so it has no '{leaf}'."

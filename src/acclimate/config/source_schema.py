@@ -8,9 +8,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from acclimate.config.apart import Apart
+from acclimate.config.chosen.replay import ReplaySection
+from acclimate.config.chosen.section import Section
+
+__all__ = ["FIELDS", "GROUPINGS", "HUB_ID", "LEARNED_ROLES", "SELF", "Section", "SourceSection", "TextFormat"]
 
 CREDENTIAL = re.compile(r"(?<=://)(?:[^/\s]*@|[^@\s]*:[^@\s]*@)|(?<=[?&#])[^?&#=/*\s]+=[^&#\s'\"]*")
 """What may be a secret in a URL: ``user@`` or ``key:secret@`` before the host, and what a query says."""
@@ -28,21 +32,10 @@ GROUPINGS = ("auto", "file", "folder", "none")
 LEARNED_ROLES = ("text", "completion", "assistant")
 """Roles that are learned where ``routes`` does not say which."""
 HUB_ID = r"\w[\w.-]*/[\w.-]+"
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _booleans_of_yaml(cls, value: Any, info: ValidationInfo) -> Any:
-        """``on`` is read as true; true is no number."""
-        accepted = str(cls.model_fields[info.field_name or ""].annotation)
-        if isinstance(value, bool) and "'on', 'off'" in accepted:
-            return "on" if value else "off"
-        if isinstance(value, bool) and "bool" not in accepted and ("int" in accepted or "float" in accepted):
-            raise ValueError(f"{str(value).lower()} is no number")
-        return value
+SELF = "self"
+"""The path of rows that the base writes itself; a folder of that name is ``./self``."""
+OF_FILES = ("split", "subset", "revision", "format", "fields", "routes", "on_bad_row", "streaming")
+"""What says how files are read; rows that the base writes are read in one way."""
 
 
 class SourceSection(Section):
@@ -51,8 +44,9 @@ class SourceSection(Section):
     path: Annotated[str | list[str], Apart.INPUT] = Field(
         min_length=1,
         description="file, folder, glob or URL of .txt, .md, .jsonl, .csv, .tsv, .parquet; a folder written by "
-        "save_to_disk; a hub id; or a list of them",
+        "save_to_disk; a hub id; or a list of them; self: rows that the base writes (docs/replay.md)",
     )
+    replay: ReplaySection | None = Field(None, description="path: self: how many rows the base writes, and from what")
     split: str | None = Field(None, min_length=1, description="split of a hub id or of a saved DatasetDict")
     subset: str | None = Field(None, min_length=1, description="configuration of a hub id")
     revision: str | None = Field(None, min_length=1, description="revision of a hub id; default: the newest")
@@ -151,6 +145,32 @@ class SourceSection(Section):
             raise ValueError("shuffle_buffer has no effect without streaming: true")
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        """``general: self`` is ``general: {path: self}``."""
+        return {"path": SELF} if value == SELF else value
+
+    @model_validator(mode="after")
+    def _of_rows_that_the_base_writes(self) -> SourceSection:
+        if SELF in self.paths and len(self.paths) > 1:
+            raise ValueError(
+                "path names self among others; rows that the base writes are a source of their own (a folder of that "
+                "name is ./self)"
+            )
+        if not self.is_self:
+            if self.replay is not None:
+                raise ValueError(
+                    "replay has no effect without path: self; it says how the base writes rows, and these are given"
+                )
+            return self
+        fields = type(self).model_fields
+        given = [name for name in OF_FILES if getattr(self, name) != fields[name].default]
+        if given:
+            why = "they are written before training" if given[0] == "streaming" else "the base writes them in its form"
+            raise ValueError(f"{given[0]} has no effect on path: self, since {why}; leave it out")
+        return self
+
     @field_validator("terms")
     @classmethod
     def _terms_not_empty(cls, value: dict[str, float] | None) -> dict[str, float] | None:
@@ -171,6 +191,11 @@ class SourceSection(Section):
     @property
     def paths(self) -> list[str]:
         return [self.path] if isinstance(self.path, str) else self.path
+
+    @property
+    def is_self(self) -> bool:
+        """Whether its rows are written by the base."""
+        return self.path in (SELF, [SELF])
 
     def may_be_hub_id(self, path: str) -> bool:
         return re.fullmatch(HUB_ID, path) is not None and not os.path.exists(path)

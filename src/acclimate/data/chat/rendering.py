@@ -182,6 +182,8 @@ class ChatTemplate:
         for one, two in pairwise(sorted(spans, key=lambda span: span.start)):
             if one.end > two.start:
                 raise search.not_found(one.part_index)
+        if not document.ended and spans:
+            spans = [self._cut(text, span, messages, thinking) for span in spans]
         search.note_unread(indices)
         if document.tools and self.attempt(messages, thinking) == printed:
             search.notes.append(("unread", "'tools'"))
@@ -232,6 +234,18 @@ class ChatTemplate:
         if not messages or messages[-1]["role"] != "assistant":
             return text
         return self.turns_of(thinking).ended(text, calling=bool(calls(messages[-1])))
+
+    def _cut(self, text: str, span: Span, messages: Sequence[Message], thinking: Thinking | None) -> Span:
+        """The span of the last message without the end of its turn, which its author did not write."""
+        if span.part_index != len(messages) - 1:
+            return span
+        turns, said = self.turns_of(thinking), text[span.start : span.end]
+        ends = sorted((end for end in (*turns.ends, *turns.missing) if end and said.endswith(end)), key=len)
+        said = said.removesuffix(ends[-1] if ends else "")
+        content = messages[-1]["content"]
+        blanks = content[len(content.rstrip()) :]
+        kept = said.rstrip() + blanks
+        return Span(span.start, span.start + len(kept if said.startswith(kept) else said.rstrip()), span.part_index)
 
     def attempt(
         self, messages: list[Message], thinking: Thinking | None, generation_prompt: bool = False, tools: Tools = ()

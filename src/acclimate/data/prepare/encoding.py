@@ -55,7 +55,7 @@ class _Raw:
     text: str
     runs: list[tuple[int, int]]  # (characters, route), over the text and one place for what comes after it
     templated: bool
-    ended: bool = False  # whether a plain text spells its own end
+    ended: bool = False  # whether a plain text spells its own end, or has none
     notes: tuple[tuple[Kind, str], ...] = ()
 
 
@@ -143,12 +143,12 @@ class Encoder:
         if not document.templated:
             runs = [(len(part.text), route) for part, route in zip(document.parts, part_routes, strict=True)]
             text = document.text
-            ended = bool(self.ends) and text.rstrip().endswith(self.ends)
-            if ended:  # blanks behind the end are never generated
+            spelt = bool(self.ends) and text.rstrip().endswith(self.ends)
+            if spelt:  # blanks behind the end are never generated
                 size, route = runs.pop()
                 blanks = min(size, len(text) - len(text.rstrip()))
                 runs += [(size - blanks, route), (blanks, NOT_LEARNED)]
-            return _Raw(text, [*runs, (1, part_routes[-1])], templated=False, ended=ended)
+            return _Raw(text, [*runs, (1, part_routes[-1])], templated=False, ended=spelt or not document.ended)
         wanted = [i for i, route in enumerate(part_routes) if route != NOT_LEARNED]
         rendered = self.template.render(document, thinking_of(document, self.section.thinking), wanted)
         runs, at = [], 0

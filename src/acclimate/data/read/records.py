@@ -23,10 +23,13 @@ OTHER_NAMES = {
     "output": "completion",
 }  # fmt: skip
 """What other data sets call our fields: only for hints."""
+ENDED = "ended"
+"""``false``: the text or the last answer was cut, so no end of it is learned."""
 BESIDE: Mapping[str, tuple[str, ...]] = {
-    "messages": ("tools", "system"), "prompt_completion": ("tools", "system"), "text": (),
+    "messages": ("tools", "system", ENDED), "prompt_completion": ("tools", "system", ENDED), "text": (ENDED,),
 }  # fmt: skip
-"""Format -> what is read beside its fields where a record has it; of pairs, only where they are lists of messages."""
+"""Format -> what is read beside its fields where a record has it; of pairs, tools and system only where they are lists
+of messages."""
 FIELDS_READ = frozenset(target for targets in FIELDS.values() for target in targets)
 LINK = "\n"
 """Between the columns of a prompt [from code: LLaMA-Factory joins Alpaca's instruction and input so]."""
@@ -46,6 +49,8 @@ class Document:
     tools: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
     group: str | None = field(default=None, compare=False)
     """What the field that ``sources.NAME.group`` names says; no part of the contents."""
+    ended: bool = True
+    """Whether its end is learned; what was cut has none."""
 
     @property
     def text(self) -> str:
@@ -56,7 +61,7 @@ class Document:
     def fingerprint(self) -> str:
         """sha256 of the contents; the place it was read from has no part in it."""
         parts = [(part.role, part.text, part.route, part.context, part.extra) for part in self.parts]
-        contents = [self.templated, parts, *([self.tools] if self.tools else [])]
+        contents = [self.templated, parts, *([self.tools] if self.tools else []), *([] if self.ended else [ENDED])]
         return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
@@ -179,6 +184,9 @@ class RecordSchema:
         candidates = learned or [part for part in parts if not part.context and part.role != "prompt"]
         if not any(part.says_something for part in candidates):
             return None
+        ended = record.get(ENDED) if ENDED in columns else None
+        if isinstance(ended, bool):
+            read.add(ENDED)
         group = _group(record[self.group], self.group, where) if self.group is not None else None
         for column, value in record.items():
             if column not in read and not is_empty(value):
@@ -186,7 +194,7 @@ class RecordSchema:
         for column in aside:
             unread.add("column", column, where)
         self.unread.merge(unread)
-        return Document(self.source, where, tuple(parts), templated, tools, group)
+        return Document(self.source, where, tuple(parts), templated, tools, group, ended is not False)
 
 
 def _group(value: Any, name: str, where: str) -> str | None:

@@ -1,0 +1,6 @@
+"""Rows that a model writes itself, for `acclimate replay` and for sources with ``path: self``."""
+
+from acclimate.verbs.replay.page import print_report
+from acclimate.verbs.replay.write import replay
+
+__all__ = ["print_report", "replay"]
