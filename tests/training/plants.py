@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from acclimate.training.control.budget import Budget
-from acclimate.training.control.nupi import EACH_STEP, Pace
+from acclimate.training.control.nupi import Pace, pace
 from acclimate.training.control.retention import Retention
 from acclimate.types.dials import Dial
 
@@ -57,38 +57,40 @@ class Course:
         return sum(self.spent[-steps:]) / steps
 
 
-def run(plant: Plant, pace: Pace = EACH_STEP, rows: bool = True, resumed_at: tuple[int, ...] = ()) -> Course:
+def run(plant: Plant, at: Pace | None = None, rows: bool = True, resumed_at: tuple[int, ...] = ()) -> Course:
     """The plant under the controller.
 
     Args:
+        at: its pace; default: that of a run of so many steps.
         rows: whether training rows say how far it has drifted.
         resumed_at: steps after which controller and dial are saved and made anew.
     """
     draw, dial = random.Random(plant.seed), Dial("strength", plant.start, 0.03, 30.0)
-    kept = made(plant, pace, rows)
+    at = pace(rows, plant.steps) if at is None else at
+    kept = made(plant, at, rows)
     x, spent, strength = 0.0, [], []
     acted = [plant.start] * (plant.late + 1)
     for step in range(plant.steps):
         for name, value in plant.changes.get(step, {}).items():
             setattr(plant, name, value)
+        settles = plant.floor + (plant.c - plant.floor) / (1 + acted[-1 - plant.late]) ** 2
+        x += plant.rho * plant.rate(step) * (settles - x)
         measured = {LOSS: x * noisy(draw, plant.noise)} if rows else {}
         if (step + 1) % plant.every == 0:
             measured[HELD_OUT] = plant.ratio * x * noisy(draw, plant.heldout_noise)
         kept.on_measured(measured, {"strength": dial})
         acted.append(float(dial))
-        settles = plant.floor + (plant.c - plant.floor) / (1 + acted[-1 - plant.late]) ** 2
-        x += plant.rho * plant.rate(step) * (settles - x)
         spent.append(plant.ratio * x / plant.budget)
         strength.append(float(dial))
         if step + 1 in resumed_at:
             state = json.loads(json.dumps(kept.state_dict()))
-            kept, dial = made(plant, pace, rows), Dial("strength", json.loads(json.dumps(float(dial))), 0.03, 30.0)
+            kept, dial = made(plant, at, rows), Dial("strength", json.loads(json.dumps(float(dial))), 0.03, 30.0)
             kept.load_state_dict(state)
     return Course(spent, strength, kept)
 
 
-def made(plant: Plant, pace: Pace, rows: bool) -> Retention:
-    return Retention(Budget("kl_base_tuned", {"mean": plant.budget}, ("general",)), pace, ROWS if rows else {})
+def made(plant: Plant, at: Pace, rows: bool) -> Retention:
+    return Retention(Budget("kl_base_tuned", {"mean": plant.budget}, ("general",)), at, ROWS if rows else {})
 
 
 def noisy(draw: random.Random, sigma: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 LOWEST, HIGHEST = -1.0, 2.0
 """Of the error: nothing can be below none of the budget, and one step's outlier counts as three budgets at most."""
@@ -52,7 +52,7 @@ def error(measured: float, target: float) -> float:
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a budget is followed [ours; the plants of tests/training/test_plants.py].
+    """How fast a budget is followed [ours].
 
     ``kept`` is what a step leaves of the running mean of the training rows' signal; ``hold`` is how many steps the
     strength waits at most for the first of the signal; ``ratio_kept`` is what a check leaves of the logarithm of the
@@ -64,14 +64,43 @@ class Pace:
     hold: int = 100
     ratio_kept: float = 0.8
     ratio: float = 4.0
+    whole: int = 1500
+    """Steps of the run, of which a check looks back at 1/30 or more."""
+
+    def ratio_kept_over(self, steps: int) -> float:
+        """Of so many steps between two checks: where checks are few, each counts more.
+
+        >>> [round(Pace(EACH_STEP, whole=300).ratio_kept_over(steps), 2) for steps in (5, 10, 30)]
+        [0.8, 0.8, 0.51]
+        """
+        return float(self.ratio_kept ** max(1.0, CHECKS * steps / self.whole))
 
 
-EACH_STEP = Pace(Rule(eta=0.05, k_i=0.5, k_p=10.0, nu=0.5))
+EACH_STEP = Rule(eta=0.05, k_i=0.5, k_p=10.0, nu=0.5)
 """Of methods whose training rows say how far the model has drifted."""
-EACH_CHECK = Pace(Rule(eta=0.4, k_i=1.0, k_p=0.5, nu=0.0))
+EACH_CHECK = Rule(eta=0.4, k_i=1.0, k_p=0.5, nu=0.0)
 """Of all others, which move once a check."""
+STEPS, CHECKS, SHORTEST = 1500, 30, 75
+"""The constants are of runs of so many steps, with so many checks; shorter runs than the shortest are as it is."""
 
 
 def pace(each_step: bool, total_steps: int) -> Pace:
-    """The constants of a run."""
-    return EACH_STEP if each_step else EACH_CHECK
+    """The constants of a run: from 1500 steps on they are as they are.
+
+    A shorter run has less time for the same way, and its learning rate falls meanwhile. With s = 1500 / steps, k_i is
+    s^0.75 and k_p s^0.5 times as large; of methods that move at checks eta s^0.15 and k_p s^0.25. The wait for the
+    first signal is a 15th of the run [ours; found on plants under a cosine, tests/training/plants.py].
+
+    >>> pace(True, 1500).rule == EACH_STEP, pace(True, 5000).hold, pace(True, 150).hold
+    (True, 100, 10)
+    >>> short = pace(True, 150).rule
+    >>> round(short.k_i, 2), round(short.k_p, 1)
+    (2.81, 31.6)
+    """
+    scale, rule = max(1.0, STEPS / max(total_steps, SHORTEST)), EACH_STEP if each_step else EACH_CHECK
+    if each_step:
+        rule = replace(rule, k_i=rule.k_i * scale**0.75, k_p=rule.k_p * scale**0.5)
+    else:
+        rule = replace(rule, eta=rule.eta * scale**0.15, k_p=rule.k_p * scale**0.25)
+    hold = min(100, max(1, round(total_steps / 15)))
+    return Pace(rule, hold=hold, whole=max(total_steps, 1))

@@ -90,7 +90,8 @@ class Retention:
         for key, (source, factor) in self.rows.items():
             if key in measured:
                 value = measured[key] * factor
-                state.means[source] = self.pace.kept * state.means.get(source, 0.0) + (1 - self.pace.kept) * value
+                before = state.means.get(source, value)
+                state.means[source] = self.pace.kept * before + (1 - self.pace.kept) * value
                 state.sums[source] = state.sums.get(source, 0.0) + value
                 state.counts[source] = state.counts.get(source, 0) + 1
         parts = self.budget.spent(measured)
@@ -118,6 +119,7 @@ class Retention:
         state = self.state
         if spent > 1:
             state.exceeded.append(state.steps)
+        since = state.steps - (int(state.checks[-1][0]) if state.checks else 0)
         state.at_bound = state.at_bound + 1 if dial is not None and spent > 1 and float(dial) >= dial.high else 0
         state.checks.append([state.steps, spent, float(dial) if dial is not None else 1.0])
         means = {source: total / state.counts[source] for source, total in state.sums.items()}
@@ -125,7 +127,7 @@ class Retention:
         if spent > 0 and rows > 0:
             limit = math.log(self.pace.ratio)
             found = min(max(math.log(spent / rows), -limit), limit)
-            kept = self.pace.ratio_kept
+            kept = self.pace.ratio_kept_over(since)
             state.ratio = found if state.ratio is None else kept * state.ratio + (1 - kept) * found
         state.sums, state.counts = {}, {}
 
