@@ -37,7 +37,7 @@ def evaluate(
         )
     from acclimate.verbs.run import evaluate_run
 
-    report_on(run, evaluate_run(run).summary)
+    report_on(run, evaluate_run(run, console).summary)
 
 
 def _panel(

@@ -32,6 +32,7 @@ from acclimate.training.loop import run_loop
 from acclimate.types.central import RoutedTerm
 from acclimate.types.errors import ConfigError, NonFiniteError, UsageError, listed, nearest
 from acclimate.types.plan import Method, Plan, PlanContext
+from acclimate.verbs.replay import with_rows
 
 CHECKPOINTS = 10
 """Of a recording, unless training.save_steps says otherwise."""
@@ -162,7 +163,7 @@ def _record(
     lora = config.lora if recorder.moves else None  # what is looked at where nothing moves is the base itself
     job = resolve(config, resume=resume)
     config = job.config
-    corpora = load_corpora(config, load_tokenizer(config.model))
+    corpora = load_corpora(with_rows(config, job.device, console), load_tokenizer(config.model))
     model = load_model(config.model_copy(update={"lora": lora}), job.device)
     job = job.settled(model)
     config = job.config

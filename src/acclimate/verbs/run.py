@@ -58,6 +58,7 @@ from acclimate.training.loop import run_loop
 from acclimate.training.training import Training
 from acclimate.training.tuned import TunedRun
 from acclimate.types.errors import RunError
+from acclimate.verbs.replay import with_rows
 from acclimate.verbs.validate import data_record, warnings
 
 
@@ -118,7 +119,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         with world.all_or_none():
             result = _measured_again(config) if world.is_main else RunResult(run_dir, [])
         return result
-    corpora = world.main_first(lambda: load_corpora(config, load_tokenizer(config.model)))
+    corpora = world.main_first(lambda: load_corpora(with_rows(config, device, console), load_tokenizer(config.model)))
     with world.all_or_none():
         model = load_model(config, device)
     job = job.settled(model)
@@ -242,14 +243,18 @@ def _begin(
     return record
 
 
-def evaluate_run(run_dir: Path) -> RunResult:
+def evaluate_run(run_dir: Path, console: Console | None = None) -> RunResult:
     """Measures a trained run's ``model/`` against its base again and rewrites ``summary.json``.
+
+    Args:
+        console: shows how far rows are that the base writes again, where the cache has lost them.
 
     Raises:
         RunError: the run is not trained yet, or its model, base or data have changed since.
     """
     config, pair = open_run(run_dir)
-    corpora = load_corpora(config, load_tokenizer(config.model))
+    rows = with_rows(config, pair.model.device, console or Console(quiet=True))
+    corpora = load_corpora(rows, load_tokenizer(config.model))
     run = Layout(run_dir)
     data, held_out = ({n: getattr(c, k) for n, c in corpora.sources.items()} for k in ("digest", "heldout_digest"))
     check_digests(run_dir, model_identities(config.model), data, held_out=held_out)

@@ -22,15 +22,27 @@ READ_AS = SourceSection(path="rows.jsonl")
 class Asking:
     """One tokenizer's chat template, as generation uses it."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, thinking: Literal["on", "off", "mixed"] | None = None) -> None:
+        """
+        Args:
+            thinking: mode of a hybrid model; None and mixed are both, by turns.
+        """
         self.tokenizer = tokenizer
+        self.thinking = thinking
         self.template = ChatTemplate(tokenizer)
         self._blank: dict[Thinking | None, tuple[str, int] | None] = {}
 
     @cached_property
+    def hybrid(self) -> bool:
+        """Whether the template has two modes."""
+        return "enable_thinking" in str(self.tokenizer.chat_template)
+
+    @cached_property
     def modes(self) -> tuple[Thinking | None, ...]:
-        """Of a hybrid model both; else the template's only one."""
-        return ("on", "off") if "enable_thinking" in str(self.tokenizer.chat_template) else (None,)
+        """Of a hybrid model both, unless one is wanted; else the template's only one."""
+        if self.thinking in ("on", "off"):
+            return (self.thinking,)
+        return ("on", "off") if self.hybrid else (None,)
 
     def prompt(self, messages: Messages, thinking: Thinking | None) -> str | None:
         """The chat with the assistant's turn opened; None where the template refuses it."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from acclimate.config.chosen.replay import ReplaySection
 from acclimate.config.schema import ModelSection, RunConfig
@@ -28,12 +28,14 @@ class Commission:
         key: dotted path of the settings, for sentences: ``sources.general.replay``.
         model: what writes, as its folder has it, with a dtype.
         cache_dir: where digests of files are remembered.
+        thinking: mode of a hybrid model; None and mixed are both.
     """
 
     key: str
     model: ModelSection
     settings: ReplaySection
     cache_dir: str
+    thinking: Literal["on", "off", "mixed"] | None = None
 
     @classmethod
     def of(cls, config: RunConfig, name: str) -> Commission:
@@ -44,9 +46,10 @@ class Commission:
         """
         base = config.model.of_base.model_copy(update={"add_tokens": []})
         settings = config.sources[name].replay or ReplaySection()
-        return cls(f"sources.{name}.replay", base, settings, config.data.cache_dir)
+        thinking = config.sources[name].thinking
+        return cls(f"sources.{name}.replay", base, settings, config.data.cache_dir, thinking)
 
-    def check(self, thinking: str | None = None) -> None:
+    def check(self) -> None:
         """Everything that can go wrong before the model writes.
 
         Raises:
@@ -55,8 +58,8 @@ class Commission:
         reach = reach_of(load_config_of(self.model))
         if self.settings.max_new_tokens >= reach.positions:
             raise ConfigError(
-                f"{self.key}.max_new_tokens: {self.settings.max_new_tokens} leaves no room for a prompt in the {reach}; "
-                "lower it."
+                f"{self.key}.max_new_tokens: {self.settings.max_new_tokens} leaves no room for a prompt in the "
+                f"{reach}; lower it."
             )
         _ = self.beginnings
 
@@ -67,7 +70,12 @@ class Commission:
     @cached_property
     def beginnings(self) -> Beginnings:
         """From what rows begin."""
-        asking = Asking(self.tokenizer) if self.tokenizer.chat_template is not None else None
+        asking = Asking(self.tokenizer, self.thinking) if self.tokenizer.chat_template is not None else None
+        if self.thinking is not None and (asking is None or not asking.hybrid):
+            raise ConfigError(
+                f"{self.key.removesuffix('.replay')}.thinking: the model's chat template never reads enable_thinking, "
+                "so the option would have no effect; leave it out."
+            )
         return Beginnings(self.key, self.settings, self.tokenizer, asking)
 
     @cached_property
@@ -76,13 +84,13 @@ class Commission:
         settings = self.settings.model_dump(mode="json", exclude={"prompts", "prefixes"})
         given = {name: given_identity(getattr(self.settings, name), self.cache_dir) for name in ("prompts", "prefixes")}
         model = [model_identity(self.model), self.model.dtype, self.model.dequantize, self.model.quantization]
-        found = json.dumps([VERSION, model, settings, given, seeds_digest()], sort_keys=True)
+        found = json.dumps([VERSION, model, settings, given, self.thinking, seeds_digest()], sort_keys=True)
         return hashlib.sha256(found.encode()).hexdigest()
 
     def nothing_written(self, dropped: dict[str, int], rows: int) -> DataError:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         return DataError(
-            f"{self.key}: '{self.model.path}' hardly writes a row that is new: of {sum(dropped.values()) + rows} so far "
-            f"{rows} could be kept (left out: {reasons}). Lower tokens, give prompts of your own, or give text as the "
-            "source."
+            f"{self.key}: '{self.model.path}' hardly writes a row that is new: of {sum(dropped.values()) + rows} so "
+            f"far {rows} could be kept (left out: {reasons}). Lower tokens, give prompts of your own, or give text as "
+            "the source."
         )

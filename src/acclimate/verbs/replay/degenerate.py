@@ -1,4 +1,4 @@
-"""Rows that are no text: the only ones that are left out, beside duplicates, since an anchor wants what the base writes."""
+"""Rows that are no text. Only they and duplicates are left out, since an anchor wants what the base writes."""
 
 from __future__ import annotations
 

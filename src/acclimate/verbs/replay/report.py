@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def _tally(rows: Sequence[Mapping[str, Any]], key: str) -> dict[str, dict[str, i
 
 def _histogram(tokens: Sequence[int]) -> dict[str, int]:
     """``up to 16``, ``17 to 32`` ... -> rows."""
-    names = ["up to 16", *(f"{low + 1} to {high}" for low, high in zip(EDGES, EDGES[1:], strict=False))]
+    names = ["up to 16", *(f"{low + 1} to {high}" for low, high in pairwise(EDGES))]
     names.append(f"over {EDGES[-1]}")
     bins = Counter(sum(count > edge for edge in EDGES) for count in tokens)
     last = max(bins, default=0)

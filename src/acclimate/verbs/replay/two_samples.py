@@ -3,8 +3,8 @@
     x = hashed runs of one and two words, weighted 1 + ln(count), of length 1
     minimise mean ln(1 + exp(-y (w.x + b))) + |w|^2 / (2 C n),  C = 10
 
-A two-sample test by a classifier (Lopez-Paz and Oquab, 2017, arXiv 1610.06545) [second-hand]: at 0.5 of both kinds alike
-it cannot tell them apart, at 1 it always can. The features are a plain choice [ours].
+A two-sample test by a classifier (Lopez-Paz and Oquab, 2017, arXiv 1610.06545) [second-hand]: at 0.5 it cannot tell
+them apart, at 1 it always can. The features are a plain choice [ours].
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 from zlib import crc32
 
@@ -68,7 +69,7 @@ def _features(texts: Sequence[str]) -> Any:
     columns, values, ends = [], [], [0]
     for text in texts:
         words = WORD.findall(text.casefold())[:LONGEST]
-        runs = [*words, *(f"{a} {b}" for a, b in zip(words, words[1:], strict=False))]
+        runs = [*words, *(f"{a} {b}" for a, b in pairwise(words))]
         counts = Counter(crc32(run.encode()) % FEATURES for run in runs)
         weights = [1 + math.log(count) for count in counts.values()]
         norm = math.sqrt(sum(weight * weight for weight in weights)) or 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,12 +20,16 @@ from acclimate.model.lora.coverage import expert_weights
 from acclimate.model.packing.regrouped import Regrouped
 from acclimate.model.whole.origin import origin_of
 from acclimate.model.whole.towers import decoder_of, tower_sizes
+from acclimate.verbs.replay import Unwritten
 
 EFFICIENCY = {"float32": 0.55, "bfloat16": 0.12}
 """Of the rate of one large matrix product in the model's dtype, what a training step reached on two CPU cores, whose
 matrix units make bfloat16 products 8 times faster and nothing else [ours; docs/log.md]."""
 GPU_EFFICIENCY = 0.25
 """A guess: not run on a GPU here."""
+WRITING_EFFICIENCY = 0.3
+"""Of the rate of one product of a batch's rows, what tokens reach that are kept: rows that end early leave their places
+empty, some are left out, and drawing a token costs as much as a layer [ours; docs/replay.md]."""
 STATE_BYTES = 4 + 4 + 8
 """Of a trained parameter of an adapter: itself, its gradient, AdamW's moments, in float32."""
 PROCESS_BYTES = 2**30
@@ -81,11 +86,7 @@ def seconds(config: RunConfig, device: torch.device, network: Any, mixture: Mixt
     for the gradient of activations and, under full tuning, 2 N for that of the weights; a reference, or a first pass,
     adds 2 N for the share of rows that need one.
     """
-    shape = network.config.get_text_config()
-    tied = next((c.tie_word_embeddings for c in (shape, network.config) if hasattr(c, "tie_word_embeddings")), False)
-    vocabulary, hidden, _ = _sizes(network)
-    passed = total - (0 if tied else vocabulary * hidden)
-    passed -= sum(size for _, size in tower_sizes(network, origin_of(network).towers))
+    passed, hidden = _passed(network, total), _sizes(network)[1]
     factor = (6 if config.lora is None else 4) + 2 * mixture.forwards
     rate = _flops(DTYPES[config.model.dtype], device, hidden)
     efficiency = EFFICIENCY[config.model.dtype] if device.type == "cpu" else GPU_EFFICIENCY
@@ -101,9 +102,30 @@ def regrouped(loader: Loader) -> float:
     return own / sum(batch.input_ids.numel() for batch in batches)
 
 
-def _flops(dtype: torch.dtype, device: torch.device, hidden_size: int) -> float:
-    """Floating point operations a second in one linear layer of the model's width, on 1,024 tokens; best of five."""
-    a = torch.ones(1024, hidden_size, dtype=dtype, device=device)
+def writing_seconds(
+    config: RunConfig, device: torch.device, network: Any, unwritten: Sequence[Unwritten], total: int
+) -> float:
+    """Time in which the base writes the rows that are not there yet, token by token, in batches: each token costs 2 N,
+    at the rate of products of so few rows."""
+    found, passed = 0.0, _passed(network, total)
+    for source in unwritten:
+        rate = _flops(DTYPES[config.model.dtype], device, _sizes(network)[1], source.batch_size)
+        found += source.tokens * 2 * passed / (rate * WRITING_EFFICIENCY)
+    return found
+
+
+def _passed(network: Any, total: int) -> int:
+    """Weights that a token passes."""
+    shape = network.config.get_text_config()
+    tied = next((c.tie_word_embeddings for c in (shape, network.config) if hasattr(c, "tie_word_embeddings")), False)
+    vocabulary, hidden, _ = _sizes(network)
+    passed = total - (0 if tied else vocabulary * hidden)
+    return passed - sum(size for _, size in tower_sizes(network, origin_of(network).towers))
+
+
+def _flops(dtype: torch.dtype, device: torch.device, hidden_size: int, tokens: int = 1024) -> float:
+    """Floating point operations a second in one linear layer of the model's width; best of five."""
+    a = torch.ones(tokens, hidden_size, dtype=dtype, device=device)
     b = torch.ones(hidden_size, 4 * hidden_size, dtype=dtype, device=device)
     best = float("inf")
     for _ in range(5):
@@ -111,4 +133,4 @@ def _flops(dtype: torch.dtype, device: torch.device, hidden_size: int) -> float:
         product = a @ b
         product[0, 0].item()  # waits for a GPU
         best = min(best, time.perf_counter() - start)
-    return 2 * 1024 * hidden_size * 4 * hidden_size / best
+    return 2 * tokens * hidden_size * 4 * hidden_size / best

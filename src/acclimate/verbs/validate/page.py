@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from rich.console import Console
@@ -21,8 +21,11 @@ def print_preflight(found: Preflight, console: Console) -> None:
     for column in ("source", "role", "documents", "held out", "trained tokens", "share", "epochs", "dropped"):
         justify: Literal["left", "right"] = "left" if column in ("source", "role", "dropped") else "right"
         table.add_column(column, justify=justify, overflow="fold")  # a narrow terminal cuts no word
+    placeholders = {source.name for source in found.unwritten}
     for name, row in found.data["sources"].items():
         dropped = escape(", ".join(f"{count} {reason}" for reason, count in (row["dropped"] or {}).items()) or "none")
+        if name in placeholders:
+            dropped = "not written"
         counted, used = not row["streamed"], row["share"] > 0
         tokens = f"{row['trained_tokens']:,}" if counted else "streamed"
         table.add_row(
@@ -39,12 +42,29 @@ def print_preflight(found: Preflight, console: Console) -> None:
         highlight=False,
     )
     console.print(_rows(found), highlight=False, markup=False)
+    for line in _unwritten(found):
+        console.print(line, highlight=False, markup=False)
     if found.reached:
         console.print(_reached(found.reached))
     for line in found.turn_ends:
         console.print(line, highlight=False, markup=False)
     for warning in found.warnings:
         console.print(f"Note: {warning}", style="yellow", highlight=False, markup=False)
+
+
+def _unwritten(found: Preflight) -> Iterator[str]:
+    """Rows that the base has still to write, and how long that takes."""
+    for source in found.unwritten:
+        yield (
+            f"source '{source.name}': its rows are not written yet; `train` has the base write {source.tokens:,} "
+            "tokens first and keeps them in the cache. Its documents here, and those held out, are placeholders of as "
+            "many tokens."
+        )
+    if found.unwritten:
+        yield (
+            f"writing about {_duration(found.writing_seconds)} at this machine's rate of matrix products, once for "
+            "this base, these settings and this seed"
+        )
 
 
 def _rows(found: Preflight) -> str:

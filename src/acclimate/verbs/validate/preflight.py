@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,8 @@ from acclimate.model.whole.towers import said_of_towers
 from acclimate.runs.claim import check_place
 from acclimate.runs.layout import Layout
 from acclimate.types.plan import PlanContext
-from acclimate.verbs.validate.cost import memory, regrouped, seconds
+from acclimate.verbs.replay import Unwritten, with_placeholders
+from acclimate.verbs.validate.cost import memory, regrouped, seconds, writing_seconds
 from acclimate.verbs.validate.experts import expert_notes
 from acclimate.verbs.validate.labels import turn_ends
 from acclimate.verbs.validate.warnings import warnings
@@ -60,6 +61,8 @@ class Preflight:
     reached: list[Coverage]  # by LoRA; empty under full tuning
     outlook: Outlook | None  # attention, and how documents lie, where that is known before the weights are read
     computed: float  # positions that a forward computes, over those of its packed rows
+    unwritten: list[Unwritten] = field(default_factory=list)  # sources whose rows the base has still to write
+    writing_seconds: float = 0.0
 
     @property
     def attention(self) -> str:
@@ -85,7 +88,8 @@ def validate(config: RunConfig) -> Preflight:
     reached = _with_adapter(network, config.lora, new_tokens) if config.lora is not None else []
     total = network.num_parameters()
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    corpora = load_corpora(config, tokenizer)
+    readable, unwritten = with_placeholders(config)
+    corpora = load_corpora(readable, tokenizer)
     check_vocabulary(corpora, tokenizer, network)
     for expert in [*experts(config, composition), *([apart] if (apart := base_apart(config)) else [])]:
         expert.check(config, tokenizer)
@@ -135,6 +139,8 @@ def validate(config: RunConfig) -> Preflight:
         outlook=foreseen,
         computed=computed,
         reached=reached,
+        unwritten=unwritten,
+        writing_seconds=writing_seconds(config, job.device, network, unwritten, total),
     )
 
 
