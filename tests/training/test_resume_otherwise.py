@@ -73,6 +73,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "data.split_seed": (1, "which documents are held out"),
     "data.split": ("validation", "which documents are held out"),
     "training.eval_steps": (2, "among which weights the best are chosen"),
+    "retain": ({"kl": 0.05}, "how much may be forgotten: another budget is another run"),
     "training.final": ("best", "which weights are the model"),
     "evaluation.validation_documents": (2, "which documents choices look at"),
     "evaluation.training_documents": (3, "a curve, and a best, over other documents"),
@@ -92,9 +93,11 @@ ONLY_WITH_OTHERS = {
 def every_key() -> set[str]:
     keys = set()
     for path, section in section_paths(RunConfig).items():
-        if not path.startswith(("lora", "parallel", "sources.")):  # refused, free and refused as a whole
+        if not path.startswith(("lora", "parallel", "retain", "sources.")):  # refused, free and refused as a whole
             keys |= {f"{path}.{name}".lstrip(".") for name in section.model_fields}
-    return keys - {path for path in keys if path in section_paths(RunConfig) and path not in ("lora", "parallel")}
+    return keys - {
+        path for path in keys if path in section_paths(RunConfig) and path not in ("lora", "parallel", "retain")
+    }
 
 
 def test_every_key_has_a_reason() -> None:
@@ -110,7 +113,7 @@ def otherwise(path: str, value: Any, pico: Path, corpora: Path, folder: Path) ->
     """A run, and the same with another value at ``path``."""
     changes: dict[str, Any] = {"schedule": {"type": "wsd"}, "training": {"micro_batch_size": 2, "save_steps": 2}}
     changes["evaluation"] = {"documents": 4}
-    if path == "training.final":
+    if path in ("training.final", "retain"):
         changes["training"] |= {"eval_steps": 3}
         changes["evaluation"] |= {"validation_documents": 1}
     plain = settings(pico, corpora, folder, **changes)

@@ -104,7 +104,7 @@ def _nats_of(value: Any) -> float:
 
 def _rise_of(value: Any) -> float:
     if isinstance(value, str) and (text := value.strip()).endswith("%"):
-        return _positive(_number(text[:-1].strip(), "1%", value) / 100, "1%")
+        return _positive(_number(text[:-1].strip(), "1%", value), "1%") / 100
     found = _positive(_number(value, "1% or 0.01"), "1%")
     if found > LARGEST_RISE:
         raise ValueError(
@@ -154,7 +154,8 @@ def retaining(config: Run) -> Run:
     for name in section.given if isinstance(section.given, dict) else ():
         where = f"retain.{section.key}.{name}"
         if (source := config.sources.get(name)) is None:
-            others = [known for known, one in config.sources.items() if one.heldout and one.role != "domain"]
+            roles = {known: one.role or one.route or known for known, one in config.sources.items() if one.heldout}
+            others = [known for known, role in roles.items() if role != "domain"]
             raise ValueError(
                 f"{where}: there is no set '{name}'; "
                 + (f"accepted: {listed(others)}." if others else "none has held-out text.")

@@ -42,7 +42,7 @@ def outcome(
         says += f" The strength fell to its least, {section.low:g}, so the budget does not bind."
     if word == "infeasible" and section.steer:
         says += f" At the largest strength, {section.high:g}, the last step spends {last.spent:.0%} of the budget."
-    helps = tuple(_helps(word, config, state, last))
+    helps = (*_helps(word, config, state, last), *_noise(budget, chosen))
     return Outcome(word, says, helps)
 
 
@@ -91,6 +91,18 @@ def _helps(word: Word, config: RunConfig, state: Followed, last: Candidate) -> I
         yield "lora: an adapter drifts less than full tuning."
     elif config.lora.rank > 1:
         yield f"lora.rank: {max(1, config.lora.rank // 2)} instead of {config.lora.rank}."
+
+
+def _noise(budget: Budget, chosen: Candidate) -> Iterator[str]:
+    """Of limits that the validation documents cannot tell from nothing."""
+    for name, value in chosen.values.items():
+        limit = budget.limits[name]
+        if not value.bounded or value.high - value.low > 2 * limit:
+            yield (
+                f"evaluation.validation_documents: what is spent of {limit:g} ({name}) is known to within "
+                + (f"{(value.high - value.low) / 2:.2g} only" if value.bounded else "nothing")
+                + "; with more documents the budget can be told from noise."
+            )
 
 
 def _steps_left(checks: Sequence[Sequence[float]]) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from acclimate.build import Mixture
+from acclimate.build.heldout.budget import budget_of
 from acclimate.build.mixture import epochs
 from acclimate.build.plan import Composition
 from acclimate.config.load import RunConfig
@@ -18,6 +19,7 @@ from acclimate.data.corpus import Corpora, Corpus
 from acclimate.model.checkpoint.gguf import gguf_of
 from acclimate.model.load import load_config_of
 from acclimate.paired.ratio import MINIMUM_DOCUMENTS, MINIMUM_GROUPS
+from acclimate.types.errors import listed
 from acclimate.verbs.validate.labels import label_notes
 
 MAX_EPOCHS = 4
@@ -73,6 +75,7 @@ def warnings(
         for name, corpus in corpora.sources.items()
         if 0 < (n := len(corpus.heldout)) < MINIMUM_DOCUMENTS
     ]
+    found += _few_to_keep_a_budget_by(config, corpora)
     found += [
         f"source '{name}' is streamed: its first {corpus.documents_read:,} documents were read and checked, the rest "
         "is while training."
@@ -107,6 +110,18 @@ def warnings(
     if mixture.total_steps < 2:
         found.append("the budget buys a single optimizer step; lower budget.batch_tokens.")
     return found
+
+
+def _few_to_keep_a_budget_by(config: RunConfig, corpora: Corpora) -> Iterator[str]:
+    """Validation documents of the sets that a forgetting budget is measured on."""
+    count = config.evaluation.validation_documents
+    if config.retain is None or count >= MINIMUM_DOCUMENTS:
+        return
+    sets = listed(f"'{name}'" for name in budget_of(config, corpora).watched)
+    yield (
+        f"retain: the budget is kept by {count} validation document{'s' * (count > 1)} a set ({sets}); of fewer than "
+        f"{MINIMUM_DOCUMENTS} the mean says little of other text: raise evaluation.validation_documents."
+    )
 
 
 def _rounded(section: ModelSection) -> Iterator[str]:
