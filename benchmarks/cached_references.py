@@ -86,6 +86,22 @@ class Kept:
         return found
 
 
+class Watch:
+    """Keeps every step's KL."""
+
+    name = "watch"
+
+    def __init__(self, losses: list[float]) -> None:
+        self.losses = losses
+
+    def on_step_end(self, training: Training, metrics: Mapping[str, float]) -> None:
+        self.losses.append(metrics["loss/general/reverse_kl"])
+
+    def on_train_end(self, training: Training) -> None: ...
+
+    def close(self) -> None: ...
+
+
 def with_kept(built: Training, store: dict[bytes, Tensor]) -> Kept:
     """Puts kept states before the run's only reference."""
     ((name, reference),) = built.objective.references.items()
@@ -107,10 +123,12 @@ def contender(arguments: argparse.Namespace) -> Callable[[], dict[str, Any]]:
         del before
     built = training(arguments, "mol")
     reads = with_kept(built, store) if arguments.contender != "forward" else None
+    losses: list[float] = []
+    built.callbacks = (Watch(losses),)
     step = one_step(built)
 
     def work() -> dict[str, Any]:
-        found = step()
+        found = step() | {"loss": losses[-1]}
         if reads is not None:
             found |= {"missed": reads.missed, "mib": sum(s.numel() * s.element_size() for s in store.values()) / 2**20}
         return found
@@ -126,8 +144,9 @@ def compare(arguments: argparse.Namespace) -> None:
         "4/5 = 0.80 with LoRA, where no row is padded.\n"
     )
     print(
-        "| | forward, ms/token | kept, ms/token | kept / forward | range | fills / forward | kept states |\n"
-        "|---|---|---|---|---|---|---|"
+        "| | forward, ms/token | kept, ms/token | kept / forward | range | fills / forward | kept states | "
+        "KL of a step, largest difference |\n"
+        "|---|---|---|---|---|---|---|---|"
     )
     saved = {}
     for tuning in ("full", "lora"):
@@ -141,11 +160,12 @@ def compare(arguments: argparse.Namespace) -> None:
         for sample in [s for found in samples.values() for s in found]:
             sample["each"] = 1000 * sample["wall"] / sample["tokens"]
         ratio, between = ratios(samples, "kept", "forward", "each")
+        apart = max(abs(a["loss"] - b["loss"]) for a, b in zip(samples["forward"], samples["kept"], strict=True))
         filling, _ = ratios(samples, "fills", "forward", "each")
         saved[tuning] = 1 - ratio
         print(
             f"| {tuning} | {spread(samples['forward'], 'each')} | {spread(samples['kept'], 'each')} | "
-            f"**{ratio:.2f}** | {between} | {filling:.2f} | {middle(samples['kept'], 'mib'):.1f} MiB |",
+            f"**{ratio:.2f}** | {between} | {filling:.2f} | {middle(samples['kept'], 'mib'):.1f} MiB | {apart:.1e} |",
             flush=True,
         )
     print(f"\n{bounds(arguments.tables, saved)}")
@@ -165,7 +185,7 @@ def bounds(tables: Sequence[Path], saved: Mapping[str, float]) -> str:
         anchor = [row for row in cells if anchored(row)]
         pair = [row for row in cells if anchored(row) or family(row) == "sft"]
         lines.append(
-            f"| {path.name} | {len(cells)} | {walls / 60:.0f} | {steps / walls:.0%} | "
+            f"| {path.parent.name}/{path.name} | {len(cells)} | {walls / 60:.0f} | {steps / walls:.0%} | "
             f"{sum(row.costs['train_seconds'] for row in anchor) / walls:.0%} | {could_save(cells, saved):.1%} | "
             f"{could_save(pair, saved):.1%} |"
         )
