@@ -29,7 +29,7 @@ from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
 from acclimate.runs.cells import Row, read_table
 from acclimate.training.training import Training
-from acclimate.types.central import IGNORE, Batch
+from acclimate.types.central import IGNORE, Batch, Callback, Metrics, TrainingState
 
 CONTENDERS = ("forward", "kept", "fills")
 WARMUP = 2
@@ -86,20 +86,14 @@ class Kept:
         return found
 
 
-class Watch:
+class Watch(Callback):
     """Keeps every step's KL."""
 
-    name = "watch"
+    def __init__(self) -> None:
+        self.kl: list[float] = []
 
-    def __init__(self, losses: list[float]) -> None:
-        self.losses = losses
-
-    def on_step_end(self, training: Training, metrics: Mapping[str, float]) -> None:
-        self.losses.append(metrics["loss/general/reverse_kl"])
-
-    def on_train_end(self, training: Training) -> None: ...
-
-    def close(self) -> None: ...
+    def on_step_end(self, state: TrainingState, metrics: Metrics) -> None:
+        self.kl.append(metrics["loss/general/reverse_kl"])
 
 
 def with_kept(built: Training, store: dict[bytes, Tensor]) -> Kept:
@@ -123,12 +117,12 @@ def contender(arguments: argparse.Namespace) -> Callable[[], dict[str, Any]]:
         del before
     built = training(arguments, "mol")
     reads = with_kept(built, store) if arguments.contender != "forward" else None
-    losses: list[float] = []
-    built.callbacks = (Watch(losses),)
+    watch = Watch()
+    built.callbacks = (watch,)
     step = one_step(built)
 
     def work() -> dict[str, Any]:
-        found = step() | {"loss": losses[-1]}
+        found = step() | {"kl": watch.kl[-1]}
         if reads is not None:
             found |= {"missed": reads.missed, "mib": sum(s.numel() * s.element_size() for s in store.values()) / 2**20}
         return found
@@ -160,7 +154,7 @@ def compare(arguments: argparse.Namespace) -> None:
         for sample in [s for found in samples.values() for s in found]:
             sample["each"] = 1000 * sample["wall"] / sample["tokens"]
         ratio, between = ratios(samples, "kept", "forward", "each")
-        apart = max(abs(a["loss"] - b["loss"]) for a, b in zip(samples["forward"], samples["kept"], strict=True))
+        apart = max(abs(a["kl"] - b["kl"]) for a, b in zip(samples["forward"], samples["kept"], strict=True))
         filling, _ = ratios(samples, "fills", "forward", "each")
         saved[tuning] = 1 - ratio
         print(
