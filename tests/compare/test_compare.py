@@ -215,6 +215,21 @@ def test_a_cell_that_began_with_other_settings_of_the_machine_begins_again(
     assert [row.kind for row in compare(load_comparison(path)).rows] == ["run"]
 
 
+def test_a_row_keeps_what_became_of_a_budget(
+    pico_folder: Path, corpora: Path, tmp_path: Path, in_process: list[list[str]]
+) -> None:
+    """Two budgets are two methods of one table."""
+    methods = {f"mol-{kl}": {"set": {"method": "mol", "retain": {"kl": kl}}} for kl in (0.01, 1.0)}
+    path = comparison_file(tmp_path, pico_folder, corpora, methods=methods)
+    run = yaml.safe_load((tmp_path / "run.yaml").read_text())
+    run["evaluation"] = run.get("evaluation", {}) | {"validation_documents": 2}
+    run["training"]["eval_steps"] = 1
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    compare(load_comparison(path))
+    rows = read_table(load_comparison(path).table_path)
+    assert [row.made["retain"]["limits"] for row in rows] == [{"mean": 0.01}, {"mean": 1.0}]
+
+
 def test_a_rule_that_could_look_at_nothing_is_refused_before_any_work(
     pico_folder: Path, corpora: Path, tmp_path: Path, in_process: list[list[str]]
 ) -> None:

@@ -71,6 +71,8 @@ def train_cell(cell: Cell, nproc: int) -> Row:
     row = Row(cell.key, cell.kind, cell.method, cell.settings, cell.seed, outcome)
     record = read_json(Layout(config.run_dir).provenance)
     made = {name: record[name] for name in MADE if name in record}
+    if (kept := Layout(config.run_dir).retain).is_file():  # what became of a budget
+        made["retain"] = read_json(kept)
     row = replace(row, digests=_digests(record) | cell.prepared, made=made)
     return row if outcome == "diverged" else _measured(row, config.run_dir, record, cell.preparations)
 
