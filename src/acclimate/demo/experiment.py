@@ -1,4 +1,4 @@
-"""The demo: one real model, tuned three ways on the same domain tokens, measured against its base."""
+"""The demo: one real model, tuned four ways on the same domain tokens, measured against its base."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from acclimate.runs.folder import read_summary, write_summary
 from acclimate.runs.layout import Layout, write_json
 from acclimate.verbs.run import RunResult, train
 
-METHODS = ("sft", "replay", "mol")
+SELF = "self"
+RUNS = ("sft", "replay", "mol", SELF)
+"""By method; ``self`` is mol without any general text but what the base writes, under a forgetting budget."""
+OWN = "own"
+"""The source of the rows that the base writes."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +34,34 @@ class Size:
     learning_rates: tuple[float, ...]
     domain_documents: int
     general_documents: int
-    heldout: dict[str, int]
+    heldout: dict[str, int]  # of each source, with those that choices look at
+    validation: int  # of these, of each source
     evaluations: int  # during training
     generations: int
+    own_tokens: int  # that the base writes
+    budget: float  # of forgetting, nats a token
 
 
-FULL = Size(16_000, 512, (1e-4, 2e-4, 5e-4), 400, 300, {"medical": 64, "general": 32, "chat": 48}, 4, 6)
-QUICK = Size(2_560, 256, (2e-4, 5e-4), 150, 100, {"medical": 16, "general": 8, "chat": 8}, 2, 1)
+FULL = Size(
+    16_000,
+    512,
+    (1e-4, 2e-4, 5e-4),
+    400,
+    300,
+    {"medical": 80, "general": 48, "chat": 64, OWN: 64},
+    16,
+    8,
+    6,
+    16_000,
+    0.1,
+)
+QUICK = Size(
+    2_560, 256, (2e-4, 5e-4), 150, 100, {"medical": 20, "general": 12, "chat": 12, OWN: 12}, 4, 3, 1, 3_000, 0.1
+)
 
 
 def run_demo(output: Path, quick: bool, seeds: int, console: Console) -> list[RunResult]:
-    """Runs sft, replay and mol at equal domain tokens and writes table, summary.json and report.html.
+    """Runs sft, replay, and mol twice, at equal domain tokens, and writes table, summary.json and report.html.
 
     The learning rate is chosen once, by sft's held-out domain text alone, and used for all. Runs that are finished
     are not repeated; an interrupted demo continues with the run that is missing.
@@ -51,9 +72,9 @@ def run_demo(output: Path, quick: bool, seeds: int, console: Console) -> list[Ru
     learning_rate = _choose_learning_rate(data, size, output, console)
     results = []
     for seed in range(seeds):
-        for method in METHODS:
-            console.rule(f"{method}, seed {seed}")
-            config = demo_config(data, size, output, f"{method}-{seed}", method, learning_rate, seed)
+        for run in RUNS:
+            console.rule(f"{run}, seed {seed}")
+            config = demo_config(data, size, output, f"{run}-{seed}", run, learning_rate, seed)
             results.append(train(config, resume=True, console=console))
     folders = [result.run_dir for result in results]
     write_summary(Layout(output).summary, _together(results))
@@ -64,9 +85,9 @@ def run_demo(output: Path, quick: bool, seeds: int, console: Console) -> list[Ru
 
 
 def demo_config(
-    data: DemoData, size: Size, output: Path, name: str, method: str, learning_rate: float, seed: int
+    data: DemoData, size: Size, output: Path, name: str, run: str, learning_rate: float, seed: int
 ) -> RunConfig:
-    """The same configuration for every method but for ``method`` itself."""
+    """The same configuration for every run but for its method, and for ``self`` its general text and budget."""
     steps = math.ceil(size.domain_tokens / size.batch_tokens)
     sources: dict[str, Any] = {
         "medical": {
@@ -77,15 +98,21 @@ def demo_config(
         },
         "chat": {"path": str(data.chat), "share": 0.25, "route": "general"},
     }  # fmt: skip
-    for source, count in size.heldout.items():
-        sources[source]["heldout"] = count
+    own: dict[str, Any] = {"method": run}
+    if run == SELF:
+        for given in ("general", "chat"):  # measured as in the other runs, and nothing else
+            sources[given]["share"] = 0
+        replay = {"tokens": size.own_tokens, "max_new_tokens": 192}
+        sources[OWN] = {"path": "self", "route": "general", "share": 0.5, "replay": replay}
+        own = {"method": "mol", "retain": {"kl": {OWN: size.budget}}}
+    sources = {source: section | {"heldout": size.heldout[source]} for source, section in sources.items()}
     return parse_config(
         {
             "name": name,
             "output_dir": str(output),
             "seed": seed,
             "model": {"path": str(data.model)},
-            "method": method,
+            **own,
             "sources": sources,
             "budget": {"count": "medical", "tokens": size.domain_tokens, "batch_tokens": size.batch_tokens},
             "optimizer": {"learning_rate": learning_rate},
@@ -93,7 +120,7 @@ def demo_config(
             "data": {"sequence_length": 256},
             "training": {"micro_batch_size": 4, "eval_steps": math.ceil(steps / size.evaluations)},
             "evaluation": {
-                "training_documents": 12,
+                "validation_documents": size.validation,
                 "memorisation_documents": size.heldout["medical"],
                 "generations": size.generations,
                 "max_new_tokens": 40,
@@ -133,5 +160,6 @@ def _together(results: list[RunResult]) -> list[Record]:
     rows: dict[tuple[Any, ...], Record] = {}
     for result in results:
         for record in result.summary:
-            rows[record["run"], record["seed"], record["set"], record["metric"]] = record
+            own = SELF if result.run_dir.name.startswith(SELF) and record["run"] != "base" else record["run"]
+            rows[own, record["seed"], record["set"], record["metric"]] = record | {"run": own}
     return list(rows.values())
