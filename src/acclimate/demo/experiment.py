@@ -1,4 +1,4 @@
-"""The demo: one real model, tuned three ways on the same domain tokens, measured against its base."""
+"""The demo: one real model, tuned four ways on the same domain tokens, measured against its base."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from acclimate.runs.folder import read_summary, write_summary
 from acclimate.runs.layout import Layout, write_json
 from acclimate.verbs.run import RunResult, train
 
-METHODS = ("sft", "replay", "mol")
+SELF = "self"
+RUNS = ("sft", "replay", "mol", SELF)
+"""By method; ``self`` is mol without any general text but what the base writes, under a forgetting budget."""
+OWN = "own"
+"""The source of the rows that the base writes."""
 
 
 @dataclass(frozen=True)
@@ -30,18 +34,23 @@ class Size:
     learning_rates: tuple[float, ...]
     domain_documents: int
     general_documents: int
-    heldout: dict[str, int]
+    heldout: dict[str, int]  # of each source, for reports
+    validation: int  # of each source, for choices
     evaluations: int  # during training
     generations: int
     new_tokens: int  # of each
+    own_tokens: int  # that the base writes
+    budget: float  # of forgetting, nats a token
 
 
-FULL = Size(16_000, 512, (1e-4, 2e-4, 5e-4), 400, 300, {"medical": 64, "general": 32, "chat": 48}, 4, 6, 40)
-QUICK = Size(2_560, 256, (2e-4, 5e-4), 150, 100, {"medical": 16, "general": 8, "chat": 8}, 1, 1, 16)
+HELD_OUT = {"medical": 64, "general": 32, "chat": 48, OWN: 48}
+HELD_OUT_QUICK = {"medical": 16, "general": 8, "chat": 8, OWN: 8}
+FULL = Size(16_000, 512, (1e-4, 2e-4, 5e-4), 400, 300, HELD_OUT, 16, 8, 6, 40, 16_000, 0.1)
+QUICK = Size(2_560, 256, (2e-4, 5e-4), 150, 100, HELD_OUT_QUICK, 4, 2, 1, 16, 2_000, 0.1)
 
 
 def run_demo(output: Path, quick: bool, seeds: int, console: Console) -> list[RunResult]:
-    """Runs sft, replay and mol at equal domain tokens and writes table, summary.json and report.html.
+    """Runs sft, replay, and mol twice, at equal domain tokens, and writes table, summary.json and report.html.
 
     The learning rate is chosen once, by sft's held-out domain text alone, and used for all. Runs that are finished
     are not repeated; an interrupted demo continues with the run that is missing.
@@ -52,9 +61,9 @@ def run_demo(output: Path, quick: bool, seeds: int, console: Console) -> list[Ru
     learning_rate = _choose_learning_rate(data, size, output, console)
     results = []
     for seed in range(seeds):
-        for method in METHODS:
-            console.rule(f"{method}, seed {seed}")
-            config = demo_config(data, size, output, f"{method}-{seed}", method, learning_rate, seed)
+        for run in RUNS:
+            console.rule(f"{run}, seed {seed}")
+            config = demo_config(data, size, output, f"{run}-{seed}", run, learning_rate, seed)
             results.append(train(config, resume=True, console=console))
     folders = [result.run_dir for result in results]
     write_summary(Layout(output).summary, _together(results))
@@ -66,9 +75,9 @@ def run_demo(output: Path, quick: bool, seeds: int, console: Console) -> list[Ru
 
 
 def demo_config(
-    data: DemoData, size: Size, output: Path, name: str, method: str, learning_rate: float, seed: int
+    data: DemoData, size: Size, output: Path, name: str, run: str, learning_rate: float, seed: int
 ) -> RunConfig:
-    """The same configuration for every method but for ``method`` itself."""
+    """The same configuration for every run but for its method, and for ``self`` its general text and budget."""
     steps = math.ceil(size.domain_tokens / size.batch_tokens)
     sources: dict[str, Any] = {
         "medical": {
@@ -79,15 +88,21 @@ def demo_config(
         },
         "chat": {"path": str(data.chat), "share": 0.25, "route": "general"},
     }  # fmt: skip
-    for source, count in size.heldout.items():
-        sources[source]["heldout"] = count
+    own: dict[str, Any] = {"method": run}
+    if run == SELF:
+        for given in ("general", "chat"):  # measured as in the other runs, and nothing else
+            sources[given]["share"] = 0
+        replay = {"tokens": size.own_tokens, "max_new_tokens": 192}
+        sources[OWN] = {"path": "self", "route": "general", "share": 0.5, "replay": replay}
+        own = {"method": "mol", "retain": {"kl": {OWN: size.budget}}}
+    sources = {source: section | {"heldout": size.heldout[source] + size.validation} for source, section in sources.items()}
     return parse_config(
         {
             "name": name,
             "output_dir": str(output),
             "seed": seed,
             "model": {"path": str(data.model)},
-            "method": method,
+            **own,
             "sources": sources,
             "budget": {"count": "medical", "tokens": size.domain_tokens, "batch_tokens": size.batch_tokens},
             "optimizer": {"learning_rate": learning_rate},
@@ -95,7 +110,7 @@ def demo_config(
             "data": {"sequence_length": 256},
             "training": {"micro_batch_size": 4, "eval_steps": math.ceil(steps / size.evaluations)},
             "evaluation": {
-                "training_documents": 12,
+                "validation_documents": size.validation,
                 "memorisation_documents": size.heldout["medical"],
                 "generations": size.generations,
                 "max_new_tokens": size.new_tokens,
@@ -135,5 +150,6 @@ def _together(results: list[RunResult]) -> list[Record]:
     rows: dict[tuple[Any, ...], Record] = {}
     for result in results:
         for record in result.summary:
-            rows[record["run"], record["seed"], record["set"], record["metric"]] = record
+            own = SELF if result.run_dir.name.startswith(SELF) and record["run"] != "base" else record["run"]
+            rows[own, record["seed"], record["set"], record["metric"]] = record | {"run": own}
     return list(rows.values())
