@@ -95,7 +95,9 @@ def demo_config(
         replay = {"tokens": size.own_tokens, "max_new_tokens": 192}
         sources[OWN] = {"path": "self", "route": "general", "share": 0.5, "replay": replay}
         own = {"method": "mol", "retain": {"kl": {OWN: size.budget}}}
-    sources = {source: section | {"heldout": size.heldout[source] + size.validation} for source, section in sources.items()}
+    sources = {
+        source: section | {"heldout": size.heldout[source] + size.validation} for source, section in sources.items()
+    }
     return parse_config(
         {
             "name": name,
