@@ -18,9 +18,7 @@ from acclimate.types.errors import Stopped, UsageError
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write the configuration.")] = Path("acclimate.yaml"),
     domain: Annotated[str, typer.Option(help="Domain text: file, folder or glob.")] = "data/domain",
-    general: Annotated[
-        str, typer.Option(help="General text to keep behaviour on; self: the model writes it.")
-    ] = "data/general",
+    general: Annotated[str, typer.Option(help="General text to keep; self: the model writes it.")] = "data/general",
     model: Annotated[str, typer.Option(help="Hub id, local folder or .gguf file.")] = DEFAULT_MODEL,
 ) -> None:
     """Write a commented configuration to start from."""
