@@ -151,6 +151,7 @@ def test_documented(name: str) -> None:
     rows = (ROOT / "docs" / "methods.md").read_text().splitlines()
     (row,) = [row for row in rows if row.startswith(f"| [{name}]")]
     assert f"src/acclimate/methods/{name}.py" in row
+    assert f" | {facts.strength or 'nothing'} | {facts.stores} | " in row.replace("`", "")
     assert row.endswith(f" | {facts.stores} | {facts.costs} | {facts.needs} | {facts.reference} |")
     assert (ROOT / "src" / "acclimate" / "methods" / f"{name}.py").is_file()
 

@@ -112,7 +112,7 @@ def test_infeasible_is_said() -> None:
     plant = Plant(floor=0.08, steps=600)
     kept = run(plant).kept
     assert kept.infeasible is not None
-    assert "at the largest strength, held-out text spends 193% of it" in kept.infeasible
+    assert "at the largest strength, held-out text spends 193 % of the budget" in kept.infeasible
     assert kept.state.at_bound >= 3
 
 

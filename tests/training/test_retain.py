@@ -15,6 +15,7 @@ from acclimate.runs.layout import Layout
 from acclimate.training.control.retention import STRENGTH, Retention
 from acclimate.training.loop import run_loop
 from acclimate.types.central import Batch
+from acclimate.types.plan import Method
 from acclimate.verbs.run import train
 from tests.fixtures.gradients import built
 from tests.fixtures.methods import spec
@@ -25,7 +26,9 @@ WATCHED: dict[str, Any] = {
     "training": {"micro_batch_size": 2, "save_steps": 1, "eval_steps": 1, "keep_last": 9},
 }
 HOT: dict[str, Any] = {"optimizer": {"learning_rate": 0.02}, "schedule": {"type": "constant"}}
+LORA = {"rank": 4}
 STEERED = [name for name, method in METHODS.items() if method.facts.strength and name != "wise"]
+PENALTIES = [name for name in STEERED if METHODS[name].terms is Method.terms]
 
 
 def outcome(run_dir: Path) -> dict[str, Any]:
@@ -61,15 +64,15 @@ def gradients(training: Any, strengths: tuple[float, ...]) -> list[dict[str, tor
     return found
 
 
-@pytest.mark.parametrize("name", STEERED)
+@pytest.mark.parametrize(("name", "lora"), [*((n, None) for n in STEERED), *((n, LORA) for n in PENALTIES)])
 def test_the_strength_scales_what_holds_the_model_and_nothing_else(
-    name: str, pico_folder: Path, corpora: Path, made: Path, tmp_path: Path
+    name: str, lora: dict[str, int] | None, pico_folder: Path, corpora: Path, made: Path, tmp_path: Path
 ) -> None:
     """The gradient is a line in it, bitwise that without a budget at 1."""
     field = METHODS[name].facts.strength
     given = {} if field is None or " " in field else {field: 0.1}
-    method = spec(name, pico_folder, corpora, made, **given)
-    changes = WATCHED | {"method": method, "optimizer": {"max_grad_norm": None}}
+    method = spec(name, pico_folder, corpora, made, lora, **given)
+    changes = WATCHED | {"method": method, "lora": lora, "optimizer": {"max_grad_norm": None}}
     (plain,) = gradients(built(config(pico_folder, corpora, tmp_path, **changes)), (1.0,))
     steered = built(config(pico_folder, corpora, tmp_path, retain={"kl": 1.0}, **changes))
     one, two, three = gradients(steered, (1.0, 2.0, 3.0))
@@ -102,11 +105,9 @@ def test_an_infeasible_budget(pico_folder: Path, corpora: Path, tmp_path: Path) 
     assert all(f"Note: {sentence}" in printed for sentence in found["helps"])
 
 
-@pytest.mark.parametrize("method", ["mol", "l2"])
-def test_resumed_twice_bitwise(method: str, pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
-    changes: Any = (
-        WATCHED | HOT | {"retain": {"kl": 0.002}, "method": method, "budget": {"steps": 9, "batch_tokens": 128}}
-    )
+def test_resumed_twice_bitwise(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    changes: Any = WATCHED | HOT | {"retain": {"kl": 0.002}, "budget": {"steps": 8, "batch_tokens": 128}}
+    changes["training"] = WATCHED["training"] | {"save_steps": 2}
     straight = train(config(pico_folder, corpora, tmp_path, name="straight", **changes)).run_dir
     settings = config(pico_folder, corpora, tmp_path, name="killed", **changes)
     killed_after(2, settings)

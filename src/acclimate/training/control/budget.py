@@ -12,6 +12,14 @@ MEAN = "mean"
 """Stands in the place of a set where one limit holds for the mean over all of them, each weighing the same."""
 
 
+def shown(spent: float) -> str:
+    """
+    >>> shown(0.974), shown(1.5), shown(44.0)
+    ('97 % of the budget', '150 % of the budget', '44 times the budget')
+    """
+    return f"{spent:.0%}".replace("%", " % of the budget") if spent < 10 else f"{spent:,.0f} times the budget"
+
+
 @dataclass(frozen=True)
 class Budget:
     """Limits of a metric on held-out text that is not the domain's.

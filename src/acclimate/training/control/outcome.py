@@ -9,7 +9,7 @@ from typing import Literal
 
 from acclimate.config.load import RunConfig
 from acclimate.paired.metrics import BITS
-from acclimate.training.control.budget import Budget
+from acclimate.training.control.budget import Budget, shown
 from acclimate.training.control.candidate import Candidate
 from acclimate.training.control.retention import PATIENCE, Followed
 
@@ -35,13 +35,13 @@ def outcome(
     assert section is not None
     word = _word(state, chosen, section.low, section.steer)
     where = "the last step" if chosen.step == last.step else f"step {chosen.step} of {last.step}"
-    moved = "" if chosen.alpha == 1 else f", {chosen.alpha:.0%} of the way from the start"
+    moved = "" if chosen.alpha == 1 else f", {chosen.alpha:.2g} of the way from the start"
     domain = "" if math.isnan(chosen.domain) else f" The domain's bits per byte change by {chosen.domain:+.1f} %."
     says = f"retain: {word}. The model is that of {where}{moved}: {_spent(budget, chosen)}.{domain}"
     if word == "slack":
         says += f" The strength fell to its least, {section.low:g}, so the budget does not bind."
     if word == "infeasible" and section.steer:
-        says += f" At the largest strength, {section.high:g}, the last step spends {last.spent:.0%} of the budget."
+        says += f" At the largest strength, {section.high:g}, the last step spends {shown(last.spent)}."
     helps = (*_helps(word, config, state, last), *_noise(budget, chosen))
     return Outcome(word, says, helps)
 
@@ -98,10 +98,10 @@ def _noise(budget: Budget, chosen: Candidate) -> Iterator[str]:
     for name, value in chosen.values.items():
         limit = budget.limits[name]
         if not value.bounded or value.high - value.low > 2 * limit:
+            known = f"no better than to {(value.high - value.low) / 2:.2g}" if value.bounded else "of too few documents"
             yield (
-                f"evaluation.validation_documents: what is spent of {limit:g} ({name}) is known to within "
-                + (f"{(value.high - value.low) / 2:.2g} only" if value.bounded else "nothing")
-                + "; with more documents the budget can be told from noise."
+                f"evaluation.validation_documents: what is spent of {limit:g} ({name}) is known {known}; raise it, so "
+                "that the budget can be told from noise."
             )
 
 
@@ -109,7 +109,7 @@ def _steps_left(checks: Sequence[Sequence[float]]) -> int | None:
     """Until the budget would be reached, if the logarithm of what is spent goes on falling as at the last three checks.
 
     >>> _steps_left([[10, 4.0, 1.0], [20, 2.0, 1.5], [30, 1.5, 2.0]])
-    17
+    9
     """
     tail = checks[-3:]
     if len(tail) < 2 or min(tail[0][1], tail[-1][1]) <= 1 or tail[-1][1] >= tail[0][1]:

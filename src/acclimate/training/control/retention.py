@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from acclimate.paired.metrics import BITS
-from acclimate.training.control.budget import Budget
+from acclimate.training.control.budget import Budget, shown
 from acclimate.training.control.nupi import Pace, error
 from acclimate.types.dials import Dial
 
@@ -79,8 +79,8 @@ class Retention:
         if self.state.at_bound < PATIENCE or self.state.spent is None:
             return None
         return (
-            f"retain: the budget is not kept: at the largest strength, held-out text spends {self.state.spent:.0%} of "
-            f"it, at {self.state.at_bound} checks in a row."
+            f"retain: the budget is not kept: at the largest strength, held-out text spends {shown(self.state.spent)}, "
+            f"and more than it at the last {self.state.at_bound} checks."
         )
 
     def on_measured(self, measured: Mapping[str, float], dials: Mapping[str, Dial]) -> dict[str, float]:
