@@ -228,8 +228,8 @@ def test_short_runs(rows: bool) -> None:
 
 
 def test_the_strength_waits_for_a_signal() -> None:
-    """While nothing has drifted nothing is let go, for a 15th of a short run and 100 steps of a long one."""
-    for steps, waits in ((60, 4), (1500, 100), (9000, 100)):
+    """While nothing has drifted nothing is let go, for a quarter of a short run and 100 steps of a long one."""
+    for steps, waits in ((60, 15), (1500, 100), (9000, 100)):
         kept, dial = made(Plant(), pace(True, steps), True), Dial("strength", 1.0, 0.03, 30.0)
         moves = 0
         while float(dial) == 1.0:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 Run = TypeVar("Run", bound="RunConfig")
 
-LOW, HIGH = 0.03, 30.0
+LOW, HIGH = 0.03, 10.0
+"""Of the strength. Beyond 10 it is the noise of the anchor's own gradient that moves a small model [ours, measured]."""
 LARGEST_RISE = 0.5
 """A number above it was meant as percent."""
 

@@ -50,6 +50,10 @@ def error(measured: float, target: float) -> float:
     return min(max(measured / target - 1, LOWEST), HIGHEST)
 
 
+KEPT = 0.9
+"""Of the running mean of the training rows' signal, from one step to the next."""
+
+
 @dataclass(frozen=True)
 class Pace:
     """How fast a budget is followed [ours].
@@ -60,10 +64,13 @@ class Pace:
     """
 
     rule: Rule
-    kept: float = 0.9
+    kept: float = KEPT
     hold: int = 100
     ratio_kept: float = 0.8
     ratio: float = 4.0
+    rising: bool = False
+    """Of few steps, in which the signal still rises from one check to the next: the ratio is to its running mean, not
+    to its mean since the check before, which lags behind."""
     whole: int = 1500
     """Steps of the run, of which a check looks back at 1/30 or more."""
 
@@ -88,19 +95,23 @@ def pace(each_step: bool, total_steps: int) -> Pace:
     """The constants of a run: from 1500 steps on they are as they are.
 
     A shorter run has less time for the same way, and its learning rate falls meanwhile. With s = 1500 / steps, k_i is
-    s^0.75 and k_p s^0.5 times as large; of methods that move at checks eta s^0.3 and k_p s^0.25. The wait for the
-    first signal is a 15th of the run [ours; found on plants under a cosine, tests/training/plants.py].
+    s^0.6 and k_p s^0.2 times as large, and the running mean forgets s^0.4 times as fast; of methods that move at checks
+    eta is s^0.3 and k_p s^0.25 times as large. On plants larger ones are as good; on a real model they send the
+    strength to its bound within two steps, where little is learned (benchmarks/2026-11-30-budget.md) [ours]. The wait
+    for the first signal is a quarter of the run.
 
     >>> pace(True, 1500).rule == EACH_STEP, pace(True, 5000).hold, pace(True, 150).hold
-    (True, 100, 10)
-    >>> short = pace(True, 150).rule
-    >>> round(short.k_i, 2), round(short.k_p, 1)
-    (2.81, 31.6)
+    (True, 100, 38)
+    >>> short = pace(True, 150)
+    >>> round(short.rule.k_i, 2), round(short.rule.k_p, 1), round(short.kept, 2)
+    (1.99, 15.8, 0.75)
     """
     scale, rule = max(1.0, STEPS / max(total_steps, SHORTEST)), EACH_STEP if each_step else EACH_CHECK
     if each_step:
-        rule = replace(rule, k_i=rule.k_i * scale**0.75, k_p=rule.k_p * scale**0.5)
+        rule = replace(rule, k_i=rule.k_i * scale**0.6, k_p=rule.k_p * scale**0.2)
     else:
         rule = replace(rule, eta=rule.eta * scale**0.3, k_p=rule.k_p * scale**0.25)
-    hold = min(100, max(1, round(total_steps / 15)))
-    return Pace(rule, hold=hold, whole=max(total_steps, 1))
+    hold = min(100, max(1, round(total_steps / 4)))
+    return Pace(
+        rule, kept=1 - (1 - KEPT) * scale**0.4, hold=hold, rising=total_steps < STEPS, whole=max(total_steps, 1)
+    )

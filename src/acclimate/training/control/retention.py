@@ -120,6 +120,7 @@ class Retention:
         state.at_bound = state.at_bound + 1 if dial is not None and spent > 1 and float(dial) >= dial.high else 0
         state.checks.append([state.steps, spent, float(dial) if dial is not None else 1.0])
         means = {source: total / state.counts[source] for source, total in state.sums.items()}
+        means = state.means if self.pace.rising else means
         rows = max(self.trained.parts(means).values(), default=0.0)
         if spent > 0 and rows > 0:
             limit = math.log(self.pace.ratio)
