@@ -56,7 +56,7 @@ def test_resumed_is_bitwise_undisturbed(
     found = record(settings, RECORDERS[kind](), output, TOKENS, resume=True)
     assert (found.folder / TENSORS).read_bytes() == (whole.folder / TENSORS).read_bytes()
     assert found.facts == whole.facts
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["resumed", "whole", "work"]  # no trace of the recording
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["resumed", "whole"]  # no trace of the recording
 
 
 def test_nothing_is_written_over(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
