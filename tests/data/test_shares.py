@@ -17,7 +17,8 @@ from acclimate.types.errors import ConfigError
 from tests.data.test_loader import COMPARES, same
 from tests.data.test_mix import packed
 
-share_strategy = st.lists(st.floats(0, 1), min_size=4, max_size=4)
+share_strategy = st.lists(st.just(0.0) | st.floats(1e-6, 1), min_size=4, max_size=4)
+"""A share of a billionth is nothing that a quota of tokens could be told by."""
 knot_strategy = st.dictionaries(st.integers(1, 900), share_strategy.filter(any), max_size=5)
 
 

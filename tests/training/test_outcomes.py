@@ -57,7 +57,7 @@ def test_what_is_said() -> None:
         found.says,
         "retain: infeasible. The model is that of the last step, 0.4 of the way from the start: drift of held-out text "
         "is 0.049 (0.039 to 0.059) of 0.05 nats a token. The domain's bits per byte change by -10.0 %. At the largest "
-        "strength, 30, the last step spends 625 % of the budget.",
+        "strength, 10, the last step spends 625 % of the budget.",
     )
     assert [sentence.split(":")[0] for sentence in found.helps] == [
         "optimizer.learning_rate", "more general text", "lora.rank",

@@ -89,16 +89,17 @@ ONLY_WITH_OTHERS = {
     "model.dequantize": "refused: how weights are rounded",
     "objective.logits_dtype": "refused: how logits are rounded",
     "training.on_budget_exceeded": "refused: what becomes of a run; it needs retain",
+    "search": "refused: what is chosen; it needs method: auto",
 }
 
 
 def every_key() -> set[str]:
     keys = set()
     for path, section in section_paths(RunConfig).items():
-        if not path.startswith(("lora", "parallel", "retain", "sources.")):  # refused, free and refused as a whole
+        if not path.startswith(("lora", "parallel", "retain", "search", "sources.")):  # refused, free and refused as a whole
             keys |= {f"{path}.{name}".lstrip(".") for name in section.model_fields}
     return keys - {
-        path for path in keys if path in section_paths(RunConfig) and path not in ("lora", "parallel", "retain")
+        path for path in keys if path in section_paths(RunConfig) and path not in ("lora", "parallel", "retain", "search")
     }
 
 
@@ -108,7 +109,8 @@ def test_every_key_has_a_reason() -> None:
     marked = {path for path, mark in marks(RunConfig).items() if mark in FREE_ON_RESUME}
     assert marked == {*FREE, "name", "output_dir"}
     inside = {path for path in marks(RunConfig) if path.startswith(("lora.", "sources."))}
-    assert inside == {"sources.*.path"}  # every other setting of a source is refused
+    inputs = {"path", "replay.prompts", "replay.prefixes"}
+    assert inside == {f"sources.*.{name}" for name in inputs}  # every other setting of a source is refused
 
 
 def otherwise(path: str, value: Any, pico: Path, corpora: Path, folder: Path) -> tuple[RunConfig, RunConfig]:
