@@ -42,6 +42,21 @@ def test_a_method_that_cannot_be_tried(method: Any, sentence: str) -> None:
         candidates(parse_config(data))
 
 
+@pytest.mark.parametrize(
+    ("section", "sentence"),
+    [
+        ({"methods": [3]}, "configuration: search.methods: 3 is no method; accepted: a name, or a section …"),
+        ({"learning_rates": "1e-4"}, "configuration: search.learning_rates: '1e-4' lists no …; accepted: [1e-4, …"),
+        ({"learning_rates": {"ful": [1e-4]}}, "configuration: search.learning_rates: {'ful': …} lists no … full and …"),
+        ({"learning_rates": {}}, "configuration: search.learning_rates: {} lists no learning rates; …"),
+    ],
+)
+def test_one_sentence_for_a_wrong_setting(section: dict[str, Any], sentence: str) -> None:
+    with refused(sentence, ConfigError) as error:
+        parse_config(plain(Path("m"), Path("c"), Path("o"), method="auto", search=section))
+    assert len(str(error.value).splitlines()) == 1
+
+
 def cost(one: Candidate, steps: int) -> float:
     return steps * (3.0 if one.share is None else 3 + 6 * (1 - one.share) / 0.5)
 
