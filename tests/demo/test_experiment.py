@@ -29,20 +29,23 @@ def test_the_quick_demo_learns_and_keeps(tmp_path: Path) -> None:
     records = read_summary(tmp_path / "summary.json")
     level = {"high", "low", "metric", "n", "role", "run", "seed", "set", "unit", "value"}
     changes = [r for r in records if r["metric"] == "bits_per_byte_change"]
-    assert {r["run"] for r in changes} == {"sft", "replay", "mol"}
+    assert {r["run"] for r in changes} == {"sft", "replay", "mol", "self"}
     assert all(r.keys() == level | {"p", "mde"} for r in changes)
     drift = [r for r in records if "positions" in r]
     assert {r["metric"] for r in drift} >= {"kl_base_tuned", "kl_tuned_base", "top1_agreement"}
     assert all(r.keys() == level | {"positions"} for r in drift)
     assert all(r.keys() == level for r in records if r not in changes and r not in drift)
-    value = {(r["run"], r["role"], r["metric"]): r["value"] for r in records}
-    base = value["base", "domain", "bits_per_byte"]
-    for run in ("sft", "replay", "mol"):
-        assert value[run, "domain", "bits_per_byte"] < 0.92 * base, run
-    gain = {run: base - value[run, "domain", "bits_per_byte"] for run in ("sft", "mol")}
-    assert gain["mol"] > 0.8 * gain["sft"]
-    for role in ("general", "chat"):
-        assert value["mol", role, "kl_base_tuned"] < 0.75 * value["sft", role, "kl_base_tuned"], role
+    value = {(r["run"], r["set"], r["metric"]): r["value"] for r in records}
+    base = value["base", "medical", "bits_per_byte"]
+    for run in ("sft", "replay", "mol", "self"):
+        assert value[run, "medical", "bits_per_byte"] < 0.92 * base, run
+    gain = {run: base - value[run, "medical", "bits_per_byte"] for run in ("sft", "mol", "self")}
+    assert min(gain["mol"], gain["self"]) > 0.8 * gain["sft"]
+    for name in ("general", "chat"):
+        assert value["mol", name, "kl_base_tuned"] < 0.75 * value["sft", name, "kl_base_tuned"], name
+        assert value["self", name, "kl_base_tuned"] < 0.95 * value["sft", name, "kl_base_tuned"], name
+    budget = json.loads((tmp_path / "self-0" / "retain.json").read_text())
+    assert budget["sets"]["own"]["value"] <= budget["limits"]["own"] == 0.1
     page = (tmp_path / "report.html").read_text()
     assert "mol" in page
     trials = json.loads((tmp_path / "trials" / "trials.json").read_text())

@@ -33,7 +33,8 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plain(writer: Path, corpora: Path, output: Path, general: Any = None, **changes: Any) -> dict[str, Any]:
     general = general or {"path": "self", "share": 0.5, "heldout": 2, "replay": REPLAY}
     domain = {"path": str(corpora / "domain.jsonl"), "share": 0.5, "heldout": 4}
-    changes = {"sources": {"domain": domain, "general": general}, "budget": {"steps": 2}} | changes
+    own = {"cache_dir": str(output / "cache")}
+    changes = {"sources": {"domain": domain, "general": general}, "budget": {"steps": 2}, "data": own} | changes
     found = settings(writer, corpora, output, **changes)
     found["sources"] = changes["sources"]
     return found

@@ -89,7 +89,7 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="The same path with a sixth of the tokens.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Runs per method.")] = 1,
 ) -> None:
-    """Tune a real small model three ways on medical text and show what each kept."""
+    """Tune a real small model four ways on medical text and show what each kept."""
     from acclimate.demo import run_demo
 
     run_demo(output or Path("runs/demo-quick" if quick else "runs/demo"), quick=quick, seeds=seeds, console=console)

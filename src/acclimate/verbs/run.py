@@ -174,7 +174,8 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         run_loop(training)
     if training.ended is not None:
         console.print(f"Note: {training.ended}", style="yellow", highlight=False, markup=False)
-        record["ended"] = {"step": training.step, "of": training.total_steps, "why": training.ended}
+        if world.is_main:
+            record["ended"] = {"step": training.step, "of": training.total_steps, "why": training.ended}
     infeasible = {c.name: c.infeasible for c in training.controllers if c.infeasible is not None}
     for sentence in infeasible.values():
         console.print(f"Note: {sentence}", style="yellow", highlight=False, markup=False)

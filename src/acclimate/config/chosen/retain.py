@@ -147,11 +147,6 @@ def retaining(config: Run) -> Run:
             "retain: a budget is kept by held-out documents that no report uses; set evaluation.validation_documents "
             "(32 or more)"
         )
-    if config.training.eval_steps is None:
-        raise ValueError(
-            "retain: a budget is watched while training, which nothing measures; set training.eval_steps (10 or more "
-            "checks a run)"
-        )
     for name in section.given if isinstance(section.given, dict) else ():
         where = f"retain.{section.key}.{name}"
         if (source := config.sources.get(name)) is None:
