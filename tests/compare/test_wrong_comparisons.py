@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from acclimate.config.load import parse_config
+from acclimate.verbs.compare.preparation import prepared
+from acclimate.verbs.compare.schema import PrepareSection
 from tests.compare.tables import comparison_file
+from tests.fixtures.runs import config
 from tests.fixtures.sentences import says
 from tests.test_wrong_inputs import run_cli
 
@@ -172,3 +176,13 @@ def test_wrong_use(
     code, _, err = run_cli(["compare", str(path)], monkeypatch, capsys)
     assert err.startswith(f"Error: {tmp_path}/compare.jsonl:1: this is no row of a comparison (Invalid JSON")
     assert code == 1
+
+
+def test_a_preparation_has_no_budget(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    """Its configuration is a file that is read again, so nothing of a budget's is left in it."""
+    budgeted = config(
+        pico_folder, corpora, tmp_path, method="ewc", retain={"kl": 0.1}, evaluation={"validation_documents": 2},
+        training={"eval_steps": 2, "on_budget_exceeded": "stop"},
+    )  # fmt: skip
+    _, (made,) = prepared(budgeted, PrepareSection(tokens=100), 0, tmp_path, lambda settings: budgeted)
+    assert parse_config(made.config.model_dump(mode="json")).retain is None

@@ -3,21 +3,58 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acclimate.config.load import parse_config
 from acclimate.types.errors import ConfigError
-from acclimate.verbs.search.candidate import Candidate
+from acclimate.verbs.search.candidate import Candidate, candidates
 from acclimate.verbs.search.rule import Found, choose, go_on, probe_rate
 from acclimate.verbs.search.rungs import KEPT, SHORTEST, going_on, ladder
+from tests.fixtures.runs import settings as plain
 from tests.fixtures.sentences import refused
 
 SFT = [Candidate("sft", rate, None, None) for rate in (2e-4, 1e-4, 4e-4)]
 MOL = [Candidate("mol", rate, 0.5, None) for rate in (2e-4, 1e-4, 4e-4)]
 MORE = [Candidate("mol", rate, share, None) for share in (0.67, 0.8) for rate in (2e-4, 1e-4, 4e-4)]
 EVERY = [*SFT, *MOL, *MORE]
+
+
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        ("moll", "search.methods: there is no method 'moll'; …Did you mean 'mol'?"),
+        ({"name": "mol", "kl_wieght": 2}, "search.methods.kl_wieght: there is no such key. Did you mean 'kl_weight'?"),
+        ("wise", "search.methods: 'wise' chooses its weights after training, as the budget does …; leave it out."),
+    ],
+)
+def test_a_method_that_cannot_be_tried(method: Any, sentence: str) -> None:
+    rates = {"learning_rates": [1e-3, 2e-3, 4e-3], "lora": [False]}
+    data = plain(
+        Path("m"), Path("c"), Path("o"), method="auto", retain={"kl": 0.1}, search={"methods": [method], **rates},
+        evaluation={"validation_documents": 2}, optimizer={"learning_rate": 5e-5},
+    )  # fmt: skip
+    with refused(sentence, ConfigError):
+        candidates(parse_config(data))
+
+
+@pytest.mark.parametrize(
+    ("section", "sentence"),
+    [
+        ({"methods": [3]}, "configuration: search.methods: 3 is no method; accepted: a name, or a section …"),
+        ({"learning_rates": "1e-4"}, "configuration: search.learning_rates: '1e-4' lists no …; accepted: [1e-4, …"),
+        ({"learning_rates": {"ful": [1e-4]}}, "configuration: search.learning_rates: {'ful': …} lists no … full and …"),
+        ({"learning_rates": {}}, "configuration: search.learning_rates: {} lists no learning rates; …"),
+    ],
+)
+def test_one_sentence_for_a_wrong_setting(section: dict[str, Any], sentence: str) -> None:
+    with refused(sentence, ConfigError) as error:
+        parse_config(plain(Path("m"), Path("c"), Path("o"), method="auto", search=section))
+    assert len(str(error.value).splitlines()) == 1
 
 
 def cost(one: Candidate, steps: int) -> float:

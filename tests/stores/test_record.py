@@ -34,7 +34,11 @@ def test_resumed_is_bitwise_undisturbed(
     kind: str, lora: dict | None, pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = taken(RECORDERS[kind](), pico_folder, corpora, tmp_path / "whole", TOKENS, lora=lora)
-    settings = config(pico_folder, corpora, tmp_path / "work", lora=lora, training={"save_steps": 2})
+    watched = {"eval_steps": 2, "patience": 3, "on_budget_exceeded": "stop"}  # a recording has none of these
+    settings = config(
+        pico_folder, corpora, tmp_path / "work", lora=lora, training={"save_steps": 2, **watched},
+        retain={"kl": 0.1}, evaluation={"validation_documents": 2},
+    )  # fmt: skip
     update = RECORDERS[kind].update
 
     def killed(self: Recorder, grads: Any, params: Any, state: Any, step: int) -> Metrics:

@@ -38,7 +38,7 @@ def ended(
         **({"retain": {"kl": 0.05}} | changes),
     )  # fmt: skip
     state = Followed(at_bound=at_bound, checks=[[90, 1.5 * spent, strength], [100, spent, strength]])
-    return outcome(parse_config(data), BUDGET, state, chosen, last or chosen, 100)
+    return outcome(parse_config(data), BUDGET, state, chosen, last or chosen)
 
 
 def test_the_word() -> None:
@@ -49,6 +49,21 @@ def test_the_word() -> None:
     assert ended(weights(0.98, alpha=0.4), last=weights(6.0), at_bound=3).word == "infeasible"
     assert ended(weights(0.98), at_bound=2).word == "met"
     assert ended(weights(1.5), retain={"kl": 0.05, "steer": False}).word == "infeasible"
+
+
+def test_noise_of_one_set_says_nothing_of_another() -> None:
+    """Chat is outside beyond doubt, and general, of which little is known, inside."""
+    budget = Budget("kl_base_tuned", {"chat": 0.05, "general": 0.05})
+    sets = {"chat": Estimate(0.15, 0.145, 0.155, n=30), "general": Estimate(0.005, 0.001, 0.009, n=30)}
+    data = settings(Path("m"), Path("c"), Path("o"), evaluation={"validation_documents": 30}, retain={"kl": 0.05})
+    state = Followed(checks=[[90, 3.0, 1.0], [100, 3.0, 1.0]])
+
+    def word(chosen: Candidate) -> str:
+        return outcome(parse_config(data), budget, state, chosen, chosen).word
+
+    assert word(Candidate(100, 1.0, 3.0, sets, sets, -10.0)) == "too short"
+    near = sets | {"chat": Estimate(0.055, 0.045, 0.065, n=30)}
+    assert word(Candidate(100, 1.0, 1.1, near, near, -10.0)) == "met within noise"
 
 
 def test_what_is_said() -> None:

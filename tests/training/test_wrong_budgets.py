@@ -128,3 +128,13 @@ def test_sets_that_are_known_with_the_text(pico_folder: Path, corpora: Path, tmp
         validate(parse_config(data))
     found = validate(config(pico_folder, corpora, tmp_path, retain={"kl": 0.1}, **WATCHED)).warnings
     assert any("kept by 2 validation documents a set ('general' or 'chat')" in note for note in found)
+
+
+def test_documents_of_one_group_leave_nothing_to_report(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    """Near duplicates are never on both sides, so a count alone does not tell what is left."""
+    with refused(
+        "evaluation.validation_documents: 2 leaves none of the 7 held-out documents of 'chat' to report, as all others "
+        "belong to groups of theirs (sources.chat.group); lower it, or hold out more (sources.chat.heldout).",
+        ConfigError,
+    ):
+        validate(config(pico_folder, corpora, tmp_path, data={"split": "validation"}, **WATCHED))

@@ -113,6 +113,8 @@ def _recording(config: RunConfig, recorder: Recorder, output: Path, tokens: int,
     training = config.training.model_copy(
         update={
             "eval_steps": None,
+            "patience": None,
+            "on_budget_exceeded": "warn",
             "final": "last",
             "save_steps": config.training.save_steps or max(1, -(-count // CHECKPOINTS)),
         }

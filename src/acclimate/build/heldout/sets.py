@@ -33,10 +33,12 @@ def validation_sets(config: RunConfig, corpora: Corpora) -> HeldoutSets:
     if not (count := config.evaluation.validation_documents):
         return {}
     for name, corpus in corpora.sources.items():
-        if 0 < len(corpus.heldout) <= count:
+        if len(corpus.heldout) and not len(corpus.reported(count)):
+            grouped = len(corpus.heldout) > count
+            why = f", as all others belong to groups of theirs (sources.{name}.group)" if grouped else ""
             raise ConfigError(
                 f"evaluation.validation_documents: {count} leaves none of the {len(corpus.heldout)} held-out documents "
-                f"of '{name}' to report; lower it, or hold out more (sources.{name}.heldout)."
+                f"of '{name}' to report{why}; lower it, or hold out more (sources.{name}.heldout)."
             )
     if not any(corpus.role == "domain" and len(corpus.heldout) for corpus in corpora.sources.values()):
         raise ConfigError(

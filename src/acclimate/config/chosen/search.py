@@ -61,6 +61,29 @@ class SearchSection(Section):
         1.0, gt=0, le=10, description="of all probes together, in forwards of one run as it is configured"
     )
 
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _specs(cls, value: Any) -> Any:
+        """One sentence, where a union would give one a branch."""
+        wrong = (
+            next((spec for spec in value if not isinstance(spec, str | dict)), None)
+            if isinstance(value, list)
+            else None
+        )
+        if wrong is not None:
+            raise ValueError(f"{wrong!r} is no method; accepted: a name, or a section as {{name: mol, kl_weight: 2}}")
+        return value
+
+    @field_validator("learning_rates", mode="before")
+    @classmethod
+    def _listed_or_by_kind(cls, value: Any) -> Any:
+        known = isinstance(value, dict) and value and set(value) <= set(Rates.model_fields)
+        if value is None or known or isinstance(value, list | Rates):
+            return value
+        raise ValueError(
+            f"{value!r} lists no learning rates; accepted: [1e-4, 2e-4, 4e-4], or full and lora with a list each"
+        )
+
     @field_validator("methods")
     @classmethod
     def _nameable(cls, value: list[str | dict[str, Any]]) -> list[str | dict[str, Any]]:

@@ -147,7 +147,7 @@ class Exceeded(Callback):
             state.end(
                 f"Ended after step {state.step} of {state.total_steps} (training.on_budget_exceeded: {self.then}"
                 f"{f', after {MOST} times back' if self.rolled_back else ''}): {self.why}."
-                f"{unfinished(state, metrics['learning_rate'], self.peak, max(1, self.inside))}"
+                f"{unfinished(state, metrics['learning_rate'], self.peak, self.inside) if self.inside else ''}"
             )
 
     def go_back(self, step: int) -> None:

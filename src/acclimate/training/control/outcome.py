@@ -23,9 +23,7 @@ class Outcome:
     helps: tuple[str, ...]
 
 
-def outcome(
-    config: RunConfig, budget: Budget, state: Followed, chosen: Candidate, last: Candidate, total_steps: int
-) -> Outcome:
+def outcome(config: RunConfig, budget: Budget, state: Followed, chosen: Candidate, last: Candidate) -> Outcome:
     """
     Args:
         chosen: the weights that become the model.
@@ -33,7 +31,7 @@ def outcome(
     """
     section = config.retain
     assert section is not None
-    word = _word(state, chosen, section.low, section.steer)
+    word = _word(budget, state, chosen, section.low, section.steer)
     where = "the last step" if chosen.step == last.step else f"step {chosen.step} of {last.step}"
     moved = "" if chosen.alpha == 1 else f", {chosen.alpha:.2g} of the way from the start"
     domain = "" if math.isnan(chosen.domain) else f" The domain's bits per byte change by {chosen.domain:+.1f} %."
@@ -46,8 +44,11 @@ def outcome(
     return Outcome(word, says, helps)
 
 
-def _word(state: Followed, chosen: Candidate, low: float, steer: bool) -> Word:
-    noise = any(value.value > 0 and value.low / value.value * chosen.spent <= 1 for value in chosen.values.values())
+def _word(budget: Budget, state: Followed, chosen: Candidate, low: float, steer: bool) -> Word:
+    noise = all(
+        value.value <= budget.limits[name] or (value.bounded and value.low <= budget.limits[name])
+        for name, value in chosen.values.items()
+    )
     if state.at_bound >= PATIENCE:
         return "infeasible"
     if chosen.inside:

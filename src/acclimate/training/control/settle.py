@@ -58,7 +58,7 @@ def settle(config: RunConfig, tuned: TunedRun, best: tuple[Mapping[str, Tensor],
         tuned.place(own.items())
         if moved:
             place(chosen.alpha)
-    found = outcome(config, kept.budget, kept.state, chosen, last, training.total_steps)
+    found = outcome(config, kept.budget, kept.state, chosen, last)
     record: dict[str, Any] = {
         "metric": kept.budget.metric,
         "limits": dict(kept.budget.limits),

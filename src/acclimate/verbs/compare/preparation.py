@@ -154,6 +154,7 @@ def _apart(config: RunConfig, seed: int) -> RunConfig:
         update={
             "seed": seed,
             "retain": None,
+            "training": config.training.model_copy(update={"on_budget_exceeded": "warn"}),  # has no effect without it
             "search": None,
             "data": config.data.model_copy(update={"split": "validation"}),
             "evaluation": config.evaluation.model_copy(update={"generations": 0, "memorisation_documents": 0}),

@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import count
 from typing import Any, TypeVar
 
@@ -142,9 +143,7 @@ class Beginnings:
 
     def _shuffled(self, items: Sequence[Any], row: int) -> Any:
         """Each item once in every pass."""
-        order = list(range(len(items)))
-        random.Random(f"order:{self.settings.seed}:{row // len(items)}").shuffle(order)
-        return items[order[row % len(items)]]
+        return items[_order(len(items), f"order:{self.settings.seed}:{row // len(items)}")[row % len(items)]]
 
     def _prefix(self, text: str, draw: random.Random) -> Beginning:
         around, inside = (list(self.tokenizer(text, add_special_tokens=on)["input_ids"]) for on in (True, False))
@@ -215,6 +214,14 @@ class Beginnings:
 
     def _texts(self) -> list[str]:
         return [d.text for d in read_given(self.key, "prefixes", str(self.settings.prefixes)) if d.text.strip()]
+
+
+@lru_cache(maxsize=4)
+def _order(count: int, seed: str) -> list[int]:
+    """Shuffled once a pass: of a million prompts that takes half a second."""
+    order = list(range(count))
+    random.Random(seed).shuffle(order)
+    return order
 
 
 def read_given(key: str, name: str, path: str) -> list[Document]:

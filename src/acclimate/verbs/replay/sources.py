@@ -51,10 +51,9 @@ def with_rows(config: RunConfig, device: torch.device, console: Console) -> RunC
     def written(name: str) -> Path:
         commission = _checked(config, name)
         rows = _place(commission)
-        known = _is_written(rows)
-        found = write_rows(commission, rows, device, console)
-        for line in () if known else summary(found):
-            console.print(f"source '{name}': {line}", highlight=False, markup=False)
+        if not _is_written(rows):  # else a cache that is closed will do
+            for line in summary(write_rows(commission, rows, device, console)):
+                console.print(f"source '{name}': {line}", highlight=False, markup=False)
         return rows
 
     return _with(config, written)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from acclimate.build.plan import compose
+from acclimate.build.plan import build_plan, compose
 from acclimate.config.chosen.retain import RetainSection
 from acclimate.config.chosen.search import CONTROL, SearchSection
 from acclimate.config.load import RunConfig, Spec, parse_config
@@ -17,6 +17,7 @@ from acclimate.data.deal.mix import resolve_shares
 from acclimate.data.prepare.routes import all_domain
 from acclimate.model.load import empty_network
 from acclimate.types.errors import ConfigError, listed
+from acclimate.types.plan import PlanContext
 
 FACTORS = (0.5, 1.0, 2.0)
 """Of the usual learning rate."""
@@ -174,11 +175,17 @@ def _learns_alone(config: RunConfig, spec: Spec) -> bool:
     try:
         composition = compose(_watching(config, spec))
     except ConfigError as error:
-        raise ConfigError(f"search.methods: {str(error).rpartition('method: ')[2]}") from None
+        said = str(error).removeprefix(config.places.at("method").removesuffix("method")).removeprefix("method")
+        raise ConfigError(f"search.methods{said}" if said[0] in ".:" else f"search.methods: {said}") from None
     if composition.selection is not None:
         raise ConfigError(
             f"search.methods: '{composition.name}' chooses its labels by a pass over all text, which no probe's cost "
             "holds; name it as the run's own method."
+        )
+    if build_plan(composition, PlanContext(total_steps=1)).after is not None:
+        raise ConfigError(
+            f"search.methods: '{composition.name}' chooses its weights after training, as the budget does for every "
+            "method here (retain.interpolate); leave it out."
         )
     return all(route == "domain" for routed in composition.terms for route in routed.routes)
 
