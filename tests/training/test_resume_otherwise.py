@@ -96,10 +96,14 @@ ONLY_WITH_OTHERS = {
 def every_key() -> set[str]:
     keys = set()
     for path, section in section_paths(RunConfig).items():
-        if not path.startswith(("lora", "parallel", "retain", "search", "sources.")):  # refused, free and refused as a whole
+        if not path.startswith(
+            ("lora", "parallel", "retain", "search", "sources.")
+        ):  # refused, free and refused as a whole
             keys |= {f"{path}.{name}".lstrip(".") for name in section.model_fields}
     return keys - {
-        path for path in keys if path in section_paths(RunConfig) and path not in ("lora", "parallel", "retain", "search")
+        path
+        for path in keys
+        if path in section_paths(RunConfig) and path not in ("lora", "parallel", "retain", "search")
     }
 
 

@@ -29,6 +29,8 @@ class Rule:
     k_i: float
     k_p: float
     nu: float
+    let_go: float = 1.0
+    """On k_i, where the error is below 0 [ours]."""
 
     def change(self, error: float, before: float | None) -> tuple[float, float]:
         """Of u, and the new xi.
@@ -39,7 +41,8 @@ class Rule:
         """
         before = error if before is None else before
         now = self.nu * before + (1 - self.nu) * error
-        return self.eta * (self.k_i * error + self.k_p * (now - before)), now
+        k_i = self.k_i * self.let_go if error < 0 else self.k_i
+        return self.eta * (k_i * error + self.k_p * (now - before)), now
 
 
 def error(measured: float, target: float) -> float:
@@ -95,20 +98,21 @@ def pace(each_step: bool, total_steps: int) -> Pace:
     """The constants of a run: from 1500 steps on they are as they are.
 
     A shorter run has less time for the same way, and its learning rate falls meanwhile. With s = 1500 / steps, k_i is
-    s^0.6 and k_p s^0.2 times as large, and the running mean forgets s^0.4 times as fast; of methods that move at checks
-    eta is s^0.3 and k_p s^0.25 times as large. On plants larger ones are as good; on a real model they send the
-    strength to its bound within two steps, where little is learned (benchmarks/2026-11-30-budget.md) [ours]. The wait
-    for the first signal is a quarter of the run.
+    s^0.6 times as large for letting go and s^0.3 for holding, k_p s^0.1, and the running mean forgets s^0.4 times as
+    fast; of methods that move at checks eta is s^0.3 and k_p s^0.25 times as large. To hold too late costs little,
+    since weights outside of the budget are moved back after training, and what was not learned for holding too hard is
+    lost: on plants larger constants are as good, and on a real model they send the strength to its bound within two
+    steps (benchmarks/2026-11-30-budget.md) [ours]. The wait for the first signal is a quarter of the run.
 
     >>> pace(True, 1500).rule == EACH_STEP, pace(True, 5000).hold, pace(True, 150).hold
     (True, 100, 38)
     >>> short = pace(True, 150)
-    >>> round(short.rule.k_i, 2), round(short.rule.k_p, 1), round(short.kept, 2)
-    (1.99, 15.8, 0.75)
+    >>> round(short.rule.k_i, 2), round(short.rule.let_go, 2), round(short.rule.k_p, 1), round(short.kept, 2)
+    (1.0, 2.0, 12.6, 0.75)
     """
     scale, rule = max(1.0, STEPS / max(total_steps, SHORTEST)), EACH_STEP if each_step else EACH_CHECK
     if each_step:
-        rule = replace(rule, k_i=rule.k_i * scale**0.6, k_p=rule.k_p * scale**0.2)
+        rule = replace(rule, k_i=rule.k_i * scale**0.3, k_p=rule.k_p * scale**0.1, let_go=scale**0.3)
     else:
         rule = replace(rule, eta=rule.eta * scale**0.3, k_p=rule.k_p * scale**0.25)
     hold = min(100, max(1, round(total_steps / 4)))
