@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from acclimate.config.load import parse_config
+from acclimate.measurement.measure import Scores
 from acclimate.paired.estimate import Estimate
 from acclimate.training.callbacks.save import InsideBudget
 from acclimate.training.control.budget import Budget
-from acclimate.training.control.candidate import MOST, Candidate, best_of, furthest_inside
+from acclimate.training.control.candidate import MOST, Candidate, best_of, candidate, furthest_inside
 from acclimate.training.control.outcome import Outcome, outcome
 from acclimate.training.control.retention import Followed
 from tests.fixtures.runs import settings
@@ -64,6 +67,19 @@ def test_noise_of_one_set_says_nothing_of_another() -> None:
     assert word(Candidate(100, 1.0, 3.0, sets, sets, -10.0)) == "too short"
     near = sets | {"chat": Estimate(0.055, 0.045, 0.065, n=30)}
     assert word(Candidate(100, 1.0, 1.1, near, near, -10.0)) == "met within noise"
+
+
+def test_documents_of_one_group_are_one_draw() -> None:
+    """As they are in reports: what is known of a budget is no better than so many groups tell."""
+    ones, kl = np.ones(12), np.repeat([0.01, 0.03, 0.05, 0.07], 3)
+    base = Scores(np.arange(12), ones, ones, ones)
+    measured = {"general": ("general", replace(base, kl_base_tuned=kl), base)}
+    budget = Budget("kl_base_tuned", {"mean": 0.05}, ("general",))
+    alone = candidate(budget, measured, 1).values["mean"]
+    together = candidate(budget, measured, 1, groups={"general": lambda ids: ids // 3}).values["mean"]
+    assert together.value == pytest.approx(alone.value) == pytest.approx(0.04)
+    assert together.independent == 4
+    assert together.high - together.low > 2 * (alone.high - alone.low)
 
 
 def test_what_is_said() -> None:

@@ -11,9 +11,11 @@ import numpy as np
 
 from acclimate.measurement.measure import Scores
 from acclimate.paired.estimate import Estimate, finite
+from acclimate.paired.grouped import Groups, count, numbered
 from acclimate.paired.metrics import BITS, METRICS
 from acclimate.paired.ratio import FEWEST_DOCUMENTS, mean_ratio
 from acclimate.training.control.budget import MEAN, Budget
+from acclimate.training.probe import GroupsOf
 
 Measured = Mapping[str, tuple[str, Scores, Scores]]
 """By set: its role, scores of the model and of its base."""
@@ -52,14 +54,18 @@ class Candidate:
         }
 
 
-def candidate(budget: Budget, measured: Measured, step: int, alpha: float = 1.0) -> Candidate:
+def candidate(
+    budget: Budget, measured: Measured, step: int, alpha: float = 1.0, groups: Mapping[str, GroupsOf] | None = None
+) -> Candidate:
     """
     Args:
         measured: with these weights.
+        groups: by set, of documents that were held out together, which are one draw.
     """
     sums = {name: _sums(budget, *measured[name][1:]) for name in budget.watched if name in measured}
-    sets = {name: _estimate([one]) for name, one in sums.items()}
-    values = {MEAN: _estimate(list(sums.values()))} if budget.of_mean else sets
+    of = {name: groups[name](measured[name][1].document) if groups else None for name in sums}
+    sets = {name: _estimate([one], [of[name]]) for name, one in sums.items()}
+    values = {MEAN: _estimate(list(sums.values()), list(of.values()))} if budget.of_mean else sets
     spent = max(value.value / budget.limits[name] for name, value in values.items())
     domain = [_change(scores, before) for role, scores, before in measured.values() if role == "domain"]
     change = float(np.mean([100 * a.sum() / b.sum() for a, b in domain])) if domain else math.nan
@@ -117,7 +123,7 @@ def _change(scores: Scores, before: Scores) -> tuple[np.ndarray, np.ndarray]:
     return tuned - base, base
 
 
-def _estimate(sets: Sequence[tuple[np.ndarray, np.ndarray]]) -> Estimate:
-    if min(len(below) for _, below in sets) < FEWEST_DOCUMENTS:
+def _estimate(sets: Sequence[tuple[np.ndarray, np.ndarray]], groups: Sequence[Groups | None]) -> Estimate:
+    if min(count(numbered(of), len(below)) for of, (_, below) in zip(groups, sets, strict=True)) < FEWEST_DOCUMENTS:
         return Estimate(float(np.mean([above.sum() / below.sum() for above, below in sets])))
-    return mean_ratio(sets)
+    return mean_ratio(sets, groups=groups)

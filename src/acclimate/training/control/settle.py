@@ -33,7 +33,8 @@ def settle(config: RunConfig, tuned: TunedRun, best: tuple[Mapping[str, Tensor],
     assert section is not None
 
     def measured(step: int, alpha: float = 1.0) -> Candidate:
-        return candidate(kept.budget, tuned.scores(), step, alpha)
+        groups = training.probe.groups if training.probe is not None else None
+        return candidate(kept.budget, tuned.scores(), step, alpha, groups)
 
     def place(alpha: float) -> None:
         tuned.place((name, torch.lerp(tuned.start[name], end, alpha)) for name, end in tuned.end.items())
