@@ -80,9 +80,9 @@ def test_rows_hold_what_the_model_wrote_and_the_report_counts_it(rows: tuple[Pat
     assert len(found["families"]) >= 6
     assert found["written_tokens"] > found["tokens"]
     assert json.loads(output.with_name("rows.replay.json").read_text()) == {"version": 1} | found
-    assert f"{len(records)} rows" in output.with_name("rows.replay.md").read_text()
+    assert f"{len(records)} rows" in output.with_name("rows.replay.markdown").read_text()
     assert sorted(path.name for path in output.parent.iterdir()) == [
-        ".rows.jsonl.lock", "rows.jsonl", "rows.replay.json", "rows.replay.md",
+        ".rows.jsonl.lock", "rows.jsonl", "rows.replay.json", "rows.replay.markdown",
     ]  # fmt: skip
     cut = [r for r in records if r.get("ended") is False and "messages" in r]
     assert {len(r["messages"][-1]["content"]) for r in cut} == {

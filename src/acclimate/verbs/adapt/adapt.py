@@ -219,7 +219,6 @@ def _write(chosen: Chosen, asked: Asked, command: str, overrides: Sequence[str],
     parse_config(chosen.settings)
     if chosen.settings["name"] != asked.name or chosen.settings["output_dir"] != asked.output_dir:
         raise UsageError("--set: the run's name and folder are given by --name and --output-dir.")
-    write_text(path, written(chosen.settings, chosen.reasons, HEAD.format(command=command, path=path, name=asked.name)))
     rules: dict[str, Any] = {"general": {"max_drop": {DRIFT: f"{asked.keep:g} nats/token"}}}
     if chosen.gated_domain:
         rules["domain"] = {"min_gain": {BITS: "0 %"}}
@@ -228,7 +227,8 @@ def _write(chosen: Chosen, asked: Asked, command: str, overrides: Sequence[str],
         "sets.domain.min_gain": "held-out text of the domain got easier to predict, beyond doubt",
     }
     head = f"What is demanded of the run {asked.name}: acclimate gate {path.parent / asked.name} --policy {policy}"
-    write_text(policy, written({"version": 1, "sets": rules}, why, head))
+    write_text(policy, written({"version": 1, "sets": rules}, why, head))  # first: the other one says what began
+    write_text(path, written(chosen.settings, chosen.reasons, HEAD.format(command=command, path=path, name=asked.name)))
 
 
 def _sentences(summary: Sequence[dict[str, Any]], keep: float) -> tuple[str, str]:

@@ -46,8 +46,8 @@ def replay(
 
     Args:
         model: a hub id, a folder, or a ``model`` section.
-        output: a ``.jsonl`` file that does not exist yet; beside it ``OUTPUT.replay.json`` and ``OUTPUT.replay.md``
-            say what it holds.
+        output: a ``.jsonl`` file that does not exist yet; ``OUTPUT.replay.json`` and
+            ``OUTPUT.replay.markdown`` beside it say what it holds.
         real: rows of the kind that the model will meet, in any form that a source may have; the report then says how
             well a classifier tells the written ones from them.
 
@@ -72,7 +72,7 @@ def replay(
         found |= {"real": against(read_rows(output), compared)}
     place = report_of(output)
     write_json(place, found)
-    write_text(place.with_suffix(".md"), page(found))
+    write_text(place.with_suffix(".markdown"), page(found))  # no source reads that: .md would be text to train on
     return found
 
 
