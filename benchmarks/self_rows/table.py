@@ -132,7 +132,7 @@ def _others(rows: Sequence[Row], domain: str) -> list[str]:
 def _seeds(found: Sequence[Standing]) -> str:
     each = {standing.method: len(standing.rows) for standing in found}
     if len(set(each.values())) == 1:
-        return f"{next(iter(each.values()))} seeds each."
+        return f"Seeds: {next(iter(each.values()))} each."
     return "Seeds: " + ", ".join(f"{method} {count}" for method, count in each.items()) + "."
 
 
