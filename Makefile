@@ -14,7 +14,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 help:
 	@echo 'make demo           tune a real 135M model four ways on medical text, write runs/demo/report.html'
-	@echo '                    (12 to 15 minutes on 2 cores; QUICK=1: about 2; SEEDS=3: three runs a method)'
+	@echo '                    (about 20 minutes on 2 cores; QUICK=1: about 3; SEEDS=3: three runs a method)'
 	@echo 'make test           format, lint, types, unit tests and one quick demo, as CI runs them'
 	@echo 'make soak           kill -9 a run at 20 random moments, resume it, compare every byte'
 	@echo 'make format         format the code'
