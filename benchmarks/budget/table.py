@@ -1,13 +1,12 @@
 """The tables of benchmarks/2026-11-30-budget.md, from the tables of finished cells.
 
-    python benchmarks/budget/table.py [--write PAGE]
+    python -m benchmarks.budget.table [--write PAGE]
 
 Without --write they are printed; with it they stand between the two marks of the page.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.result_page import nats, percent, write_or_print
 
-from acclimate.paired.estimate import Estimate
 from acclimate.runs.cells import Row
 from acclimate.verbs.compare.outcome import outcome_of
 from acclimate.verbs.compare.schema import load_comparison
@@ -24,7 +23,6 @@ from acclimate.verbs.compare.standing import mean_drift, mean_gain, standings
 
 HERE = Path(__file__).parent
 NAMES = ("mol", "l2")
-MARKS = ("<!-- tables -->\n", "<!-- end -->")
 MARGIN, ENOUGH = 0.2, 8 / 9
 """The bar: so many runs within the margin, and none above by more."""
 
@@ -105,7 +103,7 @@ def of_comparison(name: str) -> str:
         assert standing.gain is not None
         assert standing.drift is not None
         gain, drift = standing.gain.estimate, standing.drift.estimate
-        means += f"\n| {Kept(standing.rows[0]).budget:g} | {_percent(gain)} | {_nats(drift)} |"
+        means += f"\n| {Kept(standing.rows[0]).budget:g} | {percent(gain)} | {nats(drift)} |"
     return "\n\n".join([*every, "Means over seeds, 95 % intervals over test documents and seeds:", means])
 
 
@@ -123,30 +121,5 @@ def verdict(kept: Sequence[Kept]) -> str:
     )
 
 
-def _percent(found: Estimate) -> str:
-    return f"{100 * found.value:+.1f} % [{100 * found.low:.1f}, {100 * found.high:.1f}]"
-
-
-def _nats(found: Estimate) -> str:
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
-
-
-def put(page: Path, made: str) -> None:
-    """Between the marks."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
-    after = rest.partition(MARKS[1])[2]
-    page.write_text(f"{before}{MARKS[0]}{made}\n{MARKS[1]}{after}", encoding="utf-8")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", type=Path, metavar="PAGE")
-    arguments = parser.parse_args()
-    if arguments.write:
-        put(arguments.write, tables())
-    else:
-        print(tables())
-
-
 if __name__ == "__main__":
-    main()
+    write_or_print(tables, __doc__)

