@@ -1,7 +1,7 @@
-"""Which model families of the installed transformers acclimate trains: docs/families.md, made by one command.
+"""Which model families of the installed transformers acclimate trains: docs/reference/families.md, made by one command.
 
     python -m benchmarks.families run [FOLDER] [--only llama gemma3 ...] [--retry failed] [--workers 2]
-    python -m benchmarks.families table [FOLDER]     # of what was run: benchmarks/DATE-families.jsonl, docs/families.md
+    python -m benchmarks.families table [FOLDER]   # of what was run: benchmarks/DATE-families.jsonl, families.md
 
 Of every decoder and multimodal family a random checkpoint of two to four layers is built, tuned in full and with LoRA
 for three steps, stopped and resumed, exported, and loaded again by plain transformers and PEFT. ``FOLDER/rows.jsonl``

@@ -1,4 +1,4 @@
-"""The table of rooms in docs/architecture.md, held true over the import statements."""
+"""The table of rooms in docs/explanation/architecture.md, held true over the import statements."""
 
 from __future__ import annotations
 

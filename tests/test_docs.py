@@ -88,7 +88,7 @@ def test_chat_and_doctor_python_runs(
     monkeypatch.chdir(tmp_path)
     Path("acclimate.yaml").write_text(yaml.safe_dump(data))
     train(parse_config(data))
-    for program in blocks("docs/chat-and-doctor.md", "python"):
+    for program in blocks("docs/howto/chat-and-doctor.md", "python"):
         exec(compile(program, "chat-and-doctor.md", "exec"), {})
     assert re.search(r"\[\] (float32|bfloat16) \(one layer", capsys.readouterr().out)
 
@@ -96,9 +96,9 @@ def test_chat_and_doctor_python_runs(
 def test_gate_page_program_prints_what_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    policy, of_panels, workflow = blocks("docs/gate.md", "yaml")
+    policy, of_panels, workflow = blocks("docs/howto/gate.md", "yaml")
     assert list(parse_policy(yaml.safe_load(of_panels)).panels["medical"]) == ["medqa", "openbookqa", "articles"]
-    (program,), (output,) = (blocks("docs/gate.md", language) for language in ("python", "text"))
+    (program,), (output,) = (blocks("docs/howto/gate.md", language) for language in ("python", "text"))
     scored_run(tmp_path / "runs" / "my-run")
     (tmp_path / "gate.yaml").write_text(policy)
     monkeypatch.chdir(tmp_path)
@@ -118,7 +118,7 @@ def test_run_folder_page_runs(
     write_run(tmp_path / "runs" / "my-run", "mol", steps=6)
     write_run(tmp_path / "runs" / "control", "sft", steps=6, kl_general=0.41)
     monkeypatch.chdir(tmp_path)
-    (program,) = blocks("docs/run-folder.md", "python")
+    (program,) = blocks("docs/reference/run-folder.md", "python")
     exec(compile(program, "run-folder.md", "exec"), {})
     out = capsys.readouterr().out
     assert out.startswith("mol 0 6 ")
@@ -129,8 +129,11 @@ def test_evaluation_page_runs(
     pico_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its panel loads, its program runs, and it names every ready mapping and every file it may hold."""
-    page = (ROOT / "docs" / "evaluation.md").read_text()
-    (panel,), (program,) = blocks("docs/evaluation.md", "yaml"), blocks("docs/evaluation.md", "python")
+    page = (ROOT / "docs" / "reference" / "evaluation.md").read_text()
+    (panel,), (program,) = (
+        blocks("docs/reference/evaluation.md", "yaml"),
+        blocks("docs/reference/evaluation.md", "python"),
+    )
     (tmp_path / "panel.yaml").write_text(panel)
     assert [section.kind for section in load_panel(tmp_path / "panel.yaml").sets.values()] == [
         "choice", "choice", "cloze", "text", "lm_eval",
@@ -153,7 +156,7 @@ def test_comparison_page_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Its comparison plans, and its program runs on a smaller one."""
-    (block,), (program,) = blocks("docs/comparison.md", "yaml"), blocks("docs/comparison.md", "python")
+    (block,), (program,) = blocks("docs/howto/comparison.md", "yaml"), blocks("docs/howto/comparison.md", "python")
     methods = {name: {"set": {"method": name}} for name in ("sft", "mol")}
     path = comparison_file(tmp_path, pico_folder, corpora, methods=methods)
     (tmp_path / "panel.yaml").write_text("sets: {a: {kind: text, path: a.jsonl}}")
@@ -178,12 +181,12 @@ def test_adapt_page_runs(
     texts = write_corpora(Path("data"), documents=120)
     (texts / "domain").mkdir()
     (texts / "domain.jsonl").rename(texts / "domain" / "texts.jsonl")
-    (program,) = blocks("docs/adapt.md", "python")
+    (program,) = blocks("docs/howto/adapt.md", "python")
     exec(compile(program, "adapt.md", "exec"), {})
     out = capsys.readouterr().out
     assert out.startswith("runs/domain.yaml runs/domain.gate.yaml runs/domain/report.html\n")
     assert re.search(r"Learned: .* before .*\nKept: .*; 0\.3 were allowed\.\n$", out)
-    (block,) = blocks("docs/adapt.md", "yaml")
+    (block,) = blocks("docs/howto/adapt.md", "yaml")
     data = settings(pico_folder, texts, tmp_path, budget={"steps": 40, "batch_tokens": 128}, method="auto")
     data["sources"]["domain"]["path"] = "data/domain"
     data["sources"] |= {name: data["sources"][name] | {"heldout": 8} for name in data["sources"]}
@@ -191,7 +194,7 @@ def test_adapt_page_runs(
     foresight = validate(parse_config(data | yaml.safe_load(block))).search
     assert foresight is not None
     assert foresight.ladder.cost <= foresight.run_cost
-    options = set(re.findall(r"--([a-z-]+)", "".join(blocks("docs/adapt.md", "bash"))))
+    options = set(re.findall(r"--([a-z-]+)", "".join(blocks("docs/howto/adapt.md", "bash"))))
     known = [name for verb in (adapting.adapt, training.train) for name in inspect.signature(verb).parameters]
     assert options <= {name.strip("_").replace("_", "-") for name in known}
 
@@ -199,7 +202,7 @@ def test_adapt_page_runs(
 def test_report_page_program_prints_what_it_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (program,) = blocks("docs/report.md", "python")
+    (program,) = blocks("docs/reference/report.md", "python")
     scored_run(tmp_path / "runs" / "my-run")
     scored_run(tmp_path / "runs" / "control", method="sft")
     monkeypatch.chdir(tmp_path)
@@ -214,11 +217,13 @@ def test_running_page_adds_tokens(
     """Its section of a configuration trains an adapter, and its program opens what the command writes."""
     monkeypatch.chdir(tmp_path)
     save_pico(Path("org/model"))
-    section = next(yaml.safe_load(block)["model"] for block in blocks("docs/running.md", "yaml") if "add_tok" in block)
+    section = next(
+        yaml.safe_load(block)["model"] for block in blocks("docs/howto/running.md", "yaml") if "add_tok" in block
+    )
     budget = {"steps": 1, "batch_tokens": 128}
     data = settings(Path("org/model"), corpora, Path("runs"), name="my-run", budget=budget, lora={"rank": 2})
     train(parse_config(data | {"model": data["model"] | section}))
-    program = next(block for block in blocks("docs/running.md", "python") if "resize_token_embeddings" in block)
+    program = next(block for block in blocks("docs/howto/running.md", "python") if "resize_token_embeddings" in block)
     monkeypatch.setattr(sys, "argv", program.split("# ")[1].splitlines()[0].split())
     with pytest.raises(SystemExit) as caught:
         main()
@@ -228,7 +233,7 @@ def test_running_page_adds_tokens(
     assert found["model"].get_input_embeddings().weight.shape[0] == 259 + len(section["add_tokens"])
 
 
-@pytest.mark.parametrize("block", blocks("docs/methods.md", "yaml"))
+@pytest.mark.parametrize("block", blocks("docs/reference/methods.md", "yaml"))
 def test_method_snippets_plan(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = settings(tmp_path, tmp_path, tmp_path) | yaml.safe_load(block)
     monkeypatch.chdir(tmp_path)
@@ -248,7 +253,7 @@ def test_budget_page_runs(
 ) -> None:
     """The page's configuration with fewer documents and steps; what it says of constants is what they are."""
     monkeypatch.chdir(tmp_path)
-    (block,), (program,) = blocks("docs/budget.md", "yaml"), blocks("docs/budget.md", "python")
+    (block,), (program,) = blocks("docs/explanation/budget.md", "yaml"), blocks("docs/explanation/budget.md", "python")
     data = yaml.safe_load(block)
     assert parse_config(data).retain is not None
     data["model"] |= {"path": str(pico_folder), "dtype": "float32"}
@@ -263,7 +268,7 @@ def test_budget_page_runs(
     word, limit = capsys.readouterr().out.split(maxsplit=1)
     assert word in {"met", "slack", "infeasible"}
     assert float(limit) == data["retain"]["kl"]
-    page = (ROOT / "docs" / "budget.md").read_text()
+    page = (ROOT / "docs" / "explanation" / "budget.md").read_text()
     rule, check = EACH_STEP, EACH_CHECK
     assert f"{rule.eta} ({rule.k_i} e + {rule.k_p:g} (xi - xi_before))".replace("0.", ".") in page
     assert f"u + {check.eta} (e + {check.k_p} (e - e_before))".replace("0.", ".") in page
@@ -280,7 +285,10 @@ def test_statistics_page_runs(
     """Its commands on a small model, then its program: a run that reads the store."""
     monkeypatch.chdir(tmp_path)
     Path("acclimate.yaml").write_text(yaml.safe_dump(settings(pico_folder, corpora, Path("runs"), method="sft")))
-    (commands,), (program,) = blocks("docs/statistics.md", "bash"), blocks("docs/statistics.md", "python")
+    (commands,), (program,) = (
+        blocks("docs/explanation/statistics.md", "bash"),
+        blocks("docs/explanation/statistics.md", "python"),
+    )
     for command in commands.splitlines():
         monkeypatch.setattr(sys, "argv", [*command.split("#")[0].split(), "--tokens", "300"])
         with pytest.raises(SystemExit) as caught:
@@ -299,7 +307,7 @@ def test_statistics_page_runs(
 def test_data_page_program_prints_what_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (file,), (program,), (output,) = (blocks("docs/data.md", language) for language in ("csv", "python", "text"))
+    (file,), (program,), (output,) = (blocks("docs/howto/data.md", language) for language in ("csv", "python", "text"))
     (tmp_path / "answers.csv").write_text(file)
     monkeypatch.chdir(tmp_path)
     exec(compile(program, "data.md", "exec"), {})
@@ -307,29 +315,29 @@ def test_data_page_program_prints_what_it_says(
 
 
 def test_data_page_sources_load(tmp_path: Path) -> None:
-    (block,) = blocks("docs/data.md", "yaml")
+    (block,) = blocks("docs/howto/data.md", "yaml")
     assert parse_config(settings(tmp_path, tmp_path, tmp_path) | yaml.safe_load(block))
 
 
 def test_data_page_names_every_extension() -> None:
-    page = (ROOT / "docs" / "data.md").read_text()
+    page = (ROOT / "docs" / "howto" / "data.md").read_text()
     assert not [extension for extension in (*EXTENSIONS, *COMPRESSIONS) if f"`{extension}`" not in page]
 
 
 def test_the_configuration_page_is_the_schema() -> None:
-    """`python -m acclimate.cli.document > docs/configuration.md` writes it."""
-    assert (ROOT / "docs" / "configuration.md").read_text() == configuration_page()
+    """`python -m acclimate.cli.document > docs/reference/configuration.md` writes it."""
+    assert (ROOT / "docs" / "reference" / "configuration.md").read_text() == configuration_page()
 
 
 def test_links_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_every_promise_of_safety_has_its_test() -> None:
     text = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
-    page = (ROOT / "docs" / "safety.md").read_text()
+    page = (ROOT / "docs" / "explanation" / "safety.md").read_text()
     named = set(re.findall(r"`(test_\w+)`", page)) | {f'"{row}"' for row in re.findall(r"rows? `([\w ]+)`", page)}
     assert len(named) > 10
     for name in named:

@@ -1,4 +1,4 @@
-"""Twelve families through the sweep that makes docs/families.md, and the page as its results give it."""
+"""Twelve families through the sweep that makes docs/reference/families.md, and the page as its results give it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/safety.md promises, each promise with the test that holds it."""
+"""What docs/explanation/safety.md promises, each promise with the test that holds it."""
 
 # ruff: noqa: E501 (hostile text stands on one line)
 

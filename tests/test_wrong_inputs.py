@@ -800,7 +800,7 @@ def signed(*edits: Callable[[Path], None]) -> Callable[[Path], None]:
 
 GATES: dict[str, tuple[str | None, Callable[[Path], None], str, int]] = {
     "gate without a policy": (
-        None, untouched, "There is no policy file '{P}'. docs/gate.md has one to start from. Did you mean 'gates.yaml'?", 3,
+        None, untouched, "There is no policy file '{P}'. docs/howto/gate.md has one to start from. Did you mean 'gates.yaml'?", 3,
     ),
     "an empty policy": ("", untouched, "{P}: a policy is a mapping of sections; this file holds nothing.", 3),
     "a policy of a list": ("- a\n", untouched, "{P}: a policy is a mapping of sections; this file holds a list.", 3),
@@ -955,7 +955,7 @@ def test_wrong_gate(
 
 REPORTS: dict[str, tuple[Callable[[Path], None], str, int]] = {
     "a policy that is not there": (
-        untouched, "There is no policy file '{P}'. docs/gate.md has one to start from.", 3,
+        untouched, "There is no policy file '{P}'. docs/howto/gate.md has one to start from.", 3,
     ),
     "a damaged line of scores": (
         signed(edit_file("eval/chat.jsonl", lambda text: text.replace('"bytes"', '"byte"', 1))),

@@ -1,4 +1,4 @@
-"""docs/families.md, of the rows of one sweep."""
+"""docs/reference/families.md, of the rows of one sweep."""
 
 from __future__ import annotations
 

@@ -171,7 +171,9 @@ def test_wrong_use(
     _, _, err = run_cli(["compare", str(path), "--only", "soft"], monkeypatch, capsys)
     assert says(err, "Error: --only: … 'soft' …; it has sft or mol. Did you mean 'sft'?\n")
     _, _, err = run_cli(["compare", str(tmp_path / "none.yaml")], monkeypatch, capsys)
-    assert err.startswith(f"Error: There is no comparison file '{tmp_path}/none.yaml'. docs/comparison.md has one to")
+    assert err.startswith(
+        f"Error: There is no comparison file '{tmp_path}/none.yaml'. docs/howto/comparison.md has one to"
+    )
     (tmp_path / "compare.jsonl").write_text("no row\n")
     code, _, err = run_cli(["compare", str(path)], monkeypatch, capsys)
     assert err.startswith(f"Error: {tmp_path}/compare.jsonl:1: this is no row of a comparison (Invalid JSON")

@@ -105,7 +105,7 @@ def test_runs_in_bfloat16_with_finite_metrics(
             assert math.isfinite(value), key
             units = r"step|loss(/.+/.+)?|penalty/.+|gradient_norm|learning_rate|tokens_per_second|trained_tokens/.+"
             units += r"|epochs/.+|data_seconds|weight/.+/.+|boost/gamma|boost/cosine"
-            assert re.fullmatch(units, key), f"{key} has no unit that docs/glossary.md knows"
+            assert re.fullmatch(units, key), f"{key} has no unit that docs/reference/glossary.md knows"
     assert {r["run"] for r in result.summary} == {"base", name}
 
 
@@ -148,7 +148,7 @@ def test_documented(name: str) -> None:
     assert re.search(r"arXiv \d{4}\.\d{4,5}", facts.reference)
     labels = re.findall(rf"\[({'|'.join(get_args(Evidence))})\b", inspect.getdoc(METHODS[name]) or "")
     assert set(facts.evidence) == set(labels)
-    rows = (ROOT / "docs" / "methods.md").read_text().splitlines()
+    rows = (ROOT / "docs" / "reference" / "methods.md").read_text().splitlines()
     (row,) = [row for row in rows if row.startswith(f"| [{name}]")]
     assert f"src/acclimate/methods/{name}.py" in row
     assert f" | {facts.strength or 'nothing'} | {facts.stores} | " in row.replace("`", "")

@@ -157,7 +157,7 @@ def test_the_page_of_the_documentation(
     writer: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its program runs, and its settings are accepted."""
-    text = (Path(__file__).parents[2] / "docs" / "replay.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "howto" / "replay.md").read_text()
     (program,) = re.findall(r"```python\n(.*?)```", text, re.S)
     for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", text, re.S)):
         data = plain(writer, corpora, tmp_path)

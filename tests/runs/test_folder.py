@@ -116,7 +116,7 @@ def test_checkpoints_in_order(tmp_path: Path) -> None:
 
 
 def test_the_page_has_every_file() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "run-folder.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "run-folder.md").read_text()
     run = Layout(Path())
     places = [getattr(run, name) for name, member in vars(Layout).items() if isinstance(member, property)]
     paths = [place for place in places if isinstance(place, Path)]

@@ -1,4 +1,4 @@
-"""docs/configuration.md, written from the schema: ``python -m acclimate.cli.document > docs/configuration.md``."""
+"""The page docs/reference/configuration.md, written from the schema: ``python -m acclimate.cli.document`` prints it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def configuration_page() -> str:
         *_part("A run", "`acclimate init` writes a commented file to start from.", RunConfig),
         "## Methods",
         "",
-        "Keys beside `name`, as in `method: {name: mol, kl_weight: 2}`. What they do: [docs/methods.md](methods.md).",
+        "Keys beside `name`, as in `method: {name: mol, kl_weight: 2}`. What they do: [methods.md](methods.md).",
         "",
     ]
     for name, method in METHODS.items():
@@ -41,9 +41,9 @@ def configuration_page() -> str:
         f"`{name}`" for name, method in METHODS.items() if not getattr(method, "__pydantic_fields__", 0)
     )
     lines += [f"{without} have none.", ""]
-    lines += _part("A panel", "How to use it: [docs/evaluation.md](evaluation.md).", PanelConfig)
-    lines += _part("A comparison", "How to use it: [docs/comparison.md](comparison.md).", Comparison)
-    lines += _part("A policy", "How to use it: [docs/gate.md](gate.md).", Policy)
+    lines += _part("A panel", "How to use it: [evaluation.md](evaluation.md).", PanelConfig)
+    lines += _part("A comparison", "How to use it: [howto/comparison.md](../howto/comparison.md).", Comparison)
+    lines += _part("A policy", "How to use it: [howto/gate.md](../howto/gate.md).", Policy)
     return "\n".join(lines)
 
 

@@ -37,7 +37,7 @@ class ModelSection(Section):
         description="what KL and drift are measured against, where training starts from another model; null: `path`",
     )
     base_revision: str | None = Field(None, description="hub revision of `base`")
-    add_tokens: NewTokens = Field([], description="new tokens, each as a text spells it (docs/running.md)")
+    add_tokens: NewTokens = Field([], description="new tokens, each as a text spells it (docs/howto/running.md)")
     trust_remote_code: bool = Field(False, description="run code that ships with the model")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="dtype of the weights in forward and backward; auto times one step of each on a CPU"
@@ -86,7 +86,8 @@ class ObjectiveSection(Section):
         "model's config.json has it (output_router_logits)",
     )
     logits_dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="bfloat16 rounds logits: a KL gradient that is wrong near the base (docs/performance.md)"
+        "float32",
+        description="bfloat16 rounds logits: a KL gradient that is wrong near the base (docs/howto/performance.md)",
     )
     chunk_tokens: Annotated[int, Apart.WORK] = Field(
         256, ge=1, description="tokens whose logits exist at one time, in memory: 4 bytes x tokens x vocabulary"

@@ -27,12 +27,12 @@ lora:                            # delete this section for full tuning
 
 method: mol                      # CE on domain tokens, KL to the base on general tokens; see `acclimate methods`
 
-sources:                         # file, folder, glob, URL or hub id of .txt, .md, .jsonl, .csv, .parquet (docs/data.md)
+sources:                         # file, folder, glob, URL or hub id of .txt, .md, .jsonl, .csv, ...: docs/howto/data.md
   domain:
     path: {domain}
     share: 0.5                   # of all trained tokens
     heldout: 0.05                # documents kept for evaluation: a share, or a count
-  general:                       # path: self has the model write this text itself (docs/replay.md)
+  general:                       # path: self has the model write this text itself (docs/howto/replay.md)
     path: {general}
     share: 0.5
     heldout: 0.05

@@ -35,7 +35,7 @@ def write_answers(
 
     Answers are drawn from the model's own distribution (temperature 1, nothing cut off). Greedy answers would be
     unfair to replay: a cross-entropy on them sharpens the model towards its own mode, and measured drift on
-    chat was then larger than that of tuning without any chat rows (docs/log.md, 2026-11-22); a cross-entropy on
+    chat was then larger than that of tuning without any chat rows (docs/log/index.md, 2026-11-22); a cross-entropy on
     samples is in expectation the forward KL. Up to rounding: dtype and batch size move what is drawn, so files
     differ between machines; the dtype used is noted in the manifest.
 

@@ -134,7 +134,7 @@ def load_policy(path: str | Path) -> Policy:
     Raises:
         ConfigError: file missing, not YAML, unknown key, wrong margin; the message says where and what is accepted.
     """
-    data, places = read_mapping(Path(path), "policy", " docs/gate.md has one to start from.")
+    data, places = read_mapping(Path(path), "policy", " docs/howto/gate.md has one to start from.")
     return parse_policy(data, Places(str(path), places))
 
 

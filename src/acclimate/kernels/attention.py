@@ -5,7 +5,7 @@ documents of a micro-batch are regrouped into batches [n, H, L, d] of like lengt
 attention without a mask. Padding sits at the end of a document, where no token of it looks, so it changes nothing.
 
 float32 also in a bfloat16 model: torch's bfloat16 attention is more than twice as slow in backward on a CPU
-(`docs/performance.md`).
+(`docs/howto/performance.md`).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ a parameter ready more than once.
 
 Between the products, a chunk is walked in blocks of a few rows that stay in the processor's cache, and each block's
 gradient comes from autograd: a loss term is written as its formula, and still costs little more than the products
-around it (`docs/performance.md`).
+around it (`docs/howto/performance.md`).
 """
 
 from __future__ import annotations

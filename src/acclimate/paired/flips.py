@@ -59,7 +59,7 @@ class Flips:
         """The lower end of Tango's score interval, which no item that flipped does not make a point.
 
         It holds every difference that its score test would not reject. Of simpler ones, Wald's would let a gate pass
-        in up to 12 % of cases, and those with added counts in 6 % (docs/log.md, 2026-11-22).
+        in up to 12 % of cases, and those with added counts in 6 % (docs/log/index.md, 2026-11-22).
 
         Reference: Tango, *Equivalence test and confidence interval for the difference in proportions for the
         paired-sample design*, Statistics in Medicine 17, 1998, equations 11 and 12.

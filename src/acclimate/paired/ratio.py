@@ -16,7 +16,7 @@ FEWEST_DOCUMENTS = 3
 """Of two, half of all resamples are one document twice: their interval excludes the truth in 38 % of cases."""
 MINIMUM_DOCUMENTS = 20
 """Of a gate: below, a divergence of which few documents hold most of the sum passes in more than 7 % of cases
-(docs/log.md)."""
+(docs/log/index.md)."""
 MINIMUM_DIVERGENCES = 60
 """Documents for the pass of a divergence: of 20, one in three misses a part of 5 % that holds most of the forgetting
 (benchmarks/2026-11-29-gate-error.md)."""
@@ -38,7 +38,7 @@ def ratio(
     Each resample's deviation is divided by its own standard error (Efron and Tibshirani, *An Introduction to the
     Bootstrap*, 1993, chapter 12.5), linearised as in Cochran (*Sampling Techniques*, 1977, equation 6.13); their
     quantiles scale the sample's jackknife error. Percentile and BCa intervals end too early for few items and skewed
-    sums, which would let a gate pass up to twice as often as it says (docs/log.md, 2026-11-22).
+    sums, which would let a gate pass up to twice as often as it says (docs/log/index.md, 2026-11-22).
 
     Items of one group are drawn together: the sums of groups take the place of items. The interval is then at least as
     wide as Student's t with G - 1 degrees of freedom says, so that few groups are wide rather than wrong [ours]

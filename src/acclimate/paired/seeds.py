@@ -53,7 +53,7 @@ def crossed_ratio(
 
     Items are drawn anew for all seeds together (percentile bootstrap); the luck of training is added by Student's t
     [ours]. Drawing two or three seeds anew instead shows (S - 1) / S of their variance and none of what is not known
-    about it: it errs in 30 and 20 % of cases instead of 5 (docs/log.md, 2026-11-22).
+    about it: it errs in 30 and 20 % of cases instead of 5 (docs/log/index.md, 2026-11-22).
 
     Args:
         numerators: [S, M], for example bits tuned minus base of each run, by item.

@@ -1,4 +1,4 @@
-"""The run folder: who may write it, what lies where, and reading it again (docs/run-folder.md).
+"""The run folder: who may write it, what lies where, and reading it again (docs/reference/run-folder.md).
 
 ``open(path)`` is one finished run, ``table(paths)`` all numbers of many as one table.
 """

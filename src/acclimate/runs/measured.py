@@ -1,6 +1,6 @@
 """``eval/measured.json``: which weights, which base and which data the numbers of a run folder are of.
 
-It catches mix-ups and edits of some files. Who can write all files can write all digests (docs/gate.md).
+It catches mix-ups and edits of some files. Who can write all files can write all digests (docs/howto/gate.md).
 """
 
 from __future__ import annotations

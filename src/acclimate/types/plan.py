@@ -102,7 +102,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a reader asks of a method, in words: `acclimate methods`, the model card and docs/methods.md show it."""
+    """What readers ask of a method; `acclimate methods`, model cards and docs/reference/methods.md show it."""
 
     stores: str
     costs: str  # a step, beyond that of sft

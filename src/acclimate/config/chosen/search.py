@@ -45,7 +45,7 @@ class SearchSection(Section):
     learning_rates: list[float] | Rates | None = Field(
         None,
         description="of the final run, at least three; null: half, once and twice what is usual for a model of this "
-        "size, of all weights and of an adapter (docs/adapt.md)",
+        "size, of all weights and of an adapter (docs/howto/adapt.md)",
     )
     shares: list[float] | None = Field(
         None,

@@ -21,18 +21,19 @@ class TrainingSection(Section):
     eval_steps: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
         None,
         description="measure held-out text every so many steps; auto: so often that it takes 3 % of the run's "
-        "forwards, 10 to 100 times (docs/running.md); null: never, with retain auto",
+        "forwards, 10 to 100 times (docs/howto/running.md); null: never, with retain auto",
     )
     patience: int | None = Field(
         None,
         ge=1,
         description="end the run when so many measurements in a row bring no new best of the domain's bits per byte "
-        "(docs/running.md)",
+        "(docs/howto/running.md)",
     )
     on_budget_exceeded: Literal["warn", "stop", "roll_back"] = Field(
         "warn",
         description="retain: what becomes of a run that is outside of its budget beyond doubt; roll_back: weights and "
-        "moments of the last measurement inside, at half the learning rate, three times at most (docs/running.md)",
+        "moments of the last measurement inside, at half the learning rate, three times at most: "
+        "docs/howto/running.md",
     )
     save_steps: Annotated[int | None, Apart.KEPT] = Field(
         None,
@@ -43,7 +44,7 @@ class TrainingSection(Section):
     final: Literal["last", "best"] = Field(
         "last",
         description="which weights become the run's model/: those of the last step, or of the best measured one, which "
-        "gains most on the domain less what other text loses (docs/running.md)",
+        "gains most on the domain less what other text loses (docs/howto/running.md)",
     )
 
     @field_validator("eval_steps", mode="before")

@@ -195,7 +195,7 @@ def load_comparison(path: str | Path) -> Comparison:
         ConfigError: file missing, not YAML, unknown key, wrong value; the message says where and what is accepted.
     """
     path = Path(path)
-    data, written = read_mapping(path, "comparison", " docs/comparison.md has one to start from.")
+    data, written = read_mapping(path, "comparison", " docs/howto/comparison.md has one to start from.")
     places = Places(str(path), written)
     if "methods" not in data and "sources" in data:
         raise ConfigError(

@@ -101,7 +101,7 @@ def allocator() -> str:
 
 
 def _allocator_fact() -> Fact:
-    """With advice where a run would train on a CPU under glibc, whose heap gets holes (``docs/performance.md``)."""
+    """With advice where a run would train on a CPU under glibc, whose heap gets holes: docs/howto/performance.md."""
     used = allocator()
     if used != "glibc" or torch.cuda.is_available():
         return Fact(used, used)

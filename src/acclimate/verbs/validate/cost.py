@@ -24,12 +24,12 @@ from acclimate.verbs.replay import Unwritten
 
 EFFICIENCY = {"float32": 0.55, "bfloat16": 0.12}
 """Of the rate of one large matrix product in the model's dtype, what a training step reached on two CPU cores, whose
-matrix units make bfloat16 products 8 times faster and nothing else [ours; docs/log.md]."""
+matrix units make bfloat16 products 8 times faster and nothing else [ours; docs/log/index.md]."""
 GPU_EFFICIENCY = 0.25
 """A guess: not run on a GPU here."""
 WRITING_EFFICIENCY = 0.3
 """Of the rate of one product of a batch's rows, what tokens reach that are kept: rows that end early leave their places
-empty, some are left out, and drawing a token costs as much as a layer [ours; docs/replay.md]."""
+empty, some are left out, and drawing a token costs as much as a layer [ours; docs/howto/replay.md]."""
 STATE_BYTES = 4 + 4 + 8
 """Of a trained parameter of an adapter: itself, its gradient, AdamW's moments, in float32."""
 PROCESS_BYTES = 2**30
