@@ -3,6 +3,7 @@
     x_{t+1} = x_t + rho g(t) (f + (c - f) / (1 + strength)^2 - x_t)          x_0 = 0, held-out drift = ratio x
 
 .4 at strength 0 and .1 at strength 1 are the measured drifts of sft and mol. ``g`` is the learning rate over its peak.
+What is measured is ``x (1 + anneals g)``: the part of drift that a falling rate takes back.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Plant:
     noise: float = 0.0
     heldout_noise: float = 0.0
     late: int = 0
+    anneals: float = 0.0
     start: float = 1.0
     seed: int = 0
     rate: Callable[[int], float] = lambda step: 1.0
@@ -57,17 +59,24 @@ class Course:
         return sum(self.spent[-steps:]) / steps
 
 
-def run(plant: Plant, at: Pace | None = None, rows: bool = True, resumed_at: tuple[int, ...] = ()) -> Course:
+def run(
+    plant: Plant,
+    at: Pace | None = None,
+    rows: bool = True,
+    resumed_at: tuple[int, ...] = (),
+    ahead: Callable[[int], float] = lambda step: 0.0,
+) -> Course:
     """The plant under the controller.
 
     Args:
         at: its pace; default: that of a run of so many steps.
         rows: whether training rows say how far it has drifted.
         resumed_at: steps after which controller and dial are saved and made anew.
+        ahead: what the rate still falls by.
     """
     draw, dial = random.Random(plant.seed), Dial("strength", plant.start, 0.03, 30.0)
     at = pace(rows, plant.steps) if at is None else at
-    kept = made(plant, at, rows)
+    kept = made(plant, at, rows, ahead)
     x, spent, strength = 0.0, [], []
     acted = [plant.start] * (plant.late + 1)
     for step in range(plant.steps):
@@ -75,22 +84,24 @@ def run(plant: Plant, at: Pace | None = None, rows: bool = True, resumed_at: tup
             setattr(plant, name, value)
         settles = plant.floor + (plant.c - plant.floor) / (1 + acted[-1 - plant.late]) ** 2
         x += plant.rho * plant.rate(step) * (settles - x)
-        measured = {LOSS: x * noisy(draw, plant.noise)} if rows else {}
+        drift = x * (1 + plant.anneals * plant.rate(step))
+        measured = {LOSS: drift * noisy(draw, plant.noise)} if rows else {}
         if (step + 1) % plant.every == 0:
-            measured[HELD_OUT] = plant.ratio * x * noisy(draw, plant.heldout_noise)
+            measured[HELD_OUT] = plant.ratio * drift * noisy(draw, plant.heldout_noise)
         kept.on_measured(measured, {"strength": dial})
         acted.append(float(dial))
-        spent.append(plant.ratio * x / plant.budget)
+        spent.append(plant.ratio * drift / plant.budget)
         strength.append(float(dial))
         if step + 1 in resumed_at:
             state = json.loads(json.dumps(kept.state_dict()))
-            kept, dial = made(plant, at, rows), Dial("strength", json.loads(json.dumps(float(dial))), 0.03, 30.0)
+            kept, dial = made(plant, at, rows, ahead), Dial("strength", json.loads(json.dumps(float(dial))), 0.03, 30.0)
             kept.load_state_dict(state)
     return Course(spent, strength, kept)
 
 
-def made(plant: Plant, at: Pace, rows: bool) -> Retention:
-    return Retention(Budget("kl_base_tuned", {"mean": plant.budget}, ("general",)), at, ROWS if rows else {})
+def made(plant: Plant, at: Pace, rows: bool, ahead: Callable[[int], float] = lambda step: 0.0) -> Retention:
+    budget = Budget("kl_base_tuned", {"mean": plant.budget}, ("general",))
+    return Retention(budget, at, ROWS if rows else {}, ahead=ahead)
 
 
 def noisy(draw: random.Random, sigma: float) -> float:

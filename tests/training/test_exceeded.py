@@ -28,7 +28,7 @@ def changes(corpora: Path, then: str, limit: float, **more: Any) -> dict[str, An
     """sft at a rate that forgets, watched at every step; nothing steers."""
     return {
         "method": "sft",
-        "retain": {"kl": limit, "steer": False, "interpolate": False},
+        "retain": {"kl": limit, "steer": False, "rescale": False},
         "sources": {
             name: {"path": str(corpora / f"{name}.jsonl"), "heldout": count, "share": float(name == "domain")}
             | ({"route": "general"} if name == "chat" else {})

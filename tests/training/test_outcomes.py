@@ -131,6 +131,23 @@ def test_the_furthest_inside(spent: float, power: float) -> None:
     assert found.spent > 0.5
 
 
+@pytest.mark.parametrize("spent", [-0.2, 0.0, 0.05, 0.3, 0.6, 0.9])
+def test_what_is_left_of_the_budget_is_used(spent: float) -> None:
+    """Beyond the last weights, half as far as the way to them at most."""
+
+    def at(alpha: float) -> Candidate:
+        return weights(spent * alpha**2, alpha=alpha)
+
+    found = furthest_inside(at, weights(spent))
+    assert found is not None
+    assert found.inside
+    assert found.spent >= 0.97 or found.alpha == pytest.approx(1.5, abs=0.02)
+
+
+def test_at_the_budget_nothing_else_is_measured() -> None:
+    assert furthest_inside(lambda alpha: pytest.fail("measured"), weights(0.98)) is None
+
+
 def test_a_way_that_is_outside_everywhere() -> None:
     assert furthest_inside(lambda alpha: weights(2.0, alpha=alpha), weights(3.0)) is None
 

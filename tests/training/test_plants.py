@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from acclimate.training.control.budget import Budget
 from acclimate.training.control.nupi import EACH_CHECK, EACH_STEP, Pace, Rule, error, pace
+from acclimate.training.control.retention import Retention
 from acclimate.types.dials import Dial
-from tests.training.plants import Plant, made, run
+from tests.training.plants import ROWS, Plant, made, run
 
 LONG = pace(True, 1500)
 NEVER = 1500
@@ -237,3 +239,24 @@ def test_the_strength_waits_for_a_signal() -> None:
             moves += 1
         assert moves == waits
         assert told == {"retain/signal": 0.0, "retain/target": 1.0, "retain/error": -1.0}
+
+
+def test_more_is_allowed_while_the_learning_rate_is_to_fall() -> None:
+    """What is aimed at, and what counts as outside; nothing of it is left at the end, or without a schedule."""
+    rate = cosine(100)
+    kept = Retention(Budget("kl_base_tuned", {"mean": 0.1}, ("general",)), LONG, ROWS, ahead=rate)
+    dials, held = {"strength": Dial("strength", 1.0, 0.03, 30.0)}, {"eval/general/kl_base_tuned": 0.12}
+    told = [kept.on_measured({"loss/general/reverse_kl": 0.12} | held, dials) for _ in range(100)]
+    assert max(one["retain/allowed"] for one in told) == told[4]["retain/allowed"] == 1.35
+    assert told[-1]["retain/allowed"] == pytest.approx(1.0, abs=1e-3)
+    assert told[4]["retain/target"] == pytest.approx(1.35)
+    watching = Retention(Budget("kl_base_tuned", {"mean": 0.1}, ("general",)), LONG, ROWS, steered=False, ahead=rate)
+    assert watching.on_measured(held, {})["retain/allowed"] == 1
+
+
+def test_a_falling_rate_leaves_nothing_unspent() -> None:
+    """A plant of which a falling rate takes back as much as is allowed for."""
+
+    plant = Plant(steps=300, every=30, rho=0.1, rate=cosine(300), anneals=0.35)
+    known, unknown = run(replace(plant), ahead=plant.rate).spent[-1], run(replace(plant)).spent[-1]
+    assert abs(known - 1) < 0.5 * abs(unknown - 1)

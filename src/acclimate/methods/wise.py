@@ -87,8 +87,8 @@ class Wise(Method):
                     "alpha has no effect with retain, whose budget chooses it: the furthest from the start that is "
                     "inside; leave it out"
                 )
-            if not section.interpolate:
-                raise ValueError("wise has no effect with retain.interpolate: false; leave one of them out")
+            if not section.rescale:
+                raise ValueError("wise has no effect with retain.rescale: false; leave one of them out")
         return self
 
     def plan(self, context: PlanContext) -> Plan:

@@ -10,6 +10,7 @@ from acclimate.paired.metrics import BITS, DRIFT
 from acclimate.training.control.budget import MEAN, Budget
 from acclimate.training.control.nupi import pace
 from acclimate.training.control.retention import Retention
+from acclimate.training.schedule import factor
 from acclimate.types.errors import ConfigError, listed
 
 
@@ -43,7 +44,12 @@ def retention(config: RunConfig, composition: Composition, corpora: Corpora, tot
     """What moves the strength, and watches the budget where nothing is to be moved."""
     budget = budget_of(config, corpora)
     rows = _rows(composition, corpora) if budget.metric == DRIFT else {}
-    return Retention(budget, pace(bool(rows), total_steps), rows, composition.strength is not None)
+    end = factor(total_steps - 1, total_steps, config.schedule)
+
+    def ahead(step: int) -> float:
+        return factor(step, total_steps, config.schedule) - end
+
+    return Retention(budget, pace(bool(rows), total_steps), rows, composition.strength is not None, ahead)
 
 
 def _rows(composition: Composition, corpora: Corpora) -> dict[str, tuple[str, float]]:

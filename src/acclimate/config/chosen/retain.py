@@ -38,10 +38,10 @@ class RetainSection(Section):
     steer: bool = Field(
         True, description="move the method's strength; false: only watch, and choose the weights by the budget"
     )
-    interpolate: bool = Field(
+    rescale: bool = Field(
         True,
-        description="where the last weights are outside of the budget, also try those between start and last, of which "
-        "the furthest inside can become the model",
+        description="also try the weights on the line from the start to the last ones and up to half as far beyond, of "
+        "which the furthest inside of the budget can become the model",
     )
 
     @field_validator("kl", mode="before")

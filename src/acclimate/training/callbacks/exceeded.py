@@ -12,7 +12,7 @@ from acclimate.paired.significance import bound_at_every_look
 from acclimate.training.callbacks.plateau import unfinished
 from acclimate.training.callbacks.rollback import KeptState
 from acclimate.training.control.budget import Budget
-from acclimate.training.control.retention import SPENT
+from acclimate.training.control.retention import ALLOWED, SPENT
 from acclimate.training.probe import CHANGE
 from acclimate.types.central import Callback, Metrics, TrainingState
 
@@ -57,15 +57,18 @@ class Judge:
         return [name] if name in self.items else list(self.items)
 
     def exceeded(self, metrics: Metrics) -> tuple[str, float, float] | None:
-        """The limit's name, the value, and what it is at least, of the limit that is exceeded most."""
-        found = []
+        """The limit's name, the value, and what it is at least, of the limit that is exceeded most.
+
+        While the learning rate is still to fall, the limit is the part of it that a controller aims at.
+        """
+        found, allowed = [], metrics.get(ALLOWED, 1.0)
         for name, limit in self.limits.items():
             sets = self.sets(name)
             values = [metrics[f"eval/{one}/{self.metric}"] for one in sets]
             errors = [metrics.get(f"eval/{one}/{self.metric}_error", math.inf) for one in sets]
             looks = self.looks * len(self.limits)
             least = bound_at_every_look(values, errors, [self.items[one] for one in sets], looks)
-            if least > limit:
+            if least > allowed * limit:
                 found.append((name, sum(values) / len(values), least))
         return max(found, key=lambda one: one[2] / self.limits[one[0]], default=None)
 

@@ -21,7 +21,11 @@ Measured = Mapping[str, tuple[str, Scores, Scores]]
 """By set: its role, scores of the model and of its base."""
 
 AIM, CLOSE, MOST = 0.985, 0.97, 8
-"""A point between start and end is near enough with so much of the budget spent, and is measured so often at most."""
+"""A point of the line is near enough with so much of the budget spent, and so many are measured at most."""
+LONGEST = 1.5
+"""The furthest point of the line, whose end is 1 [ours]."""
+NARROW = 0.01
+"""Of a point's place, which is then known well enough."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ class Candidate:
     @property
     def inside(self) -> bool:
         return self.spent <= 1
+
+    @property
+    def at_the_budget(self) -> bool:
+        return CLOSE <= self.spent <= 1
 
     def record(self, budget: Budget) -> dict[str, Any]:
         limits = {name: budget.limits.get(name) for name in self.sets} | {
@@ -73,8 +81,8 @@ def candidate(
 
 
 def furthest_inside(at: Callable[[float], Candidate], last: Candidate) -> Candidate | None:
-    """The largest alpha whose weights are inside of the budget, by bisection between the start, which spends nothing,
-    and the last weights, which are outside.
+    """The largest alpha whose weights are inside of the budget, by bisection: between the start, which spends nothing,
+    and the last weights where those are outside; beyond the last where they leave budget, up to ``LONGEST``.
 
     Drift grows about with the square of the way, so the root of what is spent is nearly a line [ours]: each guess lies
     where that would meet the budget, at least a tenth of the bracket from its ends.
@@ -83,14 +91,16 @@ def furthest_inside(at: Callable[[float], Candidate], last: Candidate) -> Candid
         at: measures the weights at an alpha.
     """
     (low, below), (high, above), found = (0.0, 0.0), (1.0, last.spent), None
+    if last.inside:
+        (low, below), (high, above) = (1.0, last.spent), (LONGEST, last.spent * LONGEST**2)
     for _ in range(MOST):
+        if below >= CLOSE or high - low <= NARROW * high:
+            break
         rise = _root(above) - _root(below)
         part = (_root(AIM) - _root(below)) / rise if rise > 0 else 0.5
         tried = at(low + (high - low) * min(max(part, 0.1), 0.9))
         if tried.inside:
             found, low, below = tried, tried.alpha, tried.spent
-            if tried.spent >= CLOSE:
-                break
         else:
             high, above = tried.alpha, tried.spent
     return found

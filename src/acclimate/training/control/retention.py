@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,6 +16,10 @@ STRENGTH = "strength"
 """Name of the dial."""
 SPENT = "retain/spent"
 """Of a check: the part of the budget that is used up, on its most exhausted set."""
+ALLOWED = "retain/allowed"
+"""Of a check: how many budgets the controller aims at, while the learning rate is still to fall."""
+ANNEALED = 0.35
+"""Of the budget, how much drift falls by while the learning rate falls from its peak to 0 [ours, measured]."""
 PATIENCE = 3
 """Checks at the largest strength and outside of the budget, after which it counts as infeasible."""
 REACHED = 0.5
@@ -51,6 +55,9 @@ class Retention:
         m = kept m + (1 - kept) drift of the step's rows      target = exp(-l)      e = clip(m / target - 1, -1, 2)
         l = q at the first check, then ratio_kept l + (1 - ratio_kept) q,   q = ln(held-out / rows since the last check)
 
+    Drift falls with the learning rate. So target is multiplied by 1 + ANNEALED times what the rate still falls by
+    [ours]: a run that met its budget while the rate is high would end below it.
+
     Without such rows each check moves it by held-out text alone. It begins when the signal is at half of its target, or
     after ``hold`` steps: before anything has drifted, a controller would only let go.
 
@@ -59,14 +66,20 @@ class Retention:
         rows: metric of a step -> source and what its nats are multiplied by to be comparable with drift; of training
             rows that are held to the base. Empty: there are none.
         steered: whether a dial is moved; otherwise the budget is only watched.
+        ahead: step -> what the learning rate falls by after it, as a part of its peak.
     """
 
     name = "retain"
 
     def __init__(
-        self, budget: Budget, pace: Pace, rows: Mapping[str, tuple[str, float]] | None = None, steered: bool = True
+        self,
+        budget: Budget,
+        pace: Pace,
+        rows: Mapping[str, tuple[str, float]] | None = None,
+        steered: bool = True,
+        ahead: Callable[[int], float] = lambda step: 0.0,
     ) -> None:
-        self.budget, self.pace, self.rows, self.steered = budget, pace, dict(rows or {}), steered
+        self.budget, self.pace, self.rows, self.steered, self.ahead = budget, pace, dict(rows or {}), steered, ahead
         self.trained = budget.of(source for source, _ in self.rows.values())
         self.state = Followed()
 
@@ -97,7 +110,7 @@ class Retention:
         told = {f"{SPENT}/{name}": part for name, part in parts.items()}
         if parts:
             state.spent = max(parts.values())
-            told[SPENT] = state.spent
+            told |= {SPENT: state.spent, ALLOWED: self.allowed}
             self._checked(state.spent, dial)
         signal, target = self._signal()
         if signal is None:
@@ -107,17 +120,24 @@ class Retention:
             self._move(dial, wrong, signal >= REACHED * target)
         return told | {"retain/signal": signal, "retain/target": target, "retain/error": wrong}
 
+    @property
+    def allowed(self) -> float:
+        """Budgets that may be spent after the step; 1 at the end."""
+        return 1 + ANNEALED * max(0.0, self.ahead(self.state.steps)) if self.steered else 1.0
+
     def _signal(self) -> tuple[float | None, float]:
         """What is compared with what, in parts of the budget."""
         if not self.rows:
-            return self.state.spent, 1.0
+            return self.state.spent, self.allowed
         parts = self.trained.parts(self.state.means)
-        return (max(parts.values()) if parts else None), math.exp(-(self.state.ratio or 0.0))
+        return (max(parts.values()) if parts else None), self.allowed * math.exp(-(self.state.ratio or 0.0))
 
     def _checked(self, spent: float, dial: Dial | None) -> None:
         state = self.state
         since = state.steps - (int(state.checks[-1][0]) if state.checks else 0)
-        state.at_bound = state.at_bound + 1 if dial is not None and spent > 1 and float(dial) >= dial.high else 0
+        state.at_bound = (
+            state.at_bound + 1 if dial is not None and spent > self.allowed and float(dial) >= dial.high else 0
+        )
         state.checks.append([state.steps, spent, float(dial) if dial is not None else 1.0])
         means = {source: total / state.counts[source] for source, total in state.sums.items()}
         means = state.means if self.pace.rising else means

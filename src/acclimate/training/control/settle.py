@@ -21,8 +21,8 @@ from acclimate.types.plan import Settled
 def settle(config: RunConfig, tuned: TunedRun, best: tuple[Mapping[str, Tensor], Mapping[str, Any]]) -> Settled:
     """Puts the weights into the model that are best on the domain among those inside of the budget.
 
-    There are those of the last step, the best check's, and, where the last ones are outside, the furthest inside on the
-    line from where training started to them. All are measured on the validation documents.
+    There are those of the last step, the best check's, and the furthest inside on the line from where training started
+    to the last ones and beyond. All are measured on the validation documents.
 
     Args:
         best: weights and facts of ``checkpoints/best``.
@@ -44,9 +44,9 @@ def settle(config: RunConfig, tuned: TunedRun, best: tuple[Mapping[str, Tensor],
         return measured(training.step, alpha)
 
     last = measured(training.step)
-    candidates, moved, own = [last], section.interpolate and not last.inside, dict[str, Tensor]()
-    if moved and (between := furthest_inside(at, last)) is not None:
-        candidates.append(between)
+    candidates, moved, own = [last], section.rescale and not last.at_the_budget, dict[str, Tensor]()
+    if moved and (furthest := furthest_inside(at, last)) is not None:
+        candidates.append(furthest)
     weights, facts = best
     if facts["step"] != training.step:
         ends = tuned.end if moved else {}  # a second copy of them is not needed

@@ -185,7 +185,7 @@ def _learns_alone(config: RunConfig, spec: Spec) -> bool:
     if build_plan(composition, PlanContext(total_steps=1)).after is not None:
         raise ConfigError(
             f"search.methods: '{composition.name}' chooses its weights after training, as the budget does for every "
-            "method here (retain.interpolate); leave it out."
+            "method here (retain.rescale); leave it out."
         )
     return all(route == "domain" for routed in composition.terms for route in routed.routes)
 

@@ -37,7 +37,7 @@ def probe_config(config: RunConfig, candidate: Candidate, name: str, steps: int,
     if (warmup := config.schedule.warmup_steps) is not None:
         data["schedule"]["warmup_steps"] = round(warmup * steps / total)
     data["training"] |= {"eval_steps": steps, "patience": None, "on_budget_exceeded": "warn"}
-    data["retain"]["interpolate"] = False
+    data["retain"]["rescale"] = False
     data["evaluation"] |= {"documents": 1, "generations": 0, "memorisation_documents": 0}
     return parse_config(data, config.places)
 
