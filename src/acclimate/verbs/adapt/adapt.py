@@ -240,10 +240,12 @@ def _sentences(summary: Sequence[dict[str, Any]], keep: float) -> tuple[str, str
         f"Learned: held-out text of the domain takes {tuned['value']:.3f} bits a byte, {base['value']:.3f} before "
         f"({change:+.1f} %, {tuned['n']} documents)."
     )
-    drift = next(record for record in summary if record["metric"] == DRIFT and record["role"] != "domain")
-    low, high = ("–" if drift[end] is None else f"{drift[end]:.3f}" for end in ("low", "high"))
-    kept = (
-        f"Kept: on other text it drifts {drift['value']:.3f} nats a token from its base ({low} to {high}, "
-        f"{drift['n']} documents); {keep:g} were allowed."
-    )
-    return learned, kept
+    drifts = [record for record in summary if record["metric"] == DRIFT and record["role"] != "domain"]
+    each = "; ".join(_drift(record, len(drifts) > 1) for record in drifts)
+    return learned, f"Kept: on other text it drifts {each}; {keep:g} were allowed."
+
+
+def _drift(record: dict[str, Any], named: bool) -> str:
+    low, high = ("–" if record[end] is None else f"{record[end]:.3f}" for end in ("low", "high"))
+    of = f" of '{record['set']}'" if named else ""
+    return f"{record['value']:.3f} nats a token from its base ({low} to {high}, {record['n']} documents{of})"

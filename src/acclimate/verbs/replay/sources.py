@@ -27,6 +27,9 @@ FILLED = 0.75
 """Of its limit, what an answer takes that nobody has written yet [ours]: the small models that were tried end late."""
 
 
+PLACEHOLDERS = "placeholders.jsonl"
+
+
 @dataclass(frozen=True)
 class Unwritten:
     """Rows that a source is still to get."""
@@ -54,6 +57,7 @@ def with_rows(config: RunConfig, device: torch.device, console: Console) -> RunC
         if not _is_written(rows):  # else a cache that is closed will do
             for line in summary(write_rows(commission, rows, device, console)):
                 console.print(f"source '{name}': {line}", highlight=False, markup=False)
+            rows.with_name(PLACEHOLDERS).unlink(missing_ok=True)
         return rows
 
     return _with(config, written)
@@ -73,7 +77,7 @@ def with_placeholders(config: RunConfig) -> tuple[RunConfig, list[Unwritten]]:
         if _is_written(rows):
             return rows
         left.append(Unwritten(name, commission.settings.tokens, commission.settings.batch_size))
-        return _placeholders(commission, rows.with_name("placeholders.jsonl"))
+        return _placeholders(commission, rows.with_name(PLACEHOLDERS))
 
     return _with(config, placed), left
 
