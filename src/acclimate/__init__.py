@@ -9,6 +9,14 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Objective": "front.objective",
+    "cross_entropy": "front.terms",
+    "kl": "front.terms",
+    "Batch": "types.central",
+    "Dial": "types.dials",
+    "causal": "front.models",
+    "frozen_copy": "front.models",
+    "adapter_off": "front.models",
     "load_config": "config.load",
     "parse_config": "config.load",
     "validate": "verbs.validate",

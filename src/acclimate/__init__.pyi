@@ -1,6 +1,14 @@
 from acclimate.config.load import load_config as load_config
 from acclimate.config.load import parse_config as parse_config
+from acclimate.front.models import adapter_off as adapter_off
+from acclimate.front.models import causal as causal
+from acclimate.front.models import frozen_copy as frozen_copy
+from acclimate.front.objective import Objective as Objective
+from acclimate.front.terms import cross_entropy as cross_entropy
+from acclimate.front.terms import kl as kl
 from acclimate.gates import gate as gate
+from acclimate.types.central import Batch as Batch
+from acclimate.types.dials import Dial as Dial
 from acclimate.reports import write_report as write_report
 from acclimate.verbs.adapt import adapt as adapt
 from acclimate.verbs.chat import open_chat as open_chat
