@@ -66,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
         "stores",
         "training",
     },
-    "front": {"model", "objective", "parallel"},
+    "front": {"build", "config", "data", "gradient", "model", "objective", "parallel", "stores"},
     "demo": {"config", "measurement", "model", "reports", "runs", "verbs"},
     "cli": {"", "build", "config", "demo", "gates", "methods", "parallel", "reports", "runs", "stores", "verbs"},
     "__main__": {"cli"},
