@@ -5,10 +5,14 @@ from acclimate.front.gradients import chain as chain
 from acclimate.front.gradients import clip as clip
 from acclimate.front.gradients import importance as importance
 from acclimate.front.gradients import l2_to_base as l2_to_base
+from acclimate.front.measured import Measured as Measured
+from acclimate.front.measuring import measure as measure
+from acclimate.front.measuring import open_pair as open_pair
 from acclimate.front.models import adapter_off as adapter_off
 from acclimate.front.models import causal as causal
 from acclimate.front.models import frozen_copy as frozen_copy
 from acclimate.front.objective import Objective as Objective
+from acclimate.front.packing import pack as pack
 from acclimate.front.rows import Mix as Mix
 from acclimate.front.rows import Shares as Shares
 from acclimate.front.rows import mix as mix
@@ -16,6 +20,7 @@ from acclimate.front.rows import text as text
 from acclimate.front.terms import cross_entropy as cross_entropy
 from acclimate.front.terms import kl as kl
 from acclimate.gates import gate as gate
+from acclimate.paired.estimate import Estimate as Estimate
 from acclimate.reports import write_report as write_report
 from acclimate.types.central import Batch as Batch
 from acclimate.types.dials import Dial as Dial

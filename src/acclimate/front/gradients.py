@@ -124,6 +124,8 @@ class GradientChain:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on where ``state`` was taken; make the chain of the weights that training started from first."""
+        if (found := len(state["states"])) != (own := len(self._chain.states)):
+            raise UsageError(f"chain: the state is of {found} transforms, and this chain has {own}; make the same one.")
         self.steps = state["steps"]
         self._chain.load_state_dict(state["states"])
 
