@@ -1,3 +1,5 @@
+from acclimate import paired as paired
+from acclimate import runs as runs
 from acclimate.config.load import load_config as load_config
 from acclimate.config.load import parse_config as parse_config
 from acclimate.front.gradients import boost as boost
