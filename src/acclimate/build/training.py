@@ -41,6 +41,7 @@ from acclimate.parallel.shard import shard
 from acclimate.parallel.world import SOLO, World
 from acclimate.runs.layout import Layout
 from acclimate.training.callbacks.log import MetricsLog, TensorBoard
+from acclimate.training.callbacks.notebook import NotebookProgress, in_notebook
 from acclimate.training.callbacks.progress import ProgressBar
 from acclimate.training.callbacks.save import InsideBudget, Lowest, Save, Watch
 from acclimate.training.control.budget import Budget
@@ -254,7 +255,7 @@ def build_loader(
     """This rank's stream of micro-batches, at its beginning."""
     return Loader(
         Mixer(
-            {n: _rows(config, corpora.sources[n], objective.active, mixture.row_lengths[n]) for n in mixture.shares},
+            {n: rows_of(config, corpora.sources[n], objective.active, mixture.row_lengths[n]) for n in mixture.shares},
             constant(mixture.shares),
         ),
         config.budget.count,
@@ -270,7 +271,7 @@ def build_loader(
     )
 
 
-def _rows(config: RunConfig, corpus: Corpus, active: NDArray[np.bool_], row_length: int) -> RowSource:
+def rows_of(config: RunConfig, corpus: Corpus, active: NDArray[np.bool_], row_length: int) -> RowSource:
     length, seed = config.data.sequence_length, config.seed
     if corpus.stream is not None:
         return StreamedRows(corpus.stream, length, active, seed, row_length)
@@ -285,5 +286,7 @@ def _watchers(config: RunConfig, console: Console, total_steps: int, budget: Bud
     return [
         MetricsLog(run.metrics),
         *(TensorBoard(run.tensorboard) for target in config.report_to if target == "tensorboard"),
-        ProgressBar(console, config.name, total_steps, budget),
+        NotebookProgress(config.name, total_steps)
+        if in_notebook()
+        else ProgressBar(console, config.name, total_steps, budget),
     ]

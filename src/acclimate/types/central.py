@@ -57,11 +57,14 @@ class Batch:
     route: Tensor  # [B, T] int64, index into the run's route table
     columns: Mapping[str, Tensor] = field(default_factory=dict, kw_only=True)
     """By name, [B, T] or [B, T, ...]: what a term or a measure wants to know of each token."""
+    routes: tuple[Route, ...] = field(default=(), kw_only=True)
+    """The table that ``route`` points into, of a batch that is used outside of a run; a run has its own."""
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The batch of every tensor's ``change``, columns included."""
-        tensors = {name: change(tensor) for name, tensor in vars(self).items() if name != "columns"}
-        return Batch(**tensors, columns={name: change(column) for name, column in self.columns.items()})
+        tensors = {name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        columns = {name: change(column) for name, column in self.columns.items()}
+        return Batch(**tensors, columns=columns, routes=self.routes)
 
     def to(self, device: torch.device | str) -> Batch:
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
