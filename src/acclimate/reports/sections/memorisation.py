@@ -85,15 +85,17 @@ def _pictures(data: ReportData, rows: list[tuple[Run, int, Check]]) -> tuple[Pic
 
 
 def _finding(source: str, rows: list[tuple[Run, int, Check]]) -> str:
-    """The title: which runs gained more on training text, beyond the interval of the gap of every seed."""
-    gaps: dict[str, list[bool]] = {}
+    """The title: which runs gained more (or else less) on training text, beyond every seed's interval of the gap."""
+    gaps: dict[str, list[Estimate]] = {}
     for run, _, check in rows:
         if check.source == source:
-            gaps.setdefault(run.label, []).append(check.gap.low > 0)
-    clear = [label for label, seeds in gaps.items() if all(seeds)]
-    if not clear:
+            gaps.setdefault(run.label, []).append(check.gap)
+    more = [label for label, seeds in gaps.items() if all(gap.low > 0 for gap in seeds)]
+    less = [label for label, seeds in gaps.items() if all(gap.high < 0 for gap in seeds)]
+    if not more and not less:
         return f"No clear difference between {named(source)} text that was trained on and text that was not"
-    return f"{joined(clear)} gained more on {named(source)} text that was trained on than on unseen text"
+    clear, how = (more, "more") if more else (less, "less")
+    return f"{joined(clear)} gained {how} on {named(source)} text that was trained on than on unseen text"
 
 
 def _bounds(check: Check) -> tuple[str, ...]:
