@@ -81,9 +81,13 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="One or several run folders to show side by side.")],
     output: Annotated[Path | None, typer.Option(help="Default: report.html in the (first) run folder.")] = None,
     policy: Annotated[Path | None, typer.Option(help="A gate's policy; its verdict on each run is shown.")] = None,
+    title: Annotated[str | None, typer.Option(help="Shown on top; default: the model and the domain.")] = None,
+    no_text: Annotated[
+        bool, typer.Option("--no-text", help="Show no document, prompt, answer, setting or path: for private text.")
+    ] = False,
 ) -> None:
     """Write one self-contained HTML page about one run or several."""
-    _report(runs, output or Layout(runs[0]).report, policy)
+    _report(runs, output or Layout(runs[0]).report, policy, title, not no_text)
 
 
 def report_on(run: Path, summary: list[dict[str, Any]]) -> None:
@@ -93,15 +97,21 @@ def report_on(run: Path, summary: list[dict[str, Any]]) -> None:
         console.print(NOTHING_HELD_OUT)
 
 
-def _report(runs: list[Path], output: Path, policy: Path | None = None) -> None:
+def _report(
+    runs: list[Path],
+    output: Path,
+    policy: Path | None = None,
+    title: str | None = None,
+    with_text: bool = True,
+) -> None:
     from acclimate.gates import gate as judge
     from acclimate.reports import collect, step_notes, summary_page, write_page
 
     if output.suffix != ".html":
         raise UsageError(f"--output: '{output}' does not end in .html; a report is one HTML file.")
     judged = [judge(run, policy).as_json() for run in runs] if policy else ()
-    data = collect(runs)
-    write_page(data, output, gates=judged)
+    data = collect(runs, with_text)
+    write_page(data, output, title, judged)
     console.print(summary_page(data, console.width))
     for note in step_notes(data):
         console.print(note, highlight=False)

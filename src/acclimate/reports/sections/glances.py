@@ -77,7 +77,7 @@ def _costs(data: ReportData, kept: TextSet) -> tuple[Bar, ...]:
     marks, best = slots(data.runs), best_of(data)
     drifts: list[tuple[Run, float]] = [(run, drift.value) for run in data.runs if (drift := data.drift(run, kept))]
     drifts.sort(key=lambda pair: pair[1])
-    scaled = bool(drifts) and all(run.method != "sft" for run in data.runs) or len(data.runs) == 1
+    scaled = len(data.runs) == 1 or all(run.method != "sft" for run in data.runs)
     most = max([drift for _, drift in drifts] + [TYPICAL] * scaled, default=0.0) or 1.0
     bars = [
         Bar(run.label, marks[run.label], number.nats(drift), max(0.0, drift / most), run is best)

@@ -73,11 +73,16 @@ def _pictures(data: ReportData, rows: list[tuple[Run, int, Check]]) -> tuple[Pic
     """Of each source, both changes of every run (its first seed)."""
     pictures, marks = [], slots(data.runs)
     for index, source in enumerate(dict.fromkeys(check.source for *_, check in rows)):
-        items = []
-        for run, seed, check in rows:
-            if check.source == source and seed == run.seeds[0].seed:
-                items.append(Dot(run.label, marks[run.label], check.training, {seed: 0.0}, row="trained on"))
-                items.append(Dot(run.label, marks[run.label], check.heldout, {seed: 0.0}, row="held out"))
+        own = [(run, check) for run, seed, check in rows if check.source == source and seed == run.seeds[0].seed]
+        sides = [
+            ("trained on", [check.training for _, check in own]),
+            ("held out", [check.heldout for _, check in own]),
+        ]
+        items = [
+            Dot(run.label, marks[run.label], change, {run.seeds[0].seed: 0.0}, row=name)
+            for name, changes in sides
+            for (run, _), change in zip(own, changes, strict=True)
+        ]
         axis = "change in bits per byte (to the left: better)"
         slug, title = f"memorisation-{index}", _finding(source, rows)
         pictures.append(dots(slug, title, items, axis, number.signed, at_zero=True))

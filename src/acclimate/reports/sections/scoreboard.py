@@ -116,15 +116,16 @@ def _value(data: ReportData, item: TextSet, metric: Metric) -> Column:
 
 
 def _change(data: ReportData, item: TextSet, metric: Metric) -> Column:
-    """Paired; of bits per byte in percent of the base."""
+    """Paired; of bits per byte the gain, in percent of the base's."""
     _, signed = number.spelling(metric.unit)
 
     def cell(run: Run | None, seed: int | None) -> Cell:
         if run is None:
             return Cell(number.NONE)
         if metric.name == BITS:
-            return _written(data.relative_change(run, item, seed), number.change)
+            found = data.relative_change(run, item, seed)
+            return _written(found and found.scaled(-1), number.change)
         return _written(_of(run, item, f"{metric.name}_change", seed), signed)
 
     arrow = metric.heading[-1]
-    return Column(item.name, f"change {arrow}" if metric.name == BITS else f"{metric.label} change {arrow}", cell)
+    return Column(item.name, "gain ↑" if metric.name == BITS else f"{metric.label} change {arrow}", cell)

@@ -115,7 +115,7 @@ def _kept_words(data: ReportData, run: Run, kind: str, where: TextSet | None) ->
     """How often the same next word, beside a control; before that what was lost."""
     lost = ""
     if kind == "forgot" and where is not None:
-        lost = f", but {phrase(where)} {number.change(data.change(run, where) or 0.0, 0).lstrip('+')} worse"
+        lost = f", but predicts {phrase(where)} {number.change(data.change(run, where) or 0.0, 0).lstrip('+')} worse"
     elif kind == "unclear" and where is not None:
         part = data.relative_change(run, where)
         upto = f" (up to {number.change(part.high, 0).lstrip('+')})" if part and part.bounded and part.high > 0 else ""
