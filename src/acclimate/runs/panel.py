@@ -138,6 +138,16 @@ def panels_of(run_dir: Path, provenance: Mapping[str, Any]) -> list[PanelFolder]
     return found
 
 
+def chance_of(lines: Iterable[Mapping[str, Any]]) -> float | None:
+    """What part of items a guess gets right; None unless every item has choices, one of them right.
+
+    >>> chance_of([{"right": 0, "model": [-1.0, -2.0]}, {"right": 1, "model": [-1.0, -2.0, -3.0, -4.0]}])
+    0.375
+    """
+    counts = [len(line["model"]) if "right" in line and isinstance(line.get("model"), list) else 0 for line in lines]
+    return sum(1 / n for n in counts) / len(counts) if counts and min(counts) > 1 else None
+
+
 def save_panel(folder: Path, items: Mapping[str, Iterable[Mapping[str, Any]]], document: Mapping[str, Any]) -> None:
     """A file of items a set, then the document with their digests.
 
