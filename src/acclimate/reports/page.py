@@ -22,11 +22,11 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 @dataclass(frozen=True)
 class Grid:
-    """A table; the first ``names`` columns hold words. A row in ``claimed`` is bold."""
+    """A table; columns at the places ``words`` are set like text. A row in ``claimed`` is bold."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
-    names: int = 1
+    words: Sequence[int] = (0,)
     claimed: frozenset[int] = frozenset()
 
 
@@ -87,7 +87,7 @@ def markdown(page: Page) -> str:
 
 def table(grid: Grid) -> str:
     """As Markdown."""
-    lines = [grid.head, ["---" if at < grid.names else "---:" for at in range(len(grid.head))]]
+    lines = [grid.head, ["---" if at in grid.words else "---:" for at in range(len(grid.head))]]
     for at, row in enumerate(grid.rows):
         lines.append([f"**{cell}**" if at in grid.claimed and cell else cell for cell in row])
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)

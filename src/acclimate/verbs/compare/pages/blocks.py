@@ -46,8 +46,8 @@ def page_of(outcome: Outcome) -> Page:
     found = answer(outcome)
     drawn = figures(outcome.standings, {one.method: kind_of_method(outcome, one.method) for one in outcome.standings})
     blocks = [
-        _methods(outcome),
         *([_differences(found)] if found else []),
+        _methods(outcome),
         Block("Gain against cost", pictures=drawn),
         _sets(outcome),
         *([_accuracy(outcome)] if any(row.items for row in outcome.rows) else []),
@@ -90,11 +90,11 @@ def _methods(outcome: Outcome) -> Block:
     rows = []
     for standing in outcome.standings:
         numbers = [f"{value(one, spell)} {_bracketed(one, spell)}".strip() for one, spell in measured(standing)]
-        chosen = spelled(outcome.settings(standing.method))
-        rows.append([standing.method, f"`{chosen}`", seeds_of(outcome, standing), *numbers,
-                     _by(standing, outcome.standings)])  # fmt: skip
+        behind = _by(standing, outcome.standings)
+        chosen = f"`{spelled(outcome.settings(standing.method))}`"
+        rows.append([standing.method, *numbers, behind, seeds_of(outcome, standing), chosen])
     for method in outcome.diverged:
-        rows.append([method, f"`{spelled(outcome.settings(method))}`", "every trial or run diverged", *[""] * 4])
+        rows.append([method, *[""] * 4, "every trial or run diverged", f"`{spelled(outcome.settings(method))}`"])
     ahead = [standing.method for standing in front(outcome.standings)]
     after = []
     if ahead:
@@ -107,7 +107,9 @@ def _methods(outcome: Outcome) -> Block:
         "Domain gain: mean over domain sets of 1 - bits / base's bits. Drift: mean over the other sets of "
         "KL(base || tuned). Loss elsewhere: mean over them of bits / base's bits - 1.",
     )
-    return Block("Methods", before, Grid(["method", "settings", *HEAD[2:6], "behind"], rows, names=3), after)
+    return Block(
+        "Methods", before, Grid(["method", *HEAD[3:6], "behind", "seeds", "settings"], rows, words=(0, 4, 5, 6)), after
+    )
 
 
 def _differences(found: Answer) -> Block:
@@ -169,7 +171,7 @@ def _sets(outcome: Outcome) -> Block:
                 rows.append([name, found[0].role, standing.method, *means, by_seed])
     rows.sort(key=lambda row: list(names).index(row[0]))
     labels = [metric.label.split(",")[0] for metric in shown]
-    return Block("By set", grid=Grid(["set", "role", "method", *labels, f"{labels[0]} by seed"], rows, names=3))
+    return Block("By set", grid=Grid(["set", "role", "method", *labels, f"{labels[0]} by seed"], rows, words=(0, 1, 2)))
 
 
 def shown_metrics() -> list[Metric]:
@@ -219,7 +221,7 @@ def _accuracy(outcome: Outcome) -> Block:
     grid = Grid(
         ["set", "method", "items", "chance", "base", "change, points", "p (Holm)", "detectable, points"],
         [rows[at] for at in order],
-        names=2,
+        words=(0, 1),
         claimed=frozenset(order.index(at) for at in claimed),
     )
     after = [
@@ -256,7 +258,7 @@ def _shared(outcome: Outcome) -> Block:
             f"validation documents, by {rule}."
         )
     before = ("A method may set these otherwise, as its settings above say.",)
-    return Block("Shared settings", before, Grid(["setting", "value"], rows, names=2), after)
+    return Block("Shared settings", before, Grid(["setting", "value"], rows, words=(0, 1)), after)
 
 
 def _costs(outcome: Outcome) -> Block:
@@ -295,7 +297,7 @@ def _trials(outcome: Outcome) -> Block:
             numbers = ["diverged", ""]
         mark = "chosen" if row.settings == outcome.chosen(row.method) else ""
         rows.append([row.method, f"`{spelled(row.settings)}`", *numbers, mark])
-    return Block("Trials", grid=Grid(["method", "trial", "domain gain", "drift", ""], rows, names=2))
+    return Block("Trials", grid=Grid(["method", "trial", "domain gain", "drift", ""], rows, words=(0, 1)))
 
 
 def measured(standing: Standing) -> list[tuple[Measured | None, number.Spelling]]:
