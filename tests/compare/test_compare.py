@@ -21,12 +21,13 @@ from acclimate.cli import training
 from acclimate.cli.main import app
 from acclimate.config.load import load_config
 from acclimate.disk.files import alone
+from acclimate.reports.page import markdown
 from acclimate.runs.cells import Row, append, read_table
 from acclimate.types.errors import ConfigError, RunError
 from acclimate.verbs.compare import Comparison, Outcome, compare, execute, load_comparison, outcome_of, pending, work
 from acclimate.verbs.compare.cell import run_cell, trial_cells
 from acclimate.verbs.compare.execute import train_cell
-from acclimate.verbs.compare.page import markdown
+from acclimate.verbs.compare.pages import page_of
 from acclimate.verbs.panel import panel_digest
 from tests.compare.tables import comparison_file
 from tests.fixtures.nursery import Warm
@@ -472,7 +473,7 @@ def test_a_diverged_trial_is_a_result(
         outcome, rows=[replace(row, outcome="diverged") if row.kind == "run" else row for row in outcome.rows]
     )
     assert lost.diverged == ["sft"]
-    assert "| sft | `" in markdown(lost, []).split("## By set")[0]
+    assert "| sft |" in markdown(page_of(lost)).split("## By set")[0]
 
 
 def test_a_cell_that_fails_leaves_no_row(

@@ -15,11 +15,12 @@ from acclimate.methods.catalogue import print_methods
 from acclimate.methods.fields import STRICT
 from acclimate.methods.registry import METHODS
 from acclimate.objective.cross_entropy import CrossEntropy
+from acclimate.reports.page import markdown
 from acclimate.stores.fisher import Fisher
 from acclimate.types.central import RoutedTerm
 from acclimate.types.plan import Facts, Method, Plan, PlanContext
 from acclimate.verbs.compare import compare, execute, load_comparison
-from acclimate.verbs.compare.page import markdown
+from acclimate.verbs.compare.pages import page_of
 from acclimate.verbs.record import record
 from acclimate.verbs.run import train
 from acclimate.verbs.validate import validate
@@ -89,7 +90,7 @@ def test_it_is_compared(pico_folder: Path, corpora: Path, tmp_path: Path, monkey
     monkeypatch.setattr(execute, "launch", launch)
     path = comparison_file(tmp_path, pico_folder, corpora, methods={"toy": {"set": {"method": "toy"}}})
     outcome = compare(load_comparison(path))
-    assert "| toy " in markdown(outcome, [])
+    assert "| toy " in markdown(page_of(outcome))
     assert PLANNED == [2]  # once a cell
 
 

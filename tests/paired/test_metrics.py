@@ -17,12 +17,13 @@ from acclimate.measurement.summary import change_records, records
 from acclimate.paired.estimate import NOT_NEGATIVE, Estimate
 from acclimate.paired.metrics import METRICS, Metric
 from acclimate.reports import collect, model_card
+from acclimate.reports.page import table
 from acclimate.reports.sections.scoreboard import scoreboard
 from acclimate.runs.comparison import compare_runs
 from acclimate.runs.folder import read_summary, write_summary
 from acclimate.runs.layout import Layout
 from acclimate.runs.scores import read_scores
-from acclimate.verbs.compare import page
+from acclimate.verbs.compare.pages import blocks
 from tests.compare.tables import row, texts
 from tests.gates.runs import scored_run, sign
 
@@ -108,9 +109,11 @@ def test_a_new_metric_is_one_entry(toy: Metric, tmp_path: Path) -> None:
     assert compare_runs(run, other, "domain")[toy.name].value == 0
     found = row("mol", found=texts(0.2, 0.1))
     outcome = SimpleNamespace(rows=[found], standings=[SimpleNamespace(method="mol")], measured=lambda method: [found])
-    table = page._sets(outcome)  # type: ignore[arg-type]
-    assert "| bits/byte | KL | nats/token |" in table
-    assert "| domain | domain | mol | −20.0\u00a0% | 0.100 | −20.0\u00a0% |" in table
+    grid = blocks._sets(outcome).grid  # type: ignore[arg-type]
+    assert grid
+    shown = table(grid)
+    assert "| bits/byte | KL | nats/token |" in shown
+    assert "| domain | domain | mol | −20.0\u00a0% | 0.100 | −20.0\u00a0% |" in shown
 
 
 def test_the_gate_knows_a_new_metric(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_front_matter(tmp_path: Path) -> None:
     }
     assert "AutoModelForCausalLM.from_pretrained(" in card
     assert "PeftModel" not in card
-    assert "| domain | domain | bits per byte | 1.050 | 0.820 (0.787\u202f–\u202f0.853) | – | – |" in card
+    assert "| domain | domain | bits per byte | 1.050 | 0.820 (0.787 to 0.853) | – | – |" in card
     assert "| optimizer.learning_rate | 0.0005 |" in card
     assert "## Limitations" in card
 
@@ -35,7 +35,7 @@ def test_front_matter(tmp_path: Path) -> None:
 def test_the_card_carries_the_paired_change_and_what_would_have_shown(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     add_change(run, -0.2301, half=0.0204, mde=0.0312)
-    row = "| 1.050 | 0.820 (0.787\u202f–\u202f0.853) | −0.230 (−0.251\u202f–\u202f−0.210) | 0.031 |"
+    row = "| 1.050 | 0.820 (0.787 to 0.853) | −0.230 (−0.251 to −0.210) | 0.031 |"
     assert f"| domain | domain | bits per byte {row}" in model_card(run)
 
 

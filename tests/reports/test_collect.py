@@ -191,8 +191,8 @@ def test_a_damaged_summary_says_so(tmp_path: Path) -> None:
 def test_the_paired_interval_stands_below_the_change(tmp_path: Path) -> None:
     run = write_run(tmp_path / "mol", domain=0.84)
     drop_change(run)
-    (column,) = [i for i, column in enumerate(scoreboard(collect([run])).columns) if column.unit == "change ↓"]
+    (column,) = [i for i, column in enumerate(scoreboard(collect([run])).columns) if column.unit == "gain ↑"]
     assert scoreboard(collect([run])).lines[1].cells[column].small == ""
     add_change(run, -0.21, half=0.021, mde=0.03)
     cell = scoreboard(collect([run])).lines[1].cells[column]
-    assert (cell.text, cell.small) == ("−20.0\u00a0%", "−22.0\u202f–\u202f−18.0\u00a0%")
+    assert (cell.text, cell.small) == ("+20.0\u00a0%", "+18.0 to +22.0\u00a0%")

@@ -14,7 +14,7 @@ from acclimate.reports import collect, model_card
 from acclimate.reports.html import render
 from acclimate.reports.words.pairs import against
 from acclimate.runs.scores import read_places, read_scores, write_scores
-from acclimate.verbs.compare.page import told_apart
+from acclimate.verbs.compare.pages import told_apart
 from acclimate.verbs.compare.standing import standings
 from tests.compare.tables import row, texts
 from tests.reports.runs import add_change, write_run

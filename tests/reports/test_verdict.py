@@ -6,6 +6,7 @@ from typing import Any
 
 from acclimate.reports import collect
 from acclimate.reports.pictures.figures import gained_finding, kept_finding
+from acclimate.reports.words.notes import transfers
 from acclimate.reports.words.verdict import verdict
 from acclimate.runs.folder import read_summary, write_summary
 from tests.fixtures.sentences import says
@@ -154,8 +155,9 @@ def test_one_seed_without_a_paired_change_claims_nothing(tmp_path: Path) -> None
 
 
 def test_gain_and_loss_as_one_number_each(tmp_path: Path) -> None:
-    _, notes = judged(write_run(tmp_path / "mol", domain=0.84, general=1.023, kl_chat=0.0))
-    assert "Target improvement, backward transfer and harmonic S: mol +20.0 %, −5.0 %, 1.060 (averages" in notes
+    data = collect([write_run(tmp_path / "mol", domain=0.84, general=1.023, kl_chat=0.0)])
+    said = transfers(data)[0].replace("\u00a0", " ")
+    assert "Target improvement, backward transfer and harmonic S: mol +20.0 %, −5.0 %, 1.060 (averages" in said
 
 
 def test_seeds_that_all_agree(tmp_path: Path) -> None:

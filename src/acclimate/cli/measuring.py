@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from acclimate.cli.options import GateClosed, Run, console
-from acclimate.runs.layout import Layout
+from acclimate.runs.layout import Layout, PanelLayout
 from acclimate.types.errors import UsageError
 
 NOTHING_HELD_OUT = "No source holds documents out, so nothing was measured and there is no report."
@@ -44,6 +44,7 @@ def _panel(
     path: Path, run: Path | None, model: str | None, adapter: Path | None, base: str | None, output: Path | None
 ) -> None:
     from acclimate.build import open_pair
+    from acclimate.reports.panel_page import write_panel_page
     from acclimate.verbs.panel import evaluate_panel, load_panel
     from acclimate.verbs.panel.page import check_output, panel_tables, write_panel
 
@@ -59,7 +60,8 @@ def _panel(
     result = evaluate_panel(pair.model, pair.base, panel)
     write_panel(output, pair, result)
     console.print(panel_tables(result, pair.identity["name"]))
-    console.print(f"Items and numbers: {output}", highlight=False, soft_wrap=True)
+    page = write_panel_page([output], PanelLayout(output).page)
+    console.print(f"Items and numbers: {output}. Page: {page}", highlight=False, soft_wrap=True)
 
 
 def matrix(
@@ -78,12 +80,42 @@ def matrix(
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="One or several run folders to show side by side.")],
-    output: Annotated[Path | None, typer.Option(help="Default: report.html in the (first) run folder.")] = None,
+    runs: Annotated[
+        list[Path], typer.Argument(help="One or several run folders to show side by side; or folders of one panel.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="Default: report.html in the (first) run folder, panel.html in a panel's.")
+    ] = None,
     policy: Annotated[Path | None, typer.Option(help="A gate's policy; its verdict on each run is shown.")] = None,
+    title: Annotated[str | None, typer.Option(help="Shown on top; default: the model and the domain.")] = None,
+    no_text: Annotated[
+        bool, typer.Option("--no-text", help="Show no document, prompt, answer, setting or path: for private text.")
+    ] = False,
 ) -> None:
-    """Write one self-contained HTML page about one run or several."""
-    _report(runs, output or Layout(runs[0]).report, policy)
+    """Write one self-contained HTML page about one run or several, or about a panel on any two models."""
+    panels = [run for run in runs if PanelLayout(run).document.is_file()]
+    if not panels:
+        _report(runs, output or Layout(runs[0]).report, policy, title, not no_text)
+        return
+    if len(panels) < len(runs):
+        other = next(run for run in runs if run not in panels)
+        raise UsageError(f"'{panels[0]}' is a panel and '{other}' is none; a page shows runs, or models on one panel.")
+    for option, given in {"--policy": policy, "--no-text": no_text}.items():
+        if given:
+            raise UsageError(f"{option}: has no effect on a panel's page, which shows numbers alone; leave it out.")
+    _report_panels(panels, output or PanelLayout(panels[0]).page, title)
+
+
+def _report_panels(panels: list[Path], output: Path, title: str | None) -> None:
+    from acclimate.reports.panel_page import write_panel_page
+
+    _check_html(output)
+    console.print(f"Report: {write_panel_page(panels, output, title)}", highlight=False, soft_wrap=True)
+
+
+def _check_html(output: Path) -> None:
+    if output.suffix != ".html":
+        raise UsageError(f"--output: '{output}' does not end in .html; a report is one HTML file.")
 
 
 def report_on(run: Path, summary: list[dict[str, Any]]) -> None:
@@ -93,15 +125,20 @@ def report_on(run: Path, summary: list[dict[str, Any]]) -> None:
         console.print(NOTHING_HELD_OUT)
 
 
-def _report(runs: list[Path], output: Path, policy: Path | None = None) -> None:
+def _report(
+    runs: list[Path],
+    output: Path,
+    policy: Path | None = None,
+    title: str | None = None,
+    with_text: bool = True,
+) -> None:
     from acclimate.gates import gate as judge
     from acclimate.reports import collect, step_notes, summary_page, write_page
 
-    if output.suffix != ".html":
-        raise UsageError(f"--output: '{output}' does not end in .html; a report is one HTML file.")
+    _check_html(output)
     judged = [judge(run, policy).as_json() for run in runs] if policy else ()
-    data = collect(runs)
-    write_page(data, output, gates=judged)
+    data = collect(runs, with_text)
+    write_page(data, output, title, judged)
     console.print(summary_page(data, console.width))
     for note in step_notes(data):
         console.print(note, highlight=False)

@@ -60,6 +60,7 @@ class ReportData:
     runs: tuple[Run, ...]
     sets: tuple[TextSet, ...]
     base: Mapping[str, Estimate]  # set -> bits per byte
+    with_text: bool = True  # whether documents, prompts, answers and places may be shown
 
     @property
     def folders(self) -> tuple[RunFolder, ...]:
@@ -120,11 +121,12 @@ class ReportData:
         return transfer(gains, kept) if gains and kept else None
 
 
-def collect(run_dirs: Sequence[Path]) -> ReportData:
+def collect(run_dirs: Sequence[Path], with_text: bool = True) -> ReportData:
     """Reads run folders and lays them side by side.
 
     Args:
         run_dirs: finished run folders; seeds of one method and configuration become one run.
+        with_text: whether a page may show documents, prompts, answers and where they lie.
 
     Raises:
         RunError: a folder is not a finished run, its numbers are not of its own weights, or the runs do not share one
@@ -143,7 +145,7 @@ def collect(run_dirs: Sequence[Path]) -> ReportData:
     for folder in folders:
         base = {**folder.base, **base}
         sets.update({item.name: item for item in folder.sets if item.name not in sets})
-    return ReportData(_group(folders), tuple(sets.values()), base)
+    return ReportData(_group(folders), tuple(sets.values()), base, with_text)
 
 
 def model_name(config: Mapping[str, Any]) -> str:

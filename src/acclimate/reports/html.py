@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 from acclimate.disk.files import write_text
+from acclimate.reports.answers import answers_of, changed
 from acclimate.reports.collect import ReportData, collect
 from acclimate.reports.pictures import budget, figures
 from acclimate.reports.pictures.palette import BASE, slots
@@ -24,8 +25,10 @@ from acclimate.reports.sections.panel_table import panel_tables
 from acclimate.reports.sections.scoreboard import measures, scoreboard
 from acclimate.reports.sections.sessions import with_short_sessions
 from acclimate.reports.words import number
+from acclimate.reports.words.methods import in_words
 from acclimate.reports.words.names import named
-from acclimate.reports.words.origin import Origin, origin, without_home
+from acclimate.reports.words.notes import transfers
+from acclimate.reports.words.origin import Origin, origin, without_home, without_places
 from acclimate.reports.words.verdict import verdict
 from acclimate.runs.panel import panels_of
 
@@ -33,13 +36,18 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 """Characters that no HTML page may hold."""
 TEMPLATES = Path(__file__).parent / "templates"
 TEXT_LIMIT = 1200  # characters of one generation
+BRIEF = 320  # of what stands under the headline
 CONFIG_LIMIT = 20_000
 PROMPTS = 12
 ITEM_LIMIT, PLACE_LIMIT = 500, 160  # characters of a question, and of where it stands
 
 
 def write_report(
-    run_dirs: Sequence[Path], output: Path, title: str | None = None, gates: Sequence[Mapping[str, Any]] = ()
+    run_dirs: Sequence[Path],
+    output: Path,
+    title: str | None = None,
+    gates: Sequence[Mapping[str, Any]] = (),
+    with_text: bool = True,
 ) -> Path:
     """Writes the report of one or several finished runs.
 
@@ -48,6 +56,7 @@ def write_report(
         output: the HTML file. It appears whole or not at all.
         title: shown on top; default: the base model and the domain.
         gates: verdicts of the gate as plain data (``Verdict.as_json()``), to be shown below the headline.
+        with_text: whether the page may show documents, prompts, answers, settings and where files lie.
 
     Returns:
         ``output``.
@@ -55,7 +64,7 @@ def write_report(
     Raises:
         RunError: a run is not finished, the runs cannot be compared, or the file cannot be written.
     """
-    return write_page(collect(run_dirs), Path(output), title, gates)
+    return write_page(collect(run_dirs, with_text), Path(output), title, gates)
 
 
 def write_page(
@@ -69,7 +78,7 @@ def write_page(
 
 def render(data: ReportData, title: str | None = None, gates: Sequence[Mapping[str, Any]] = ()) -> str:
     """The page as text."""
-    domain = data.domain
+    said = verdict(data)
     read = [
         (run, seed.seed, panel)
         for run in data.runs
@@ -79,12 +88,16 @@ def render(data: ReportData, title: str | None = None, gates: Sequence[Mapping[s
     first = [(run, [panel for other, seed, panel in read if (other, seed) == (run, run.seeds[0].seed)])
              for run in data.runs]  # fmt: skip
     return _template().render(
-        title=title or (f"{named(data.model)} adapted to {named(domain.name)}" if domain else named(data.model)),
+        title=title or _title(data),
         data=data,
         marks=slots(data.runs),
         base=BASE,
-        verdict=verdict(data),
-        gates=gates,
+        verdict=said,
+        changed=changed(data, said.answer),
+        shared_text=sources.shared_text(data),
+        in_words=in_words,
+        transfers=transfers(data),
+        gates=[gate | {"run": Path(str(gate["run"])).name or gate["run"]} for gate in map(dict, gates)],
         glances=glances_of(data),
         board=scoreboard(data),
         measures=measures(data),
@@ -93,8 +106,8 @@ def render(data: ReportData, title: str | None = None, gates: Sequence[Mapping[s
         kept=figures.kept(data),
         hurts=figures.hurts(data),
         documents=worst_documents(data),
-        flips=flips(first),
-        flip_numbers=flip_numbers(first),
+        flips=flips(first, data.with_text),
+        flip_numbers=flip_numbers(first, data.with_text),
         answer=answer,
         budgets=budgeted(data),
         spent=spent_numbers(budgeted(data)),
@@ -107,34 +120,40 @@ def render(data: ReportData, title: str | None = None, gates: Sequence[Mapping[s
         throughput=figures.throughput(data),
         searches=searched(data),
         skipped=[folder for folder in data.folders if folder.skipped_lines],
-        answers=_answers(data),
+        answers=answers_of(data),
         prompts=PROMPTS,
         sources=sources.sources(data),
         overlap=sources.overlap(data),
         parameters=sources.parameters(data),
         origin=_origin(data),
-        configs=[(folder, number.clip(without_home(folder.config_text), CONFIG_LIMIT)) for folder in data.folders],
+        configs=[
+            (folder, number.clip(without_home(folder.config_text), CONFIG_LIMIT))
+            for folder in data.folders
+            if data.with_text
+        ],
         clip=lambda text: number.clip(text, TEXT_LIMIT),
+        brief=lambda text: number.clip(text.strip(), BRIEF),
         middle=lambda text: number.middle(text, ITEM_LIMIT),
         place=lambda where: number.middle(without_home(where), PLACE_LIMIT),
         version=str(data.folders[0].provenance.get("acclimate", "")),
     )
 
 
-def _answers(data: ReportData) -> dict[tuple[str, str], dict[str, str]]:
-    """(set, prompt) -> who -> answer, the base first. Of several seeds the first speaks."""
-    answers: dict[tuple[str, str], dict[str, str]] = {}
-    for run in data.runs:
-        for item in run.seeds[0].generations:
-            block = answers.setdefault((item.text_set, item.prompt), {"": item.base})
-            block[run.label] = item.tuned
-    return answers
+def _title(data: ReportData) -> str:
+    """What was adapted to what; a set of no name of its own is called by the run."""
+    domain = data.domain
+    if domain is None:
+        return named(data.model)
+    if domain.name != domain.role:
+        return f"{named(data.model)} adapted to {named(domain.name)}"
+    return f"{named(data.model)}, adapted" + (f": {named(data.folders[0].name)}" if len(data.folders) == 1 else "")
 
 
 def _origin(data: ReportData) -> Origin:
-    return origin(
+    found = origin(
         {str(folder.path.name or folder.path): with_short_sessions(folder.provenance) for folder in data.folders}
     )
+    return found if data.with_text else without_places(found)
 
 
 @cache

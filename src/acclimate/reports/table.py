@@ -13,7 +13,7 @@ from acclimate.reports.words.verdict import verdict
 
 WIDE = 124
 """Columns of a terminal from which on the intervals fit."""
-SHORT = {"bits/byte": "bits/B", "KL, nats/token": "KL", "top-1 agreement": "top-1", "tokens/s": "tok/s"}
+SHORT = {"bits/byte": "bits/B", "KL, nats/token": "KL", "top-1 agreement": "top-1"}
 
 
 def summary_table(data: ReportData, width: int = WIDE) -> Table:
@@ -43,10 +43,13 @@ def summary_table(data: ReportData, width: int = WIDE) -> Table:
     return table
 
 
-def summary_page(data: ReportData, width: int) -> Table | Group:
-    """The table, and of several runs below it what tells them apart."""
-    table = summary_table(data, width)
-    return table if len(data.runs) == 1 else Group(table, Text(verdict(data).headline, style="italic"))
+def summary_page(data: ReportData, width: int) -> Group:
+    """The table, below it the answer in words, and of several runs what tells them apart."""
+    found = verdict(data)
+    style = {"kept": "bold green", "forgot": "bold red", "worse": "bold red"}.get(found.answer.kind, "bold yellow")
+    said = [Text(str(found.answer), style=style)]
+    said += [Text(found.headline, style="italic")] if len(data.runs) > 1 else []
+    return Group(summary_table(data, width), *said)
 
 
 def _cell(cell: Cell, wide: bool) -> Text:

@@ -182,6 +182,11 @@ class PanelLayout:
         """Who was measured against whom, on what, and all numbers."""
         return self.path / "panel.json"
 
+    @property
+    def page(self) -> Path:
+        """The same for a reader."""
+        return self.path / "panel.html"
+
     def items(self, set_name: str) -> Path:
         """Of a set: a line an item."""
         return self.path / f"{set_name}.jsonl"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
@@ -16,7 +16,7 @@ from acclimate.disk.digest import sha256_of
 from acclimate.paired.metrics import METRICS
 from acclimate.runs.layout import Layout, PanelLayout, body, parsed, write_json, write_lines
 from acclimate.runs.measured import check_panel
-from acclimate.runs.scores import Column, read_columns, read_groups
+from acclimate.runs.scores import Column, read_columns, read_groups, read_lines
 from acclimate.types.errors import RunError
 
 AGAIN = "Measure it again with `acclimate eval RUN --panel`, or remove its folder."
@@ -105,6 +105,24 @@ class PanelFolder:
             flip for name, path in asked.items() for flip in _flips(path, name, self.sets[name]["kind"] == "lm_eval")
         ]
 
+    @property
+    def chance(self) -> dict[str, float]:
+        """Set -> what part of its items a guess gets right; of sets whose items have choices, one of them right.
+
+        Raises:
+            RunError: a file of items is damaged.
+        """
+        levels = {}
+        for name in self.sets:
+            path = PanelLayout(self.path).items(name)
+            try:
+                level = chance_of(read_lines(path)) if path.is_file() else None
+            except (OSError, ValueError, TypeError) as error:
+                raise damaged(path, error) from None
+            if level is not None:
+                levels[name] = level
+        return levels
+
 
 def read_panel(path: Path) -> PanelFolder:
     """
@@ -136,6 +154,16 @@ def panels_of(run_dir: Path, provenance: Mapping[str, Any]) -> list[PanelFolder]
         found.append(read_panel(panel.path))
         check_panel(run_dir, provenance, panel.path)
     return found
+
+
+def chance_of(lines: Sequence[Mapping[str, Any]]) -> float | None:
+    """What part of items a guess gets right; None unless every item has choices, one of them right.
+
+    >>> chance_of([{"right": 0, "model": [-1.0, -2.0]}, {"right": 1, "model": [-1.0, -2.0, -3.0, -4.0]}])
+    0.375
+    """
+    counts = [len(line["model"]) if "right" in line and isinstance(line.get("model"), list) else 0 for line in lines]
+    return sum(1 / n for n in counts) / len(counts) if counts and min(counts) > 1 else None
 
 
 def save_panel(folder: Path, items: Mapping[str, Iterable[Mapping[str, Any]]], document: Mapping[str, Any]) -> None:

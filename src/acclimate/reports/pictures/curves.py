@@ -11,7 +11,7 @@ from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from acclimate.reports.pictures.palette import Slot
 from acclimate.reports.pictures.picture import Picture, plain
-from acclimate.reports.pictures.svg import colour, draw
+from acclimate.reports.pictures.svg import MUTED, colour, draw
 
 CURVE_POINTS = 120
 FEW_POINTS = 24  # so few are drawn as they are, with marks
@@ -30,13 +30,14 @@ class Curve:
 
 def curves(
     slug: str, title: str, items: Sequence[Curve], unit: str, end: int, from_zero: bool, caption: str,
-    beside: Callable[[Axes], None] | None = None, log: bool = False,
+    beside: Callable[[Axes], None] | None = None, log: bool = False, level: float | None = None,
 ) -> Picture:  # fmt: skip
     """Thin lines are single seeds as logged; the thick line is their mean, smoothed where there are many points.
 
     Args:
         beside: draws more on the same axes.
         log: heights are factors.
+        level: where the base stands; the axis holds it, and is at least a twentieth of it high.
     """
     thinned = [Curve(item.label, item.slot, {seed: _thin(line) for seed, line in item.seeds.items()}) for item in items]
 
@@ -52,6 +53,11 @@ def curves(
         axes.set_xlim(0, end)
         if beside is not None:
             beside(axes)
+        if level is not None:
+            axes.axhline(level, color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
+            bottom, top = axes.get_ylim()
+            room = max(0.0, level / 20 - (top - bottom)) / 2
+            axes.set_ylim(bottom - room, top + room)
         if from_zero:
             axes.set_ylim(bottom=0)
         axes.set_xlabel("optimizer step", fontsize=10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -37,10 +38,15 @@ def dots(
     slug: str, title: str, items: Sequence[Dot], axis: str, spell: number.Spelling, from_zero: bool = False,
     at_zero: bool = False, caption: str = "",
 ) -> Picture:  # fmt: skip
-    """One row each: interval, mean, and a small dot per seed. ``at_zero`` draws the line of no change."""
+    """One row each: interval, mean, and a small dot per seed. ``at_zero`` draws the line of no change.
+
+    Neighbours of one ``row`` stand below its name, each labelled by its run; of one run alone, rows name themselves.
+    """
+
+    heights, headings = _rows(items)
 
     def paint(axes: Axes) -> None:
-        for y, dot in enumerate(items):
+        for y, dot in zip(heights, items, strict=True):
             ink, measure = colour(dot.slot), dot.measure
             if measure.bounded:
                 axes.plot([measure.low, measure.high], [y, y], color=ink, lw=2.2, alpha=0.55)
@@ -55,9 +61,14 @@ def dots(
                 axes.axvline(measure.value, color=MUTED, lw=0.8, ls=(0, (3, 3)), zorder=1)
         if at_zero:
             axes.axvline(0, color=MUTED, lw=0.8, ls=(0, (3, 3)), zorder=1)
-        axes.set_yticks(range(len(items)), [short(dot.name) for dot in items])
+        names = [(y, dot.label if headings else dot.name) for y, dot in zip(heights, items, strict=True)]
+        ticks = sorted([*names, *headings])
+        axes.set_yticks([y for y, _ in ticks], [short(name) for _, name in ticks])
         axes.tick_params(axis="y", labelcolor=INK)
-        axes.set_ylim(len(items) - 0.4, -0.6)
+        for label, tick in zip(axes.get_yticklabels(), ticks, strict=True):
+            if tick in headings:
+                label.set_fontweight("bold")
+        axes.set_ylim(len(ticks) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(axis, fontsize=10)
@@ -75,5 +86,26 @@ def dots(
     spoken = "; ".join(f"{' '.join(filter(None, (dot.row, dot.label)))} {spell(dot.measure.value)}" for dot in items)
     row = ("row", "run") if any(dot.row for dot in items) else ("run",)
     columns = (*row, "seed", axis, "low (95 %)", "high (95 %)", "n")
-    svg = draw(slug, f"{title} {spoken}", 62 + ROW * len(items), paint)
+    svg = draw(slug, f"{title} {spoken}", 62 + ROW * (len(items) + len(headings)), paint)
     return Picture(slug, columns, tuple(rows), title, svg, caption)
+
+
+def _rows(items: Sequence[Dot]) -> tuple[list[int], list[tuple[int, str]]]:
+    """The height of each dot, and (height, name) of what stands above a group.
+
+    >>> dot = lambda label, row: Dot(label, BASE, Estimate(0.0), {}, row=row)
+    >>> _rows([dot("sft", "chat"), dot("mol", "chat"), dot("sft", "news")])
+    ([1, 2, 4], [(0, 'chat'), (3, 'news')])
+    >>> _rows([dot("sft", "chat"), dot("sft", "news")])
+    ([0, 1], [])
+    """
+    groups = [[*group] for _, group in groupby(items, key=lambda dot: dot.row)]
+    if not items or not items[0].row or len({dot.label for dot in items}) == 1:
+        return list(range(len(items))), []
+    heights: list[int] = []
+    headings: list[tuple[int, str]] = []
+    for group in groups:
+        at = len(heights) + len(headings)
+        headings.append((at, group[0].row))
+        heights += range(at + 1, at + 1 + len(group))
+    return heights, headings

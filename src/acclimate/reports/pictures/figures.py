@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 
 from acclimate.paired.estimate import Estimate
 from acclimate.paired.metrics import BITS, DRIFT
@@ -43,12 +44,15 @@ def kept(data: ReportData) -> list[Picture]:
 
 
 def hurts(data: ReportData) -> list[Picture]:
-    """The change of every set under every run, the worst first."""
+    """The change of every set under every run: sets by their worst change, runs within a set likewise."""
     marks = slots(data.runs)
     ranked: list[tuple[Estimate, TextSet, Run]] = []
     for run in data.runs:
         ranked += [(change, item, run) for item in data.sets if (change := run.paired_change(item.name))]
-    ranked.sort(key=lambda entry: -entry[0].value)
+    worst: dict[str, float] = {}
+    for change, item, _ in ranked:
+        worst[item.name] = max(change.value, worst.get(item.name, change.value))
+    ranked.sort(key=lambda entry: (-worst[entry[1].name], entry[1].name, -entry[0].value))
     items = [
         Dot(run.label, marks[run.label], change, run.changes_by_seed(item.name), _percent(data, run, item), item.name)
         for change, item, run in ranked[:MOST_ROWS]
@@ -62,12 +66,16 @@ def hurts(data: ReportData) -> list[Picture]:
 
 
 def tradeoff(data: ReportData) -> list[Picture]:
-    """Domain gain against drift and against lost bits per byte, for each chat or general set; none of a single run."""
+    """Domain gain against drift and against lost bits per byte, for each chat or general set; none of a single run.
+
+    The first is about the set that the headline speaks of; the page shows it large and the others small.
+    """
     pictures: list[Picture] = []
     if len(data.runs) == 1:
         return pictures
     x_axis = "domain gain, % fewer bits per byte (right is better)"
-    for index, item in enumerate(data.role("chat", "general")):
+    items = sorted(data.role("chat", "general"), key=lambda item: item != data.kept)
+    for index, item in enumerate(items):
         if points := _points(data, item, DRIFT):
             title = f"Which run learns most for the least drift on {phrase(item)}?"
             y_axis = "KL(base‖tuned), nats/token\n(lower is better)"
@@ -96,14 +104,16 @@ def learning(data: ReportData) -> list[Picture]:
 
 
 def throughput(data: ReportData) -> list[Picture]:
-    """Median tokens per second of each run."""
+    """Median tokens per second of each run; of one alone there is nothing to draw."""
+    if len(data.runs) == 1:
+        return []
     marks = slots(data.runs)
     items = [
         Dot(run.label, marks[run.label], Estimate(statistics.fmean(run.rates.values())), run.rates)
         for run in data.runs
         if run.rates
     ]
-    title = f"How fast did {'the run' if len(data.runs) == 1 else 'each run'} train?"
+    title = "How fast did each run train?"
     axis = "tokens per second, median over steps"
     return [dots("throughput", title, items, axis, number.count, from_zero=True)] if items else []
 
@@ -201,7 +211,22 @@ def _learning(data: ReportData, key: str, slug: str) -> Picture:
     for run in data.runs:
         if own := {seed.seed: line for seed in run.seeds if (line := seed.series(key))}:
             items.append(Curve(run.label, marks[run.label], own))
+    base = _base_of(data, key) if kind == "eval" else None
+    if base is not None:  # before the first step a run is the base
+        items = [replace(item, seeds={seed: [(0, base), *line] for seed, line in item.seeds.items()}) for item in items]
     end = max(int(folder.steps[-1]["step"]) for folder in data.folders if folder.steps)
     who = ", ".join(named(item.label) for item in items)
     caption = "" if len(items) == len(data.runs) else f"Logged by {who} only."
-    return curves(slug, title, items, unit, end, anchor, caption)
+    if base is not None:
+        caption = f"Dashed: the base. Measured while training, without an interval. {caption}".rstrip()
+    return curves(slug, title, items, unit, end, anchor, caption, level=base)
+
+
+def _base_of(data: ReportData, key: str) -> float | None:
+    """The base's score on the documents of a curve, from a score and its change in percent of the base's."""
+    change = key.removesuffix(BITS) + "change_percent"
+    for folder in data.folders:
+        for line in folder.steps:
+            if key in line and change in line:
+                return line[key] / (1 + line[change] / 100)
+    return None

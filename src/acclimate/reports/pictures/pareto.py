@@ -20,6 +20,7 @@ HEIGHT = 310
 FEW = 8  # runs whose names find room beside their marks
 LINE = 17  # pixels of a name in a column
 OUTLYING = 4  # times the median cost: beyond that, equal steps would hide the differences between the other runs
+FAR = 0.5  # of the largest gain: where the least lies above it, the picture does not begin at the base
 CLEARINGS = ((0.97, 0.04), (0.6, 0.4), (0.35, 0.4), (0.35, 0.75), (0.97, 0.8))  # where "better" may be written
 
 
@@ -50,6 +51,7 @@ def dominated(points: Sequence[Point]) -> list[bool]:
 def pareto(slug: str, title: str, points: Sequence[Point], x_axis: str, y_axis: str) -> Picture:
     """Gain to the right, cost upwards, the base in the origin; runs that another one beats are hollow.
 
+    Where every run gained much, the picture begins near the least gain: the way there from the base would be empty.
     Many runs are named in a column. Where one cost is far above the others, its scale is logarithmic, linear near 0. A
     run that lost more than half of the best gain stands at the left edge, with an arrow before its name.
 
@@ -61,7 +63,9 @@ def pareto(slug: str, title: str, points: Sequence[Point], x_axis: str, y_axis: 
     beaten = dominated(points)
     every = [(point.x.value, point.y.value) for point in points]
     every += [(x, y) for point in points for _, x, y in point.seeds]
-    xs = [0.0, *(x for x, _ in every), *(bound for point in points for bound in _bounds(point.x))]
+    gains = [x for x, _ in every]
+    far = min(gains) > FAR * max(gains)
+    xs = [0.0] * (not far) + gains + [bound for point in points for bound in _bounds(point.x)]
     ys = [0.0, *(y for _, y in every), *(bound for point in points for bound in _bounds(point.y))]
     edge = -0.5 * max(xs)
     aside = [point for point in points if point.x.value < edge < 0]
@@ -84,8 +88,12 @@ def pareto(slug: str, title: str, points: Sequence[Point], x_axis: str, y_axis: 
         axes.set_ylim(bottom, top)
         if bottom < 0:
             axes.axhline(0, color=MUTED, lw=0.8, ls=(0, (3, 3)), zorder=1)
-        axes.scatter([0], [0], s=46, fc=PAPER, ec=colour(BASE), lw=1.4, zorder=3, clip_on=False)
-        axes.annotate("base", (0, 0), xytext=(8, 8), textcoords="offset points", color=MUTED, fontsize=10)
+        if far:
+            style: dict[str, Any] = {"textcoords": "offset points", "color": MUTED, "fontsize": 10}
+            axes.annotate("← base, at 0 and 0", (left, 0), xytext=(6, 6), **style)
+        else:
+            axes.scatter([0], [0], s=46, fc=PAPER, ec=colour(BASE), lw=1.4, zorder=3, clip_on=False)
+            axes.annotate("base", (0, 0), xytext=(8, 8), textcoords="offset points", color=MUTED, fontsize=10)
         for point, hollow in zip(points, beaten, strict=True):
             _mark(axes, point, hollow, max(point.x.value, edge) if point in aside else point.x.value)
         places = [_part(axes, (max(x, left), y)) for x, y in every[: len(points)]]
@@ -94,7 +102,7 @@ def pareto(slug: str, title: str, points: Sequence[Point], x_axis: str, y_axis: 
         axes.set_xlabel(x_axis, fontsize=10)
         axes.set_ylabel(y_axis, fontsize=10)
         if not column:
-            _point_to_better(axes, [_part(axes, mark) for mark in [*every, (0.0, 0.0)]])
+            _point_to_better(axes, [_part(axes, mark) for mark in [*every, *([] if far else [(0.0, 0.0)])]])
 
     rows: list[tuple[str, ...]] = []
     for point, hollow in zip(points, beaten, strict=True):
@@ -106,7 +114,10 @@ def pareto(slug: str, title: str, points: Sequence[Point], x_axis: str, y_axis: 
     cost = " ".join(y_axis.split())
     limits = ("low (95 %)", "high (95 %)")
     columns = ("run", "seed", x_axis, *limits, cost, *limits, "another run is better at both")
-    caption = "Lines are 95 % intervals." + " Hollow: another run gained more for less, by the values." * any(beaten)
+    caption = (
+        "Lines are 95 % intervals of single runs; whether two differ, their paired difference says."
+        + " Hollow: another run gained more for less, by the values." * any(beaten)
+    )
     if aside:
         further = ", ".join(f"{point.label} at {plain(point.x.value)}" for point in aside)
         caption += f" Further to the left than the picture: {further}."

@@ -32,18 +32,21 @@ class Document:
         return self.tuned - self.base
 
 
-def worst(folder: RunFolder, most: int) -> list[Document]:
+def worst(folder: RunFolder, most: int, with_text: bool = True) -> list[Document]:
     """The documents that are predicted worse than before, by bits per byte, the worst first.
+
+    Args:
+        with_text: otherwise a document is the number of its line in the set's scores.
 
     Raises:
         RunError: a file of scores is damaged.
     """
-    documents = [document for item in folder.sets for document in _documents(folder, item.name)]
+    documents = [document for item in folder.sets for document in _documents(folder, item.name, with_text)]
     lost = sorted((one for one in documents if one.loss > 0), key=lambda one: (-one.loss, one.where))
     return lost[:most]
 
 
-def _documents(folder: RunFolder, name: str) -> list[Document]:
+def _documents(folder: RunFolder, name: str, with_text: bool) -> list[Document]:
     """Of one set; none where the folder holds no scores by document, or is from before they held the base's."""
     path = Layout(folder.path).scores(name)
     documents = []
@@ -54,6 +57,8 @@ def _documents(folder: RunFolder, name: str) -> list[Document]:
                 bits = math.log(2) * record["bytes"]
                 scores = record["base_nats"] / bits, record["nats"] / bits
                 where, text = (number.middle(str(record.get(key) or ""), LIMIT) for key in ("where", "text"))
+                if not with_text:
+                    where, text = f"{name}, document {row}", ""
                 documents.append(Document(name, where, text, int(record["bytes"]), *scores))
         except (ValueError, TypeError, KeyError) as error:
             raise RunError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from acclimate.reports.collect import ReportData, Run
 from acclimate.reports.pictures.picture import Numbers, plain
@@ -37,7 +37,7 @@ class Flips:
 
 
 def worst_documents(data: ReportData) -> WorstDocuments:
-    rows = {run.label: found for run in data.runs if (found := worst(run.seeds[0], DOCUMENTS))}
+    rows = {run.label: found for run in data.runs if (found := worst(run.seeds[0], DOCUMENTS, data.with_text))}
     columns = ("run", "set", "change, bits/byte", "base, bits/byte", "tuned, bits/byte", "bytes", "where", "beginning")
     cells = tuple(
         (label, one.text_set, plain(one.loss), plain(one.base), plain(one.tuned), str(one.bytes),
@@ -47,8 +47,8 @@ def worst_documents(data: ReportData) -> WorstDocuments:
     return WorstDocuments(rows, Numbers("documents", columns, cells))
 
 
-def flips(panels: Sequence[tuple[Run, Sequence[PanelFolder]]]) -> list[Flips]:
-    """Of each run whose panels hold an item that flipped."""
+def flips(panels: Sequence[tuple[Run, Sequence[PanelFolder]]], with_text: bool = True) -> list[Flips]:
+    """Of each run whose panels hold an item that flipped; without text only how many did."""
     found = []
     for run, folders in panels:
         items = [flip for folder in folders for flip in folder.flips]
@@ -56,7 +56,8 @@ def flips(panels: Sequence[tuple[Run, Sequence[PanelFolder]]]) -> list[Flips]:
         lost, won = ([flip for flip in items if flip.lost == kind] for kind in (True, False))
         if items:
             counts = tuple(count for folder in folders for count in _counts(folder))
-            found.append(Flips(run, counts, tuple(lost[:ITEMS]), tuple(won[:ITEMS])))
+            most = ITEMS if with_text else 0
+            found.append(Flips(run, counts, tuple(lost[:most]), tuple(won[:most])))
     return found
 
 
@@ -68,15 +69,20 @@ def _counts(folder: PanelFolder) -> list[tuple[str, str, int, int]]:
     return [(folder.name, name, lost[name], won[name]) for name in sets]
 
 
-def flip_numbers(panels: Sequence[tuple[Run, Sequence[PanelFolder]]]) -> Numbers:
+def flip_numbers(panels: Sequence[tuple[Run, Sequence[PanelFolder]]], with_text: bool = True) -> Numbers:
     """Every item that flipped; what was asked stands in the panel's folder."""
     columns = ("run", "panel", "set", "where", "base", "tuned", "right answer", "log-likelihood of it, change in nats")
     rows = tuple(
         (run.label, folder.name, flip.text_set, without_home(flip.where), answer(flip, flip.base_picked, flip.lost),
          answer(flip, flip.tuned_picked, not flip.lost), answer(flip, flip.right, True), plain(flip.nats))
-        for run, folders in panels for folder in folders for flip in folder.flips
+        for run, folders in panels for folder in folders
+        for flip in (folder.flips if with_text else map(_untold, folder.flips))
     )  # fmt: skip
     return Numbers("flipped-items", columns, rows)
+
+
+def _untold(flip: Flip) -> Flip:
+    return replace(flip, where="", context="", choices=())
 
 
 def answer(flip: Flip, picked: int | None, right: bool) -> str:

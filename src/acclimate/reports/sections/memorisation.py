@@ -73,11 +73,16 @@ def _pictures(data: ReportData, rows: list[tuple[Run, int, Check]]) -> tuple[Pic
     """Of each source, both changes of every run (its first seed)."""
     pictures, marks = [], slots(data.runs)
     for index, source in enumerate(dict.fromkeys(check.source for *_, check in rows)):
-        items = []
-        for run, seed, check in rows:
-            if check.source == source and seed == run.seeds[0].seed:
-                items.append(Dot(run.label, marks[run.label], check.training, {seed: 0.0}, row="trained on"))
-                items.append(Dot(run.label, marks[run.label], check.heldout, {seed: 0.0}, row="held out"))
+        own = [(run, check) for run, seed, check in rows if check.source == source and seed == run.seeds[0].seed]
+        sides = [
+            ("trained on", [check.training for _, check in own]),
+            ("held out", [check.heldout for _, check in own]),
+        ]
+        items = [
+            Dot(run.label, marks[run.label], change, {run.seeds[0].seed: 0.0}, row=name)
+            for name, changes in sides
+            for (run, _), change in zip(own, changes, strict=True)
+        ]
         axis = "change in bits per byte (to the left: better)"
         slug, title = f"memorisation-{index}", _finding(source, rows)
         pictures.append(dots(slug, title, items, axis, number.signed, at_zero=True))
@@ -85,15 +90,17 @@ def _pictures(data: ReportData, rows: list[tuple[Run, int, Check]]) -> tuple[Pic
 
 
 def _finding(source: str, rows: list[tuple[Run, int, Check]]) -> str:
-    """The title: which runs gained more on training text, beyond the interval of the gap of every seed."""
-    gaps: dict[str, list[bool]] = {}
+    """The title: which runs gained more (or else less) on training text, beyond every seed's interval of the gap."""
+    gaps: dict[str, list[Estimate]] = {}
     for run, _, check in rows:
         if check.source == source:
-            gaps.setdefault(run.label, []).append(check.gap.low > 0)
-    clear = [label for label, seeds in gaps.items() if all(seeds)]
-    if not clear:
+            gaps.setdefault(run.label, []).append(check.gap)
+    more = [label for label, seeds in gaps.items() if all(gap.low > 0 for gap in seeds)]
+    less = [label for label, seeds in gaps.items() if all(gap.high < 0 for gap in seeds)]
+    if not more and not less:
         return f"No clear difference between {named(source)} text that was trained on and text that was not"
-    return f"{joined(clear)} gained more on {named(source)} text that was trained on than on unseen text"
+    clear, how = (more, "more") if more else (less, "less")
+    return f"{joined(clear)} gained {how} on {named(source)} text that was trained on than on unseen text"
 
 
 def _bounds(check: Check) -> tuple[str, ...]:

@@ -101,13 +101,16 @@ def _cells(row: Row) -> tuple[Cell, ...]:
 def _picture(
     data: ReportData, slug: str, panel: str, metric: Metric, rows: Sequence[tuple[Run, int, Row]]
 ) -> Picture | None:
-    """The changes of one metric, of each run's first seed, the worst first."""
+    """The changes of one metric, of each run's first seed: sets by their worst change, runs within a set likewise."""
     share = metric.possible == SHARE
     marks, unit = slots(data.runs), 100.0 if share else 1.0
     items = []
-    for run, seed, row in rows:
-        if row.metric == metric.name and seed == run.seeds[0].seed:
-            items.append(Dot(run.label, marks[run.label], row.change.scaled(unit), {seed: 0.0}, row=row.text_set))
+    own = [entry for entry in rows if entry[2].metric == metric.name and entry[1] == entry[0].seeds[0].seed]
+    worst: dict[str, int] = {}
+    for at, (*_, row) in enumerate(own):
+        worst.setdefault(row.text_set, at)
+    for run, seed, row in sorted(own, key=lambda entry: worst[entry[2].text_set]):
+        items.append(Dot(run.label, marks[run.label], row.change.scaled(unit), {seed: 0.0}, row=row.text_set))
     if not items:
         return None
     caption = f"The {MOST_ROWS} worst of {len(items)}; all are in the table." if len(items) > MOST_ROWS else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
@@ -54,7 +53,7 @@ class Scoreboard:
 
 
 def scoreboard(data: ReportData) -> Scoreboard:
-    """Each metric on the sets that it is shown of: gain on the domain, drift elsewhere, what else was lost, speed."""
+    """Each metric on the sets that it is shown of: gain on the domain, drift elsewhere, what else was lost."""
     columns: list[Column] = []
     paired, drift = ([metric for metric in METRICS.values() if metric.paired is own] for own in (True, False))
     for item, metric in product(data.role("domain"), paired):
@@ -68,7 +67,6 @@ def scoreboard(data: ReportData) -> Scoreboard:
     for item, metric in product(data.role(*ELSEWHERE), paired):
         if item.role in metric.shown:
             columns.append(_value(data, item, metric))
-    columns.append(Column("speed", "tokens/s ↑", _speed))
     marks = slots(data.runs)
     lines = [Line("base", BASE, tuple(column.cell(None, None) for column in columns))]
     for run in data.runs:
@@ -118,21 +116,16 @@ def _value(data: ReportData, item: TextSet, metric: Metric) -> Column:
 
 
 def _change(data: ReportData, item: TextSet, metric: Metric) -> Column:
-    """Paired; of bits per byte in percent of the base."""
+    """Paired; of bits per byte the gain, in percent of the base's."""
     _, signed = number.spelling(metric.unit)
 
     def cell(run: Run | None, seed: int | None) -> Cell:
         if run is None:
             return Cell(number.NONE)
         if metric.name == BITS:
-            return _written(data.relative_change(run, item, seed), number.change)
+            found = data.relative_change(run, item, seed)
+            return _written(found and found.scaled(-1), number.change)
         return _written(_of(run, item, f"{metric.name}_change", seed), signed)
 
     arrow = metric.heading[-1]
-    return Column(item.name, f"change {arrow}" if metric.name == BITS else f"{metric.label} change {arrow}", cell)
-
-
-def _speed(run: Run | None, seed: int | None) -> Cell:
-    rates = {} if run is None else run.rates
-    value = rates.get(seed) if seed is not None else statistics.fmean(rates.values()) if rates else None
-    return Cell(number.NONE if value is None else number.count(value))
+    return Column(item.name, "gain ↑" if metric.name == BITS else f"{metric.label} change {arrow}", cell)

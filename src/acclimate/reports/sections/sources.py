@@ -7,6 +7,7 @@ from typing import Any
 
 from acclimate.reports.collect import ReportData
 from acclimate.reports.words import number
+from acclimate.reports.words.names import named
 
 
 def sources(data: ReportData) -> dict[str, list[tuple[str, Mapping[str, Any], str]]]:
@@ -29,6 +30,24 @@ def overlap(data: ReportData) -> list[Mapping[str, Any]]:
         for row in folder.data.get("overlap") or ():
             rows.setdefault(tuple(sorted((key, str(value)) for key, value in row.items())), row)
     return list(rows.values())
+
+
+def shared_text(data: ReportData) -> tuple[str, bool]:
+    """Whether the documents that the headline rests on share text with training documents; and whether any does."""
+    domain = data.domain
+    own = [row for row in overlap(data) if domain and row.get("heldout_source") == domain.name and row.get("documents")]
+    if domain is None or not own:
+        return "", False
+    most = max(own, key=lambda row: row["documents_hit"] / row["documents"])
+    hits, documents, name = int(most["documents_hit"]), int(most["documents"]), named(domain.name)
+    if not hits:
+        return f"None of the {documents} held-out {name} documents shares text with training documents.", False
+    verb = "shares" if hits == 1 else "share"
+    return (
+        f"{hits} of {documents} held-out {name} documents {verb} text with training documents: "
+        "part of the gain may be memory.",
+        True,
+    )
 
 
 def parameters(data: ReportData) -> list[tuple[str, int, int, int, str]]:

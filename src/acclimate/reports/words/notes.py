@@ -160,4 +160,9 @@ def seeds(data: ReportData) -> list[str]:
         ]
     single = [run for run in data.runs if len(run.seeds) == 1]
     names, verb = joined(run.label for run in single), "has" if len(single) == 1 else "have"
-    return [f"{names} {verb} one seed only."] if single else []
+    if single:
+        return [f"{names} {verb} one seed only."]
+    fewest = min(len(run.seeds) for run in data.runs)
+    return (
+        ["Two seeds say little of the luck of training, so intervals are wide; five say more."] if fewest == 2 else []
+    )

@@ -131,11 +131,11 @@ NOT_COUNTED = "not counted"
 
 
 def interval(measure: Estimate, spell: Spelling) -> str:
-    """``low – high`` with the unit said once, or nothing where no interval was measured."""
+    """``low to high`` with the unit said once, or nothing where no interval was measured."""
     if not measure.bounded:
         return ""
     low = spell(measure.low).split("\u00a0")[0]
-    return f"{low}\u202f–\u202f{spell(measure.high)}"
+    return f"{low} to {spell(measure.high)}"
 
 
 def clip(text: str, limit: int) -> tuple[str, int]:

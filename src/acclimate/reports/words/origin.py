@@ -48,6 +48,20 @@ def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix, _scalar(value)
 
 
+def without_places(found: Origin) -> Origin:
+    """Of what may be a path only its last part."""
+    shared = {key: _last(value) for key, value in found.shared.items()}
+    return Origin(found.folders, shared, {key: tuple(map(_last, values)) for key, values in found.differing.items()})
+
+
+def _last(value: str) -> str:
+    """
+    >>> _last("/data/wards/notes.jsonl"), _last("sha256:12"), _last("numpy 2.4")
+    ('notes.jsonl', 'sha256:12', 'numpy 2.4')
+    """
+    return value.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+
+
 def without_home(text: str) -> str:
     """A report is passed on: the name of its author's home folder is not part of it."""
     home = str(Path.home())

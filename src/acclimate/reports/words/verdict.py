@@ -11,6 +11,8 @@ from acclimate.reports.sections.budget import endings
 from acclimate.reports.sections.sessions import sessions
 from acclimate.reports.sections.steps import step_notes
 from acclimate.reports.words import notes, number
+from acclimate.reports.words.answer import Answer, answer
+from acclimate.reports.words.best import by_drift, praised
 from acclimate.reports.words.names import joined, named, phrase
 from acclimate.reports.words.outcome import each, fell, outcome, why
 from acclimate.reports.words.pairs import against, told
@@ -19,8 +21,9 @@ from acclimate.runs.folder import TextSet
 
 @dataclass(frozen=True)
 class Verdict:
-    """``headline`` is the answer; ``notes`` are what a careful reader must know with it."""
+    """``answer`` in words, ``headline`` in numbers; ``notes`` are what a careful reader must know with them."""
 
+    answer: Answer
     headline: str
     notes: tuple[str, ...]
 
@@ -38,7 +41,7 @@ def verdict(data: ReportData) -> Verdict:
             *endings(data),
             *sessions(data),
         )
-        return Verdict(headline, said)
+        return Verdict(answer(data), headline, said)
     sentences: list[str]
     beside: list[str]
     learned = [run for run in data.runs if outcome(run, domain) == "learned"]
@@ -51,14 +54,13 @@ def verdict(data: ReportData) -> Verdict:
         beside = [*beside, *notes.did_not_learn(data, learned, domain)]
     beside += [*notes.clean(data, domain), *notes.other_domains(data, domain), *notes.losses(data)]
     beside += [
-        *notes.transfers(data),
         *notes.seeds(data),
         *notes.origins(data),
         *step_notes(data),
         *endings(data),
         *sessions(data),
     ]
-    return Verdict(" ".join(sentences), tuple(beside))
+    return Verdict(answer(data), " ".join(sentences), tuple(beside))
 
 
 def _one(data: ReportData, run: Run, domain: TextSet) -> list[str]:
@@ -74,13 +76,13 @@ def _several(data: ReportData, learned: Sequence[Run], domain: TextSet) -> tuple
         falls = "; ".join(f"{named(run.label)} {fell(data, run, domain, unit=False)}" for run in learned)
         return [f"{names} learned the domain (bits per byte: {falls}).", _distance(data, learned[0])], []
     drifts = {run.label: drift for run in learned if (drift := data.drift(run, kept))}
-    ranked = sorted((run for run in learned if run.label in drifts), key=lambda run: drifts[run.label].value)
+    ranked = by_drift(data, learned)
     if len(ranked) < 2:
         best = ranked[0] if ranked else learned[0]
         only = "Only " if len(learned) == 1 else ""
         opening = f"{only}{named(best.label)} {'clearly ' if only else ''}learned the domain"
         return [f"{opening} ({fell(data, best, domain)}){_everywhere(data, best, domain)}.", _distance(data, best)], []
-    best, others = _praised(data, ranked, domain)
+    best, others = praised(data, ranked, domain)
     other = next((run for run in others if run.method == "sft"), others[-1])
     a, b = drifts[best.label], drifts[other.label]
     difference = against(data, best, kept, DRIFT).get(other.label)
@@ -100,20 +102,6 @@ def _several(data: ReportData, learned: Sequence[Run], domain: TextSet) -> tuple
     closer = ranked[: ranked.index(best)]
     beside = notes.closer(data, best, closer, domain, kept) + notes.close_seconds(data, best, others, other, kept)
     return sentences, beside + notes.contrary(data, best, other, kept)
-
-
-def _praised(data: ReportData, ranked: Sequence[Run], domain: TextSet) -> tuple[Run, Sequence[Run]]:
-    """Of the runs whose gain cannot be told from the largest, the one that moved least; and those that moved more.
-
-    Doing little is the easiest way to keep everything, so a small drift alone does not win. Where only one run has
-    the largest gain there is a price either way, and the run that moved least is named together with that price.
-    """
-    scores = {run: score.value for run in ranked if (score := run.measure(domain.name, BITS))}
-    most = min(scores, key=lambda run: scores[run])
-    behind = {label for label, found in against(data, most, domain, BITS).items() if found.below}
-    full = [run for run in ranked if run in scores and run.label not in behind]
-    first = ranked.index(full[0]) if len(full) > 1 else 0
-    return ranked[first], ranked[first + 1 :]
 
 
 def _gains_compared(data: ReportData, best: Run, other: Run, domain: TextSet) -> str:

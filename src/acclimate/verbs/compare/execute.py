@@ -25,6 +25,7 @@ from acclimate.runs.cells import SUMS, ItemScores, Row, TextScores, rounded
 from acclimate.runs.folder import read_summary
 from acclimate.runs.layout import Layout, PanelLayout, read_json
 from acclimate.runs.measured import base_of, check_measured, check_panel
+from acclimate.runs.panel import chance_of
 from acclimate.runs.scores import last_line, read_lines, read_scores
 from acclimate.types.errors import RunError, Stopped
 from acclimate.verbs.compare.cell import Cell
@@ -104,6 +105,7 @@ def panel_row(cell: Cell, folder: Path, digest: str | None) -> Row:
     texts: dict[str, TextScores] = {}
     items: dict[str, ItemScores] = {}
     others: list[str] = []
+    chance: dict[str, float] = {}
     for set_name, section in document["sets"].items():
         lines = read_lines(PanelLayout(folder).items(set_name))
         groups = codes([line.get("group") for line in lines])
@@ -111,6 +113,8 @@ def panel_row(cell: Cell, folder: Path, digest: str | None) -> Row:
             columns = {key: [line[key] for line in lines] for key in SUMS}
             texts[f"{name}/{set_name}"] = _texts(section["role"], columns, groups)
         else:
+            if (level := chance_of(lines)) is not None:
+                chance[f"{name}/{set_name}"] = level
             sides: dict[str, list[Any]] = {
                 side: [line.get(f"{side}_correct") for line in lines] for side in ("base", "model")
             }
@@ -130,7 +134,7 @@ def panel_row(cell: Cell, folder: Path, digest: str | None) -> Row:
         items=items,
         digests={"panel": document["panel"]["digest"], "panel.name": name}
         | ({"panel.file": digest} if digest is not None else {}),
-        made={"versions": document["versions"], "not_right_or_wrong": others},
+        made={"versions": document["versions"], "not_right_or_wrong": others, "chance": chance},
     )
 
 

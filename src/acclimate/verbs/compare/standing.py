@@ -53,14 +53,24 @@ class Measured:
     def luck(self) -> Luck:
         return Luck.of([value for _, value in self.seeds])
 
-    def p_of(self, other: Measured) -> float:
-        """Of no difference, two-sided, over the same documents; paired by seed where both have the same ones."""
+    def less(self, other: Measured) -> Estimate:
+        """This less ``other``, over the same documents; paired by seed where both have the same ones.
+
+        Without interval, and with a p of 1, where documents are too few.
+        """
+        found = Estimate(self.value - other.value, n=self.documents, p=1.0)
         if self.documents < FEWEST_DOCUMENTS:
-            return 1.0
+            return found
         mine, theirs = dict(self.seeds), dict(other.seeds)
         same = mine.keys() == theirs.keys() and len(mine) > 1
         luck = Luck.of([mine[seed] - theirs[seed] for seed in mine]) if same else self.luck.beside(other.luck)
-        return two_sided(self.drawn - other.drawn + luck.draws())
+        drawn = self.drawn - other.drawn + luck.draws()
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        return replace(found, low=float(low), high=float(high), p=two_sided(drawn))
+
+    def p_of(self, other: Measured) -> float:
+        """Of no difference, two-sided."""
+        return self.less(other).p
 
     def differs(self, other: Measured) -> bool:
         """Whether the two are told apart, at 5 %, were this the only difference that is looked at."""

@@ -17,7 +17,7 @@ from acclimate.types.errors import UsageError, listed, nearest
 from acclimate.verbs.compare.cell import Cell, check, run_cell, trial_cells
 from acclimate.verbs.compare.execute import forget_model, measure_panel, prepare, train_cell
 from acclimate.verbs.compare.outcome import Outcome, outcome_of
-from acclimate.verbs.compare.page import summary_table, write_pages
+from acclimate.verbs.compare.pages import summary, write_pages
 from acclimate.verbs.compare.schema import Comparison
 from acclimate.verbs.panel import load_panel
 
@@ -97,7 +97,7 @@ def compare(
     outcome = outcome_of(comparison)
     if outcome.rows:
         paths = write_pages(outcome, comparison.folder)
-        console.print(summary_table(outcome))
+        console.print(summary(outcome))
         console.print(f"Table: {comparison.table_path}. Pages: {', '.join(map(str, paths))}", soft_wrap=True)
     for task in pending(comparison, outcome, only):  # all else is done
         measure_panel(task.cell, cast(Path, task.panel))

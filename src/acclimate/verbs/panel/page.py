@@ -16,6 +16,7 @@ from acclimate.measurement.measure import POSITIONS
 from acclimate.measurement.summary import Record
 from acclimate.model.pair import Pair
 from acclimate.paired.metrics import BITS, METRICS, known
+from acclimate.reports.words import number
 from acclimate.runs.layout import PanelLayout
 from acclimate.runs.panel import save_panel
 from acclimate.runs.provenance import versions
@@ -84,14 +85,14 @@ def panel_tables(result: PanelResult, name: str) -> Group:
         for (metric, side), tuned in values.items():
             metric_title, base = Text(title(metric)), values.get((metric, "base"))
             if base and side == "model":
-                cells = _change(base["value"], tuned["value"], values[f"{metric}_change", "model"])
+                cells = _change(base["value"], tuned["value"], values[f"{metric}_change", "model"], known(metric).unit)
                 changes.add_row(Text(set_name), metric_title, *cells)
             elif metric in METRICS and not METRICS[metric].paired:
                 buckets = {bucket["first"]: f"{bucket['value']:.4f}" for bucket in tuned.get("positions", ())}
                 cells = [str(tuned["n"]), f"{tuned['value']:.4f}", *(buckets.get(first, "") for first in POSITIONS)]
                 drift.add_row(Text(set_name), metric_title, *cells)
     for role, mean in result.averages.items():
-        cells = _change(mean["base"], mean["model"], mean["change"])
+        cells = _change(mean["base"], mean["model"], mean["change"], known(BITS).unit)
         changes.add_row(Text(f"mean of {role} texts", style="bold"), title(BITS), *cells)
     return Group(changes, drift, Text(_caption(result), style="italic"))
 
@@ -106,14 +107,16 @@ def _table(title: Text, numbers: Sequence[str]) -> Table:
     return table
 
 
-def _change(base: float, model: float, change: Record) -> list[str]:
+def _change(base: float, model: float, change: Record, unit: str) -> list[str]:
     """Where nothing shows, the MDE says what would have."""
-    cells = [str(change["n"]), f"{base:.4f}", f"{model:.4f}", f"{change['value']:+.4f}"]
+    spell, signed = number.spelling(unit)
+    cells = [str(change["n"]), spell(base), spell(model), signed(change["value"])]
     if change["low"] is None:
         return [*cells, "too few"]
-    p = f"{change['p_holm']:.2g}" if "p_holm" in change else ""
-    mde = "" if change["mde"] is None else f"{change['mde']:.4f}"
-    return [*cells, f"{change['low']:+.4f} to {change['high']:+.4f}", mde, p]
+    p = number.probability(change["p_holm"]) if "p_holm" in change else ""
+    mde = "" if change["mde"] is None else signed(change["mde"]).lstrip("+")
+    low = signed(change["low"]).removesuffix("\u00a0points")
+    return [*cells, f"{low} to {signed(change['high'])}", mde, p]
 
 
 def _caption(result: PanelResult) -> str:
