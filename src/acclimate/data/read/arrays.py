@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from acclimate.data.read.records import BadRow, RecordSchema
-from acclimate.data.read.rows import BOM, LONGEST_CELL, Row, refuse_other_encodings
+from acclimate.data.read.rows import LONGEST_CELL, Row, refuse_other_encodings
 from acclimate.data.read.values import kind, refuse_half_surrogates
 from acclimate.types.errors import DataError, reason
 
@@ -89,7 +89,7 @@ class _Text:
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self._stream, self._name = stream, name
-        self._decoder, self._json = codecs.getincrementaldecoder("utf-8")(), json.JSONDecoder()
+        self._decoder, self._json = codecs.getincrementaldecoder("utf-8-sig")(), json.JSONDecoder()
         self._text, self._at, self._bytes, self._ended = "", 0, 0, False
         self.line = 1
 
@@ -168,7 +168,7 @@ class _Text:
             raise DataError(f"{self._name}: {byte} is not UTF-8; save the file as UTF-8 text.") from None
         self._ended = not raw
         if raw:
-            self._text, self._at = self._text[self._at :] + (text if self._bytes else text.removeprefix(BOM)), 0
+            self._text, self._at = self._text[self._at :] + text, 0
             self._bytes += len(raw)
         return not self._ended
 
