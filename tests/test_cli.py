@@ -178,7 +178,7 @@ def test_validate_prints_names_as_they_are(
     code, out, err = run_cli(["validate", str(path)], monkeypatch, capsys)
     assert (code, err) == (0, "")
     printed = " ".join(out.split())  # the width of the terminal wraps cells
-    assert "unsupported file type .[bold]" in printed
+    assert "1 file of its path is not read: 1 .[bold]." in printed
     assert "bad row: not an object (first: [bold]a[b].jsonl:1)" in printed
     monkeypatch.setenv("COLUMNS", "60")
     assert "…" not in run_cli(["validate", str(path)], monkeypatch, capsys)[1]  # folded, not cut

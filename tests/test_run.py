@@ -181,8 +181,9 @@ def test_chats_without_a_question_and_empty_prompts(pico_folder: Path, corpora: 
     ]
     rows += [{"prompt": "" if i % 2 else f"What is {i}? " * 9, "completion": f"It is {i}."} for i in range(6)]
     odd.write_text("\n".join(map(json.dumps, rows)))
+    joined = {"path": str(odd), "heldout": 8, "pairs": "joined"}
     settings = config(pico_folder, corpora, tmp_path, budget=SHORT, evaluation={"generations": 12})
-    sources = settings.sources | {"chat": settings.sources["chat"].model_copy(update={"path": str(odd), "heldout": 8})}
+    sources = settings.sources | {"chat": settings.sources["chat"].model_copy(update=joined)}
     result = train(settings.model_copy(update={"sources": sources}))
     shown = [
         a["prompt"]

@@ -35,10 +35,16 @@ def parquet(records: Records, row_group_size: int = 4) -> bytes:
     return stream.getvalue()
 
 
+def array(records: Records) -> bytes:
+    return json.dumps(records, indent=1).encode()
+
+
 WRITERS: dict[str, Callable[[Records], bytes]] = {
     ".jsonl": json_lines,
     ".jsonl.gz": lambda records: gzip.compress(json_lines(records)),
     ".jsonl.zst": lambda records: zstandard.compress(json_lines(records)),
+    ".json": array,
+    ".json.gz": lambda records: gzip.compress(array(records)),
     ".csv": separated,
     ".tsv": lambda records: separated(records, "\t"),
     ".csv.gz": lambda records: gzip.compress(separated(records)),

@@ -12,11 +12,11 @@ from tokenizers.processors import TemplateProcessing
 
 from acclimate.build import heldout_sets, validation_sets
 from acclimate.config.load import RunConfig
+from acclimate.data.chat.control import prefix_of
 from acclimate.data.corpus import load_corpora
 from acclimate.data.deal.pack import PackedSource, build_batch
 from acclimate.data.prepare.encoding import Encoder
 from acclimate.data.prepare.routes import route_table
-from acclimate.data.read.control import prefix_of
 from acclimate.model.load import load_tokenizer
 from acclimate.types.central import IGNORE
 from acclimate.verbs.validate import validate

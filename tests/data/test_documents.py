@@ -84,12 +84,12 @@ def test_no_document_at_all(tmp_path: Path) -> None:
 
 
 def test_a_single_file_of_an_unknown_type(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "a.jsonn").write_text("{}")
     with refused(
-        f"sources.law.path: '{tmp_path}/a.json' … '.json'; accepted: .txt, .md, .jsonl, .csv, .tsv or .parquet, … .gz "
-        "or .zst. Did you mean '.jsonl'?"
+        f"sources.law.path: '{tmp_path}/a.jsonn' … '.jsonn'; accepted: .txt, .md, .jsonl, .json, .csv, .tsv or "
+        ".parquet, … .gz or .zst. Did you mean '.json'?"
     ):
-        read(tmp_path / "a.json")
+        read(tmp_path / "a.jsonn")
 
 
 def test_invalid_utf8_names_file_and_byte(tmp_path: Path) -> None:

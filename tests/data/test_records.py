@@ -50,7 +50,7 @@ def test_other_keys_of_a_message_are_kept_for_the_template() -> None:
     ("record", "hint"),
     [
         (
-            {"instruction": "i", "input": "x", "output": "o"},
+            {"instruction": "i", "input": "x", "target": "o"},
             "'input' is not read then; {prompt: [instruction, input], completion: output} …",
         ),
         ({"text;id": "a;1"}, "… commas in .csv … tabs in .tsv."),
@@ -141,9 +141,9 @@ def test_records_without_text_are_none(record: dict[str, Any]) -> None:
         ([1], "a record is a JSON object; this line holds a list."),
         ("3", "a record is a JSON object; this line holds a number."),
         (
-            {"prompt": "p", "output": "c"},
-            "… no field to learn from: … 'prompt', 'output'; accepted: 'text', 'messages', or 'prompt' and "
-            "'completion'; … sources.law.fields, like {prompt: prompt, completion: output}.",
+            {"prompt": "p", "result": "c"},
+            "… no field to learn from: … 'prompt', 'result'; accepted: 'text', 'messages', or 'prompt' and "
+            "'completion'; … sources.law.fields, like {text: body}.",
         ),
         (
             {},
@@ -252,10 +252,6 @@ def test_errors_do_not_repeat_a_page_of_names() -> None:
 
 
 def test_the_hint_names_the_mapping_that_helps() -> None:
-    for record, hint in (
-        ({"id": 1, "conversations": []}, "{messages: conversations}"),
-        ({"instruction": "i", "output": "o"}, "{prompt: instruction, completion: output}"),
-        ({"title": "t", "content": "c"}, "{text: content}"),
-    ):
+    for record, hint in (({"title": "t", "content": "c"}, "{text: content}"),):
         with pytest.raises(DataError, match=re.escape(f"sources.law.fields, like {hint}.")):
             parse(record)

@@ -10,6 +10,7 @@ import torch
 from acclimate.build.plan import anchored
 from acclimate.config.load import RunConfig
 from acclimate.config.schema import ModelSection, ParallelSection
+from acclimate.data.corpora import Corpora
 from acclimate.model.causal import CausalModel
 from acclimate.model.checkpoint.gguf import gguf_of
 from acclimate.model.checkpoint.quantisation import quantisation_of
@@ -35,6 +36,15 @@ class Job:
             return self
         section = self.config.model.model_copy(update={"attention": model.attention})
         return replace(self, config=self.config.model_copy(update={"model": section}))
+
+    def having_read(self, corpora: Corpora) -> Job:
+        """With what ``pairs: auto`` was for sources that have pairs, as a run that goes on will read them."""
+        read = {name: corpus.section.pairs for name, corpus in corpora.sources.items() if corpus.has_pairs}
+        sources = {
+            name: section.model_copy(update={"pairs": read[name]} if name in read else {})
+            for name, section in self.config.sources.items()
+        }
+        return replace(self, config=self.config.model_copy(update={"sources": sources}))
 
     def measured(self, every: int) -> Job:
         """With what ``eval_steps: auto`` came to, as a run that goes on will have it."""

@@ -26,13 +26,19 @@ def init(
     console.print(f"Wrote {path}. Next: acclimate validate {path}", highlight=False)
 
 
-def validate(config: Config, set_: Set = None) -> None:
+def validate(
+    config: Config,
+    set_: Set = None,
+    show: Annotated[
+        int, typer.Option("--show", min=0, help="Print so many documents of each source as the model reads them.")
+    ] = 0,
+) -> None:
     """Check configuration, files and records, and print the resolved plan; trains nothing."""
     from acclimate.config.load import load_config
     from acclimate.verbs.validate import print_preflight
     from acclimate.verbs.validate import validate as check
 
-    print_preflight(check(load_config(config, set_ or ())), console)
+    print_preflight(check(load_config(config, set_ or ()), show), console)
 
 
 def train(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal, cast, get_args
 from urllib.parse import unquote
 
 from pydantic import Field, field_validator, model_validator
@@ -27,6 +27,12 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 }
 """Format -> the fields a record of that format has. ``auto`` takes the first format whose fields are all there."""
 
+FieldName = Literal["text", "messages", "prompt", "completion"]
+Kind = Literal["csv", "json", "jsonl", "parquet", "tsv"]
+"""Of files with records."""
+KINDS: tuple[str, ...] = get_args(Kind)
+Names = str | list[str]
+
 GROUPINGS = ("auto", "file", "folder", "none")
 """What ``group`` may be beside the name of a field."""
 LEARNED_ROLES = ("text", "completion", "assistant")
@@ -34,7 +40,7 @@ LEARNED_ROLES = ("text", "completion", "assistant")
 HUB_ID = r"\w[\w.-]*/[\w.-]+"
 SELF = "self"
 """The path of rows that the base writes itself; a folder of that name is ``./self``."""
-OF_FILES = ("split", "subset", "revision", "format", "fields", "routes", "on_bad_row", "streaming")
+OF_FILES = ("split", "subset", "revision", "format", "fields", "pairs", "routes", "on_bad_row", "streaming")
 """What says how files are read; rows that the base writes are read in one way."""
 
 
@@ -43,7 +49,7 @@ class SourceSection(Section):
 
     path: Annotated[str | list[str], Apart.INPUT] = Field(
         min_length=1,
-        description="file, folder, glob or URL of .txt, .md, .jsonl, .csv, .tsv, .parquet; a folder written by "
+        description="file, folder, glob or URL of .txt, .md, .jsonl, .json, .csv, .tsv, .parquet; a folder written by "
         "save_to_disk; a hub id; or a list of them; self: rows that the base writes (docs/howto/replay.md)",
     )
     replay: ReplaySection | None = Field(None, description="path: self: how many rows the base writes, and from what")
@@ -61,11 +67,17 @@ class SourceSection(Section):
         None, description="loss terms and weights of this source's tokens, in place of the method's"
     )
     format: TextFormat = "auto"
-    fields: dict[Literal["text", "messages", "prompt", "completion"], str | list[str]] | None = Field(
+    fields: dict[Literal[FieldName, Kind], Names | dict[FieldName, Names]] | None = Field(
         None,
         min_length=1,
         description="names that these fields have in the source's records: {text: body}; the columns of a list, for "
-        "prompt alone, are joined by line breaks: {prompt: [instruction, input], completion: output}",
+        "prompt alone, are joined by line breaks: {prompt: [instruction, input], completion: output}; or one such "
+        "mapping a kind of files: {csv: {prompt: question, completion: answer}}",
+    )
+    pairs: Literal["auto", "chat", "joined"] = Field(
+        "auto",
+        description="prompt and completion that are two strings: chat puts them through the chat template, joined "
+        "learns them as they stand; auto: chat where the model has a template",
     )
     on_bad_row: Literal["fail", "skip"] = Field(
         "fail", description="skip leaves out rows that are no document, and counts them by reason"
@@ -124,19 +136,31 @@ class SourceSection(Section):
     @model_validator(mode="after")
     def _fields_of_one_format(self) -> SourceSection:
         if self.fields is not None:
-            formats = [kind for kind, names in FIELDS.items() if set(names) & set(self.fields)]
-            for field, names in self.fields.items():
-                if isinstance(names, list) and (field != "prompt" or not names or len(set(names)) < len(names)):
-                    raise ValueError(
-                        f"fields.{field} is {names}; one name is accepted"
-                        + (", or a list of different names" if field == "prompt" else "; only prompt joins several")
-                    )
-            if len(formats) > 1:
-                raise ValueError(f"fields names fields of {' and '.join(formats)}; a source has records of one format")
-            if self.format not in ("auto", formats[0]):
-                raise ValueError(f"fields names fields of {formats[0]}, but format is {self.format}; keep one")
+            flat = [name for name in self.fields if name not in KINDS]
+            if flat and self.fields_by_kind:
+                raise ValueError(
+                    f"fields names the kind '{next(iter(self.fields_by_kind))}' beside the field '{flat[0]}'; give "
+                    f"every kind a mapping of its own: {{csv: {{{flat[0]}: ...}}}}"
+                )
+            for kind, names in self.fields.items():
+                if (kind in KINDS) != isinstance(names, dict):
+                    what = "{prompt: question, completion: answer}" if kind in KINDS else "one name"
+                    raise ValueError(f"fields.{kind} is {names!r}; accepted: {what}")
+            for of in self.fields_by_kind or ("",):
+                _check_fields(self.fields_of(of), f"fields.{of}".rstrip("."), self.format)
         if self.on_bad_row == "fail" and self.max_bad_rows != 100:
             raise ValueError("max_bad_rows has no effect on on_bad_row: fail; it belongs to skip")
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_have_an_effect(self) -> SourceSection:
+        if self.pairs != "auto" and self.format in ("text", "messages"):
+            raise ValueError(f"pairs has no effect on format: {self.format}, which has none; leave it out")
+        if self.pairs == "chat" and (named := {"prompt", "completion"} & set(self.routes or ())):
+            raise ValueError(
+                f"routes names the role '{min(named)}', which a pair has no more in a chat (its roles are user and "
+                "assistant); keep one"
+            )
         return self
 
     @model_validator(mode="after")
@@ -179,6 +203,17 @@ class SourceSection(Section):
         return value
 
     @property
+    def fields_by_kind(self) -> tuple[str, ...]:
+        """The kinds of files that have fields of their own."""
+        return tuple(name for name in self.fields or () if name in KINDS)
+
+    def fields_of(self, kind: str) -> dict[str, Names]:
+        """What ``fields`` says of the files of a kind; of a kind that it leaves out, nothing."""
+        if self.fields_by_kind:
+            return dict(cast("dict[str, Names]", (self.fields or {}).get(cast(Kind, kind), {})))
+        return {name: cast(Names, names) for name, names in (self.fields or {}).items()}
+
+    @property
     def group_field(self) -> str | None:
         """The field of the records that names each one's group."""
         return None if self.group in GROUPINGS else self.group
@@ -203,3 +238,32 @@ class SourceSection(Section):
     def is_hub_id(self, path: str) -> bool:
         """Only where a ``split`` asks for it: a local path with a slip of the pen never reaches the network."""
         return self.split is not None and self.may_be_hub_id(path)
+
+
+def formats_of(fields: Collection[str]) -> list[str]:
+    """The formats whose fields these are.
+
+    >>> formats_of(["prompt", "completion"])
+    ['prompt_completion']
+    """
+    return [kind for kind, names in FIELDS.items() if set(names) & set(fields)]
+
+
+def _check_fields(fields: Mapping[str, Names], at: str, form: str) -> None:
+    """
+    Raises:
+        ValueError: they are of several formats or of another one than the source's, or several where one is read.
+    """
+    formats = formats_of(fields)
+    for field, names in fields.items():
+        if isinstance(names, list) and (field != "prompt" or not names or len(set(names)) < len(names)):
+            raise ValueError(
+                f"{at}.{field} is {names}; one name is accepted"
+                + (", or a list of different names" if field == "prompt" else "; only prompt joins several")
+            )
+    if not formats:
+        raise ValueError(f"{at} is empty; leave it out")
+    if len(formats) > 1:
+        raise ValueError(f"{at} names fields of {' and '.join(formats)}; a source has records of one format")
+    if form not in ("auto", formats[0]):
+        raise ValueError(f"{at} names fields of {formats[0]}, but format is {form}; keep one")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
 
@@ -60,6 +60,9 @@ class Corpus:
     left_out: int = 0  # held-out documents that did, of ``data.overlap: drop``
     stream: DocumentStream | None = None
     mask: Mask | None = None  # of train
+    read_as: tuple[str, ...] = ()  # sentences about how rows were read where that is a choice
+    has_pairs: bool = False  # of two strings; of a stream, in its beginning
+    passed_over: Mapping[str, int] = field(default_factory=dict)  # reason -> files of its path that are not read
     label_notes: tuple[LabelNote, ...] = ()  # what rows carry that is not read or not learned; of a stream's beginning
     turn_end: TurnEnd | None = None  # of a source with chats
 

@@ -31,6 +31,7 @@ from acclimate.data.prepare.routes import all_domain, check_roles, extend_table,
 from acclimate.data.prepare.split import Fingerprints, drawing_order, held_out, subsample, without_duplicates
 from acclimate.data.prepare.store import key_of
 from acclimate.data.prepare.tokens import TokenCorpus, encoded_now, tokenise
+from acclimate.data.read.dialects import Readings
 from acclimate.data.read.documents import Reader
 from acclimate.types.errors import ConfigError, DataError
 
@@ -55,6 +56,8 @@ def load_corpora(config: RunConfig, tokenizer: Any) -> Corpora:
         DataError, ConfigError, ModelError: see the steps; each names the source or the file and line.
     """
     check_drop(config)
+    asked = config.sources
+    config = config.model_copy(update={"sources": {n: _settled(n, s, tokenizer) for n, s in asked.items()}})
     table = route_table(config.sources)
     chosen: dict[str, _Chosen] = {}
     beginnings: dict[str, Beginning] = {}
@@ -65,11 +68,14 @@ def load_corpora(config: RunConfig, tokenizer: Any) -> Corpora:
             documents = beginning.documents
             roles = {part.role for document in documents for part in document.parts}
             chats = any(document.templated for document in documents)
-            _check(name, section, roles, chats, tokenizer, f"none of {beginning.described}")
+            among = f"none of {beginning.described}"
+            _check(name, section, roles, chats, tokenizer, among)
+            _check_pairs(name, asked[name], beginning.readings, among)
             table = extend_table(table, name, message_routes(documents))
             continue
         index = read_index(name, section, config.data.cache_dir)
         _check(name, section, index.roles, bool(index.templated.any()), tokenizer, "no document")
+        _check_pairs(name, asked[name], index.readings, "no document")
         table = extend_table(table, name, index.message_routes)
         dropped = Counter(index.dropped)
         unique, seen[name] = without_duplicates(index.texts, seen, dropped)
@@ -142,6 +148,9 @@ def _prepared(
         documents_read=len(index) + dropped["empty"],
         dropped=dict(+dropped),
         unread=index.unread.sentences(name),
+        read_as=index.readings.sentences(name),
+        has_pairs=index.readings.pairs,
+        passed_over=dict(index.passed_over),
         digest=contents,
         first_document_id=first,
         first_heldout_id=first + len(training),
@@ -182,6 +191,9 @@ def _streamed(config: RunConfig, part: Divided, encoder: Encoder, apart: Heldout
         documents_read=part.documents_read,
         dropped=None,
         unread=part.unread.sentences(name),
+        read_as=part.readings.sentences(name),
+        has_pairs=part.readings.pairs,
+        passed_over=dict(part.passed_over),
         digest=key_of(Reader(name, section).identity()),
         first_document_id=first + len(usable),
         first_heldout_id=first,
@@ -210,6 +222,27 @@ def _check(name: str, section: SourceSection, roles: Iterable[str], chats: bool,
             "effect; leave it out."
         )
     check_thinking(tokenizer, name)
+
+
+def _settled(name: str, section: SourceSection, tokenizer: Any) -> SourceSection:
+    """What ``pairs: auto`` means with this tokenizer; ``routes`` that learn halves of pairs have them joined."""
+    if section.pairs == "chat" and tokenizer.chat_template is None:
+        raise ConfigError(
+            f"sources.{name}.pairs is 'chat', but the model's tokenizer has no chat template; joined learns prompt and "
+            "completion as they stand."
+        )
+    if section.pairs != "auto":
+        return section
+    joined = tokenizer.chat_template is None or bool({"prompt", "completion"} & set(section.routes or ()))
+    return section.model_copy(update={"pairs": "joined" if joined else "chat"})
+
+
+def _check_pairs(name: str, section: SourceSection, readings: Readings, among: str) -> None:
+    if section.pairs == "chat" and not readings.pairs:
+        raise ConfigError(
+            f"sources.{name}.pairs is 'chat', but {among} is a pair of a prompt and a completion that are two strings, "
+            "so it would have no effect; leave it out."
+        )
 
 
 def _require(documents: NDArray[np.int64], name: str, what: str, dropped: Counter[str]) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from acclimate.config.apart import FREE_ON_RESUME, Apart, marks
 from acclimate.config.chosen.search import AUTO
 from acclimate.config.load import RunConfig, load_config
+from acclimate.config.source_schema import SourceSection
 from acclimate.runs.layout import Layout, read_json, write_json
 from acclimate.runs.measured import check_weights
 from acclimate.runs.provenance import other_versions, with_session
@@ -91,27 +92,38 @@ def _patterns(path: str) -> Iterator[str]:
 
 
 def _as_it_began(config: RunConfig) -> RunConfig:
-    """Runs of 0.1.0 knew no groups: their documents were held out one by one, and stay so."""
-    sources = {
-        name: section if "group" in section.model_fields_set else section.model_copy(update={"group": "none"})
-        for name, section in config.sources.items()
-    }
-    return config.model_copy(update={"sources": sources})
+    """Runs of 0.1.0 knew no groups: their documents were held out one by one, and stay so. They joined pairs as these
+    stood."""
+
+    def began(section: SourceSection) -> SourceSection:
+        old = {} if "group" in section.model_fields_set else {"group": "none"}
+        return section.model_copy(update=old | ({} if _knows_pairs(section) else {"pairs": "joined"}))
+
+    return config.model_copy(update={"sources": {name: began(section) for name, section in config.sources.items()}})
+
+
+def _knows_pairs(section: SourceSection) -> bool:
+    """Whether a run's configuration says how pairs are read, or there is nothing to say."""
+    return "pairs" in section.model_fields_set or section.is_self or section.format in ("text", "messages")
 
 
 def with_saved_choices(config: RunConfig) -> RunConfig:
-    """``dtype: auto``, ``attention: auto`` and ``eval_steps: auto`` mean what they meant when the run began."""
+    """``auto`` as dtype, attention, eval_steps and pairs means what it meant when the run began."""
     path = begun_config(config)
     if not path.exists():
         return config
     saved, left = load_config(path), {"model": ("dtype", "attention"), "training": ("eval_steps",)}
     changes: dict[str, Any] = {}
     for name, keys in left.items():
-        began, now = getattr(saved, name), getattr(config, name)
-        kept = {
-            key: value for key in keys if getattr(now, key) == "auto" and (value := getattr(began, key)) is not None
-        }
+        then, now = getattr(saved, name), getattr(config, name)
+        kept = {key: value for key in keys if getattr(now, key) == "auto" and (value := getattr(then, key)) is not None}
         changes |= {name: now.model_copy(update=kept)} if kept else {}
+    began = _as_it_began(saved).sources
+    pairs = {n: began[n].pairs for n, s in config.sources.items() if s.pairs == "auto" and n in began}
+    if any(value != "auto" for value in pairs.values()):
+        changes["sources"] = {
+            n: s.model_copy(update={"pairs": pairs[n]}) if n in pairs else s for n, s in config.sources.items()
+        }
     return config.model_copy(update=changes) if changes else config
 
 

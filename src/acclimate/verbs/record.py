@@ -168,7 +168,7 @@ def _record(
     config = job.config
     corpora = load_corpora(with_rows(config, job.device, console), load_tokenizer(config.model))
     model = load_model(config.model_copy(update={"lora": lora}), job.device)
-    job = job.settled(model)
+    job = job.settled(model).having_read(corpora)
     config = job.config
     if config.lora is not None and lora is None:
         _train_only_adapted(config, model)

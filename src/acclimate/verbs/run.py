@@ -61,7 +61,7 @@ from acclimate.types.errors import RunError, UsageError
 from acclimate.verbs.replay import with_rows
 from acclimate.verbs.result import RunResult
 from acclimate.verbs.search import search
-from acclimate.verbs.validate import data_record, warnings
+from acclimate.verbs.validate import data_record, read_as, warnings
 
 
 @located
@@ -141,7 +141,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     corpora = world.main_first(lambda: load_corpora(with_rows(config, device, console), load_tokenizer(config.model)))
     with world.all_or_none():
         model = load_model(config, device)
-    job = job.settled(model)
+    job = job.settled(model).having_read(corpora)
     config = job.config
     learned = world.main_first(lambda: select_labels(config, composition, corpora, model))
     with world.all_or_none():
@@ -151,6 +151,8 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
             job = job.measured(training.probe.every)
             config = job.config
         chosen = choose_reread(config, learned, training.objective.active, mixture)
+    for line in read_as(learned):
+        console.print(line, highlight=False, markup=False)
     rows = [] if model.alone is None else [f"each document has a row of its own, since otherwise {model.alone}."]
     for warning in (*rows, *plan.notes, *warnings(config, composition, learned, mixture, model.tokenizer)):
         console.print(f"Note: {warning}", style="yellow", highlight=False, markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from acclimate.config.source_schema import SourceSection
 from acclimate.data.deal.stream import Heldout
 from acclimate.data.prepare.split import check_heldout, normalised, rank
+from acclimate.data.read.dialects import Readings
 from acclimate.data.read.documents import Reader, read_documents
 from acclimate.data.read.records import Document
 from acclimate.data.read.unread import Unread
@@ -33,6 +35,8 @@ class Beginning:
     documents: list[Document]
     texts: list[int]  # hash of each document's normalised text
     unread: Unread  # of these
+    readings: Readings
+    passed_over: Counter[str]  # files of the source that are not read
 
     @property
     def described(self) -> str:
@@ -51,6 +55,8 @@ class Divided:
     sample: list[Document]  # the first documents to train on
     documents_read: int
     unread: Unread
+    readings: Readings
+    passed_over: Counter[str]
 
 
 def read_beginning(name: str, section: SourceSection) -> Beginning:
@@ -75,7 +81,8 @@ def read_beginning(name: str, section: SourceSection) -> Beginning:
             break
     if not documents:
         read_documents(name, section)  # raises: there is no document
-    return Beginning(name, section, documents, [normalised(document) for document in documents], reader.unread)
+    texts = [normalised(document) for document in documents]
+    return Beginning(name, section, documents, texts, reader.unread, reader.readings, reader.passed_over)
 
 
 def divide(beginning: Beginning, rule: Heldout, others: Iterable[NDArray[np.uint64]]) -> Divided:
@@ -125,5 +132,15 @@ def divide(beginning: Beginning, rule: Heldout, others: Iterable[NDArray[np.uint
     before = np.cumsum([0, *(len(document.text) for document in left[: SAMPLE_DOCUMENTS - 1])])
     sample = left[: int((before < SAMPLE_CHARACTERS).sum())]
     measured = [beginning.documents[i] for i in sorted(chosen.values())]
-    unread = beginning.unread
-    return Divided(name, beginning.section, measured, frozenset(chosen), groups, sample, len(texts), unread)
+    return Divided(
+        name=name,
+        section=beginning.section,
+        heldout=measured,
+        measured=frozenset(chosen),
+        groups=groups,
+        sample=sample,
+        documents_read=len(texts),
+        unread=beginning.unread,
+        readings=beginning.readings,
+        passed_over=beginning.passed_over,
+    )

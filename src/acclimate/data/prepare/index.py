@@ -18,12 +18,15 @@ from acclimate.data.prepare.near import WIDTH, Sketches, sketch
 from acclimate.data.prepare.routes import message_routes
 from acclimate.data.prepare.split import Fingerprints, normalised
 from acclimate.data.prepare.store import Strings, Writer, key_of, stored
+from acclimate.data.read.dialects import Readings
 from acclimate.data.read.documents import Reader, read_documents
 from acclimate.data.read.records import Document
 from acclimate.data.read.unread import Unread
 from acclimate.types.errors import DataError
 
 BATCH_DOCUMENTS = 4096
+READ_AS = 1
+"""Raised whenever the same files become other documents, so that an older index is not taken for the same."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,9 @@ class Index:
     roles: list[str]
     message_routes: dict[str, tuple[str, int]]
     dropped: Counter[str]
+    passed_over: Counter[str]  # files that are not read, of dropped
     unread: Unread
+    readings: Readings
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -86,7 +91,7 @@ def read_index(name: str, section: SourceSection, cache_dir: str) -> Index:
             raise _changed(name)
         return facts
 
-    found = stored(cache_dir, "index", key_of([key, section.group]), fill)
+    found = stored(cache_dir, "index", key_of([key, section.group, READ_AS]), fill)
     arrays, facts = found.arrays, found.facts
     return Index(
         name=name,
@@ -101,8 +106,10 @@ def read_index(name: str, section: SourceSection, cache_dir: str) -> Index:
         where=Strings(arrays["where"], arrays["where_ends"]),
         roles=facts["roles"],
         message_routes={route: (where, number) for route, where, number in facts["message_routes"]},
-        dropped=Counter(facts["dropped"]),
+        dropped=Counter(facts["dropped"]) + reader.passed_over,  # of files that may have come since
+        passed_over=reader.passed_over,
         unread=Unread.of(facts["unread"]),
+        readings=Readings.of(facts["readings"]),
     )
 
 
@@ -129,8 +136,9 @@ def _fill(writer: Writer, reader: Reader) -> Mapping[str, Any]:
     return {
         "roles": sorted(roles),
         "message_routes": [[route, *place] for route, place in routes.items()],
-        "dropped": dict(reader.dropped),
+        "dropped": dict(reader.dropped - reader.passed_over),
         "unread": reader.unread.facts(),
+        "readings": reader.readings.facts(),
     }
 
 

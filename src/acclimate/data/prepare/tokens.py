@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from acclimate.data.chat.control import Spelt, prefix_of
 from acclimate.data.chat.label_notes import LabelNote, LabelNotes, notes_of
 from acclimate.data.prepare.encoding import Encoded, Encoder
 from acclimate.data.prepare.routes import NOT_LEARNED
 from acclimate.data.prepare.store import Strings, Writer, key_of, stored
 from acclimate.data.read.chat_template import DAY, asks_for_the_day
-from acclimate.data.read.control import Spelt, prefix_of
 from acclimate.data.read.records import Document
 
 LABELS = 3

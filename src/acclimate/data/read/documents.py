@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from acclimate.config.source_schema import SourceSection
+from acclimate.config.source_schema import KINDS, SourceSection
 from acclimate.data.prepare.digests import Digests
+from acclimate.data.read.dialects import Readings
 from acclimate.data.read.files import Table, find_tables, shown_paths
 from acclimate.data.read.records import BadRow, Document, Part, RecordSchema
 from acclimate.data.read.unread import Unread
@@ -43,12 +44,18 @@ class Reader:
 
     def __init__(self, name: str, section: SourceSection) -> None:
         self.name, self.section = name, section
-        self.dropped: Counter[str] = Counter()
-        """Records or files dropped so far, by reason."""
-        self.files: list[Table] = find_tables(name, section, self.dropped)
-        self._schema = RecordSchema(name, section)
-        self.unread: Unread = self._schema.unread
+        schema = RecordSchema(name, section)
+        self.passed_over: Counter[str] = Counter()
+        """Files that are not read, by reason."""
+        self.files: list[Table] = find_tables(name, section, self.passed_over)
+        self.dropped: Counter[str] = Counter(self.passed_over)
+        """Files that are not read and records dropped so far, by reason."""
+        schema.kinds = sorted({table.kind for table in self.files} & set(KINDS))
+        self._schemas = {table.kind: schema.of_kind(table.kind) for table in self.files}
+        self.unread: Unread = schema.unread
         """What the documents read so far carry that nobody reads; a row that is read twice counts twice."""
+        self.readings: Readings = schema.readings
+        """How they were read, where that is a choice."""
         self._bad: dict[Cursor, BadRow] = {}
         self._counted_as: dict[str, str] = {}  # reason -> its key in dropped, which names the first place
 
@@ -59,12 +66,12 @@ class Reader:
             DataError: a file or record that cannot be read, or more bad rows than ``max_bad_rows``.
         """
         for index in range(start.file, len(self.files)):
-            first = start.record if index == start.file else 0
-            for number, where, value, aside in self.files[index].rows(self._schema, first):
+            first, schema = start.record if index == start.file else 0, self._schemas[self.files[index].kind]
+            for number, where, value, aside in self.files[index].rows(schema, first):
                 try:
                     if isinstance(value, BadRow):
                         raise value
-                    document = self._schema.document(value, where, aside)
+                    document = schema.document(value, where, aside)
                 except BadRow as bad:
                     self._drop(bad, where, Cursor(index, number))
                     continue
@@ -88,6 +95,7 @@ class Reader:
         settings = self.section.model_dump(include={"format", "fields", "on_bad_row", "max_bad_rows"})
         settings["learned"] = sorted(self.section.learned_roles)  # they decide which rows are empty
         settings |= {"group": field} if (field := self.section.group_field) is not None else {}
+        settings |= {"pairs": "chat"} if self.section.pairs == "chat" else {}
         return [settings, *(file.identity(digests) for file in self.files)]
 
     def _drop(self, bad: BadRow, where: str, place: Cursor) -> None:

@@ -7,21 +7,44 @@ import glob
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from acclimate.config.source_schema import SourceSection
 from acclimate.data.prepare.digests import Digests, identity_of
+from acclimate.data.read.arrays import json_values
 from acclimate.data.read.hub import HubDataset, SavedDataset, is_saved_dataset
-from acclimate.data.read.records import RecordSchema
-from acclimate.data.read.rows import FORMATS, Row, printable, reason
+from acclimate.data.read.records import BadRow, RecordSchema
+from acclimate.data.read.rows import (
+    Row,
+    comma_separated,
+    json_lines,
+    parquet,
+    plain_text,
+    printable,
+    reason,
+    tab_separated,
+)
 from acclimate.types.errors import ConfigError, DataError, listed, nearest
 
+FORMATS: Mapping[str, Callable[[BinaryIO, str, RecordSchema, int], Iterator[Row]]] = {
+    ".txt": plain_text,
+    ".md": plain_text,
+    ".jsonl": json_lines,
+    ".json": json_values,
+    ".csv": comma_separated,
+    ".tsv": tab_separated,
+    ".parquet": parquet,
+}
+"""File extension -> its rows from the given number on."""
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 EXTENSIONS = tuple(FORMATS)
 ACCEPTED = f"{listed(EXTENSIONS)}, all but .parquet also with {listed(COMPRESSIONS)}"
+JSON = tuple(f".json{end}" for end in ("", *COMPRESSIONS))
+UNSUPPORTED = "unsupported file type"
+"""What files of other types are counted under, with their extension."""
 KINDS = {
     stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
 }  # fmt: skip
@@ -38,6 +61,8 @@ class Table(Protocol):
     """Rows in a fixed order: a file, or a dataset."""
 
     name: str
+    kind: str
+    """Of its file: ``csv``; nothing of a dataset. ``fields`` may be given by it."""
     settings: tuple[str, ...]
     """Keys of the source's section that only some kinds of tables heed, and this one does."""
 
@@ -55,8 +80,8 @@ class File:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.name = printable(path)
-        self.settings: tuple[str, ...] = () if _format(path) in (".txt", ".md") else ("fields",)
+        self.name, self.kind = printable(path), _format(path).removeprefix(".")
+        self.settings: tuple[str, ...] = () if self.kind in ("txt", "md") else ("fields",)
 
     def rows(self, schema: RecordSchema, start: int) -> Iterator[Row]:
         try:
@@ -66,6 +91,14 @@ class File:
             raise
         except self.errors as error:
             raise DataError(f"{self.name} cannot be read: {reason(error)}.") from None
+
+    def has_records(self, schema: RecordSchema) -> bool:
+        """Whether its first row is one: a .json file may be anything."""
+        try:
+            row = next(iter(self.rows(schema, 0)), None)
+            return row is not None and not isinstance(row.value, BadRow) and bool(schema.columns(row.value, row.where))
+        except DataError:
+            return False
 
     def open(self) -> BinaryIO:
         return open(self.path, "rb")
@@ -114,13 +147,20 @@ def find_tables(source: str, section: SourceSection, dropped: Counter[str]) -> l
         if section.is_hub_id(given):
             tables: list[Table] = [HubDataset(given, source, section)]
         elif "://" in given and not given.startswith("file://"):
-            tables = list(_behind(given, source, dropped))
+            tables = list(_behind(given, source, section, dropped))
         else:
             tables = list(_local(given.removeprefix("file://"), source, section, dropped))
         found.update({table.name: table for table in tables})
     for key in ("split", "subset", "revision", "fields") if found else ():
         if getattr(section, key) is not None and not any(key in table.settings for table in found.values()):
             raise ConfigError(f"sources.{source}.{key} has no effect on {shown_paths(section)}; leave it out.")
+    there = list(dict.fromkeys(table.kind for table in found.values()))
+    for kind in section.fields_by_kind if found else ():
+        if kind not in there:
+            raise ConfigError(
+                f"sources.{source}.fields.{kind} has no effect on {shown_paths(section)}, which has no .{kind} file; "
+                "leave it out."
+            )
     return list(found.values())
 
 
@@ -159,7 +199,7 @@ def _local(given: str, source: str, section: SourceSection, dropped: Counter[str
     except OSError as error:
         raise DataError(f"sources.{source}.path: '{given}' cannot be read: {reason(error)}.") from None
     if mode is not None and stat.S_ISDIR(mode):
-        yield from _inside([path], source, section, dropped)
+        yield from _inside([path], source, section, dropped, asked=False)
     elif mode is not None and stat.S_ISREG(mode):
         _check_extension(given, source)
         yield File(path)
@@ -169,7 +209,7 @@ def _local(given: str, source: str, section: SourceSection, dropped: Counter[str
     elif os.path.islink(path):
         raise DataError(f"sources.{source}.path: '{given}' is a link to '{os.readlink(path)}', which does not exist.")
     elif matches := _matches(path, source):
-        yield from _inside(matches, source, section, dropped)
+        yield from _inside(matches, source, section, dropped, asked=given.endswith(JSON))
     else:
         at = "" if os.path.isabs(path) else f" (looked from {Path.cwd()})"
         hub = f"; if it is a hub id, name its sources.{source}.split" if section.may_be_hub_id(given) else ""
@@ -217,8 +257,14 @@ def _listed(folder: str, source: str) -> list[str]:
         raise DataError(f"sources.{source}.path: '{printable(folder)}' cannot be listed: {reason(error)}.") from None
 
 
-def _inside(paths: list[str], source: str, section: SourceSection, dropped: Counter[str]) -> Iterator[Table]:
-    """The tables among these paths and in folders among them. Links are followed, but a folder is read once."""
+def _inside(
+    paths: list[str], source: str, section: SourceSection, dropped: Counter[str], asked: bool
+) -> Iterator[Table]:
+    """The tables among these paths and in folders among them. Links are followed, but a folder is read once.
+
+    Args:
+        asked: whether .json files are asked for by name.
+    """
     waiting, seen = paths[::-1], set()
     while waiting:
         path = waiting.pop()
@@ -239,10 +285,17 @@ def _inside(paths: list[str], source: str, section: SourceSection, dropped: Coun
                     waiting += [os.path.join(path, name) for name in names]
         elif not stat.S_ISREG(found.st_mode):
             dropped[KINDS.get(stat.S_IFMT(found.st_mode), "no file")] += 1
-        elif _format(path) not in EXTENSIONS:
-            dropped[f"unsupported file type {_format(path) or '(none)'}"] += 1
+        elif (file := _readable(File(path), source, section, asked)) is not None:
+            yield file
         else:
-            yield File(path)
+            dropped[f"{UNSUPPORTED} {_format(path) or '(none)'}"] += 1
+
+
+def _readable(file: File, source: str, section: SourceSection, asked: bool) -> File | None:
+    """The file, if it is of a kind that is read; a .json file that nobody asked for is, if it holds records."""
+    if file.kind == "json" and not asked:
+        return file if file.has_records(RecordSchema(source, section).of_kind(file.kind)) else None
+    return file if f".{file.kind}" in EXTENSIONS else None
 
 
 def _check_extension(given: str, source: str) -> None:
@@ -254,7 +307,7 @@ def _check_extension(given: str, source: str) -> None:
         )
 
 
-def _behind(given: str, source: str, dropped: Counter[str]) -> Iterator[Table]:
+def _behind(given: str, source: str, section: SourceSection, dropped: Counter[str]) -> Iterator[Table]:
     """The files that a URL names: one, all below a folder, or all that match a pattern."""
     import fsspec
 
@@ -277,7 +330,7 @@ def _behind(given: str, source: str, dropped: Counter[str]) -> Iterator[Table]:
     if paths == [path]:
         _check_extension(given, source)
     for path in paths:
-        if _format(path) in EXTENSIONS:
-            yield RemoteFile(filesystem, path)
+        if (file := _readable(RemoteFile(filesystem, path), source, section, given.endswith(JSON))) is not None:
+            yield file
         else:
-            dropped[f"unsupported file type {_format(path) or '(none)'}"] += 1
+            dropped[f"{UNSUPPORTED} {_format(path) or '(none)'}"] += 1

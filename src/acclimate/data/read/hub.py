@@ -25,6 +25,7 @@ class HubDataset:
     """
 
     settings: tuple[str, ...] = ("split", "subset", "revision", "fields")
+    kind = ""
 
     def __init__(self, path: str, source: str, section: SourceSection) -> None:
         from huggingface_hub import HfApi
@@ -72,6 +73,8 @@ class SavedDataset:
     Raises:
         DataError: ``split`` is not one of its splits.
     """
+
+    kind = ""
 
     def __init__(self, folder: str, source: str, section: SourceSection) -> None:
         self.folder = folder

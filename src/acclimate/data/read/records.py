@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-from acclimate.config.source_schema import FIELDS, GROUPINGS, SourceSection
+from acclimate.config.source_schema import FIELDS, GROUPINGS, SourceSection, formats_of
+from acclimate.data.read.dialects import Reading, Readings, is_rendered, recognised
 from acclimate.data.read.messages import Part, Turns
 from acclimate.data.read.unread import Unread
 from acclimate.data.read.values import BadRow, check_json, is_empty, kind, refuse_half_surrogates, shown_names, string
@@ -93,28 +95,41 @@ def parse_json(line: str, where: str) -> dict[str, Any]:
 class RecordSchema:
     """Which fields of a source's records are read, and how a record becomes a document.
 
-    What a record carries and nobody reads is counted in ``unread``.
+    What a record carries and nobody reads is counted in ``unread``, a choice of reading in ``readings``.
 
     Args:
         source: the source's name in the configuration.
-        section: its section: ``format``, ``fields`` and ``routes``.
+        section: its section: ``format``, ``fields``, ``pairs`` and ``routes``.
     """
 
     def __init__(self, source: str, section: SourceSection) -> None:
-        self.source = source
-        self.fields: dict[str, tuple[str, ...]] = {
-            str(target): (names,) if isinstance(names, str) else tuple(names)
-            for target, names in (section.fields or {}).items()
-        }
-        named = [kind for kind, targets in FIELDS.items() if set(targets) & set(self.fields)]
-        self.format: str = named[0] if named else section.format
+        self.source, self.section = source, section
+        self._fields_of("")
         self.learned = section.learned_roles
         self.group = section.group_field
-        self.unread = Unread()
+        self.unread, self.readings = Unread(), Readings()
+        self.kinds: Collection[str] = ()
+        """Of the source's files, where there are several: they may want fields of their own."""
+
+    def of_kind(self, kind_of_file: str) -> RecordSchema:
+        """The same of the rows of one kind of files, such as ``csv``, with the same counts."""
+        own = copy(self)
+        own._fields_of(kind_of_file)
+        return own
+
+    def _fields_of(self, kind_of_file: str) -> None:
+        self.kind = kind_of_file
+        given = self.section.fields_of(kind_of_file)
+        self.fields: dict[str, tuple[str, ...]] = {
+            target: (names,) if isinstance(names, str) else tuple(names) for target, names in given.items()
+        }
+        named = formats_of(self.fields)
+        self.format: str = named[0] if named else self.section.format
 
     def columns(self, names: Collection[str], where: str, what: str = "record") -> dict[str, tuple[str, ...]]:
         """The fields of the first format that ``names`` have, each with its names there: ``{"text": ("body",)}``.
 
+        Where none is complete under our names or those that ``fields`` gives, those of other tools are looked for.
         Beside them may be what is read with a chat, and the field that names the group.
 
         Raises:
@@ -124,13 +139,17 @@ class RecordSchema:
             columns = {target: self.fields.get(target, (target,)) for target in targets}
             taken = [name for given in columns.values() for name in given]
             if self.format in ("auto", kind_of) and all(name in names for name in taken):
-                beside = {key: (key,) for key in BESIDE[kind_of] if key in names and key not in taken}
-                return columns | beside | self._grouping(names, where, what)
+                return self._with_beside(kind_of, columns, names) | self._grouping(names, where, what)
+        for kind_of, columns in recognised(names).items() if not self.fields else ():
+            if self.format in ("auto", kind_of):
+                return self._with_beside(kind_of, columns, names) | self._grouping(names, where, what)
         found = f"it has {shown_names(names)}" if names else "it is empty"
         at = f"{where}: sources.{self.source}"
         if self.fields:
             lacking = next(name for name in self._wanted() if name not in names)
-            raise BadRow("missing field", f"{at}.fields needs '{lacking}' in this {what}; {found}.")
+            raise BadRow(
+                "missing field", f"{at}.fields needs '{lacking}' in this {what}; {found}.{self._of_other_kinds()}"
+            )
         if self.format != "auto":
             needed = " and ".join(f"'{name}'" for name in self._wanted())
             raise BadRow("missing field", f"{at}.format is '{self.format}', which needs {needed}; {found}.")
@@ -138,6 +157,27 @@ class RecordSchema:
             "missing field",
             f"{where}: this {what} has no field to learn from: {found}; {ACCEPTED}; other names go into "
             f"sources.{self.source}.fields, like {_likely_fields(names)}.{_hint(names)}",
+        )
+
+    def _with_beside(
+        self, kind_of: str, columns: Mapping[str, tuple[str, ...]], names: Collection[str]
+    ) -> dict[str, tuple[str, ...]]:
+        """With what is read beside the fields of a format."""
+        taken = [name for given in columns.values() for name in given]
+        return {key: (key,) for key in BESIDE[kind_of] if key in names and key not in taken} | dict(columns)
+
+    def _of_other_kinds(self) -> str:
+        """How files of several kinds have fields of their own."""
+        others = [kind for kind in self.kinds if kind != self.kind]
+        if not others or self.section.fields_by_kind:
+            return ""
+        shown = {
+            field: names[0] if len(names) == 1 else f"[{', '.join(names)}]" for field, names in self.fields.items()
+        }
+        given = ", ".join(f"{field}: {names}" for field, names in shown.items())
+        return (
+            f" sources.{self.source}.fields: {{{others[0]}: {{{given}}}}} means the .{others[0]} files alone; the "
+            "others are then read by the fields that they have."
         )
 
     def _grouping(self, names: Collection[str], where: str, what: str) -> dict[str, tuple[str, ...]]:
@@ -166,6 +206,7 @@ class RecordSchema:
         """
         columns = self.columns(record, where)
         unread = Unread()
+        reading: Reading | None = None
         turns = Turns(where, self.learned, unread)
         if "text" in columns:
             name = columns["text"][0]
@@ -173,12 +214,16 @@ class RecordSchema:
         elif "messages" in columns:
             name = columns["messages"][0]
             parts, templated = turns.parts(record[name], f"'{name}'"), True
+            reading = None if name in ("messages", *self.fields.get("messages", ())) else "messages"
         else:
             parts, templated = _prompt_completion(record, columns["prompt"], columns["completion"][0], turns)
+            if not templated:
+                parts, templated, reading = self._pair(parts)
         always = {*FIELDS_READ, "group"}
         read = {name for target, names in columns.items() if templated or target in always for name in names}
         if templated and "system" in columns:
-            parts = turns.with_system(parts, record["system"], "system", context="prompt" in columns)
+            system = columns["system"][0]
+            parts = turns.with_system(parts, record[system], system, context="prompt" in columns)
         tools = _tools(record["tools"], where) if templated and "tools" in columns else ()
         learned = [part for part in parts if part.route or (not part.context and part.role in self.learned)]
         candidates = learned or [part for part in parts if not part.context and part.role != "prompt"]
@@ -194,7 +239,19 @@ class RecordSchema:
         for column in aside:
             unread.add("column", column, where)
         self.unread.merge(unread)
+        if reading is not None:
+            said = tuple(name for key, names in columns.items() if key in FIELDS_READ for name in names)
+            self.readings.add(said, reading, where)
         return Document(self.source, where, tuple(parts), templated, tools, group, ended is not False)
+
+    def _pair(self, parts: list[Part]) -> tuple[list[Part], bool, Reading]:
+        """A prompt and its completion, two strings: as a chat, or as they stand; whether a chat template is for it."""
+        prompt, completion = parts
+        if self.section.pairs != "chat" or not prompt.text.strip():  # without a question there is nothing to answer
+            return parts, False, "joined"
+        if is_rendered(prompt.text):
+            return parts, False, "rendered"
+        return [Part("user", prompt.text, context=True), Part("assistant", completion.text)], True, "chat"
 
 
 def _group(value: Any, name: str, where: str) -> str | None:

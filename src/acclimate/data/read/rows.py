@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 from acclimate.data.read.records import BadRow, RecordSchema, parse_json
@@ -43,7 +43,7 @@ def plain_text(stream: BinaryIO, name: str, schema: RecordSchema, start: int) ->
     if start > 0:
         return
     raw = stream.read()
-    _refuse_other_encodings(raw, name)
+    refuse_other_encodings(raw, name)
     value: Mapping[str, Any] | BadRow
     try:
         text = _decode(raw, name, 1, 0).removeprefix(BOM).replace("\r\n", "\n")
@@ -58,7 +58,7 @@ def json_lines(stream: BinaryIO, name: str, schema: RecordSchema, start: int) ->
     offset = 0
     for number, raw in enumerate(stream):
         if number == 0:
-            _refuse_other_encodings(raw, name)
+            refuse_other_encodings(raw, name)
         if number >= start and (line := raw.removesuffix(b"\n")).strip():
             where = f"{name}:{number + 1}"
             value: Mapping[str, Any] | BadRow
@@ -99,17 +99,6 @@ def parquet(stream: BinaryIO, name: str, schema: RecordSchema, start: int) -> It
             number += batch.num_rows
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{name} cannot be read as a .parquet file: {reason(error)}.") from None
-
-
-FORMATS: Mapping[str, Callable[[BinaryIO, str, RecordSchema, int], Iterator[Row]]] = {
-    ".txt": plain_text,
-    ".md": plain_text,
-    ".jsonl": json_lines,
-    ".csv": comma_separated,
-    ".tsv": tab_separated,
-    ".parquet": parquet,
-}
-"""File extension -> its rows from the given number on."""
 
 
 def table_columns(names: list[str], name: str, schema: RecordSchema) -> tuple[list[str], tuple[str, ...]]:
@@ -240,7 +229,7 @@ class _Lines:
             raise
         self._number += 1
         if self._number == 1:
-            _refuse_other_encodings(raw, self._name)
+            refuse_other_encodings(raw, self._name)
         try:
             line = _decode(raw, self._name, self._number, self._offset)
         except BadRow as bad:
@@ -250,7 +239,11 @@ class _Lines:
         return line.removeprefix(BOM) if self._number == 1 else line
 
 
-def _refuse_other_encodings(raw: bytes, name: str) -> None:
+def refuse_other_encodings(raw: bytes, name: str) -> None:
+    """
+    Raises:
+        DataError: a file that begins so is not UTF-8.
+    """
     for mark, encoding in OTHER_BOMS.items():
         if raw.startswith(mark):
             raise DataError(f"{name} begins with the byte order mark of {encoding}; save the file as UTF-8 text.")

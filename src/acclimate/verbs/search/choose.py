@@ -7,9 +7,10 @@ from typing import Any
 from rich.console import Console
 
 from acclimate.build import resolve
-from acclimate.config.load import RunConfig, load_config, save_config
+from acclimate.config.load import RunConfig, save_config
 from acclimate.model.load import resolve_device
 from acclimate.parallel.world import World
+from acclimate.runs.beginning import with_saved_choices
 from acclimate.runs.layout import Layout, read_json, write_json
 from acclimate.verbs.replay import with_rows
 from acclimate.verbs.search.candidate import Candidate, plain
@@ -77,11 +78,8 @@ def _as_begun(config: RunConfig, world: World) -> RunConfig:
     """What `auto` means for all of its runs is settled once, when the search begins."""
     began = Layout(Layout(config.run_dir).search).config
     with world.all_or_none():
-        known = load_config(began) if began.is_file() else None
-    if known is None:
-        return resolve(config, world).config
-    model = config.model.model_copy(update={"dtype": known.model.dtype})
-    return config.model_copy(update={"model": model})
+        known = with_saved_choices(config) if began.is_file() else None
+    return resolve(config, world).config if known is None else known
 
 
 def _record(foreseen: Foresight, every: list[list[Found]], chosen: Found, why: str, power: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from acclimate.verbs.validate.page import print_preflight
 from acclimate.verbs.validate.preflight import Preflight, data_record, validate
+from acclimate.verbs.validate.reading import read_as
 from acclimate.verbs.validate.warnings import warnings
 
-__all__ = ["Preflight", "data_record", "print_preflight", "validate", "warnings"]
+__all__ = ["Preflight", "data_record", "print_preflight", "read_as", "validate", "warnings"]

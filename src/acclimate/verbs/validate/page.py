@@ -12,8 +12,10 @@ from rich.table import Table
 from acclimate.build import Checks
 from acclimate.build.heldout.checks import PART
 from acclimate.build.plan import method_names
+from acclimate.data.read.files import UNSUPPORTED
 from acclimate.model.lora.coverage import Coverage
 from acclimate.verbs.validate.preflight import Preflight
+from acclimate.verbs.validate.shown import print_documents
 
 
 def print_preflight(found: Preflight, console: Console) -> None:
@@ -23,11 +25,11 @@ def print_preflight(found: Preflight, console: Console) -> None:
         console.print(line, highlight=False, markup=False)
     table = Table(title=f"Plan of '{config.name}': {'+'.join(method_names(config))} on {config.model.path}")
     for column in ("source", "role", "documents", "held out", "trained tokens", "share", "epochs", "dropped"):
-        justify: Literal["left", "right"] = "left" if column in ("source", "role", "dropped") else "right"
+        justify: Literal["left", "right"] = "left" if column in ("source", "role") else "right"
         table.add_column(column, justify=justify, overflow="fold")  # a narrow terminal cuts no word
     placeholders = {source.name for source in found.unwritten}
     for name, row in found.data["sources"].items():
-        dropped = escape(", ".join(f"{count} {reason}" for reason, count in (row["dropped"] or {}).items()) or "none")
+        dropped = f"{sum((row['dropped'] or {}).values()):,}" if row["dropped"] else "none"
         if name in placeholders:
             dropped = "not written"
         counted, used = not row["streamed"], row["share"] > 0
@@ -38,6 +40,12 @@ def print_preflight(found: Preflight, console: Console) -> None:
             f"{row['epochs']:.2f}" if used and counted else "", dropped if counted else "streamed",
         )  # fmt: skip
     console.print(table)
+    for name, row in found.data["sources"].items():
+        # files of other types have a note
+        rows = {why: count for why, count in (row["dropped"] or {}).items() if not why.startswith(UNSUPPORTED)}
+        if rows and name not in placeholders:
+            reasons = ", ".join(f"{count:,} {why}" for why, count in rows.items())
+            console.print(f"Dropped of '{name}': {reasons}", highlight=False, markup=False)
     kind = f"LoRA rank {config.lora.rank}" if config.lora else "full tuning"
     console.print(
         f"{found.data['steps']} optimizer steps · {kind}, {found.trained_parameters:,} of {found.total_parameters:,} "
@@ -52,10 +60,11 @@ def print_preflight(found: Preflight, console: Console) -> None:
         console.print(line, highlight=False, markup=False)
     if found.reached:
         console.print(_reached(found.reached))
-    for line in found.turn_ends:
+    for line in (*found.read_as, *found.turn_ends):
         console.print(line, highlight=False, markup=False)
     for warning in found.warnings:
         console.print(f"Note: {warning}", style="yellow", highlight=False, markup=False)
+    print_documents(found.shown, console)
 
 
 def _checks(found: Preflight, checks: Checks) -> str:

@@ -48,6 +48,8 @@ from acclimate.verbs.search import Foresight, foresee
 from acclimate.verbs.validate.cost import kept_states, memory, regrouped, seconds, writing_seconds
 from acclimate.verbs.validate.experts import expert_notes
 from acclimate.verbs.validate.labels import turn_ends
+from acclimate.verbs.validate.reading import read_as
+from acclimate.verbs.validate.shown import ShownDocument, first_documents
 from acclimate.verbs.validate.warnings import warnings
 
 
@@ -63,6 +65,7 @@ class Preflight:
     seconds: float
     warnings: list[str]
     turn_ends: list[str]  # a line for each way in which answers end
+    read_as: list[str]  # a line for each way in which rows are read, where that is a choice
     reached: list[Coverage]  # by LoRA; empty under full tuning
     outlook: Outlook | None  # attention, and how documents lie, where that is known before the weights are read
     computed: float  # positions that a forward computes, over those of its packed rows
@@ -71,6 +74,7 @@ class Preflight:
     search: Foresight | None = None  # with method: auto, of whose configuration as it is written all else is
     unwritten: list[Unwritten] = field(default_factory=list)  # sources whose rows the base has still to write
     writing_seconds: float = 0.0
+    shown: list[ShownDocument] = field(default_factory=list)  # as many of each source as were asked for
 
     def _repr_html_(self) -> str:
         """The plan as `acclimate validate` prints it."""
@@ -85,8 +89,11 @@ class Preflight:
 
 
 @located
-def validate(config: RunConfig) -> Preflight:
+def validate(config: RunConfig, show: int = 0) -> Preflight:
     """Checks all that can be checked without training, down to each file and record.
+
+    Args:
+        show: documents of each source to keep in ``shown`` as the model reads them.
 
     Raises:
         ConfigError, DataError, ModelError: what, where, and what would be accepted.
@@ -94,11 +101,11 @@ def validate(config: RunConfig) -> Preflight:
     check_place(config)
     if config.method == AUTO:
         foreseen = foresee(config)
-        return replace(_checked(foreseen.written), search=foreseen)
-    return _checked(config)
+        return replace(_checked(foreseen.written, show), search=foreseen)
+    return _checked(config, show)
 
 
-def _checked(config: RunConfig) -> Preflight:
+def _checked(config: RunConfig, show: int) -> Preflight:
     composition = compose(config)
     job = resolve(config, keep_missing=True)  # as a run does, which then finds what is indexed here
     config = job.config
@@ -162,6 +169,8 @@ def _checked(config: RunConfig) -> Preflight:
         seconds=seconds(config, job.device, network, mixture, total) * computed,
         warnings=notes,
         turn_ends=turn_ends(corpora),
+        read_as=read_as(corpora),
+        shown=first_documents(_without(corpora, unwritten), tokenizer, show) if show else [],
         outlook=foreseen,
         computed=computed,
         checks=checks,
@@ -170,6 +179,12 @@ def _checked(config: RunConfig) -> Preflight:
         unwritten=unwritten,
         writing_seconds=writing_seconds(config, job.device, network, unwritten, total),
     )
+
+
+def _without(corpora: Corpora, unwritten: Sequence[Unwritten]) -> Corpora:
+    """Without sources whose documents are placeholders."""
+    names = {source.name for source in unwritten}
+    return replace(corpora, sources={n: corpus for n, corpus in corpora.sources.items() if n not in names})
 
 
 def _with_adapter(network: Any, section: LoraSection, new_tokens: Sequence[int]) -> list[Coverage]:
@@ -193,9 +208,9 @@ def _shape(corpus: Corpus, sequence_length: int) -> dict[str, Any]:
 
 
 def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[str, Any]:
-    """``data.json``: documents, tokens, dropped rows with reasons, share and epochs of each source, what its rows carry
-    that is not read, the part of its labels that the method masks; what rows cut, control tokens in the text; overlap;
-    what measuring while training costs.
+    """``data.json``: documents, tokens, dropped rows with reasons, share and epochs of each source, how its rows are
+    read where that is a choice, what they carry that is not read, the part of its labels that the method masks; what
+    rows cut, control tokens in the text; overlap; what measuring while training costs.
 
     Of a streamed source, what only a whole pass would tell is null.
     """
@@ -216,6 +231,7 @@ def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[s
             "epochs": epochs(config, mixture, name) if name in mixture.shares else 0.0,
             "dropped": corpus.dropped,
             "unread": list(corpus.unread),
+            "read_as": list(corpus.read_as),
             "masked": corpus.mask.part if corpus.mask else 0.0,
             **_shape(corpus, config.data.sequence_length),
         }

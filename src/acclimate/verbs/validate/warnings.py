@@ -21,6 +21,7 @@ from acclimate.model.load import load_config_of
 from acclimate.paired.ratio import MINIMUM_DOCUMENTS, MINIMUM_GROUPS
 from acclimate.types.errors import listed
 from acclimate.verbs.validate.labels import label_notes
+from acclimate.verbs.validate.reading import files_not_read
 
 MAX_EPOCHS = 4
 """Repeating data up to 4 times is nearly as good as fresh data (Muennighoff et al., 2023, arXiv 2305.16264)."""
@@ -37,7 +38,7 @@ def warnings(
     config: RunConfig, composition: Composition, corpora: Corpora, mixture: Mixture, tokenizer: Any
 ) -> list[str]:
     """What is allowed but probably not meant."""
-    found = [note for corpus in corpora.sources.values() for note in corpus.unread]
+    found = [note for corpus in corpora.sources.values() for note in (*files_not_read(corpus), *corpus.unread)]
     found += [*label_notes(config, corpora, tokenizer), *_absent(config, mixture, composition)]
     found += [*_rounded(config.model)]
     then = (
