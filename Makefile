@@ -35,8 +35,8 @@ test: $(READY)
 	@$(MAKE) --no-print-directory -j 2 lint unit
 
 lint: $(READY)
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/mypy
 
 unit: $(READY)
@@ -46,8 +46,8 @@ soak: $(READY)
 	SOAK=20 $(BIN)/pytest -s --timeout 3600 tests/training/test_soak.py
 
 format: $(READY)
-	$(BIN)/ruff format src tests benchmarks
-	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks examples
+	$(BIN)/ruff check --fix src tests benchmarks examples
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build src/*.egg-info

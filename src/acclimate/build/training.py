@@ -254,7 +254,7 @@ def build_loader(
     """This rank's stream of micro-batches, at its beginning."""
     return Loader(
         Mixer(
-            {n: _rows(config, corpora.sources[n], objective.active, mixture.row_lengths[n]) for n in mixture.shares},
+            {n: rows_of(config, corpora.sources[n], objective.active, mixture.row_lengths[n]) for n in mixture.shares},
             constant(mixture.shares),
         ),
         config.budget.count,
@@ -270,7 +270,7 @@ def build_loader(
     )
 
 
-def _rows(config: RunConfig, corpus: Corpus, active: NDArray[np.bool_], row_length: int) -> RowSource:
+def rows_of(config: RunConfig, corpus: Corpus, active: NDArray[np.bool_], row_length: int) -> RowSource:
     length, seed = config.data.sequence_length, config.seed
     if corpus.stream is not None:
         return StreamedRows(corpus.stream, length, active, seed, row_length)

@@ -55,14 +55,14 @@ class Objective:
         average: Literal["token", "sequence"] = "token",
         logits_dtype: torch.dtype = torch.float32,
         chunk_tokens: int = 256,
-        world: World = SOLO,
     ) -> None:
         self.terms = terms
         self.references = dict(references or {})
         named = routes or list(dict.fromkeys([*METHOD_ROUTES, *(name for term in terms for name in term.routes)]))
         self.routes = tuple(Route(route, route) if isinstance(route, str) else route for route in named)
         self.normalise, self.average = normalise, average
-        self.logits_dtype, self.chunk_tokens, self.world = logits_dtype, chunk_tokens, world
+        self.logits_dtype, self.chunk_tokens = logits_dtype, chunk_tokens
+        self.world = SOLO
         self._known: dict[tuple[Route, ...], described.Objective] = {}
         self._check()
 
@@ -94,7 +94,9 @@ class Objective:
 
     def over(self, world: World) -> Objective:
         """With counts summed over the processes of ``world``: for trainers that share a step among several."""
-        return self._with(world=world)
+        found = self._with()
+        found.world = world
+        return found
 
     def step(self, batches: Sequence[Batch]) -> Step:
         """One optimizer step: its counts, which are the only denominators.
@@ -150,9 +152,11 @@ class Objective:
     def _with(self, *terms: RoutedTerm, **changed: object) -> Objective:
         kept = {
             "references": self.references, "routes": self.routes, "normalise": self.normalise, "average": self.average,
-            "logits_dtype": self.logits_dtype, "chunk_tokens": self.chunk_tokens, "world": self.world,
+            "logits_dtype": self.logits_dtype, "chunk_tokens": self.chunk_tokens,
         }  # fmt: skip
-        return Objective(*(terms or self.terms), **(kept | changed))  # type: ignore[arg-type]
+        found = Objective(*(terms or self.terms), **(kept | changed))  # type: ignore[arg-type]
+        found.world = self.world
+        return found
 
     def _check(self) -> None:
         for name, accepted in (("normalise", ("term", "all")), ("average", ("token", "sequence"))):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -64,15 +64,15 @@ class Verdict:
         }  # fmt: skip
 
 
-def gate(run_dir: str | Path, policy: str | Path | Policy) -> Verdict:
-    """Holds every rule of the policy against the run's scores by document, and its panels' by item.
+def gate(run: str | Path | Judgeable, policy: str | Path | Policy) -> Verdict:
+    """Holds every rule of the policy against the scores by document, and those of panels by item.
 
     A check passes when the interval of the drop lies below its limit, fails when it lies above, and is inconclusive
     otherwise. All checks must pass, so none is corrected for the others: a run that drops too much somewhere passes
     only if that very check does (Berger, *Multiparameter hypothesis testing*, 1982).
 
     Args:
-        run_dir: a finished run folder.
+        run: a finished run folder, or what :func:`acclimate.measure` found of any two models.
         policy: a policy or its file.
 
     Raises:
@@ -81,10 +81,13 @@ def gate(run_dir: str | Path, policy: str | Path | Policy) -> Verdict:
             and documents.
     """
     policy = policy if isinstance(policy, Policy) else load_policy(policy)
-    folder = read_folder(Path(run_dir))
+    if not isinstance(run, str | Path):
+        return _of_measured(run, policy)
+    folder = read_folder(Path(run))
     origin = check_measured(folder.path, folder.provenance)
     notes = _promised(folder, origin)
-    _check_everything_applies(folder, policy)
+    sets = [(item.name, item.role) for item in folder.sets]
+    _check_everything_applies(f"the run '{folder.path}'", sets, policy)
     checks: list[Check] = []
     ungated: list[str] = []
     panels: dict[str, str] = {}
@@ -160,6 +163,62 @@ class Judged:
     counted: str
     scores: Mapping[str, np.ndarray]
 
+    @property
+    def items(self) -> int:
+        """Those that have something to be measured by."""
+        if "bytes" in self.scores:
+            return int(np.sum(self.scores["bytes"] > 0))
+        return max((len(column) for column in self.scores.values()), default=0)
+
+
+class Judgeable(Protocol):
+    """What was measured of a model and its base, in memory."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def judged(self) -> Sequence[Judged]: ...
+
+    @property
+    def notes(self) -> Sequence[str]: ...
+
+
+def _of_measured(found: Judgeable, policy: Policy) -> Verdict:
+    """The rules about sets and roles; those of a panel are about sets of a measurement that bears its name."""
+    sets = [(one.name, one.role) for one in found.judged]
+    own = policy.panels.get(found.name, {})
+    if other := [name for name in policy.panels if name != found.name]:
+        raise ConfigError(
+            f"{policy.places.at(f'panels.{other[0]}')}: what was measured is called '{found.name}'; write rules about "
+            "its sets under sets or roles, or under the panel of that name."
+        )
+    if absent := [name for name in own if name not in dict(sets)]:
+        raise ConfigError(
+            f"{policy.places.at(f'panels.{found.name}.{absent[0]}')}: no such set was measured; there are "
+            f"{listed(name for name, _ in sets)}.{nearest(absent[0], dict(sets))}"
+        )
+    _check_everything_applies(f"'{found.name}'", sets, policy)
+    checks: list[Check] = []
+    ungated: list[str] = []
+    for judged in found.judged:
+        rule = policy.rule(judged.name, judged.role)
+        if judged.name in own:
+            rule = f"panels.{found.name}.{judged.name}", own[judged.name]
+        if rule is None:
+            ungated.append(judged.name)
+            continue
+        if (n := judged.items) < MINIMUM_DOCUMENTS:
+            raise ConfigError(
+                f"{policy.places.at(rule[0])}: '{judged.name}' was measured on {n} {judged.counted}, and an interval "
+                f"over fewer than {MINIMUM_DOCUMENTS} does not keep what it says; measure more, or leave the set out."
+            )
+        checks += _checks(judged, rule[1], policy, rule[0])
+    return Verdict(
+        found.name, tuple(checks), tuple(ungated), policy.confidence, policy.allow_inconclusive,
+        notes=tuple(found.notes),
+    )  # fmt: skip
+
 
 def _checks(judged: Judged, rule: Rule, policy: Policy, place: str) -> list[Check]:
     has, checks = gated(judged.scores), []
@@ -202,23 +261,28 @@ def _panel(folder: RunFolder, name: str, policy: Policy) -> PanelFolder:
     return panel
 
 
-def _check_everything_applies(folder: RunFolder, policy: Policy) -> None:
-    """A rule about nothing would let pass what it was written to stop."""
-    names, roles = [item.name for item in folder.sets], {item.role for item in folder.sets}
+def _check_everything_applies(measured: str, sets: Sequence[tuple[str, str]], policy: Policy) -> None:
+    """A rule about nothing would let pass what it was written to stop.
+
+    Args:
+        measured: what it is, in words.
+        sets: name and role of each that was measured.
+    """
+    names, roles = [name for name, _ in sets], {role for _, role in sets}
     for name in policy.sets:
         if name not in names:
             raise ConfigError(
-                f"{policy.places.at(f'sets.{name}')}: the run '{folder.path}' measured no set '{name}'; it measured "
+                f"{policy.places.at(f'sets.{name}')}: {measured} measured no set '{name}'; it measured "
                 f"{listed(names)}.{nearest(name, names)}"
             )
     for role, rule in policy.roles:
         if rule is not None and role not in roles:
             raise ConfigError(
-                f"{policy.places.at(f'roles.{role}')}: no set of the run '{folder.path}' has the role '{role}'; it "
-                f"measured {listed(f'{item.name} ({item.role})' for item in folder.sets)}."
+                f"{policy.places.at(f'roles.{role}')}: no set of {measured} has the role '{role}'; it "
+                f"measured {listed(f'{name} ({role})' for name, role in sets)}."
             )
-    if not policy.panels and not any(policy.rule(item.name, item.role) for item in folder.sets):
-        raise ConfigError(f"{policy.places.origin}: no rule is about a set of the run '{folder.path}'.")
+    if not policy.panels and not any(policy.rule(name, role) for name, role in sets):
+        raise ConfigError(f"{policy.places.origin}: no rule is about a set of {measured}.")
 
 
 def _scores(folder: RunFolder, item: TextSet, place: str) -> Mapping[str, np.ndarray]:

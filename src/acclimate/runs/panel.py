@@ -35,7 +35,7 @@ COLUMNS: dict[str, Column] = {
 """Columns that an item's line has under another name."""
 
 
-def _columns(name: str) -> dict[str, Column]:
+def columns_of(name: str) -> dict[str, Column]:
     """What a metric is made of, and how that is found in an item's line."""
     metric = METRICS.get(name)
     if metric is None or not metric.margins:
@@ -83,7 +83,7 @@ class PanelFolder:
         """
         path, items = PanelLayout(self.path).items(set_name), self.sets[set_name]["items"]
         measured = [record["metric"] for record in self.records if record["set"] == set_name]
-        columns = {name: find for metric in measured for name, find in _columns(metric).items()}
+        columns = {name: find for metric in measured for name, find in columns_of(metric).items()}
         if not columns:
             return {}
         found = read_columns(path, columns, "an item", AGAIN)

@@ -125,6 +125,10 @@ class Loader:
 
     def prepared(self) -> list[Batch]:
         """Those of the next step that can be made before it is asked for."""
+        return self._batches(self.next_rows())
+
+    def next_rows(self) -> list[Row]:
+        """The rows of the next step, of all ranks, without those of live sources."""
         self.step += 1
         self.mixer.shares.begin(self.step, self.mixer.total)
         rows: list[Row] = []
@@ -137,7 +141,7 @@ class Loader:
             rows.append(self.mixer.next_row()[1])
         if self.goal is not None and self.step >= self.last_step and self.count in self.mixer.trained:
             rows += self.mixer.rows_beside(self.count)
-        return self._batches(rows)
+        return rows
 
     def made_now(self, given: int) -> list[Batch]:
         """Those of live sources, beside a step with which the others have given so many tokens."""

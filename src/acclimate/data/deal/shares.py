@@ -80,17 +80,17 @@ class Scheduled:
     """Shares that are known from the start: :func:`constant` or :func:`linear`."""
 
     def __init__(self, pieces: list[Piece]) -> None:
-        self._pieces = pieces
+        self.pieces = pieces
 
     def __call__(self, tokens: float) -> dict[str, float]:
-        piece = self._pieces[self._at(tokens)]
+        piece = self.pieces[self._at(tokens)]
         return {name: share + piece.slope[name] * (tokens - piece.begin) for name, share in piece.share.items()}
 
     def quota(self, tokens: float, *names: str) -> float:
-        return self._pieces[self._at(tokens)].until(tokens, names)
+        return self.pieces[self._at(tokens)].until(tokens, names)
 
     def reached(self, quota: float, *names: str) -> float:
-        pieces = self._pieces
+        pieces = self.pieces
         for piece, after in pairwise(pieces):
             if sum(after.quota[n] for n in names) >= quota:
                 return min(piece.where(quota, names), after.begin)
@@ -110,7 +110,7 @@ class Scheduled:
         """They have no state."""
 
     def _at(self, tokens: float) -> int:
-        return max(bisect_right(self._pieces, tokens, key=lambda piece: piece.begin) - 1, 0)
+        return max(bisect_right(self.pieces, tokens, key=lambda piece: piece.begin) - 1, 0)
 
 
 class Delayed(Scheduled):
@@ -133,9 +133,9 @@ class Delayed(Scheduled):
         Raises:
             ConfigError: other sources than before, or a share that is not above 0, under which a budget would not end.
         """
-        if set(shares) != set(self._pieces[-1].share):
+        if set(shares) != set(self.pieces[-1].share):
             raise ConfigError(
-                f"Shares are pushed for {', '.join(shares)}; the run has {', '.join(self._pieces[-1].share)}."
+                f"Shares are pushed for {', '.join(shares)}; the run has {', '.join(self.pieces[-1].share)}."
             )
         if low := next((name for name, share in shares.items() if not share > 0), None):
             raise ConfigError(f"The share of '{low}' is pushed to {shares[low]:g}; accepted: numbers above 0.")
@@ -144,19 +144,19 @@ class Delayed(Scheduled):
 
     def begin(self, step: int, tokens: float) -> None:
         if (shares := self._pushed.get(step)) is not None:
-            last = self._pieces[-1]
+            last = self.pieces[-1]
             quota = {name: last.until(tokens, (name,)) for name in shares}
-            self._pieces = [*self._pieces[1 - REMEMBERED :], _constant(tokens, quota, shares)]
+            self.pieces = [*self.pieces[1 - REMEMBERED :], _constant(tokens, quota, shares)]
 
     @property
     def pushed(self) -> dict[str, Any]:
         return {str(step): shares for step, shares in self._pushed.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"pieces": [asdict(piece) for piece in self._pieces]}
+        return {"pieces": [asdict(piece) for piece in self.pieces]}
 
     def load_state_dict(self, state: Mapping[str, Any], pushed: Mapping[str, Any]) -> None:
-        self._pieces = [Piece(**piece) for piece in state["pieces"]]
+        self.pieces = [Piece(**piece) for piece in state["pieces"]]
         self._pushed = {int(step): dict(shares) for step, shares in pushed.items()}
 
 

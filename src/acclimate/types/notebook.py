@@ -1,0 +1,25 @@
+"""What results look like in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+
+def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]], said: Sequence[str] = ()) -> str:
+    """A plain table, whose look is the notebook's own.
+
+    Args:
+        columns: headings.
+        rows: cells as text; those of the first column are headings of their row.
+        said: sentences above the table.
+
+    >>> html_table(["set", "KL"], [["law", "<0.1"]], ["Kept."])  # doctest: +ELLIPSIS
+    '<p>Kept.</p><table>...<tr><th>law</th><td>&lt;0.1</td></tr></tbody></table>'
+    """
+    text = "".join(f"<p>{escape(sentence)}</p>" for sentence in said)
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    body = "".join(
+        f"<tr><th>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>" for row in rows
+    )
+    return f"{text}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if rows else text
