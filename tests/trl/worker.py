@@ -1,4 +1,4 @@
-"""One of two ranks: transformers' Trainer with the objective, under DDP; then a micro-batch that holds no general text.
+"""One of two ranks: transformers' Trainer with the objective, under DDP, and a budget that moves its weights.
 
 RANK=r WORLD_SIZE=2 ... python -m tests.trl.worker OUTPUT
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import DataCollatorForSeq2Seq, Trainer
+from transformers import DataCollatorForSeq2Seq, Trainer, TrainerCallback
 
 from acclimate.trl import ForgettingBudget, ObjectiveMixin
 from tests.fixtures.pico import pico_model, pico_tokenizer
@@ -20,6 +21,14 @@ from tests.trl.loops import TEXTS, InOrder, arguments, objective, rows
 
 class Ours(InOrder, ObjectiveMixin, Trainer):  # type: ignore[misc]
     pass
+
+
+class Keep(TrainerCallback):  # type: ignore[misc]
+    """The weights of the last step, before a budget moves them."""
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        weights = {name: value.clone() for name, value in given["model"].state_dict().items()}
+        save_file(weights, Path(args.output_dir) / f"weights-{args.process_index}.safetensors")
 
 
 def main() -> None:
@@ -34,13 +43,11 @@ def main() -> None:
         train_dataset=rows(),
         processing_class=tokenizer,
         objective=objective(),
-        callbacks=[budget] if sys.argv[2:] else [],
+        callbacks=[Keep(), budget],
     )
     trainer.train()
-    save_file(dict(network.state_dict()), output / f"weights-{trainer.args.process_index}.safetensors")
-    if sys.argv[2:]:
-        assert budget.outcome is not None
-        (output / f"outcome-{trainer.args.process_index}").write_text(f"{budget.outcome['spent']:.9f} {len(told)}")
+    assert budget.outcome is not None
+    (output / f"outcome-{trainer.args.process_index}").write_text(f"{budget.outcome['spent']:.9f} {len(told)}")
     sys.stdout.flush()
     os._exit(0)
 

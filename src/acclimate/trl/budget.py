@@ -16,6 +16,7 @@ from acclimate.config.chosen.retain import HIGH, LOW, RetainSection
 from acclimate.data.chat.rendering import special_tokens
 from acclimate.model.causal import CausalModel
 from acclimate.objective.divergence import Divergence
+from acclimate.paired.grouped import codes
 from acclimate.paired.metrics import BITS, DRIFT
 from acclimate.training.callbacks.exceeded import Exceeded, Judge
 from acclimate.training.control.budget import MEAN, Budget, shown
@@ -23,7 +24,7 @@ from acclimate.training.control.candidate import Candidate, best_of, candidate, 
 from acclimate.training.control.nupi import pace
 from acclimate.training.control.outcome import spelt, word_of
 from acclimate.training.control.retention import STRENGTH, Retention
-from acclimate.training.probe import Probe
+from acclimate.training.probe import GroupsOf, Probe
 from acclimate.trl.heldout import Rows, heldout
 from acclimate.trl.watching import Watching
 from acclimate.types.central import Metrics
@@ -128,7 +129,7 @@ class ForgettingBudget(Watching, ExportableState):  # type: ignore[misc]
             for one, text in self.sets.items()
         }
         metrics = () if self.budget.metric == BITS else (self.budget.metric,)
-        special, groups = list(special_tokens(model.tokenizer)), dict.fromkeys(rows, lambda documents: None)
+        special, groups = list(special_tokens(model.tokenizer)), {one: _groups(own) for one, (_, own) in rows.items()}
         every = self.every or 1
         self.probe = Probe(every, rows, special, model, self.world, metrics or (DRIFT,), None, groups)
         if self.rescale and model.peft is None:
@@ -264,6 +265,12 @@ class ForgettingBudget(Watching, ExportableState):  # type: ignore[misc]
         self.exceeded.load_state_dict(saved[-1]["exceeded"])
         if self.dial is not None and saved[-1]["strength"] is not None:
             self.dial.move(saved[-1]["strength"])
+
+
+def _groups(rows: Rows) -> GroupsOf:
+    """Documents that were held out together are one draw."""
+    named: Mapping[int, str] = getattr(rows, "groups", {})
+    return lambda ids: codes([named.get(int(number)) for number in ids])
 
 
 def _rates(scheduler: Any) -> Callable[[int], float]:

@@ -28,7 +28,7 @@ FEWEST = 2
 def heldout(text: Any, tokenizer: Any, length: int, name: str) -> Rows:
     """
     Args:
-        text: rows that are ready (``heldout`` of packed rows), texts, or a file with one text a line or paragraph.
+        text: rows that are ready (``heldout`` of packed rows), or a list of texts.
         length: tokens in a row.
         name: of the set, for sentences.
 
@@ -36,6 +36,11 @@ def heldout(text: Any, tokenizer: Any, length: int, name: str) -> Rows:
         UsageError: it is none of these, or too little.
     """
     if isinstance(text, Sequence) and not isinstance(text, str) and len(text) and _is_ready(text[0]):
+        if getattr(text, "role", None) == "domain":
+            raise UsageError(
+                f"ForgettingBudget: on['{name}'] is held-out text of the domain, which is to change; accepted: text of "
+                "role general or chat."
+            )
         return text
     if isinstance(text, str | Path):
         raise UsageError(

@@ -6,24 +6,26 @@ import copy
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import SequentialSampler
 
 from acclimate.front.models import causal
 from acclimate.front.objective import Objective
+from acclimate.front.packed import TrainingRows
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import FrozenCopy
 from acclimate.objective.step import Step
 from acclimate.parallel.world import SOLO
-from acclimate.trl.batches import batch_of
+from acclimate.trl.batches import OWN, batch_of, collate
 from acclimate.trl.ranks import world_of
 from acclimate.trl.refusals import refuse, refuse_adapter
 from acclimate.trl.tags import COLUMN, tag_routes
 from acclimate.trl.watching import Watching
-from acclimate.types.central import Batch, Metrics
+from acclimate.types.central import Batch, Metrics, Route
 from acclimate.types.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,7 +82,13 @@ class ObjectiveMixin(_Trainer):  # type: ignore[misc]
                 "Objective(cross_entropy(on='domain'), kl(to='base', on='general'), references={'base': frozen_copy})."
             )
         self.objective = objective
+        self._table: tuple[Route, ...] = ()
+        if isinstance(given := kwargs.get("train_dataset"), TrainingRows):
+            self._table = given.routes
+            kwargs["train_dataset"] = self._own(given)
+            kwargs["data_collator"] = kwargs.get("data_collator") or collate
         self._reports: dict[str, list[float]] = defaultdict(list)
+        self._alone: tuple[Objective, Objective] | None = None
         self.step_metrics: Metrics = {}
         """Of the last optimizer step: ``loss`` and ``loss/<source>/<term>``."""
         super().__init__(*args, **kwargs)
@@ -97,6 +105,22 @@ class ObjectiveMixin(_Trainer):  # type: ignore[misc]
         for callback in self.callback_handler.callbacks:
             self._watched_by(callback)
 
+    def _own(self, rows: TrainingRows) -> Any:
+        """As TRL wants them: a data set of ``datasets``."""
+        if not hasattr(super(), "_prepare_dataset"):
+            return rows
+        from datasets import Dataset
+
+        return Dataset.from_list([{name: column.tolist() for name, column in row.items()} for row in rows])
+
+    def _get_train_sampler(self, *given: Any) -> Any:
+        """Rows of ``acclimate.mix`` in their order, which holds their shares."""
+        return SequentialSampler(self.train_dataset) if self._table else super()._get_train_sampler(*given)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        self._signature_columns += [name for name in OWN if name not in self._signature_columns]
+
     def add_callback(self, callback: Any) -> None:
         super().add_callback(callback)
         self._watched_by(self.callback_handler.callbacks[-1])
@@ -110,6 +134,8 @@ class ObjectiveMixin(_Trainer):  # type: ignore[misc]
     ) -> Any:
         """TRL's: rows are tokenised first, then labels get their routes, then they are cut and packed."""
         prepare = super()._prepare_dataset  # type: ignore[misc, unused-ignore]
+        if "document" in (dataset.column_names or ()):
+            return dataset  # rows of acclimate.mix, which are packed
         if COLUMN not in (dataset.column_names or next(iter(dataset))):
             return prepare(dataset, processing_class, args, packing, formatting_func, dataset_name)
         whole = copy.copy(args)
@@ -126,7 +152,8 @@ class ObjectiveMixin(_Trainer):  # type: ignore[misc]
 
     def _batch(self, inputs: Mapping[str, Any]) -> Batch:
         limit = min(self.student.positions, getattr(self.args, "max_length", None) or self.student.positions)
-        return batch_of(inputs, self.objective.routes, limit).to(self.args.device)
+        batch = batch_of(inputs, self.objective.routes, limit).to(self.args.device)
+        return replace(batch, routes=self._table) if self._table and "document" in inputs else batch
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """The micro-batches of an optimizer step, counted before the first of them is run."""
@@ -151,7 +178,9 @@ class ObjectiveMixin(_Trainer):  # type: ignore[misc]
         turn: Turn | None = inputs.get(TURN)
         if turn is None:
             batch = self._batch(inputs)
-            return self.objective.over(SOLO).step([batch]).loss(self.student, batch)
+            if self._alone is None or self._alone[0] is not self.objective:
+                self._alone = self.objective, self.objective.over(SOLO)
+            return self._alone[1].step([batch]).loss(self.student, batch)
         if turn.first:
             turn.step.observe(self.student)
         loss = turn.step.loss(self.student, turn.batch)
