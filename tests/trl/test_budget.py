@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import DataCollatorForSeq2Seq, Trainer
 
-import acclimate as ac
+from acclimate.data.chat.rendering import special_tokens
+from acclimate.measurement.measure import measure
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import FrozenCopy
 from acclimate.trl import ForgettingBudget, ForgettingPanel, ObjectiveMixin
 from acclimate.trl.heldout import heldout
-from acclimate.types.errors import UsageError
+from acclimate.types.errors import ConfigError, UsageError
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.trl.loops import TEXTS, InOrder, arguments, difference, objective, rows
 
@@ -45,13 +47,14 @@ def made(folder: Path, callbacks: list[Any], kind: type = Ordinary, network: Any
 
 
 def drift(network: Any) -> float:
-    """As the library measures it of two models."""
+    """KL(base || model) a token, of two models that are opened anew."""
     tokenizer = pico_tokenizer()
     peft = network if hasattr(network, "peft_config") else None
     model = CausalModel(network if peft is None else peft.get_base_model(), tokenizer, peft)
     base = FrozenCopy(CausalModel(pico_model(0), tokenizer))
-    found = ac.measure(model, {"general": heldout(GENERAL, tokenizer, 512, "general")}, base=base)
-    return next(float(r["value"]) for r in found.records if r["metric"] == "kl_base_tuned" and r.get("run") != "base")
+    scores, _ = measure(model, base, heldout(GENERAL, tokenizer, 512, "general"), list(special_tokens(tokenizer)))
+    assert scores.kl_base_tuned is not None
+    return float(scores.kl_base_tuned.sum() / scores.tokens.sum())
 
 
 def budget(**changed: Any) -> tuple[ForgettingBudget, list[str]]:
@@ -123,8 +126,8 @@ def test_a_budget_that_is_exceeded_beyond_doubt_ends_the_training(tmp_path: Path
 
 
 def test_a_panel_in_any_trainer(tmp_path: Path) -> None:
-    (tmp_path / "facts.txt").write_text("\n\n".join(GENERAL * 3))
-    (tmp_path / "panel.yaml").write_text("sets:\n  facts: {kind: text, path: facts.txt}\n")
+    (tmp_path / "facts.jsonl").write_text("".join(f"{json.dumps({'text': text})}\n" for text in GENERAL))
+    (tmp_path / "panel.yaml").write_text("sets:\n  facts: {kind: text, path: facts.jsonl}\n")
     panel = ForgettingPanel(tmp_path / "panel.yaml", every=4)
     trainer = made(tmp_path, [panel])
     trainer.train()
@@ -132,6 +135,12 @@ def test_a_panel_in_any_trainer(tmp_path: Path) -> None:
     logged = [entry for entry in trainer.state.log_history if "panel/facts/kl_base_tuned" in entry]
     assert [entry["step"] for entry in logged] == [4, 6]
     assert logged[0]["panel/facts/kl_base_tuned"] > 0
+
+
+def test_a_panel_is_read_before_the_training(tmp_path: Path) -> None:
+    (tmp_path / "panel.yaml").write_text("sets:\n  facts: {kind: text, path: facts.txt}\n")
+    with pytest.raises(ConfigError, match=r"panel.yaml:2: sets.facts.path: .*\.jsonl"):
+        ForgettingPanel(tmp_path / "panel.yaml")
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from acclimate.measurement.panel.items import read_items
 from acclimate.measurement.panel.schema import PanelConfig, load_panel
 from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference, base_reference
 from acclimate.trl.watching import Watching
-from acclimate.types.errors import UsageError
+from acclimate.types.errors import ConfigError, UsageError
 from acclimate.verbs.panel.evaluate import PanelResult, evaluate_panel
 
 
@@ -33,6 +34,12 @@ class ForgettingPanel(Watching):
         if not isinstance(panel, str | Path | PanelConfig):
             raise UsageError(f"ForgettingPanel: panel is a {type(panel).__name__}; accepted: the path of a panel.")
         self.panel = panel if isinstance(panel, PanelConfig) else load_panel(panel)
+        try:
+            for name, section in self.panel.sets.items():
+                if section.kind != "lm_eval":
+                    read_items(name, section, self.panel.seed)
+        except ConfigError as error:
+            raise ConfigError(self.panel.places.locate(str(error))) from None
         super().__init__(self.panel.name, every)
         self.base: Reference | None = None
         self.results: dict[int, PanelResult] = {}
