@@ -26,6 +26,8 @@ class TrainingRows(Sequence[dict[str, Tensor]]):
     """Packed rows, each made when it is asked for."""
 
     rows: Sequence[Row]
+    routes: tuple[Route, ...] = ()
+    """The table that ``route`` points into."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -103,7 +105,7 @@ class Packed:
                 rows += loader.next_rows()
         finally:
             loader.close()
-        return TrainingRows(rows)
+        return TrainingRows(rows, self.routes)
 
     @property
     def heldout(self) -> dict[str, HeldoutRows]:

@@ -45,7 +45,12 @@ class FrozenCopy:
 
     @classmethod
     def of(cls, model: CausalModel) -> FrozenCopy:
-        network = copy.deepcopy(model.network)
+        wrapped = vars(model.network).pop("forward", None)  # a trainer's, which would run the student in the copy
+        try:
+            network = copy.deepcopy(model.network)
+        finally:
+            if wrapped is not None:
+                model.network.forward = wrapped
         network.zero_grad(set_to_none=True)
         return cls(CausalModel(network, model.tokenizer, like=model))
 

@@ -90,6 +90,14 @@ class Probe:
         kept = [change for name, change in changes.items() if self.roles[name] != "domain"]
         return metrics | ({NET_CHANGE: net_change(domain, kept)} if domain else {})
 
+    def scores(self) -> dict[str, tuple[str, Scores, Scores]]:
+        """Of the model as it is now: set -> its role, and scores of the model and of its base."""
+        found = {}
+        for name, rows in self.rows.items():
+            own, base = measure(self.model, self._reference, rows, self.special_ids, self.world)
+            found[name] = self.roles[name], own, self._began[name] if base is None else base
+        return found
+
     def _found(self, base: KeptBase | None) -> dict[str, Metrics]:
         """By set that has text: bits per byte, and what else is asked for."""
         found = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,6 +36,8 @@ class States:
 
     def __init__(self, network: Any, peft: Any | None = None) -> None:
         self.network = network
+        self.through: Callable[..., Any] | None = None
+        """Runs the whole network in its place: a trainer's wrapper, whose hooks have to fire (DDP, autocast)."""
         self.device: torch.device = next(network.parameters()).device  # FSDP may keep the weights themselves elsewhere
         ids = torch.arange(1, PROBE + 1, device=self.device).remainder(head_of(network).weight.shape[0])[None]
         with inference(network):
@@ -66,6 +68,15 @@ class States:
 
     def __call__(self, **inputs: Any) -> Tensor:
         """[B, T, D] of whatever the family's decoder takes."""
+        if self.through is not None:
+            with _watched_head(self.network, tokens=1) as given:
+                self.through(use_cache=False, **inputs)
+            if not given:
+                raise ModelError(
+                    f"{type(self.network).__name__} made no logits of its output head when its wrapper was run, so its "
+                    "hidden states cannot be read; leave out what replaces its forward."
+                )
+            return given[-1]
         if self.decoder is not None:
             hidden: Tensor = self.decoder(use_cache=False, **inputs).last_hidden_state
             return hidden

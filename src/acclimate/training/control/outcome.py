@@ -31,11 +31,11 @@ def outcome(config: RunConfig, budget: Budget, state: Followed, chosen: Candidat
     """
     section = config.retain
     assert section is not None
-    word = _word(budget, state, chosen, section.low, section.steer)
+    word = word_of(budget, state, chosen, section.low, section.steer)
     where = "the last step" if chosen.step == last.step else f"step {chosen.step} of {last.step}"
     moved = "" if chosen.alpha == 1 else f", {chosen.alpha:.2g} of the way from the start"
     domain = "" if math.isnan(chosen.domain) else f" The domain's bits per byte change by {chosen.domain:+.1f} %."
-    says = f"retain: {word}. The model is that of {where}{moved}: {_spent(budget, chosen)}.{domain}"
+    says = f"retain: {word}. The model is that of {where}{moved}: {spelt(budget, chosen)}.{domain}"
     if word == "slack":
         says += f" The strength fell to its least, {section.low:g}, so the budget does not bind."
     if word == "infeasible" and section.steer:
@@ -44,7 +44,8 @@ def outcome(config: RunConfig, budget: Budget, state: Followed, chosen: Candidat
     return Outcome(word, says, helps)
 
 
-def _word(budget: Budget, state: Followed, chosen: Candidate, low: float, steer: bool) -> Word:
+def word_of(budget: Budget, state: Followed, chosen: Candidate, low: float, steer: bool) -> Word:
+    """What became of the budget, of a run whose strength was moved down to ``low`` at the least, or not at all."""
     noise = all(
         value.value <= budget.limits[name] or (value.bounded and value.low <= budget.limits[name])
         for name, value in chosen.values.items()
@@ -59,7 +60,7 @@ def _word(budget: Budget, state: Followed, chosen: Candidate, low: float, steer:
     return "too short" if steer else "infeasible"
 
 
-def _spent(budget: Budget, chosen: Candidate) -> str:
+def spelt(budget: Budget, chosen: Candidate) -> str:
     """``KL(base || model) of held-out text is 0.047 (0.041 to 0.053) of 0.05 nats a token``."""
     parts = []
     for name, value in chosen.values.items():
