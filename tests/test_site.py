@@ -65,7 +65,7 @@ def test_from_the_disk_on_a_phone(site: Path, tmp_path: Path) -> None:
     (site / "phone.html").write_text(WRAPPER % frames)
     flags = (*FLAGS, "--virtual-time-budget=9000", "--allow-file-access-from-files", f"--user-data-dir={tmp_path}")
     command = [str(CHROMIUM), *flags, "--dump-dom", (site / "phone.html").as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     seen = json.loads(re.findall(r"<body>(\{.*\})</body>", done.stdout, re.S)[0])
     assert seen["widths"] == [[390, 390]] * len(PAGES)
     assert seen["elsewhere"] == []
