@@ -10,12 +10,13 @@ INSTALL = $(BIN)/pip install --no-compile --quiet --disable-pip-version-check
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit soak format clean
+.PHONY: help demo test lint unit docs soak format clean
 
 help:
 	@echo 'make demo           tune a real 135M model four ways on medical text, write runs/demo/report.html'
 	@echo '                    (about 20 minutes on 2 cores; QUICK=1: about 3; SEEDS=3: three runs a method)'
 	@echo 'make test           format, lint, types, unit tests and one quick demo, as CI runs them'
+	@echo 'make docs           the documentation as a site, site/index.html: it opens from the disk and searches without a network'
 	@echo 'make soak           kill -9 a run at 20 random moments, resume it, compare every byte'
 	@echo 'make format         format the code'
 	@echo 'make clean          remove the virtual environment and caches of this folder, but no run'
@@ -42,6 +43,9 @@ lint: $(READY)
 unit: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 soak: $(READY)
 	SOAK=20 $(BIN)/pytest -s --timeout 3600 tests/training/test_soak.py
 
@@ -50,4 +54,4 @@ format: $(READY)
 	$(BIN)/ruff check --fix src tests benchmarks examples
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build src/*.egg-info
+	rm -rf site .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build src/*.egg-info

@@ -43,8 +43,8 @@ def blocks(path: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / path).read_text(), re.S)
 
 
-def test_readme_configuration_is_the_recipe() -> None:
-    (block,) = blocks("README.md", "yaml")
+def test_complete_configuration_is_the_recipe() -> None:
+    (block,) = blocks("docs/howto/configure.md", "yaml")
     assert parse_config(yaml.safe_load(block)) == load_config(ROOT / "recipes" / "quickstart.yaml")
 
 
@@ -54,14 +54,14 @@ def test_recipes_load(recipe: Path) -> None:
     assert compose(config).terms
 
 
-def test_readme_python_runs(
+def test_configure_page_runs(
     pico_folder: Path,
     corpora: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The README's program on the README's configuration, with the model and the files replaced."""
+    """Its program on its configuration, with the model and the files replaced."""
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     recipe = tmp_path / "recipes" / "quickstart.yaml"
     data = yaml.safe_load(recipe.read_text())
@@ -69,8 +69,8 @@ def test_readme_python_runs(
     data |= {key: small[key] for key in ("model", "sources", "budget", "data", "output_dir")}
     recipe.write_text(yaml.safe_dump(data))
     monkeypatch.chdir(tmp_path)
-    (program,) = blocks("README.md", "python")
-    exec(compile(program, "README.md", "exec"), {})
+    (program,) = blocks("docs/howto/configure.md", "python")
+    exec(compile(program, "configure.md", "exec"), {})
     out = capsys.readouterr().out
     assert re.search(r"mol chat kl_base_tuned 0\.\d+", out)
     assert re.search(r"sft domain bits_per_byte \d\.\d+", out)
@@ -330,7 +330,7 @@ def test_the_configuration_page_is_the_schema() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
