@@ -43,6 +43,7 @@ from acclimate.runs.layout import Layout
 from acclimate.training.callbacks.log import MetricsLog, TensorBoard
 from acclimate.training.callbacks.progress import ProgressBar
 from acclimate.training.callbacks.save import InsideBudget, Lowest, Save, Watch
+from acclimate.training.callbacks.trackers import Tracked, Tracking
 from acclimate.training.control.budget import Budget
 from acclimate.training.control.retention import Retention
 from acclimate.training.probe import NET_CHANGE, Probe
@@ -281,9 +282,14 @@ def _rows(config: RunConfig, corpus: Corpus, active: NDArray[np.bool_], row_leng
 
 def _watchers(config: RunConfig, console: Console, total_steps: int, budget: Budget | None) -> list[Callback]:
     """What writes and prints metrics: on one rank only."""
-    run = Layout(config.run_dir)
+    run, settings = Layout(config.run_dir), config.model_dump(mode="json")
     return [
         MetricsLog(run.metrics),
-        *(TensorBoard(run.tensorboard) for target in config.report_to if target == "tensorboard"),
+        *(
+            TensorBoard(run.tensorboard)
+            if name == "tensorboard"
+            else Tracking(name, Tracked(config.name, run.path, settings), console)
+            for name in dict.fromkeys(config.report_to)
+        ),
         ProgressBar(console, config.name, total_steps, budget),
     ]
