@@ -158,7 +158,7 @@ def test_what_transformers_4_would_misread_is_left_and_said(tmp_path: Path, monk
     """Names that change what transformers 5 reads are taken back."""
     transformers.LlamaConfig(num_hidden_layers=1).save_pretrained(tmp_path)
     before = (tmp_path / "config.json").read_bytes()
-    monkeypatch.setattr(transformers4, "with_old_names", lambda config: {**config, "hidden_size": 8})
+    monkeypatch.setattr(transformers4, "with_old_names", lambda config: {**config, "vocab_size": 8})
     assert readable_by_4(tmp_path) == [
         "transformers 4 does not compute the positions of this model; it needs transformers 5."
     ]

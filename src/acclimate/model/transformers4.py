@@ -8,7 +8,7 @@ are taken back wherever transformers 5 would then read another configuration or 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,29 +40,35 @@ def readable_by_4(folder: Path) -> list[str]:
         A sentence about each file for which that cannot be done.
     """
     notes = []
-    if (folder / "config.json").is_file() and not _positions(folder / "config.json"):
+    config, tokenizer = folder / "config.json", folder / "tokenizer_config.json"
+    if config.is_file() and not _positions(config):
         notes.append("transformers 4 does not compute the positions of this model; it needs transformers 5.")
-    if (folder / "tokenizer.json").is_file() and not _tokenizer(folder):
+    if (folder / "tokenizer.json").is_file() and tokenizer.is_file() and not _tokenizer(tokenizer):
         notes.append("transformers 4 does not read this tokenizer as it is; it needs transformers 5.")
     return notes
 
 
 def _positions(path: Path) -> bool:
     """Whether the old names say what the new ones say."""
-    before, text = read_object(path), path.read_text(encoding="utf-8")
+    before = read_object(path)
+    if "auto_map" in before:  # code that ships with the model reads it
+        return True
     after = with_old_names(before)
-    if after == before:
-        return True
-    meant = _as_read(path)
-    _write(path, after)
-    if _holds(_as_read(path), meant):
-        return True
-    path.write_text(text, encoding="utf-8")
-    return False
+    return after == before or _put(path, after, lambda: AutoConfig.from_pretrained(path.parent).to_dict())
 
 
-def _as_read(path: Path) -> dict[str, Any]:
-    return dict(AutoConfig.from_pretrained(path.parent).to_dict())
+def _put(path: Path, document: Mapping[str, Any], read: Callable[[], Any]) -> bool:
+    """Writes it over ``path``, if what is read of the folder stays what it is."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        meant = read()
+        path.write_text(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+        alike = _holds(read(), meant)
+    except Exception:  # a class may refuse a name with any error
+        alike = False
+    if not alike:
+        path.write_text(text, encoding="utf-8")
+    return alike
 
 
 def _holds(found: Any, meant: Any) -> bool:
@@ -102,27 +108,20 @@ def with_old_names(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _tokenizer(folder: Path) -> bool:
+def _tokenizer(path: Path) -> bool:
     """Whether a class that both versions have reads the same tokens."""
-    path = folder / "tokenizer_config.json"
-    before, text = read_object(path), path.read_text(encoding="utf-8")
+    before = read_object(path)
+    if "auto_map" in before:
+        return True
     after: dict[str, Any] = {name: value for name, value in before.items() if name not in ("is_local", "backend")}
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(path.parent)
     after |= {name: getattr(tokenizer, name) for name in OF_A_CLASS} | {"tokenizer_class": FAST}
     if isinstance(after.get("extra_special_tokens"), list):  # a mapping there
         after["additional_special_tokens"] = after.pop("extra_special_tokens")
-    _write(path, after)
-    if _tokens(AutoTokenizer.from_pretrained(folder)) == _tokens(tokenizer):
-        return True
-    path.write_text(text, encoding="utf-8")
-    return False
+    return _put(path, after, lambda: _tokens(AutoTokenizer.from_pretrained(path.parent)))
 
 
 def _tokens(tokenizer: Any) -> tuple[Any, ...]:
     text = PROBE + "".join(tokenizer.all_special_tokens)
     ids, own = tokenizer(text)["input_ids"], [getattr(tokenizer, name) for name in OF_A_CLASS]
     return ids, tokenizer.decode(ids), tokenizer.special_tokens_map, tokenizer.chat_template, own
-
-
-def _write(path: Path, document: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

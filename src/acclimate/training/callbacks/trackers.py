@@ -7,7 +7,7 @@ where a run is kept, and who may write there, is said in one place for all progr
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -227,7 +227,7 @@ class Tracking(Callback):
             _say(self._console, self._name, error, f"{what} are in metrics.jsonl")
 
 
-def conclude(names: list[str], run: Tracked, measured: Metrics, console: Console) -> None:
+def conclude(names: Sequence[str], run: Tracked, measured: Metrics, console: Console) -> None:
     """Adds what was measured after the last step to the runs that :class:`Tracking` began."""
     path = Layout(run.folder).trackers
     known: dict[str, str] = read_json(path)["runs"] if path.is_file() else {}
