@@ -200,7 +200,7 @@ def test_what_spells_a_file_name() -> None:
 
 FILES = {
     "config.yaml", "provenance.json", "data.json", "metrics.jsonl", "summary.json", "generations.json",
-    "interpolation.json", "retain.json", "measured.json", "check.json", "panel.json", "report.html",
+    "interpolation.json", "retain.json", "trackers.json", "measured.json", "check.json", "panel.json", "report.html",
 }  # fmt: skip
 FOLDERS = {"eval", "search", "memorisation", "panels", "model", "checkpoints", "best", "tensorboard"}
 

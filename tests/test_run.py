@@ -23,7 +23,8 @@ from acclimate.runs.layout import read_json
 from acclimate.runs.scores import read_lines
 from acclimate.types.errors import ConfigError, RunError, UsageError
 from acclimate.verbs import run as run_module
-from acclimate.verbs.run import evaluate_run, export, train
+from acclimate.verbs.export import export
+from acclimate.verbs.run import evaluate_run, train
 from acclimate.verbs.validate import validate
 from tests.data.tables import write as write_table
 from tests.fixtures.pico import pico_tokenizer

@@ -23,7 +23,8 @@ from acclimate.model.load import load_network
 from acclimate.reports import model_card, write_report
 from acclimate.runs import provenance
 from acclimate.types.errors import ConfigError, DataError, RunError, UsageError
-from acclimate.verbs.run import evaluate_run, export, train
+from acclimate.verbs.export import export
+from acclimate.verbs.run import evaluate_run, train
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import config, settings
 from tests.reports.runs import write_run

@@ -42,7 +42,7 @@ _HOMES = {
     "train": "verbs.run",
     "adapt": "verbs.adapt",
     "evaluate_run": "verbs.run",
-    "export": "verbs.run",
+    "export": "verbs.export",
     "record": "verbs.record",
     "replay": "verbs.replay",
     "load_panel": "verbs.panel",

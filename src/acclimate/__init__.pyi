@@ -31,12 +31,12 @@ from acclimate.verbs.chat import open_chat as open_chat
 from acclimate.verbs.compare import compare as compare
 from acclimate.verbs.compare import load_comparison as load_comparison
 from acclimate.verbs.doctor.diagnose import diagnose as diagnose
+from acclimate.verbs.export import export as export
 from acclimate.verbs.panel import evaluate_panel as evaluate_panel
 from acclimate.verbs.panel import load_panel as load_panel
 from acclimate.verbs.record import record as record
 from acclimate.verbs.replay import replay as replay
 from acclimate.verbs.run import evaluate_run as evaluate_run
-from acclimate.verbs.run import export as export
 from acclimate.verbs.run import train as train
 from acclimate.verbs.validate import validate as validate
 

@@ -18,7 +18,8 @@ from acclimate.runs.folder import read_summary, write_summary
 from acclimate.runs.layout import write_lines
 from acclimate.runs.scores import read_lines
 from acclimate.types.errors import ConfigError, RunError
-from acclimate.verbs.run import evaluate_run, export, train
+from acclimate.verbs.export import export
+from acclimate.verbs.run import evaluate_run, train
 from tests.fixtures.runs import settings, write_corpora
 from tests.gates.runs import edit, sign
 from tests.test_wrong_inputs import run_cli

@@ -28,7 +28,8 @@ from acclimate.runs.comparison import compare_runs
 from acclimate.types.central import IGNORE, Batch
 from acclimate.types.errors import ConfigError, ModelError, RunError
 from acclimate.verbs.compare.execute import _digests
-from acclimate.verbs.run import RunResult, evaluate_run, export, train
+from acclimate.verbs.export import export
+from acclimate.verbs.run import RunResult, evaluate_run, train
 from acclimate.verbs.validate import validate
 from tests.fixtures.pico import pico_model, pico_tokenizer, save_pico
 from tests.fixtures.runs import config, killed_after, lines, same_weights

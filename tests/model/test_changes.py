@@ -34,8 +34,9 @@ from acclimate.runs.layout import Layout
 from acclimate.runs.measured import base_of
 from acclimate.types.errors import ConfigError, ModelError, RunError
 from acclimate.verbs.chat import open_chat
+from acclimate.verbs.export import export
 from acclimate.verbs.panel import PanelConfig, evaluate_panel
-from acclimate.verbs.run import RunResult, evaluate_run, export, train
+from acclimate.verbs.run import RunResult, evaluate_run, train
 from acclimate.verbs.validate import validate
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import config, killed_after, lines, weights

@@ -21,7 +21,8 @@ from acclimate.model.checkpoint import dense
 from acclimate.model.checkpoint.quantisation import forget_quantisation, quantisation_of
 from acclimate.model.load import load_config_of, load_network
 from acclimate.types.errors import ConfigError, ModelError
-from acclimate.verbs.run import export, train
+from acclimate.verbs.export import export
+from acclimate.verbs.run import train
 from acclimate.verbs.validate import validate
 from tests.fixtures.journey import CPU, logits, there_and_back
 from tests.fixtures.pico import save_pico

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from acclimate.config.lora_schema import LoraSection
+from acclimate.model import transformers4
 from acclimate.model.causal import CausalModel
 from acclimate.model.export import merged, save_model
 from acclimate.model.lora.adapter import attach_lora
+from acclimate.model.transformers4 import readable_by_4
 from acclimate.reports import model_card
 from acclimate.runs.layout import read_json
-from acclimate.verbs.run import export, train
+from acclimate.verbs.export import export
+from acclimate.verbs.run import train
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import config
 
@@ -87,3 +94,72 @@ def test_an_adapter_folder_says_no_stop(pico_folder: Path, tmp_path: Path) -> No
     save_model(model, tmp_path / "adapter", str(pico_folder), stops_at=[EOS, END])
     assert not (tmp_path / "adapter" / "generation_config.json").exists()
     assert network.generation_config.eos_token_id == EOS
+
+
+def test_others_may_read_every_file(pico_folder: Path, tmp_path: Path) -> None:
+    """A server runs as another user than the one who trained; safetensors writes for its owner only."""
+    network = AutoModelForCausalLM.from_pretrained(pico_folder)
+    before = os.umask(0o027)
+    try:
+        save_model(CausalModel(network, pico_tokenizer()), tmp_path / "out", str(pico_folder))
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out").rglob("*")}
+    assert modes["model.safetensors"] == 0o640
+    assert set(modes.values()) == {0o640}
+
+
+ROPE = {
+    "Llama": {"rope_type": "llama3", "rope_theta": 5e4, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+              "original_max_position_embeddings": 32},
+    "GPTNeoX": {"rope_type": "default", "rope_theta": 5e4, "partial_rotary_factor": 0.5},
+    "Gemma3Text": {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 2e6},
+                   "sliding_attention": {"rope_type": "default", "rope_theta": 3e4}},
+}  # fmt: skip
+OLD = {
+    "Llama": {"rope_theta": 5e4, "rope_scaling": {k: v for k, v in ROPE["Llama"].items() if k != "rope_theta"}},
+    "GPTNeoX": {"rotary_emb_base": 5e4, "rotary_pct": 0.5},
+    "Gemma3Text": {
+        "rope_theta": 2e6, "rope_local_base_freq": 3e4, "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+    },
+}  # fmt: skip
+"""The names of transformers 4, which computed the same logits of such folders (docs/howto/serving.md)."""
+
+
+@pytest.mark.parametrize("family", ROPE)
+def test_positions_have_the_names_of_transformers_4_too(family: str, tmp_path: Path) -> None:
+    given = copy.deepcopy(ROPE[family])
+    configuration = getattr(transformers, f"{family}Config")(rope_parameters=given, num_hidden_layers=1)
+    configuration.save_pretrained(tmp_path)
+    before = type(configuration).from_pretrained(tmp_path).to_dict()
+    assert readable_by_4(tmp_path) == []
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert {name: written[name] for name in OLD[family]} == OLD[family]
+    after = type(configuration).from_pretrained(tmp_path).to_dict()
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_tokenizer_has_a_class_that_transformers_4_knows(tmp_path: Path) -> None:
+    tokenizer = pico_tokenizer()
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<tool>"]})
+    tokenizer.save_pretrained(tmp_path)
+    assert readable_by_4(tmp_path) == []
+    written = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert written["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert written["additional_special_tokens"] == ["<tool>"]
+    assert written["model_input_names"] == tokenizer.model_input_names
+    assert "extra_special_tokens" not in written  # a list, where transformers 4 wants a mapping
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    assert again("<tool>x")["input_ids"] == tokenizer("<tool>x")["input_ids"]
+    assert again.extra_special_tokens == ["<tool>"]
+
+
+def test_what_transformers_4_would_misread_is_left_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that change what transformers 5 reads are taken back."""
+    transformers.LlamaConfig(num_hidden_layers=1).save_pretrained(tmp_path)
+    before = (tmp_path / "config.json").read_bytes()
+    monkeypatch.setattr(transformers4, "with_old_names", lambda config: {**config, "vocab_size": 8})
+    assert readable_by_4(tmp_path) == [
+        "transformers 4 does not compute the positions of this model; it needs transformers 5."
+    ]
+    assert (tmp_path / "config.json").read_bytes() == before

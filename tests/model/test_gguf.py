@@ -24,7 +24,8 @@ from acclimate.model.identity import model_digest
 from acclimate.model.load import load_network, load_tokenizer
 from acclimate.runs.beginning import read_config
 from acclimate.types.errors import ConfigError, ModelError
-from acclimate.verbs.run import evaluate_run, export, train
+from acclimate.verbs.export import export
+from acclimate.verbs.run import evaluate_run, train
 from acclimate.verbs.validate import validate
 from tests.fixtures.journey import CPU, logits
 from tests.fixtures.pico import pico_model, pico_tokenizer

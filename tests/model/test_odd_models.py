@@ -20,7 +20,8 @@ from acclimate.model.load import load_network
 from acclimate.model.lora.adapter import attach_lora
 from acclimate.runs.beginning import read_config
 from acclimate.types.errors import ModelError, NonFiniteError, RunError
-from acclimate.verbs.run import evaluate_run, export, train
+from acclimate.verbs.export import export
+from acclimate.verbs.run import evaluate_run, train
 from acclimate.verbs.validate import validate
 from tests.fixtures.pico import pico_model, pico_tokenizer, save_pico
 from tests.fixtures.runs import config

@@ -17,7 +17,8 @@ from acclimate.config.load import RunConfig
 from acclimate.model.causal import CausalModel
 from acclimate.runs.scores import read_lines
 from acclimate.types.errors import ModelError
-from acclimate.verbs.run import export, train
+from acclimate.verbs.export import export
+from acclimate.verbs.run import train
 from acclimate.verbs.validate import validate
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.fixtures.runs import config

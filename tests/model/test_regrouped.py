@@ -23,7 +23,8 @@ from acclimate.model.reference import FrozenCopy
 from acclimate.reports import write_report
 from acclimate.runs.scores import read_lines
 from acclimate.types.central import Batch
-from acclimate.verbs.run import evaluate_run, export, train
+from acclimate.verbs.export import export
+from acclimate.verbs.run import evaluate_run, train
 from acclimate.verbs.validate import print_preflight, validate
 from tests.fixtures.batches import packed
 from tests.fixtures.families import SHAPES, pico_of

@@ -24,7 +24,8 @@ from acclimate.model.whole.noise import as_given, quieten, switch_off
 from acclimate.model.whole.origin import origin_of
 from acclimate.runs.beginning import read_config
 from acclimate.types.errors import ModelError
-from acclimate.verbs.run import export, train
+from acclimate.verbs.export import export
+from acclimate.verbs.run import train
 from acclimate.verbs.validate import validate
 from tests.fixtures.composite import TOKENS, add_tensors, save_causal, save_composite, save_processor, tensors
 from tests.fixtures.pico import save_pico

@@ -44,6 +44,7 @@ from acclimate.training.callbacks.log import MetricsLog, TensorBoard
 from acclimate.training.callbacks.notebook import NotebookProgress, in_notebook
 from acclimate.training.callbacks.progress import ProgressBar
 from acclimate.training.callbacks.save import InsideBudget, Lowest, Save, Watch
+from acclimate.training.callbacks.trackers import Tracked, Tracking
 from acclimate.training.control.budget import Budget
 from acclimate.training.control.retention import Retention
 from acclimate.training.probe import NET_CHANGE, Probe
@@ -282,10 +283,15 @@ def rows_of(config: RunConfig, corpus: Corpus, active: NDArray[np.bool_], row_le
 
 def _watchers(config: RunConfig, console: Console, total_steps: int, budget: Budget | None) -> list[Callback]:
     """What writes and prints metrics: on one rank only."""
-    run = Layout(config.run_dir)
+    run, settings = Layout(config.run_dir), config.model_dump(mode="json")
     return [
         MetricsLog(run.metrics),
-        *(TensorBoard(run.tensorboard) for target in config.report_to if target == "tensorboard"),
+        *(
+            TensorBoard(run.tensorboard)
+            if name == "tensorboard"
+            else Tracking(name, Tracked(config.name, run.path, settings), console)
+            for name in dict.fromkeys(config.report_to)
+        ),
         NotebookProgress(config.name, total_steps)
         if in_notebook()
         else ProgressBar(console, config.name, total_steps, budget),

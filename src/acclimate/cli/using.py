@@ -19,7 +19,7 @@ def export(
 ) -> None:
     """Write a Hugging Face folder: adapter or whole model, tokenizer, template and model card."""
     from acclimate.runs.beginning import turn_ends
-    from acclimate.verbs.run import export as export_run
+    from acclimate.verbs.export import export as export_run
 
     export_run(run, output, merge=merge, checkpoint=checkpoint, console=console)
     ends = turn_ends(run)

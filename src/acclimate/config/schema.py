@@ -226,15 +226,15 @@ class RunConfig(SettingsFile):
     search: SearchSection | None = None
     parallel: Annotated[ParallelSection, Apart.WORK] = ParallelSection()
     evaluation: Annotated[EvaluationSection, Apart.JUDGED] = EvaluationSection()
-    report_to: Annotated[list[Literal["tensorboard"]], Apart.PLACE] = Field(
-        default_factory=list, description="also write RUN/tensorboard/; extra `tensorboard`"
+    report_to: Annotated[list[Literal["wandb", "mlflow", "trackio", "tensorboard"]], Apart.PLACE] = Field(
+        default_factory=list, description="trackers, each an extra of its name (docs/howto/trackers.md); none: []"
     )
 
     @field_validator("report_to", mode="before")
     @classmethod
     def _one_tracker(cls, value: Any) -> Any:
-        """A single name, as transformers takes it."""
-        return [value] if isinstance(value, str) else value
+        """A single name, or none, as transformers takes it."""
+        return [] if value == "none" else [value] if isinstance(value, str) else value
 
     @field_validator("sources")
     @classmethod

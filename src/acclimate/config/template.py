@@ -54,7 +54,7 @@ training:
   micro_batch_size: 2            # packed rows in one forward; lower it if memory runs out
   eval_steps: 50
   save_steps: 200
-report_to: []                    # [tensorboard]
+report_to: []                    # [wandb, mlflow, trackio, tensorboard]
 """
 
 

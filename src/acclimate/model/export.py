@@ -15,6 +15,7 @@ from torch import Tensor
 from acclimate.disk.files import sync, unwritable
 from acclimate.model.causal import CausalModel
 from acclimate.model.changes import Change, write_changes
+from acclimate.model.transformers4 import readable_by_4
 from acclimate.model.whole.carried import carry_tensors, copy_processor
 from acclimate.model.whole.noise import as_given
 from acclimate.model.whole.origin import origin_of
@@ -56,7 +57,9 @@ def save_model(
     try:
         partial.mkdir(parents=True)
         notes = _write(model, partial, base_path, card, merge, weights, stops_at)
+        notes += readable_by_4(partial)
         write_changes(partial, changes)
+        _open_to_readers(partial)
         for path in (*partial.rglob("*"), partial):  # a power cut must not leave a folder that looks whole
             sync(path)
         if folder.exists():
@@ -67,6 +70,13 @@ def save_model(
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise unwritable(folder, error) from error
+
+
+def _open_to_readers(folder: Path) -> None:
+    """The modes that the folder has by the process's umask: safetensors writes files that only their owner reads."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(folder.stat().st_mode & 0o666)
 
 
 def check_empty(folder: Path) -> None:

@@ -54,6 +54,11 @@ class Layout:
         return self.path / "tensorboard"
 
     @property
+    def trackers(self) -> Path:
+        """Under which name each tracker knows the run, so that a resumed one goes on there."""
+        return self.path / "trackers.json"
+
+    @property
     def summary(self) -> Path:
         """What was measured on held-out text; it marks the run as finished."""
         return self.path / "summary.json"

@@ -1,4 +1,4 @@
-"""The verbs behind the command line: train, evaluate, export. Files in, files out: the run folder is the interface."""
+"""The verbs behind the command line: train, evaluate. Files in, files out: the run folder is the interface."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from acclimate.data.chat.turn_ends import new_turn_ends
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.disk.files import write_text
 from acclimate.measurement.generate import side_by_side
-from acclimate.model.export import check_empty, save_model
+from acclimate.model.export import save_model
 from acclimate.model.identity import model_identities
 from acclimate.model.load import asked_changes, load_tokenizer, written_changes
 from acclimate.model.lora.coverage import coverage
@@ -52,6 +52,7 @@ from acclimate.runs.folder import read_summary, write_generations, write_summary
 from acclimate.runs.layout import Layout, read_json, write_json
 from acclimate.runs.measured import write_measured
 from acclimate.runs.provenance import finished, keep_weights, peak_memory_mib, provenance, sessions, with_session
+from acclimate.training.callbacks.trackers import Tracked, conclude
 from acclimate.training.checkpoint import load_best, read_best
 from acclimate.training.control.settle import settle
 from acclimate.training.loop import run_loop
@@ -205,7 +206,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         record = keep_weights(run_dir, record | costs)
     started = time.perf_counter()
     with keeping_the_model(run_dir):
-        result = _measure(config, corpora, pair, chosen, world)
+        result = _measure(config, corpora, pair, chosen, console, world)
     if world.is_main:
         write_json(run.provenance, finished(record, time.perf_counter() - started))
     return result
@@ -281,17 +282,20 @@ def evaluate_run(run_dir: Path, console: Console | None = None) -> RunResult:
         RunError: the run is not trained yet, or its model, base or data have changed since.
     """
     config, pair = open_run(run_dir)
-    rows = with_rows(config, pair.model.device, console or Console(quiet=True))
+    console = console or Console(quiet=True)
+    rows = with_rows(config, pair.model.device, console)
     corpora = load_corpora(rows, load_tokenizer(config.model))
     run = Layout(run_dir)
     data, held_out = ({n: getattr(c, k) for n, c in corpora.sources.items()} for k in ("digest", "heldout_digest"))
     check_digests(run_dir, model_identities(config.model), data, held_out=held_out)
     keep_weights(run_dir, read_json(run.provenance))  # if it was killed before, or is of 0.1.0
     chosen = read_json(run.data).get("memorisation", {})
-    return _measure(config, corpora, pair, chosen)
+    return _measure(config, corpora, pair, chosen, console)
 
 
-def _measure(config: RunConfig, corpora: Corpora, pair: Pair, chosen: Chosen, world: World = SOLO) -> RunResult:
+def _measure(
+    config: RunConfig, corpora: Corpora, pair: Pair, chosen: Chosen, console: Console, world: World = SOLO
+) -> RunResult:
     """Scores every held-out set against the base and writes eval/, summary.json, generations.json and the card."""
     run_dir, run, model, base = config.run_dir, Layout(config.run_dir), pair.model, pair.base
     for folder in (run.eval, run.model, run.memorisation):
@@ -312,29 +316,8 @@ def _measure(config: RunConfig, corpora: Corpora, pair: Pair, chosen: Chosen, wo
         write_summary(run.untouched, apart)
     write_summary(run.summary, summary)  # marks the run as finished
     write_measured(run_dir, read_json(run.provenance), {n: len(t.document) for n, (t, _) in gains.items()})
+    measured = {f"final/{one['set']}/{one['metric']}": float(one["value"]) for one in summary}
+    conclude(config.report_to, Tracked(config.name, run_dir, {}), measured, console)
     if summary:
         write_text(run.card, model_card(run_dir))
     return RunResult(run_dir, summary)
-
-
-def export(
-    run_dir: Path, output: Path, merge: bool = False, checkpoint: str | None = None, console: Console | None = None
-) -> Path:
-    """Writes a Hugging Face folder: an adapter, or with ``merge`` (and after full tuning) a whole model.
-
-    Args:
-        merge: fold the adapter into the base; into its original weights, if the run kept them quantised.
-        checkpoint: ``best`` or ``step-00000100``; None is the run's final ``model/``.
-        console: where notes about what is written are printed.
-    """
-    check_empty(output)
-    config, pair = open_run(run_dir, checkpoint, quantised=not merge)
-    run = Layout(run_dir)
-    measured = run.summary.is_file() and read_summary(run.summary)
-    card = model_card(run_dir, merge, checkpoint) if measured else None
-    ends = turn_ends(run_dir)["stops_at"]
-    changes = written_changes(config.model, whole=merge or config.lora is None)
-    for note in save_model(pair.model, output, config.model.path, card, merge, stops_at=ends, changes=changes):
-        if console is not None:
-            console.print(f"Note: {note}", style="yellow", highlight=False, markup=False)
-    return output
