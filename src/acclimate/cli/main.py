@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from acclimate import __version__
-from acclimate.cli import adapting, comparing, measuring, statistics, training, using, writing
+from acclimate.cli import adapting, beginning, comparing, measuring, statistics, training, using, writing
 from acclimate.cli.options import (
     CLICK_USAGE_ERROR,
     DIVERGED,
@@ -62,6 +62,7 @@ def _root(
 VERBS: dict[str, Callable[..., None]] = {
     "adapt": adapting.adapt,
     "init": training.init,
+    "schema": beginning.schema,
     "validate": training.validate,
     "train": training.train,
     "eval": measuring.evaluate,

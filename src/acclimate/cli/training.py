@@ -23,7 +23,10 @@ def init(
 ) -> None:
     """Write a commented configuration to start from."""
     write_template(path, domain=domain, general=general, model=model)
-    console.print(f"Wrote {path}. Next: acclimate validate {path}", highlight=False)
+    console.print(
+        f"Wrote {path}, and beside it the schema that editors read. Next: acclimate validate {path}",
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 def validate(config: Config, set_: Set = None, json_: Json = False) -> None:
