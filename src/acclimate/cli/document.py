@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 import types
@@ -117,8 +116,13 @@ def json_schema(kind: str) -> str:
     It takes all that the reader takes, the short forms too; what only shows once several keys are known is left to
     ``acclimate validate``.
     """
-    root = {"run": RunConfig, "panel": PanelConfig, "comparison": Comparison, "policy": Policy}[kind]
-    schema = root.model_json_schema(schema_generator=Untitled)
+    roots: dict[str, type[BaseModel]] = {
+        "run": RunConfig,
+        "panel": PanelConfig,
+        "comparison": Comparison,
+        "policy": Policy,
+    }
+    schema = roots[kind].model_json_schema(schema_generator=Untitled)
     sections = schema.get("$defs", {})
     if kind == "run":
         schema["properties"]["method"] = _methods(sections)
@@ -148,9 +152,8 @@ class Untitled(GenerateJsonSchema):
 def _methods(sections: dict[str, Any]) -> dict[str, Any]:
     """A name, a section of name and settings, or a list of these; puts one definition a method into ``sections``."""
     for name, method in METHODS.items():
-        own: dict[str, Any] = (
-            TypeAdapter(method).json_schema(schema_generator=Untitled) if dataclasses.fields(method) else {}
-        )  # type: ignore[arg-type]
+        settings = getattr(method, "__pydantic_fields__", {})
+        own = TypeAdapter(method).json_schema(schema_generator=Untitled) if settings else {}
         sections |= own.pop("$defs", {})
         sections[f"method_{name}"] = {
             "type": "object",

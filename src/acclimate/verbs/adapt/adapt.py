@@ -24,7 +24,7 @@ from acclimate.reports import write_report
 from acclimate.runs.layout import Layout
 from acclimate.types.errors import UsageError
 from acclimate.verbs.adapt.rules import Asked, Chosen, choose
-from acclimate.verbs.adapt.written import written
+from acclimate.disk.commented import written
 from acclimate.verbs.run import train
 
 SELF = "self"
