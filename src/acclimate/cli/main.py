@@ -62,6 +62,7 @@ def _root(
 VERBS: dict[str, Callable[..., None]] = {
     "adapt": adapting.adapt,
     "init": training.init,
+    "import": beginning.import_,
     "schema": beginning.schema,
     "validate": training.validate,
     "train": training.train,

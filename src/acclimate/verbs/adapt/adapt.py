@@ -15,6 +15,7 @@ from rich.console import Console
 from acclimate.config.load import apply_override, load_config, parse_config
 from acclimate.config.schema import NAME
 from acclimate.config.schemas import schema_line
+from acclimate.disk.commented import written
 from acclimate.disk.files import write_text
 from acclimate.gates import gate
 from acclimate.gates.verdict import Verdict
@@ -24,7 +25,6 @@ from acclimate.reports import write_report
 from acclimate.runs.layout import Layout
 from acclimate.types.errors import UsageError
 from acclimate.verbs.adapt.rules import Asked, Chosen, choose
-from acclimate.disk.commented import written
 from acclimate.verbs.run import train
 
 SELF = "self"
