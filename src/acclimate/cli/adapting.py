@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acclimate.cli.options import GateClosed, Set, console
+from acclimate.cli.options import GateClosed, Json, Set, beside, console, print_json
 from acclimate.runs.layout import Layout
 from acclimate.types.errors import Stopped, UsageError
+
+if TYPE_CHECKING:
+    from acclimate.verbs.adapt import Adapted
 
 
 def adapt(
@@ -26,9 +29,9 @@ def adapt(
     epochs: Annotated[float | None, typer.Option(help="Passes over the domain, in place of tokens.")] = None,
     set_: Set = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what the same command began.")] = False,
+    json_: Json = False,
 ) -> None:
     """Adapt a model to a domain within a budget of forgetting: write a configuration, train, report, judge."""
-    from acclimate.reports.gate_page import verdict_page
     from acclimate.verbs.adapt import adapt as adapt_model
 
     if not domain:
@@ -46,10 +49,27 @@ def adapt(
             epochs,
             set_ or (),
             resume,
-            console,
+            beside(json_),
         )
     except KeyboardInterrupt:
         raise Stopped("Interrupted. The same command with --resume goes on.", signal.SIGINT) from None
+    if json_:
+        print_json(
+            {
+                "run": found.run_dir, "verdict": found.verdict.as_json(), "learned": found.learned, "kept": found.kept,
+                "model": Layout(found.run_dir).model, "report": found.report, "config": found.config,
+                "policy": found.policy,
+            }
+        )  # fmt: skip
+    else:
+        _print(found)
+    if not found.passed:
+        raise GateClosed(found.verdict.outcome)
+
+
+def _print(found: Adapted) -> None:
+    from acclimate.reports.gate_page import verdict_page
+
     console.print(verdict_page(found.verdict))
     for sentence in (found.learned, found.kept):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
@@ -65,5 +85,3 @@ def adapt(
         f"      acclimate export {found.run_dir} --output {found.run_dir.name}-model",
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
-    if not found.passed:
-        raise GateClosed

@@ -1,4 +1,7 @@
-"""The page docs/reference/configuration.md, written from the schema: ``python -m acclimate.cli.document`` prints it."""
+"""The page docs/reference/configuration.md and the JSON Schemas, written from the schemas of the YAML files.
+
+``python -m acclimate.cli.document`` prints the page; with ``--schemas`` it writes ``config/schemas/`` instead.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,16 @@ import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema
 
+from acclimate.config.chosen.search import AUTO
 from acclimate.config.explain import section_paths
 from acclimate.config.load import RunConfig
+from acclimate.config.schemas import KINDS, schema_file
+from acclimate.config.source_schema import SELF
+from acclimate.disk.files import write_text
 from acclimate.gates.policy import Policy
 from acclimate.methods.registry import METHODS
 from acclimate.verbs.compare import Comparison
@@ -102,5 +110,66 @@ def _yaml(value: Any) -> str:
     return str(value) if isinstance(value, str) else json.dumps(value)
 
 
+def json_schema(kind: str) -> str:
+    """What editors check and complete a file of that kind by: one of ``run, panel, comparison, policy``.
+
+    It takes all that the reader takes, the short forms too; what only shows once several keys are known is left to
+    ``acclimate validate``.
+    """
+    roots: dict[str, type[BaseModel]] = {
+        "run": RunConfig,
+        "panel": PanelConfig,
+        "comparison": Comparison,
+        "policy": Policy,
+    }
+    schema = roots[kind].model_json_schema(schema_generator=Untitled)
+    sections = schema.get("$defs", {})
+    if kind == "run":
+        schema["properties"]["method"] = _methods(sections)
+        sources = schema["properties"]["sources"]
+        sources["additionalProperties"] = {"anyOf": [{"const": SELF}, sources["additionalProperties"]]}
+        schema["properties"]["report_to"] = {"anyOf": [{"type": "string"}, schema["properties"]["report_to"]]}
+        for budget in ("kl", "bits_per_byte"):  # 0.05 nats, 1%
+            sections["RetainSection"]["properties"][budget]["anyOf"].append({"type": "string"})
+    if "Margin" in sections:
+        sections["Margin"] = {"type": "string", "description": "a number and its unit, like 2 % or 0.02 bits/byte"}
+    title = f"acclimate {kind}"
+    about = {"$schema": DIALECT, "$comment": f"{title}: acclimate schema {kind}", "title": title}
+    return json.dumps(about | schema | {"title": title}, indent=1, ensure_ascii=False) + "\n"
+
+
+DIALECT = "http://json-schema.org/draft-07/schema#"
+"""That yaml-language-server reads."""
+
+
+class Untitled(GenerateJsonSchema):
+    """A key's own name says what it is called."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def _methods(sections: dict[str, Any]) -> dict[str, Any]:
+    """A name, a section of name and settings, or a list of these; puts one definition a method into ``sections``."""
+    for name, method in METHODS.items():
+        settings = getattr(method, "__pydantic_fields__", {})
+        own = TypeAdapter(method).json_schema(schema_generator=Untitled) if settings else {}
+        sections |= own.pop("$defs", {})
+        sections[f"method_{name}"] = {
+            "type": "object",
+            "description": method.described()["summary"],
+            "properties": {"name": {"const": name}} | own.get("properties", {}),
+            "required": ["name", *own.get("required", [])],
+            "additionalProperties": False,
+        }
+    one = {"anyOf": [{"enum": [*METHODS, AUTO]}, *({"$ref": f"#/$defs/method_{name}"} for name in METHODS)]}
+    about = "a name, a section of name and settings, or a list of these"
+    return {"anyOf": [*one["anyOf"], {"type": "array", "items": one}], "default": "mol", "description": about}
+
+
 if __name__ == "__main__":
-    sys.stdout.write(configuration_page())
+    if sys.argv[1:] == ["--schemas"]:
+        for written in KINDS:
+            write_text(schema_file(written), json_schema(written))
+    else:
+        sys.stdout.write(configuration_page())

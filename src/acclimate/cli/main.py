@@ -1,7 +1,7 @@
 """The verbs put together, and the exit code of what happened.
 
-Exit codes: 0 ok, 1 runtime error, 2 a gate that did not pass, 3 usage error, 4 a loss or gradient became NaN; 130,
-143 and 129 when a signal stopped a training after its checkpoint.
+Exit codes: 0 ok, 1 runtime error, 2 a gate failed, 3 usage error, 4 a loss or gradient became NaN, 5 a gate cannot
+tell; 130, 143 and 129 when a signal stopped a training after its checkpoint (docs/reference/command-line.md).
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from typing import Annotated
 import typer
 
 from acclimate import __version__
-from acclimate.cli import adapting, comparing, measuring, statistics, training, using, writing
+from acclimate.cli import adapting, beginning, comparing, measuring, statistics, training, using, writing
 from acclimate.cli.options import (
     CLICK_USAGE_ERROR,
     DIVERGED,
-    GATE_CLOSED,
     RUNTIME_ERROR,
     USAGE_ERROR,
     GateClosed,
@@ -42,7 +41,6 @@ app = typer.Typer(
     name="acclimate",
     help="Adapt a language model to a domain without losing what it already knew, and prove it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -64,6 +62,8 @@ def _root(
 VERBS: dict[str, Callable[..., None]] = {
     "adapt": adapting.adapt,
     "init": training.init,
+    "import": beginning.import_,
+    "schema": beginning.schema,
     "validate": training.validate,
     "train": training.train,
     "eval": measuring.evaluate,
@@ -114,8 +114,8 @@ def _run() -> int:
         app()
     except SystemExit as end:  # the CLI library exits with 2 on usage errors, which here means a gate
         return USAGE_ERROR if end.code == CLICK_USAGE_ERROR else int(end.code or 0)
-    except GateClosed:
-        return GATE_CLOSED
+    except GateClosed as closed:
+        return closed.code
     except PeerError:
         return RUNTIME_ERROR
     except Stopped as stopped:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from acclimate.cli.options import GateClosed, Run, console
+from acclimate.cli.options import GateClosed, Json, Run, beside, console, print_json
 from acclimate.runs.layout import Layout, PanelLayout
 from acclimate.types.errors import UsageError
 
@@ -22,10 +21,11 @@ def evaluate(
     adapter: Annotated[Path | None, typer.Option(help="A LoRA adapter's folder; its model is --base.")] = None,
     base: Annotated[str | None, typer.Option(help="What --model or --adapter is compared with.")] = None,
     output: Annotated[Path | None, typer.Option(help="A panel's folder; default: RUN/panels/NAME.")] = None,
+    json_: Json = False,
 ) -> None:
     """Measure a run's model against its base again, or any model or adapter against any base on a panel."""
     if panel is not None:
-        _panel(panel, run, model, adapter, base, output)
+        _panel(panel, run, model, adapter, base, output, json_)
         return
     given = {"--model": model, "--adapter": adapter, "--base": base, "--output": output}
     for option, value in given.items():
@@ -37,16 +37,22 @@ def evaluate(
         )
     from acclimate.verbs.run import evaluate_run
 
-    report_on(run, evaluate_run(run, console).summary)
+    report_on(run, evaluate_run(run, beside(json_)).summary, json_)
 
 
 def _panel(
-    path: Path, run: Path | None, model: str | None, adapter: Path | None, base: str | None, output: Path | None
+    path: Path,
+    run: Path | None,
+    model: str | None,
+    adapter: Path | None,
+    base: str | None,
+    output: Path | None,
+    json_: bool,
 ) -> None:
     from acclimate.build import open_pair
     from acclimate.reports.panel_page import write_panel_page
     from acclimate.verbs.panel import evaluate_panel, load_panel
-    from acclimate.verbs.panel.page import check_output, panel_tables, write_panel
+    from acclimate.verbs.panel.page import check_output, document, panel_tables, write_panel
 
     panel = load_panel(path)
     if output is None:
@@ -56,9 +62,12 @@ def _panel(
     check_output(output)
     pair = open_pair(run, model, adapter, base)
     for note in pair.said(panel.template == "chat"):
-        console.print(f"Note: {note}", style="yellow", highlight=False)
+        beside(json_).print(f"Note: {note}", style="yellow", highlight=False)
     result = evaluate_panel(pair.model, pair.base, panel)
     write_panel(output, pair, result)
+    if json_:
+        print_json({"folder": output} | document(pair, result))
+        return
     console.print(panel_tables(result, pair.identity["name"]))
     page = write_panel_page([output], PanelLayout(output).page)
     console.print(f"Items and numbers: {output}. Page: {page}", highlight=False, soft_wrap=True)
@@ -67,6 +76,7 @@ def _panel(
 def matrix(
     panels: Annotated[list[Path], typer.Argument(help="Folders of one panel, measured already: RUN/panels/NAME ...")],
     markdown: Annotated[Path | None, typer.Option(help="Also write the table as Markdown.")] = None,
+    json_: Json = False,
 ) -> None:
     """Show several models on one panel side by side, sets by models, from what was measured."""
     from acclimate.disk.files import write_text
@@ -76,7 +86,10 @@ def matrix(
     found = read(panels)
     if markdown is not None:
         write_text(markdown, matrix_markdown(found))
-    console.print(matrix_table(found))
+    if json_:
+        print_json(found.as_json())
+    else:
+        console.print(matrix_table(found))
 
 
 def report(
@@ -91,11 +104,12 @@ def report(
     no_text: Annotated[
         bool, typer.Option("--no-text", help="Show no document, prompt, answer, setting or path: for private text.")
     ] = False,
+    json_: Json = False,
 ) -> None:
     """Write one self-contained HTML page about one run or several, or about a panel on any two models."""
     panels = [run for run in runs if PanelLayout(run).document.is_file()]
     if not panels:
-        _report(runs, output or Layout(runs[0]).report, policy, title, not no_text)
+        _report(runs, output or Layout(runs[0]).report, policy, title, not no_text, json_)
         return
     if len(panels) < len(runs):
         other = next(run for run in runs if run not in panels)
@@ -103,14 +117,18 @@ def report(
     for option, given in {"--policy": policy, "--no-text": no_text}.items():
         if given:
             raise UsageError(f"{option}: has no effect on a panel's page, which shows numbers alone; leave it out.")
-    _report_panels(panels, output or PanelLayout(panels[0]).page, title)
+    _report_panels(panels, output or PanelLayout(panels[0]).page, title, json_)
 
 
-def _report_panels(panels: list[Path], output: Path, title: str | None) -> None:
+def _report_panels(panels: list[Path], output: Path, title: str | None, json_: bool) -> None:
     from acclimate.reports.panel_page import write_panel_page
 
     _check_html(output)
-    console.print(f"Report: {write_panel_page(panels, output, title)}", highlight=False, soft_wrap=True)
+    page = write_panel_page(panels, output, title)
+    if json_:
+        print_json({"report": page, "panels": [str(panel) for panel in panels]})
+    else:
+        console.print(f"Report: {page}", highlight=False, soft_wrap=True)
 
 
 def _check_html(output: Path) -> None:
@@ -118,9 +136,11 @@ def _check_html(output: Path) -> None:
         raise UsageError(f"--output: '{output}' does not end in .html; a report is one HTML file.")
 
 
-def report_on(run: Path, summary: list[dict[str, Any]]) -> None:
+def report_on(run: Path, summary: list[dict[str, Any]], json_: bool = False) -> None:
     if summary:
-        _report([run], Layout(run).report)
+        _report([run], Layout(run).report, json_=json_)
+    elif json_:
+        print_json({"report": None, "runs": [{"run": run, "summary": []}], "gates": [], "notes": [NOTHING_HELD_OUT]})
     else:
         console.print(NOTHING_HELD_OUT)
 
@@ -131,14 +151,20 @@ def _report(
     policy: Path | None = None,
     title: str | None = None,
     with_text: bool = True,
+    json_: bool = False,
 ) -> None:
     from acclimate.gates import gate as judge
     from acclimate.reports import collect, step_notes, summary_page, write_page
+    from acclimate.runs.folder import read_summary
 
     _check_html(output)
     judged = [judge(run, policy).as_json() for run in runs] if policy else ()
     data = collect(runs, with_text)
     write_page(data, output, title, judged)
+    if json_:
+        told = [{"run": run, "summary": read_summary(Layout(run).summary)} for run in runs]
+        print_json({"report": output, "runs": told, "gates": judged, "notes": step_notes(data)})
+        return
     console.print(summary_page(data, console.width))
     for note in step_notes(data):
         console.print(note, highlight=False)
@@ -149,9 +175,9 @@ def gate(
     run: Run,
     policy: Annotated[Path, typer.Option(help="The policy's YAML file.")],
     markdown: Annotated[Path | None, typer.Option(help="Also write the verdict as Markdown, for a comment.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+    json_: Json = False,
 ) -> None:
-    """Hold a run against a policy of margins: exit code 0 if it passes, 2 if it fails or that cannot be told."""
+    """Hold a run against a policy of margins: exit code 0 if it passes, 2 if it fails, 5 if that cannot be told."""
     from acclimate.disk.files import write_text
     from acclimate.gates import gate as judge
     from acclimate.reports.gate_page import verdict_markdown, verdict_page
@@ -160,8 +186,8 @@ def gate(
     if markdown is not None:
         write_text(markdown, verdict_markdown(verdict))
     if json_:
-        console.out(json.dumps(verdict.as_json(), indent=1, ensure_ascii=False), highlight=False)
+        print_json(verdict.as_json())
     else:
         console.print(verdict_page(verdict))
     if not verdict.passed:
-        raise GateClosed
+        raise GateClosed(verdict.outcome)

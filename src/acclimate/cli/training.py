@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +9,9 @@ from typing import Annotated
 import typer
 
 from acclimate.cli.measuring import report_on
-from acclimate.cli.options import RUNTIME_ERROR, Config, Set, console
+from acclimate.cli.options import RUNTIME_ERROR, Config, Json, Set, beside, console, print_json
 from acclimate.config.template import DEFAULT_MODEL, write_template
+from acclimate.runs.layout import Layout
 from acclimate.types.errors import Stopped, UsageError
 
 
@@ -23,7 +23,10 @@ def init(
 ) -> None:
     """Write a commented configuration to start from."""
     write_template(path, domain=domain, general=general, model=model)
-    console.print(f"Wrote {path}. Next: acclimate validate {path}", highlight=False)
+    console.print(
+        f"Wrote {path}, and beside it the schema that editors read. Next: acclimate validate {path}",
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 def validate(
@@ -32,13 +35,19 @@ def validate(
     show: Annotated[
         int, typer.Option("--show", min=0, help="Print so many documents of each source as the model reads them.")
     ] = 0,
+    json_: Json = False,
 ) -> None:
     """Check configuration, files and records, and print the resolved plan; trains nothing."""
     from acclimate.config.load import load_config
     from acclimate.verbs.validate import print_preflight
     from acclimate.verbs.validate import validate as check
+    from acclimate.verbs.validate.document import document
 
-    print_preflight(check(load_config(config, set_ or ()), show), console)
+    found = check(load_config(config, set_ or ()), show)
+    if json_:
+        print_json(document(found))
+    else:
+        print_preflight(found, console)
 
 
 def train(
@@ -52,6 +61,7 @@ def train(
         Path | None,
         typer.Option(help="With method: auto: write the configuration that it chooses to this file, and stop there."),
     ] = None,
+    json_: Json = False,
 ) -> None:
     """Train, measure against the base, and write the run folder with its report."""
     from acclimate.config.load import load_config
@@ -63,8 +73,8 @@ def train(
             raise UsageError(f"--nproc {nproc}: this is one of {launched_processes()} processes already; leave it out.")
         overrides = [part for override in set_ or () for part in ("--set", override)]
         frozen = ["--freeze", str(freeze)] if freeze is not None else []
-        again = ["--resume"] if resume else []
-        raise typer.Exit(launch(["train", str(config), *overrides, *again, *frozen], nproc))
+        options = [*(["--resume"] if resume else []), *(["--json"] if json_ else [])]
+        raise typer.Exit(launch(["train", str(config), *overrides, *options, *frozen], nproc))
     from acclimate.runs.claim import what_resume_does
     from acclimate.verbs.run import chosen
     from acclimate.verbs.run import train as train_run  # seconds of imports, which the launcher does without
@@ -75,43 +85,52 @@ def train(
         if freeze is not None:
             if launched_rank() == 0:
                 check_frozen(freeze)
-            found = chosen(loaded, resume=resume, console=console)
+            found = chosen(loaded, resume=resume, console=beside(json_))
             if launched_rank() == 0:
                 write_frozen(found, freeze)
-                console.print(
+                beside(json_).print(
                     f"Wrote {freeze}. Next: acclimate train {freeze} --resume", highlight=False, soft_wrap=True
                 )
             return
-        result = train_run(loaded, resume=resume, console=console)
+        result = train_run(loaded, resume=resume, console=beside(json_))
     except KeyboardInterrupt:
         how = what_resume_does(loaded.run_dir)
         raise Stopped(f"Interrupted. The same command with --resume {how}.", signal.SIGINT) from None
     if launched_rank() == 0:
-        report_on(loaded.run_dir, result.summary)
+        report_on(loaded.run_dir, result.summary, json_)
 
 
 def demo(
     output: Annotated[Path | None, typer.Option(help="Default: runs/demo, or runs/demo-quick.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="The same path with a sixth of the tokens.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Runs per method.")] = 1,
+    json_: Json = False,
 ) -> None:
     """Tune a real small model four ways on medical text and show what each kept."""
     from acclimate.demo import run_demo
 
-    run_demo(output or Path("runs/demo-quick" if quick else "runs/demo"), quick=quick, seeds=seeds, console=console)
+    folder = output or Path("runs/demo-quick" if quick else "runs/demo")
+    results = run_demo(folder, quick=quick, seeds=seeds, console=beside(json_))
+    if json_:
+        runs = [{"run": result.run_dir, "summary": result.summary} for result in results]
+        print_json({"report": Layout(folder).report, "runs": runs})
 
 
-def methods() -> None:
+def methods(json_: Json = False) -> None:
     """List the methods with what they do, store and cost."""
-    from acclimate.methods.catalogue import print_methods
+    from acclimate.methods.catalogue import describe, print_methods
+    from acclimate.methods.registry import METHODS
 
-    print_methods(console)
+    if json_:
+        print_json({name: describe(method) for name, method in METHODS.items()})
+    else:
+        print_methods(console)
 
 
 def doctor(
     config: Annotated[Path | None, typer.Argument(help="A run's YAML file, to see what it would need.")] = None,
     set_: Set = None,
-    json_: Annotated[bool, typer.Option("--json", help="For machines and bug reports.")] = False,
+    json_: Json = False,
 ) -> None:
     """Look for what would stop a run: versions, devices, memory, disk; exit code 1 if something would."""
     from acclimate.config.load import load_config
@@ -122,7 +141,7 @@ def doctor(
         raise UsageError("--set: changes a configuration; name its file too.")
     found = diagnose(load_config(config, set_ or ()) if config else None)
     if json_:
-        console.out(json.dumps(found.as_json(), indent=1, ensure_ascii=False), highlight=False)
+        print_json(found.as_json())
     else:
         print_diagnosis(found, console)
     if found.problems:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from acclimate.cli.options import console
+from acclimate.cli.options import Json, beside, console, print_json
 
 
 def replay(
@@ -30,6 +30,7 @@ def replay(
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, or auto: what is faster here.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    json_: Json = False,
 ) -> None:
     """Have a model write rows itself: a general corpus of its own behaviour, for `path`, with a report."""
     from acclimate.config.chosen.replay import ReplaySection
@@ -44,6 +45,9 @@ def replay(
     }  # fmt: skip
     settings = ReplaySection.of_values({key: value for key, value in given.items() if value is not None}, "replay")
     section = ModelSection.of_values({"path": model, "dtype": dtype, "device": device}, "model")
-    found = write(section, output, settings, real=real, console=console)
+    found = write(section, output, settings, real=real, console=beside(json_))
+    if json_:
+        print_json({"output": output} | found)
+        return
     print_report(found, console)
     console.print(f"Wrote {output}. A source reads it: sources.general.path: {output}", highlight=False, soft_wrap=True)

@@ -11,52 +11,8 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from acclimate.config.elsewhere import counterpart
 from acclimate.types.errors import listed, nearest
-
-# What people of other trainers type, and where it lives here.
-SYNONYMS = {
-    "lr": "optimizer.learning_rate",
-    "learning_rate": "optimizer.learning_rate",
-    "weight_decay": "optimizer.weight_decay",
-    "max_grad_norm": "optimizer.max_grad_norm",
-    "model_name_or_path": "model.path",
-    "base_model": "model.path",
-    "lora_r": "lora.rank",
-    "lora_rank": "lora.rank",
-    "r": "lora.rank",
-    "lora_alpha": "lora.alpha",
-    "lora_target": "lora.target_modules",
-    "per_device_train_batch_size": "training.micro_batch_size",
-    "batch_size": "training.micro_batch_size",
-    "gradient_accumulation_steps": "budget.batch_tokens",
-    "num_train_epochs": "budget.epochs",
-    "epochs": "budget.epochs",
-    "max_steps": "budget.steps",
-    "steps": "budget.steps",
-    "max_seq_length": "data.sequence_length",
-    "max_length": "data.sequence_length",
-    "cutoff_len": "data.sequence_length",
-    "warmup_ratio": "schedule.warmup_ratio",
-    "warmup_steps": "schedule.warmup_steps",
-    "lr_scheduler_type": "schedule.type",
-    "bf16": "model.dtype",
-    "torch_dtype": "model.dtype",
-    "datasets": "sources",
-    "dataset": "sources",
-    "train_file": "sources",
-    "columns": "fields",
-    "text_column": "fields",
-    "dataset_text_field": "fields",
-    "field_messages": "fields",
-    "data_files": "path",
-    "weight": "share",
-    "fraction": "share",
-    "attn_implementation": "model.attention",
-    "eval_steps": "training.eval_steps",
-    "save_steps": "training.save_steps",
-    "gradient_checkpointing": "training.gradient_checkpointing",
-    "save_total_limit": "training.keep_last",
-}
 
 
 @dataclass(frozen=True)
@@ -147,10 +103,10 @@ def section_paths(section: type[Any], prefix: str = "") -> dict[str, type[Any]]:
 def _unknown_key(location: tuple[Any, ...], root: type[Any]) -> str:
     key, parents = str(location[-1]), location[:-1]
     here = list(_fields(_section_at(root, parents)))
+    if (said := counterpart(key, str(parents[0]) if parents else "", here, not parents)) is not None:
+        return said
     if close := difflib.get_close_matches(key, here, n=1, cutoff=0.75):
         return f"Did you mean '{close[0]}'?"
-    if SYNONYMS.get(key) and (SYNONYMS[key] in here or "." in SYNONYMS[key] or not parents):
-        return f"Here it is called '{SYNONYMS[key]}'."
     if hint := nearest(key, here):
         return hint.strip()
     for path, section in section_paths(root).items():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from acclimate.config.schemas import schema_line
 from acclimate.disk.files import write_text
 from acclimate.types.errors import UsageError
 
@@ -70,7 +71,7 @@ def write_template(path: Path, domain: str, general: str, model: str) -> None:
         raise UsageError(f"The folder '{path.parent}' does not exist; make it, or give another path.")
     quoted = {key: _scalar(value) for key, value in {"domain": domain, "general": general, "model": model}.items()}
     rate = "1e-3" if model == DEFAULT_MODEL else "2e-4"
-    write_text(path, TEMPLATE.format(path=path, rate=rate, **quoted))
+    write_text(path, schema_line(path) + TEMPLATE.format(path=path, rate=rate, **quoted))
 
 
 def _scalar(value: str) -> str:

@@ -14,6 +14,8 @@ from rich.console import Console
 
 from acclimate.config.load import apply_override, load_config, parse_config
 from acclimate.config.schema import NAME
+from acclimate.config.schemas import schema_line
+from acclimate.disk.commented import written
 from acclimate.disk.files import write_text
 from acclimate.gates import gate
 from acclimate.gates.verdict import Verdict
@@ -24,7 +26,6 @@ from acclimate.runs.layout import Layout
 from acclimate.types.errors import UsageError
 from acclimate.types.notebook import html_table
 from acclimate.verbs.adapt.rules import Asked, Chosen, choose
-from acclimate.verbs.adapt.written import written
 from acclimate.verbs.run import train
 
 SELF = "self"
@@ -231,8 +232,10 @@ def _write(chosen: Chosen, asked: Asked, command: str, overrides: Sequence[str],
         "sets.domain.min_gain": "held-out text of the domain got easier to predict, beyond doubt",
     }
     head = f"What is demanded of the run {asked.name}: acclimate gate {path.parent / asked.name} --policy {policy}"
-    write_text(policy, written({"version": 1, "sets": rules}, why, head))  # first: the other one says what began
-    write_text(path, written(chosen.settings, chosen.reasons, HEAD.format(command=command, path=path, name=asked.name)))
+    demanded = written({"version": 1, "sets": rules}, why, head)
+    write_text(policy, schema_line(policy, "policy") + demanded)  # first: the other one says what began
+    head = HEAD.format(command=command, path=path, name=asked.name)
+    write_text(path, schema_line(path) + written(chosen.settings, chosen.reasons, head))
 
 
 def _sentences(summary: Sequence[dict[str, Any]], keep: float) -> tuple[str, str]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+from acclimate.paired.estimate import finite
 from acclimate.runs.cells import Row, read_table
 from acclimate.types.errors import RunError
 from acclimate.types.notebook import html_table
 from acclimate.verbs.compare.cell import Cell, run_cell, trial_cells
 from acclimate.verbs.compare.schema import Comparison, Settings
-from acclimate.verbs.compare.standing import Measured, Standing, standings
+from acclimate.verbs.compare.standing import Measured, Standing, ahead_of, front, standings
 from acclimate.verbs.compare.tuning import choose
 from acclimate.verbs.panel import load_panel, panel_digest
 
@@ -69,6 +71,30 @@ class Outcome:
             if deciding and all(row.outcome == "diverged" for row in deciding):
                 found.append(method)
         return found
+
+    def as_json(self) -> dict[str, Any]:
+        """Every method's numbers with their 95 % intervals over documents and seeds, and who is ahead of it."""
+        ahead = {standing.method for standing in front(self.standings)}
+        methods = []
+        for standing in self.standings:
+            numbers: dict[str, Any] = {}
+            for name in ("gain", "drift", "loss"):
+                measured: Measured | None = getattr(standing, name)
+                if measured is not None:
+                    found = measured.estimate
+                    numbers[name] = {
+                        "value": found.value, "low": finite(found.low), "high": finite(found.high),
+                        "seeds": {str(seed): value for seed, value in measured.seeds},
+                    }  # fmt: skip
+            methods.append(
+                {
+                    "method": standing.method, "settings": dict(self.settings(standing.method)), **numbers,
+                    "sets": list(standing.sets), "front": standing.method in ahead,
+                    "behind": ahead_of(standing, self.standings),
+                }
+            )  # fmt: skip
+        table = str(self.comparison.table_path)
+        return {"table": table, "rows": len(self.rows), "methods": methods, "diverged": self.diverged}
 
 
 def _cell(found: Measured | None, factor: float) -> str:

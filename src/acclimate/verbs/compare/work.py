@@ -131,12 +131,17 @@ def _take(comparison: Comparison, task: Task, only: Sequence[str], nproc: int, c
         return True
 
 
-def print_plan(comparison: Comparison, only: Sequence[str], console: Console) -> None:
-    """What is done, and every cell that is left as far as it is known."""
+def left_of(comparison: Comparison, only: Sequence[str]) -> tuple[int, list[Task]]:
+    """How many rows the table has, and every cell that is left as far as it is known."""
     _check(comparison, only)
     outcome = outcome_of(comparison)
-    left = list(pending(comparison, outcome, only))
-    console.print(f"{comparison.table_path}: {len(outcome.rows)} rows of this comparison.", highlight=False)
+    return len(outcome.rows), list(pending(comparison, outcome, only))
+
+
+def print_plan(comparison: Comparison, only: Sequence[str], console: Console) -> None:
+    """What is done, and every cell that is left as far as it is known."""
+    rows, left = left_of(comparison, only)
+    console.print(f"{comparison.table_path}: {rows} rows of this comparison.", highlight=False)
     for task in left:
         console.print(f"left: {task.name}", highlight=False, markup=False)
     if not left:

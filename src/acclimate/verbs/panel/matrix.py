@@ -49,6 +49,18 @@ class Matrix:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
 
+    def as_json(self) -> dict[str, Any]:
+        """Plain data; null where a column does not have a row."""
+        rows = [
+            {
+                "set": row.name,
+                "metric": row.metric,
+                "cells": [None if cell is None else vars(cell) for cell in row.cells],
+            }
+            for row in self.rows
+        ]
+        return {"columns": list(self.columns), "rows": rows, "note": NOTE}
+
 
 def matrix(folders: Sequence[Path]) -> Matrix:
     """Reads panels that were measured already; nothing is measured again.
