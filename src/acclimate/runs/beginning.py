@@ -11,6 +11,7 @@ from rich.console import Console
 from acclimate.config.apart import FREE_ON_RESUME, Apart, marks
 from acclimate.config.chosen.search import AUTO
 from acclimate.config.load import RunConfig, load_config
+from acclimate.config.source_schema import SourceSection
 from acclimate.runs.layout import Layout, read_json, write_json
 from acclimate.runs.measured import check_weights
 from acclimate.runs.provenance import other_versions, with_session
@@ -100,7 +101,7 @@ def _as_it_began(config: RunConfig) -> RunConfig:
 
 
 def with_saved_choices(config: RunConfig) -> RunConfig:
-    """``dtype: auto``, ``attention: auto`` and ``eval_steps: auto`` mean what they meant when the run began."""
+    """``auto`` means what it meant when the run began: dtype, attention, ``eval_steps``, shares, what is held out."""
     path = begun_config(config)
     if not path.exists():
         return config
@@ -112,7 +113,16 @@ def with_saved_choices(config: RunConfig) -> RunConfig:
             key: value for key in keys if getattr(now, key) == "auto" and (value := getattr(began, key)) is not None
         }
         changes |= {name: now.model_copy(update=kept)} if kept else {}
-    return config.model_copy(update=changes) if changes else config
+    changes["sources"] = {name: _as_dealt(section, saved.sources.get(name)) for name, section in config.sources.items()}
+    return config.model_copy(update=changes)
+
+
+def _as_dealt(section: SourceSection, began: SourceSection | None) -> SourceSection:
+    """Of a source: runs of 0.1.0 have ``share: null`` here, which is equal parts, and ``heldout`` as a number."""
+    if began is None:
+        return section
+    kept = {key: getattr(began, key) for key in ("share", "heldout") if getattr(section, key) == AUTO}
+    return section.model_copy(update=kept) if kept else section
 
 
 def _with_saved_adapter(config: RunConfig) -> RunConfig:
