@@ -121,13 +121,13 @@ def test_init_validates_and_is_never_overwritten(
         "--model", str(pico_folder),
     ]  # fmt: skip
     assert run_cli(arguments, monkeypatch, capsys)[0] == 0
-    overrides = ["--set", f"data.cache_dir={tmp_path}", "--set", "data.sequence_length=512"]
+    overrides = ["--set", f"data.cache_dir={tmp_path}"]
     code, out, err = run_cli(["validate", str(path), *overrides], monkeypatch, capsys)
     assert code == 0, err
     for word in ("domain", "general", "LoRA rank 16", "optimizer steps", "GiB"):
         assert word in out
     text = path.read_text()
-    assert load_config(path).optimizer.learning_rate == 2e-4
+    assert load_config(path).optimizer.learning_rate == 2e-3  # of a model below 0.05B
     assert run_cli(["init", str(tmp_path / "small.yaml")], monkeypatch, capsys)[0] == 0
     assert load_config(tmp_path / "small.yaml").optimizer.learning_rate == 1e-3  # of the small default model
     code, _, err = run_cli(arguments, monkeypatch, capsys)

@@ -15,6 +15,7 @@ from acclimate.config.load import load_config
 from acclimate.gates.policy import load_policy
 from acclimate.types.errors import AcclimateError, ConfigError, UsageError
 from acclimate.verbs.adapt.rules import Asked, Chosen, choose
+from acclimate.verbs.validate.fit import SPARE, Room
 from tests.fixtures.runs import Killed, write_corpora
 from tests.fixtures.sentences import quoted
 
@@ -109,7 +110,7 @@ def test_ten_documents_are_enough_and_the_base_may_write_the_rest(pico_folder: P
 
 
 def test_little_memory_means_an_adapter(pico_folder: Path, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acclimate.verbs.adapt.rules._free", lambda device: (2**30, "of memory"))
+    monkeypatch.setattr("acclimate.verbs.adapt.rules.room_on", lambda device: Room(2**30, "of memory", SPARE))
     chosen = choose(asked(pico_folder, texts / "domain.jsonl", texts / "general.jsonl"))
     assert at(chosen, "lora") == {"rank": 16, "alpha": 32}
     assert at(chosen, "optimizer.learning_rate") == 1.5e-3 or at(chosen, "optimizer.learning_rate") == 2e-3

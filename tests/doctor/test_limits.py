@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from acclimate.verbs.doctor.limits import core_limit, memory_limit
+from acclimate.verbs.limits import core_limit, memory_limit
 
 
 def group(folder: Path, **files: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from acclimate.build.plan import anchored
 from acclimate.config.load import RunConfig
 from acclimate.config.schema import ModelSection, ParallelSection
+from acclimate.config.source_schema import AUTO
 from acclimate.data.corpora import Corpora
 from acclimate.model.causal import CausalModel
 from acclimate.model.checkpoint.gguf import gguf_of
@@ -46,8 +48,19 @@ class Job:
         }
         return replace(self, config=self.config.model_copy(update={"sources": sources}))
 
-    def measured(self, every: int) -> Job:
-        """With what ``eval_steps: auto`` came to, as a run that goes on will have it."""
+    def dealt(self, corpora: Corpora, shares: Mapping[str, float]) -> Job:
+        """With what ``share: auto`` and ``heldout: auto`` came to, as a run that goes on will have them."""
+        sources = {}
+        for name, section in self.config.sources.items():
+            share = shares.get(name, section.share) if section.share == AUTO else section.share
+            came_to = {"share": share, "heldout": corpora.sources[name].reserved}
+            sources[name] = section.model_copy(update=came_to)
+        return replace(self, config=self.config.model_copy(update={"sources": sources}))
+
+    def measured(self, every: int | None) -> Job:
+        """With what ``eval_steps: auto`` came to, as a run that goes on will have it; None: nothing is measured."""
+        if every is None:
+            return self
         section = self.config.training.model_copy(update={"eval_steps": every})
         return replace(self, config=self.config.model_copy(update={"training": section}))
 

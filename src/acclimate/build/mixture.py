@@ -44,7 +44,6 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
     }
     _check_reached(config, objective, corpora, sum(by_route.values(), np.zeros(len(corpora.routes))))
     used = [name for name, counts in by_route.items() if counts[objective.active].sum() > 0]
-    shares = resolve_shares({name: config.sources[name] for name in used})
     budget = config.budget
     if budget.count != "all" and budget.count not in used:
         raise ConfigError(
@@ -53,6 +52,7 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
     trained = {
         name: None if corpora.sources[name].stream else int(by_route[name][objective.active].sum()) for name in used
     }
+    shares = resolve_shares({name: config.sources[name] for name in used}, trained)
     counted = sum(trained[name] or 0 for name in (used if budget.count == "all" else [budget.count]))
     steps = total_steps(budget, counted, config.data.sequence_length)
     goal = epochs_goal(budget, counted)

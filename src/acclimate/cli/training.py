@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -10,23 +12,64 @@ import typer
 
 from acclimate.cli.measuring import report_on
 from acclimate.cli.options import RUNTIME_ERROR, Config, Json, Set, beside, console, print_json
-from acclimate.config.template import DEFAULT_MODEL, write_template
+from acclimate.config.template import DEFAULT_MODEL, check_new, write_template
 from acclimate.runs.layout import Layout
 from acclimate.types.errors import Stopped, UsageError
+
+BESIDE = "data/general"
+"""Where general text is looked for."""
+Gpu = Annotated[str | None, typer.Option(help="A GPU's memory, as 24GB: whether the run fits there.")]
 
 
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write the configuration.")] = Path("acclimate.yaml"),
     domain: Annotated[str, typer.Option(help="Domain text: file, folder or glob.")] = "data/domain",
-    general: Annotated[str, typer.Option(help="General text to keep; self: the model writes it.")] = "data/general",
+    general: Annotated[
+        str | None,
+        typer.Option(
+            help="General text to keep; default: data/general if it is there, else self: the model writes it."
+        ),
+    ] = None,
     model: Annotated[str, typer.Option(help="Hub id, local folder or .gguf file.")] = DEFAULT_MODEL,
+    gpu: Gpu = None,
+    policy: Annotated[bool, typer.Option("--policy", help="Also write a gate's policy for the run.")] = False,
 ) -> None:
-    """Write a commented configuration to start from."""
-    write_template(path, domain=domain, general=general, model=model)
-    console.print(
-        f"Wrote {path}, and beside it the schema that editors read. Next: acclimate validate {path}",
-        highlight=False, markup=False, soft_wrap=True,
-    )  # fmt: skip
+    """Write a commented configuration to start from, with values that suit the model and the machine."""
+    check_new(path)
+    from acclimate.config.source_schema import SELF
+    from acclimate.verbs.draft import policy_path, suited_to, write_policy
+    from acclimate.verbs.validate import gpu_of
+
+    margins = policy_path(path)
+    if policy:
+        check_new(margins)
+    console.print("Looking at model and machine ...", highlight=False)
+    suited, said = suited_to(model, gpu_of(gpu) if gpu is not None else None)
+    here = general or (BESIDE if Path(BESIDE).exists() else SELF)
+    write_template(path, domain, here, model, suited)
+    if here == SELF and general is None:
+        said.append(
+            f"General text: none was given and there is no {BESIDE}, so the model writes it itself (general: self)."
+        )
+    elif general is None:
+        said.append(f"General text: {BESIDE}, which is there.")
+    if not _may_be_there(domain):
+        said.append(f"Domain text: there is no '{domain}' yet. Put it there, or change sources.domain.path.")
+    for line in said:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Wrote {path}, and beside it the schema that editors read.", highlight=False, soft_wrap=True)
+    check = f"acclimate validate {path}"
+    if policy:
+        for line in write_policy(margins, path):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(f"Wrote {margins}.", highlight=False, soft_wrap=True)
+        check = f"{check} --policy {margins}"
+    console.print(f"Next: {check}", highlight=False, soft_wrap=True)
+
+
+def _may_be_there(path: str) -> bool:
+    """Not so only where it is plain that it is not."""
+    return "://" in path or glob.has_magic(path) or os.path.exists(os.path.expanduser(path))
 
 
 def validate(
@@ -35,19 +78,37 @@ def validate(
     show: Annotated[
         int, typer.Option("--show", min=0, help="Print so many documents of each source as the model reads them.")
     ] = 0,
+    gpu: Gpu = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="A gate's policy: whether its rules are about what the run will measure.")
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Check configuration, files and records, and print the resolved plan; trains nothing."""
+    """Check configuration, files and records, and print the resolved plan; trains nothing.
+
+    Exit code 1 if the run does not fit the GPU of --gpu.
+    """
     from acclimate.config.load import load_config
-    from acclimate.verbs.validate import print_preflight
+    from acclimate.verbs.draft import check_policy
+    from acclimate.verbs.validate import gpu_of, print_preflight
     from acclimate.verbs.validate import validate as check
     from acclimate.verbs.validate.document import document
 
-    found = check(load_config(config, set_ or ()), show)
+    room = gpu_of(gpu) if gpu is not None else None
+    found = check(load_config(config, set_ or ()), show, room)
+    about = [] if policy is None else check_policy(policy, found.config, found.data)
     if json_:
-        print_json(document(found))
+        print_json(document(found) | {"policy_notes": about})
     else:
         print_preflight(found, console)
+        for note in about:
+            console.print(f"Note: {note}", style="yellow", highlight=False, markup=False)
+        if policy is not None:
+            console.print(
+                f"{policy}: every rule is about a set that this run measures.", highlight=False, soft_wrap=True
+            )
+    if room is not None and found.fit is not None and not found.fit.fits:
+        raise typer.Exit(RUNTIME_ERROR)
 
 
 def train(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Final, Literal, cast, get_args
 from urllib.parse import unquote
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from acclimate.config.apart import Apart
 from acclimate.config.chosen.replay import ReplaySection
 from acclimate.config.chosen.section import Section
+from acclimate.types.errors import nearest
 
-__all__ = ["FIELDS", "GROUPINGS", "HUB_ID", "LEARNED_ROLES", "SELF", "Section", "SourceSection", "TextFormat"]
+__all__ = ["AUTO", "FIELDS", "GROUPINGS", "HUB_ID", "LEARNED_ROLES", "SELF", "Section", "SourceSection", "TextFormat"]
 
 CREDENTIAL = re.compile(r"(?<=://)(?:[^/\s]*@|[^@\s]*:[^@\s]*@)|(?<=[?&#])[^?&#=/*\s]+=[^&#\s'\"]*")
 """What may be a secret in a URL: ``user@`` or ``key:secret@`` before the host, and what a query says."""
@@ -38,6 +40,7 @@ GROUPINGS = ("auto", "file", "folder", "none")
 LEARNED_ROLES = ("text", "completion", "assistant")
 """Roles that are learned where ``routes`` does not say which."""
 HUB_ID = r"\w[\w.-]*/[\w.-]+"
+AUTO: Final = "auto"
 SELF = "self"
 """The path of rows that the base writes itself; a folder of that name is ``./self``."""
 OF_FILES = ("split", "subset", "revision", "format", "fields", "pairs", "routes", "on_bad_row", "streaming")
@@ -56,11 +59,11 @@ class SourceSection(Section):
     split: str | None = Field(None, min_length=1, description="split of a hub id or of a saved DatasetDict")
     subset: str | None = Field(None, min_length=1, description="configuration of a hub id")
     revision: str | None = Field(None, min_length=1, description="revision of a hub id; default: the newest")
-    share: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="part of all trained tokens, normalised over used sources; 0: measured, but not trained on",
+    share: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] | None = Field(
+        AUTO,
+        description="part of all trained tokens, normalised over used sources; 0: measured, but not trained on; auto: "
+        "half of what is left to the sources of route general, half to the others, by size among each; null: equal "
+        "parts of what is left",
     )
     route: str | None = Field(None, description="whose loss terms its tokens get; default: the source's own name")
     terms: dict[str, float] | None = Field(
@@ -95,7 +98,11 @@ class SourceSection(Section):
         description="chats and pairs longer than data.sequence_length: learn every piece after its prompt, cut from "
         "its left where it must be, or leave them out of training",
     )
-    heldout: float | int = Field(0.05, ge=0, description="documents held out: a share below 1, or a count")
+    heldout: Annotated[float | int, Field(ge=0)] | Literal["auto"] = Field(
+        AUTO,
+        description="documents held out: a share below 1, or a count; auto: 5 %, at least 24 (72 of role general or "
+        "chat) and at most half",
+    )
     max_documents: int | None = Field(
         None, ge=1, description="use a seeded subsample of this many documents; of a stream, the first so many"
     )
@@ -194,6 +201,23 @@ class SourceSection(Section):
             why = "they are written before training" if given[0] == "streaming" else "the base writes them in its form"
             raise ValueError(f"{given[0]} has no effect on path: self, since {why}; leave it out")
         return self
+
+    @field_validator("share", "heldout", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: Any, info: ValidationInfo) -> Any:
+        """One sentence, where a union would give one a branch."""
+        most, accepted = (1.0, "a part from 0 to 1, or auto") if info.field_name == "share" else (
+            math.inf, "a share below 1, a count of documents, or auto"
+        )  # fmt: skip
+        if value == AUTO or (value is None and info.field_name == "share"):
+            return value
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if isinstance(value, bool) or not 0 <= number <= most or number == math.inf:
+            raise ValueError(f"{value!r} is not accepted; accepted: {accepted}.{nearest(str(value), [AUTO])}")
+        return value
 
     @field_validator("terms")
     @classmethod

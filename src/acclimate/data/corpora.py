@@ -57,6 +57,7 @@ class Corpus:
     heldout_order: NDArray[np.int64]  # places in heldout in the order in which caps take them, by a hash of contents
     groups: tuple[str, ...]  # of held-out documents: what names each one's group
     overlapping: NDArray[np.bool_]  # held-out documents that share text with training documents
+    reserved: float | int = 0  # what ``heldout`` came to: a share of a stream, or a count, or as it was given
     left_out: int = 0  # held-out documents that did, of ``data.overlap: drop``
     stream: DocumentStream | None = None
     mask: Mask | None = None  # of train

@@ -16,23 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.config.load import RunConfig
-from acclimate.config.source_schema import SourceSection
+from acclimate.config.source_schema import AUTO, SourceSection
 from acclimate.data.chat.label_notes import joined
 from acclimate.data.chat.pieces import cut, too_long
 from acclimate.data.chat.rendering import check_thinking, turn_end
 from acclimate.data.corpora import OVERLAPS, STREAM_IDS, Corpora, Corpus, Mask, Role
 from acclimate.data.deal.beginning import Beginning, Divided, divide, read_beginning
-from acclimate.data.deal.stream import DocumentStream, Heldout
+from acclimate.data.deal.stream import DocumentStream, Heldout, numeric
 from acclimate.data.prepare.encoding import Encoder
 from acclimate.data.prepare.groups import Labels, labels, names, streamed_names
 from acclimate.data.prepare.index import Index, read_index
 from acclimate.data.prepare.overlap import Texts, cached_overlap, check_drop
 from acclimate.data.prepare.routes import all_domain, check_roles, extend_table, message_routes, route_table
-from acclimate.data.prepare.split import Fingerprints, drawing_order, held_out, subsample, without_duplicates
+from acclimate.data.prepare.split import Counts, Fingerprints, drawing_order, held_out, subsample, without_duplicates
 from acclimate.data.prepare.store import key_of
 from acclimate.data.prepare.tokens import TokenCorpus, encoded_now, tokenise
 from acclimate.data.read.dialects import Readings
 from acclimate.data.read.documents import Reader
+from acclimate.data.reserved import Stock, reserved
 from acclimate.types.errors import ConfigError, DataError
 
 __all__ = ["Corpora", "Corpus", "Mask", "Role", "load_corpora", "route_table"]
@@ -47,6 +48,11 @@ class _Chosen:
     fingerprints: Fingerprints  # of these
     groups: Labels | None
     dropped: Counter[str]
+
+    @property
+    def chats(self) -> float:
+        """Part of the documents that are chats."""
+        return float(self.index.templated[self.documents].mean())
 
 
 def load_corpora(config: RunConfig, tokenizer: Any) -> Corpora:
@@ -87,6 +93,11 @@ def load_corpora(config: RunConfig, tokenizer: Any) -> Corpora:
         groups = labels(index.groups[unique[kept]], alike, used, section, config.data.cache_dir)
         chosen[name] = _Chosen(index, unique[kept], used, groups, dropped)
 
+    stocks = {
+        name: Stock(found.index.section, _role(name, found.index.section, found.chats), len(found.documents))
+        for name, found in chosen.items()
+    }
+    counts = reserved(stocks, config.data, config.evaluation.validation_documents)
     sources: dict[str, Corpus] = {}
     train: dict[str, Texts] = {}
     heldout: dict[str, Texts] = {}
@@ -94,7 +105,7 @@ def load_corpora(config: RunConfig, tokenizer: Any) -> Corpora:
     for name, found in chosen.items():
         first = sum(len(corpus.train) + len(corpus.heldout) for corpus in sources.values())
         encoder = Encoder(tokenizer, name, found.index.section, table)
-        sources[name], training, testing = _prepared(config, found, encoder, first)
+        sources[name], training, testing = _prepared(config, found, encoder, first, counts[name])
         train[name], heldout[name] = _texts(found, training), _texts(found, testing)
         measured |= frozenset(found.index.texts[testing].tolist())
     seed = config.data.split_seed
@@ -121,13 +132,13 @@ def load_corpora(config: RunConfig, tokenizer: Any) -> Corpora:
 
 
 def _prepared(
-    config: RunConfig, found: _Chosen, encoder: Encoder, first: int
+    config: RunConfig, found: _Chosen, encoder: Encoder, first: int, counts: Counts
 ) -> tuple[Corpus, NDArray[np.int64], NDArray[np.int64]]:
     """The corpus, and which documents of the index are trained on and held out."""
     index, dropped = found.index, found.dropped
     name, section, cache_dir = index.name, index.section, config.data.cache_dir
     contents, where = found.fingerprints.digest, index.where.take(found.documents)
-    held, apart = held_out(found.fingerprints, name, section, config.data, found.groups)
+    held, apart = held_out(found.fingerprints, name, section, config.data, found.groups, counts)
     tokens = tokenise(lambda: index.read(found.documents), contents, where, encoder, cache_dir)
     usable = _usable(tokens, dropped)
     training, testing = np.setdiff1d(np.flatnonzero(usable), apart), np.intersect1d(np.flatnonzero(usable), held)
@@ -141,7 +152,7 @@ def _prepared(
     corpus = Corpus(
         name=name,
         section=section,
-        role=_role(name, section, float(index.templated[found.documents].mean())),
+        role=_role(name, section, found.chats),
         train=tokens.subset(training),
         heldout=tokens.subset(testing),
         read_heldout=lambda: index.read(found.documents[testing]),
@@ -157,6 +168,7 @@ def _prepared(
         heldout_order=drawing_order(found.fingerprints, found.groups, testing, f"heldout:{config.data.split_seed}"),
         groups=tuple(names(found.groups, found.fingerprints, testing)),
         overlapping=np.zeros(len(testing), dtype=bool),
+        reserved=counts[0] if section.heldout == AUTO else section.heldout,
         label_notes=tokens.notes,
         turn_end=turn_end(encoder.template) if found.index.templated[found.documents].any() else None,
     )
@@ -200,6 +212,7 @@ def _streamed(config: RunConfig, part: Divided, encoder: Encoder, apart: Heldout
         heldout_order=order,
         groups=tuple(streamed_names([part.heldout[i] for i in usable.tolist()], section)),
         overlapping=np.zeros(len(usable), dtype=bool),
+        reserved=numeric(section),
         stream=DocumentStream(name, section, encoder, apart, first + len(usable)),
         label_notes=joined(sample.notes, heldout.notes if part.heldout else ()),
         turn_end=turn_end(encoder.template) if any(document.templated for document in part.sample) else None,

@@ -108,7 +108,7 @@ def _knows_pairs(section: SourceSection) -> bool:
 
 
 def with_saved_choices(config: RunConfig) -> RunConfig:
-    """``auto`` as dtype, attention, eval_steps and pairs means what it meant when the run began."""
+    """``auto`` means what it meant as the run began: dtype, attention, ``eval_steps``, shares, pairs, what is held out."""
     path = begun_config(config)
     if not path.exists():
         return config
@@ -118,13 +118,19 @@ def with_saved_choices(config: RunConfig) -> RunConfig:
         then, now = getattr(saved, name), getattr(config, name)
         kept = {key: value for key in keys if getattr(now, key) == "auto" and (value := getattr(then, key)) is not None}
         changes |= {name: now.model_copy(update=kept)} if kept else {}
-    began = _as_it_began(saved).sources
-    pairs = {n: began[n].pairs for n, s in config.sources.items() if s.pairs == "auto" and n in began}
-    if any(value != "auto" for value in pairs.values()):
-        changes["sources"] = {
-            n: s.model_copy(update={"pairs": pairs[n]}) if n in pairs else s for n, s in config.sources.items()
-        }
-    return config.model_copy(update=changes) if changes else config
+    read = _as_it_began(saved).sources
+    changes["sources"] = {
+        name: _as_dealt(section, saved.sources.get(name), read.get(name)) for name, section in config.sources.items()
+    }
+    return config.model_copy(update=changes)
+
+
+def _as_dealt(section: SourceSection, began: SourceSection | None, read: SourceSection | None) -> SourceSection:
+    """Of a source: runs of 0.1.0 have ``share: null`` here, which is equal parts, and ``heldout`` as a number."""
+    kept = {} if began is None else {k: getattr(began, k) for k in ("share", "heldout") if getattr(section, k) == AUTO}
+    if read is not None and section.pairs == AUTO:
+        kept["pairs"] = read.pairs
+    return section.model_copy(update=kept) if kept else section
 
 
 def _with_saved_adapter(config: RunConfig) -> RunConfig:

@@ -175,8 +175,8 @@ def _record(
     routes = tuple(dict.fromkeys(route.name for route in corpora.routes)) if source else ("general",)
     method = _Recording(recorder, model, routes)
     composition = Composition({recorder.kind: method}, method.terms, references={})
-    training, plan, _ = build_training(job, composition, model, corpora, console)
-    save_config(config, Layout(config.run_dir).config)
+    training, plan, mixture = build_training(job, composition, model, corpora, console)
+    save_config(job.dealt(corpora, mixture.shares).config, Layout(config.run_dir).config)
     start(training, plan, config.run_dir, resume, console)
     with training.stop.listening(console):
         run_loop(training)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.config.source_schema import SourceSection
-from acclimate.data.deal.stream import Heldout
+from acclimate.data.deal.stream import Heldout, numeric
 from acclimate.data.prepare.split import check_heldout, normalised, rank
 from acclimate.data.read.dialects import Readings
 from acclimate.data.read.documents import Reader, read_documents
@@ -66,8 +66,9 @@ def read_beginning(name: str, section: SourceSection) -> Beginning:
         DataError: a path that matches nothing, a file or record that cannot be read, or no document at all.
         ConfigError: ``heldout`` is neither a share nor a whole count.
     """
-    check_heldout(name, section)
-    counted = int(section.heldout) if section.heldout >= 1 else 0
+    heldout = numeric(section)
+    check_heldout(name, heldout)
+    counted = int(heldout) if heldout >= 1 else 0
     documents: list[Document] = []
     characters = 0
     reader = Reader(name, section)
@@ -98,7 +99,7 @@ def divide(beginning: Beginning, rule: Heldout, others: Iterable[NDArray[np.uint
     Raises:
         DataError: nothing is held out, fewer than asked for, or nothing is left to train on.
     """
-    name, heldout = beginning.name, beginning.section.heldout
+    name, heldout = beginning.name, numeric(beginning.section)
     texts = np.array(beginning.texts, dtype=np.uint64)
     elsewhere = np.zeros(len(texts), dtype=bool)
     for ascending in others:

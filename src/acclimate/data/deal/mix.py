@@ -6,27 +6,39 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from acclimate.config.source_schema import SourceSection
+from acclimate.config.source_schema import AUTO, SourceSection
 from acclimate.data.deal.live import Live
 from acclimate.data.deal.pack import Row
 from acclimate.data.deal.passes import RowSource
 from acclimate.data.deal.shares import Shares
+from acclimate.data.prepare.routes import has_route
 from acclimate.types.errors import ConfigError, RunError
 
+GRID = 2**53
+"""Of its parts every sum up to 1 is a float."""
 
-def resolve_shares(sections: Mapping[str, SourceSection]) -> dict[str, float]:
-    """Shares of the sources, summing to 1. Sources without one divide equally what the others leave.
+
+def resolve_shares(
+    sections: Mapping[str, SourceSection], sizes: Mapping[str, int | None] | None = None
+) -> dict[str, float]:
+    """Shares of the sources, summing to 1. Sources without one divide what the others leave.
+
+    Half of it goes to those of route general, half to the others, and inside each half by size. They sum to 1 to the
+    last bit, so that shares which a run has written down are read as they were.
+
+    Args:
+        sizes: trained tokens of each; None, or of a source where nobody knows them: equal parts.
 
     Raises:
         ConfigError: the given shares leave nothing for the sources without one.
 
     Example:
-        >>> sections = {"law": SourceSection(path="a", share=0.5), "web": SourceSection(path="b"),
-        ...             "chat": SourceSection(path="c")}
-        >>> resolve_shares(sections)
-        {'law': 0.5, 'web': 0.25, 'chat': 0.25}
+        >>> sections = {name: SourceSection(path=name, route=route)
+        ...             for name, route in {"notes": "domain", "faq": "domain", "general": "general"}.items()}
+        >>> resolve_shares(sections, {"notes": 30_000, "faq": 10_000, "general": 5_000})
+        {'notes': 0.375, 'faq': 0.125, 'general': 0.5}
     """
-    given = {name: section.share for name, section in sections.items() if section.share is not None}
+    given = {name: section.share for name, section in sections.items() if isinstance(section.share, float | int)}
     open_names = [name for name in sections if name not in given]
     left = 1.0 - sum(given.values())
     if open_names and left <= 1e-9:
@@ -35,9 +47,34 @@ def resolve_shares(sections: Mapping[str, SourceSection]) -> dict[str, float]:
             f"sources: the given shares sum to {sum(given.values()):g}, which leaves nothing for {names}; "
             "lower the given ones or give every source a share."
         )
-    shares = {name: given.get(name, left / max(len(open_names), 1)) for name in sections}
+    equal = {name: left / len(open_names) for name in open_names if sections[name].share is None}
+    open_shares = equal | _by_route(sections, left - sum(equal.values()), sizes or {})
+    shares = {name: given[name] if name in given else open_shares[name] for name in sections}
     total = sum(shares.values())
-    return {name: share / total for name, share in shares.items()}
+    shares = {name: share / total for name, share in shares.items()}
+    return _exact(shares) if AUTO in (section.share for section in sections.values()) else shares
+
+
+def _by_route(sections: Mapping[str, SourceSection], left: float, sizes: Mapping[str, int | None]) -> dict[str, float]:
+    """Of sources with ``share: auto``."""
+    names = [name for name, section in sections.items() if section.share == AUTO]
+    general = [name for name in names if has_route(name, sections[name], "general")]
+    halves = [half for half in (general, [name for name in names if name not in general]) if half]
+    found: dict[str, float] = {}
+    for half in halves:
+        known = [sizes.get(name) or 0 for name in half]
+        weights = known if all(known) else [1] * len(half)
+        found |= {
+            name: left / len(halves) * (weight / sum(weights)) for name, weight in zip(half, weights, strict=True)
+        }
+    return found
+
+
+def _exact(shares: dict[str, float]) -> dict[str, float]:
+    """On a grid on which sums have no rounding, less than anybody can see away: they sum to 1 to the last bit."""
+    steps = {name: round(share * GRID) for name, share in shares.items()}
+    steps[max(steps, key=lambda name: steps[name])] += GRID - sum(steps.values())
+    return {name: step / GRID for name, step in steps.items()}
 
 
 class Mixer:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.config.source_schema import SourceSection
+from acclimate.config.source_schema import AUTO, SourceSection
 from acclimate.data.deal.ahead import Ahead
 from acclimate.data.deal.pack import PackedSource, Row, Rows
 from acclimate.data.deal.passes import check_rows
@@ -33,6 +33,9 @@ WINDOW_CHARACTERS = 16_000_000
 """A window ends here, too: the bound of memory for long documents."""
 REMEMBERED_WINDOWS = 8
 """Windows whose documents' places are kept for messages: more than lie between the reader and the trained step."""
+
+STREAMED = 0.05
+"""What ``heldout: auto`` holds out of a stream."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,11 @@ class Window:
     corpus: TokenCorpus
 
 
+def numeric(section: SourceSection) -> float | int:
+    """What a stream holds out: ``auto`` is a share, since nobody knows how many documents there are."""
+    return STREAMED if section.heldout == AUTO else section.heldout
+
+
 class Heldout:
     """Which texts a stream leaves out: those that any source measures on, and its own share, by a hash of the text.
 
@@ -67,7 +75,7 @@ class Heldout:
         groups: frozenset[int] = frozenset(),
     ) -> None:
         self.section = section
-        self.share = float(section.heldout) if section.heldout < 1 else 0.0
+        self.share = share if (share := float(numeric(section))) < 1 else 0.0
         self.purpose, self.measured, self.groups = f"heldout:{seed}", measured, groups
 
     def key(self, document: Document, text: int) -> int:

@@ -22,7 +22,12 @@ def role_routes(name: str, section: SourceSection) -> dict[str, str]:
 
 def all_domain(name: str, section: SourceSection) -> bool:
     """Whether every learned part has the route ``domain``, which makes the source one of the domain."""
-    return set(role_routes(name, section).values()) == {"domain"}
+    return has_route(name, section, "domain")
+
+
+def has_route(name: str, section: SourceSection, route: str) -> bool:
+    """Whether every learned part has this route."""
+    return set(role_routes(name, section).values()) == {route}
 
 
 def route_table(sources: Mapping[str, SourceSection]) -> tuple[Route, ...]:

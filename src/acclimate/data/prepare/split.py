@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.config.schema import DataSection
-from acclimate.config.source_schema import SourceSection
+from acclimate.config.source_schema import AUTO, SourceSection
 from acclimate.data.prepare.store import Writer, key_of, stored
 from acclimate.data.read.records import Document
 from acclimate.types.errors import ConfigError, DataError
 
 Chosen = NDArray[np.int64]
+Counts = tuple[int, ...]
+"""Documents of the test and, with ``split: validation``, of the validation."""
 BLOCK = 65_536
 """Documents whose fingerprints are spelt out at a time."""
 
@@ -108,41 +110,58 @@ def subsample(fingerprints: Fingerprints, count: int | None, seed: int, cache_di
 
 
 def held_out(
-    fingerprints: Fingerprints, name: str, section: SourceSection, data: DataSection, groups: Chosen | None = None
+    fingerprints: Fingerprints,
+    name: str,
+    section: SourceSection,
+    data: DataSection,
+    groups: Chosen | None = None,
+    counts: Counts | None = None,
 ) -> tuple[Chosen, Chosen]:
     """The documents that are measured, and all that are not trained on, ascending.
 
-    The test documents are those of lowest rank; the validation documents, as many, come next. Of documents in groups
-    whole groups are taken, by the rank of the first of each by fingerprint, as near to the count as they come.
+    The test documents are those of lowest rank; the validation documents come next. Of documents in groups whole groups
+    are taken, by the rank of the first of each by fingerprint, as near to the count as they come.
 
     Args:
         groups: [documents] number of each one's group, from 0 on without a gap; None: each is its own.
+        counts: how many are for the test and, with ``split: validation``, for that; default: as the section has it.
 
     Raises:
         ConfigError: ``heldout`` is neither a share nor a whole count.
         DataError: no document, or no group, would be left to train on.
     """
-    check_heldout(name, section)
-    heldout, total = section.heldout, len(fingerprints)
-    count = int(heldout) if heldout >= 1 else max(round(heldout * total), 1 if heldout > 0 else 0)
-    parts = 1 if data.split == "test" else 2
-    if parts * count >= total:
+    total = len(fingerprints)
+    if counts is None:
+        assert section.heldout != AUTO  # which is decided over all sources
+        counts = (given_counts(name, section.heldout, total),) * (1 if data.split == "test" else 2)
+    if sum(counts) >= total:
         documents_text = f"{total} document{'' if total == 1 else 's'}"
         raise DataError(
-            f"sources.{name}.heldout: {heldout} holds out {parts * count} of {documents_text}, which leaves none to "
-            "train on; lower it, or set heldout: 0 and give more or shorter documents."
+            f"sources.{name}.heldout: {section.heldout} holds out {sum(counts)} of {documents_text}, which leaves none "
+            "to train on; lower it, or set heldout: 0 and give more or shorter documents."
         )
-    if groups is not None and count:
-        return _whole_groups(fingerprints, groups, name, section, data, count)
-    test, apart = (fingerprints.lowest(f"heldout:{data.split_seed}", n, data.cache_dir) for n in (count, parts * count))
-    return (test if data.split == "test" else np.setdiff1d(apart, test)), apart
+    if groups is not None and any(counts):
+        return _whole_groups(fingerprints, groups, name, section, data, counts)
+    purpose = f"heldout:{data.split_seed}"
+    test, apart = (fingerprints.lowest(purpose, n, data.cache_dir) for n in (counts[0], sum(counts)))
+    return (test if len(counts) == 1 else np.setdiff1d(apart, test)), apart
+
+
+def given_counts(name: str, heldout: float | int, total: int) -> int:
+    """Documents that a share or a count holds out.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    check_heldout(name, heldout)
+    return int(heldout) if heldout >= 1 else max(round(heldout * total), 1 if heldout > 0 else 0)
 
 
 def _whole_groups(
-    fingerprints: Fingerprints, groups: Chosen, name: str, section: SourceSection, data: DataSection, count: int
+    fingerprints: Fingerprints, groups: Chosen, name: str, section: SourceSection, data: DataSection, counts: Counts
 ) -> tuple[Chosen, Chosen]:
     first = representatives(groups, fingerprints)
-    sizes, parts = np.bincount(groups), 1 if data.split == "test" else 2
+    sizes, parts = np.bincount(groups), len(counts)
     if len(sizes) <= parts:
         raise DataError(
             f"sources.{name}.group: '{section.group}' makes {len(sizes)} group{'s' * (len(sizes) > 1)} of all "
@@ -151,7 +170,7 @@ def _whole_groups(
         )
     left = fingerprints.take(first).order(f"heldout:{data.split_seed}").tolist()
     taken: list[list[int]] = []
-    for part in range(parts):
+    for part, count in enumerate(counts):
         most = len(left) - (parts - part)  # a group for each later part, and one to train on, stay
         chosen = _near(count, [int(sizes[group]) for group in left], most)
         taken.append([left[place] for place in chosen])
@@ -194,11 +213,11 @@ def drawing_order(fingerprints: Fingerprints, groups: Chosen | None, chosen: Cho
     return order[np.argsort(place[own[order]], kind="stable")]
 
 
-def check_heldout(name: str, section: SourceSection) -> None:
+def check_heldout(name: str, heldout: float | int) -> None:
     """Refuses a ``heldout`` that is neither a share nor a whole count."""
-    if section.heldout >= 1 and section.heldout != int(section.heldout):
+    if heldout >= 1 and heldout != int(heldout):
         raise ConfigError(
-            f"sources.{name}.heldout: {section.heldout} is neither a share (below 1) nor a whole count of documents."
+            f"sources.{name}.heldout: {heldout} is neither a share (below 1) nor a whole count of documents."
         )
 
 

@@ -14,12 +14,10 @@ from acclimate.config.load import RunConfig, parse_config
 from acclimate.data.corpus import Corpus, load_corpora
 from acclimate.model.checks.reach import reach_of
 from acclimate.model.load import empty_network, load_config_of, load_tokenizer
-from acclimate.model.lora.adapter import attach_lora
 from acclimate.paired.ratio import MINIMUM_DIVERGENCES, MINIMUM_DOCUMENTS
 from acclimate.types.errors import ConfigError
-from acclimate.verbs.doctor.machine import available_memory
 from acclimate.verbs.search.candidate import usual_rate
-from acclimate.verbs.validate.cost import memory
+from acclimate.verbs.validate.fit import SPARE, footprint, room_on
 
 FEWEST = 8
 """Documents of a source that holds some out and learns from the rest."""
@@ -27,8 +25,6 @@ HELD, VALIDATED = 160, 32
 """Documents held out, and those of them that choices look at, at most: more make intervals hardly narrower."""
 JUDGED = 64
 """Documents on which the verdict on what was kept stands, where there are so many: a gate passes a divergence on 60."""
-FIT = 0.8
-"""Of the memory that is free."""
 LARGEST_FULL = 10**9
 """Weights that are all tuned, if they fit; more are tuned by an adapter."""
 STEPS = 50
@@ -189,11 +185,12 @@ def _held_out_general(corpus: Corpus, validated: int) -> int:
 
 def _tuning(chosen: Chosen, asked: Asked, looked: RunConfig, device: torch.device, weights: int, length: int) -> None:
     """All weights or an adapter, and how large its steps are."""
-    free, where = _free(device)
+    room = room_on(device)
+    free, where = room.size, room.where
     rows = max(1, min(8, chosen.settings["budget"]["batch_tokens"] // length))
     sizes = [2**power for power in range(int(math.log2(rows)), -1, -1)]
     full = {size: _needed(looked, size, length, lora=False) for size in sizes}
-    all_weights = weights <= LARGEST_FULL and full[1] <= FIT * free
+    all_weights = weights <= LARGEST_FULL and full[1] <= SPARE * free
     said = (
         f"{weights / 1e9:.2g}B weights; tuning all takes about {full[1] / 2**30:.1f} of {free / 2**30:.1f} GiB {where}"
     )
@@ -210,9 +207,9 @@ def _tuning(chosen: Chosen, asked: Asked, looked: RunConfig, device: torch.devic
         chosen.put("optimizer.learning_rate", rate, f"usual for {kind}")
     chosen.put("schedule", {"type": "cosine", "warmup_ratio": 0.05})
     needs = full if all_weights else {size: _needed(looked, size, length, lora=True) for size in sizes}
-    fitting = next((size for size in sizes if needs[size] <= FIT * free), 1)
+    fitting = next((size for size in sizes if needs[size] <= SPARE * free), 1)
     chosen.put("training.micro_batch_size", fitting, f"rows in one forward: about {needs[fitting] / 2**30:.1f} GiB")
-    if needs[1] > FIT * free:
+    if needs[1] > SPARE * free:
         chosen.put("training.gradient_checkpointing", True, "memory is short: activations are computed again")
 
 
@@ -225,23 +222,11 @@ def _count(weights: int) -> str:
 
 
 def _needed(looked: RunConfig, rows: int, length: int, lora: bool) -> float:
-    """Bytes of a run with these rows, by the estimate that `validate` prints."""
+    """Bytes of a run with these rows."""
     data = looked.model_dump(mode="json") | {"lora": {} if lora else None}
     data["data"]["sequence_length"] = length
     data["training"]["micro_batch_size"] = rows
-    config = parse_config(data)
-    network = empty_network(config.model)
-    if config.lora is not None:
-        attach_lora(network, config.lora)
-    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    return memory(config, network, trained, network.num_parameters(), 0 if lora else 1)
-
-
-def _free(device: torch.device) -> tuple[int, str]:
-    """Bytes that a run may have, and where."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0]), "on the GPU"
-    return available_memory(), "of memory"
+    return footprint(parse_config(data), ["base"])
 
 
 def _sources(

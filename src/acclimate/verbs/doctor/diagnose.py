@@ -11,6 +11,7 @@ from acclimate.types.errors import AcclimateError
 from acclimate.verbs.doctor import machine
 from acclimate.verbs.doctor.fact import Diagnosis, Fact, Section, gib
 from acclimate.verbs.doctor.versions import extras, versions
+from acclimate.verbs.limits import available_memory
 from acclimate.verbs.validate import validate
 
 
@@ -44,7 +45,7 @@ def _run(config: RunConfig) -> Section:
     except AcclimateError as error:
         return {"configuration": Fact(None, "cannot be run", str(error), stops=True)}
     device = resolve_device(config.model)
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else machine.available_memory()
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
     need = int(found.memory_bytes)
     advice = (
         f"The run needs about {gib(need)} of memory and {gib(free)} are free on {device}; lower "

@@ -16,7 +16,7 @@ from transformers.utils import is_flash_attn_2_available, is_torch_flex_attn_ava
 
 from acclimate.model.load import DTYPES, fastest, product_seconds
 from acclimate.verbs.doctor.fact import Fact, Section, gib
-from acclimate.verbs.doctor.limits import core_limit, memory_limit
+from acclimate.verbs.limits import available_memory, core_limit, memory_limit
 
 POLICY = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 """Only whether they are set: a proxy's address may hold a password."""
@@ -108,12 +108,6 @@ def _allocator_fact() -> Fact:
     library = ctypes.util.find_library("tcmalloc_minimal") or ctypes.util.find_library("tcmalloc")
     how = f"put LD_PRELOAD={library} before the command" if library else "install tcmalloc (libtcmalloc-minimal4)"
     return Fact(used, used, f"Training on a CPU takes less time and memory with tcmalloc than with glibc: {how}.")
-
-
-def available_memory() -> int:
-    """Bytes that a new process can have."""
-    limit, free = memory_limit(), int(psutil.virtual_memory().available)
-    return free if limit is None else min(free, limit[0] - limit[1])
 
 
 def disk(output_dir: str, cache_dir: str) -> Section:

@@ -53,6 +53,8 @@ def print_preflight(found: Preflight, console: Console) -> None:
         f"training about {_duration(found.seconds)} at this machine's rate of matrix products",
         highlight=False,
     )
+    if found.fit is not None and (found.fit.room.asked or not found.fit.fits):
+        console.print(found.fit.sentence, style=None if found.fit.fits else "red", highlight=False, markup=False)
     console.print(_rows(found), highlight=False, markup=False)
     if found.checks is not None:
         console.print(_checks(found, found.checks), highlight=False, markup=False)

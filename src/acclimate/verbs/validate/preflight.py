@@ -26,12 +26,13 @@ from acclimate.build import (
     validation_sets,
 )
 from acclimate.build.mixture import epochs
-from acclimate.build.plan import compose
+from acclimate.build.plan import anchored, compose
 from acclimate.config.chosen.search import AUTO
 from acclimate.config.load import RunConfig, located
 from acclimate.config.lora_schema import LoraSection
 from acclimate.data.chat.pieces import cuts
 from acclimate.data.corpus import Corpora, Corpus, load_corpora
+from acclimate.data.read.documents import Reader
 from acclimate.model.load import empty_network, load_tokenizer
 from acclimate.model.lora.adapter import attach_lora
 from acclimate.model.lora.coverage import Coverage, coverage, partial
@@ -41,12 +42,14 @@ from acclimate.model.whole.origin import origin_of
 from acclimate.model.whole.towers import said_of_towers
 from acclimate.runs.claim import check_place
 from acclimate.runs.layout import Layout
+from acclimate.types.errors import DataError
 from acclimate.types.notebook import printed
 from acclimate.types.plan import PlanContext
 from acclimate.verbs.replay import Unwritten, with_placeholders
 from acclimate.verbs.search import Foresight, foresee
 from acclimate.verbs.validate.cost import kept_states, memory, regrouped, seconds, writing_seconds
 from acclimate.verbs.validate.experts import expert_notes
+from acclimate.verbs.validate.fit import Fit, Room, changed, copies_of, fit_of, room_on
 from acclimate.verbs.validate.labels import turn_ends
 from acclimate.verbs.validate.reading import read_as
 from acclimate.verbs.validate.shown import ShownDocument, first_documents
@@ -74,6 +77,7 @@ class Preflight:
     search: Foresight | None = None  # with method: auto, of whose configuration as it is written all else is
     unwritten: list[Unwritten] = field(default_factory=list)  # sources whose rows the base has still to write
     writing_seconds: float = 0.0
+    fit: Fit | None = None  # into the memory that is free here, or of the GPU that was named
     shown: list[ShownDocument] = field(default_factory=list)  # as many of each source as were asked for
 
     def _repr_html_(self) -> str:
@@ -89,11 +93,12 @@ class Preflight:
 
 
 @located
-def validate(config: RunConfig, show: int = 0) -> Preflight:
+def validate(config: RunConfig, show: int = 0, gpu: Room | None = None) -> Preflight:
     """Checks all that can be checked without training, down to each file and record.
 
     Args:
         show: documents of each source to keep in ``shown`` as the model reads them.
+        gpu: whether it would fit there, in place of this machine.
 
     Raises:
         ConfigError, DataError, ModelError: what, where, and what would be accepted.
@@ -101,12 +106,13 @@ def validate(config: RunConfig, show: int = 0) -> Preflight:
     check_place(config)
     if config.method == AUTO:
         foreseen = foresee(config)
-        return replace(_checked(foreseen.written, show), search=foreseen)
-    return _checked(config, show)
+        return replace(_checked(foreseen.written, show, gpu), search=foreseen)
+    return _checked(config, show, gpu)
 
 
-def _checked(config: RunConfig, show: int) -> Preflight:
-    composition = compose(config)
+def _checked(config: RunConfig, show: int, gpu: Room | None) -> Preflight:
+    composition, asked_dtype = compose(config), config.model.dtype
+    _check_paths(anchored(config, keep_missing=True))
     job = resolve(config, keep_missing=True)  # as a run does, which then finds what is indexed here
     config = job.config
     network = empty_network(config.model)
@@ -134,8 +140,14 @@ def _checked(config: RunConfig, show: int) -> Preflight:
     loaded = config.model.base is not None or config.parallel.strategy == "fsdp"  # else its states alone are kept
     references = {*composition.required_references, *("base" for metric in drifts if loaded)}
     states_bytes = kept_states(config, network, checks.panel if checks and drifts else 0)
-    apart_or_full = config.lora is None or config.model.base is not None
-    copies = sum(name != "base" or apart_or_full for name in references)
+    beside = sum(s.size for s in composition.statistics) + states_bytes
+    needs = memory(config, network, trained, total, copies_of(config, [*references])) + beside
+    there = config
+    if gpu is not None and asked_dtype == "auto":
+        there = changed(config, {"model.dtype": "bfloat16"})
+    fit = Fit(room_on(job.device), needs)
+    if gpu is not None or not fit.fits:
+        fit = fit_of(there, gpu or fit.room, [*references], beside)
     notes = [
         *towers,
         *plan.notes,
@@ -163,9 +175,8 @@ def _checked(config: RunConfig, show: int) -> Preflight:
         data=data_record(config, corpora, mixture),
         trained_parameters=trained,
         total_parameters=total,
-        memory_bytes=memory(config, network, trained, total, copies)
-        + sum(s.size for s in composition.statistics)
-        + states_bytes,
+        memory_bytes=needs,
+        fit=fit,
         seconds=seconds(config, job.device, network, mixture, total) * computed,
         warnings=notes,
         turn_ends=turn_ends(corpora),
@@ -185,6 +196,25 @@ def _without(corpora: Corpora, unwritten: Sequence[Unwritten]) -> Corpora:
     """Without sources whose documents are placeholders."""
     names = {source.name for source in unwritten}
     return replace(corpora, sources={n: corpus for n, corpus in corpora.sources.items() if n not in names})
+
+
+def _check_paths(config: RunConfig) -> None:
+    """That every local path of every source leads to files, before anything slow and before the network is asked.
+
+    Raises:
+        DataError: a sentence for each source whose path does not.
+    """
+    wrong = []
+    for name, section in config.sources.items():
+        remote = any("://" in path or section.is_hub_id(path) for path in section.paths)
+        if section.is_self or remote:
+            continue
+        try:
+            Reader(name, section)
+        except DataError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise DataError("\n".join(wrong))
 
 
 def _with_adapter(network: Any, section: LoraSection, new_tokens: Sequence[int]) -> list[Coverage]:

@@ -14,6 +14,7 @@ from acclimate.build.mixture import epochs
 from acclimate.build.plan import Composition
 from acclimate.config.load import RunConfig
 from acclimate.config.schema import ModelSection, ScheduleSection
+from acclimate.config.source_schema import AUTO
 from acclimate.data.chat.pieces import cuts
 from acclimate.data.corpus import Corpora, Corpus
 from acclimate.model.checkpoint.gguf import gguf_of
@@ -99,10 +100,10 @@ def warnings(
             f"optimizer.learning_rate is {rate:g}, at which AdamW destroys a trained model; 2e-4 suits LoRA, 1e-5 to "
             "5e-5 full tuning."
         )
-    given = [section.share for section in config.sources.values() if section.share is not None]
-    if mixture.shares.keys() <= {n for n, s in config.sources.items() if s.share} and abs(sum(given) - 1) > 1e-3:
+    given = {n: s.share for n, s in config.sources.items() if isinstance(s.share, float | int)}
+    if mixture.shares.keys() <= {n for n, share in given.items() if share} and abs(sum(given.values()) - 1) > 1e-3:
         scaled = ", ".join(f"{name} {share:.3g}" for name, share in mixture.shares.items())
-        found.append(f"the given shares sum to {sum(given):.3g}, so they are scaled to 1: {scaled}.")
+        found.append(f"the given shares sum to {sum(given.values()):.3g}, so they are scaled to 1: {scaled}.")
     if tokenizer.eos_token_id is None and any(section.append_eos for section in config.sources.values()):
         found.append(
             "the tokenizer has no eos token, so plain documents end without one and the model cannot learn where to "
@@ -151,7 +152,7 @@ def _groups(corpus: Corpus) -> Iterator[str]:
             )
         )
     asked, held = section.heldout, n + corpus.left_out
-    if asked >= 1 and corpus.stream is None and abs(held - asked) > ROUGHLY * asked:
+    if asked != AUTO and asked >= 1 and corpus.stream is None and abs(held - asked) > ROUGHLY * asked:
         yield (
             f"sources.{name}.heldout: {asked:g} documents cannot be met, since groups are held out whole, and are "
             f"{held:,}; give another count, or sources.{name}.group: none."

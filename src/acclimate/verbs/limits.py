@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
+
 CGROUPS = Path("/sys/fs/cgroup")
 UNLIMITED = 2**60
 """Version 1 writes a number near 2^63 where there is no limit."""
+
+
+def available_memory() -> int:
+    """Bytes that a new process can have."""
+    limit, free = memory_limit(), int(psutil.virtual_memory().available)
+    return free if limit is None else min(free, limit[0] - limit[1])
 
 
 def memory_limit(root: Path = CGROUPS, own: Path = Path("/proc/self/cgroup")) -> tuple[int, int] | None:

@@ -1,0 +1,112 @@
+"""What suits a model on a machine: rate, rows, and what saves memory where it is short."""
+
+from __future__ import annotations
+
+import os
+
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+from transformers import AutoTokenizer
+
+from acclimate.build import resolve
+from acclimate.config.load import RunConfig, parse_config
+from acclimate.config.template import DEFAULT_MODEL, Suited
+from acclimate.model.checkpoint.gguf import gguf_of
+from acclimate.model.checkpoint.opening import from_pretrained
+from acclimate.model.checks.reach import reach_of
+from acclimate.model.load import empty_network, load_config_of
+from acclimate.verbs.search.candidate import usual_rate
+from acclimate.verbs.validate.fit import GIB, Room, changed, fit_of, footprint, room_on
+
+PATIENCE = 5.0
+"""Seconds for the hub to answer."""
+DEFAULT_WEIGHTS = 134_515_008
+"""Of the default model."""
+ROWS = 2
+LENGTH = 512
+
+
+def suited_to(model: str, gpu: Room | None = None) -> tuple[Suited, list[str]]:
+    """Values of the template, and sentences about what was seen.
+
+    A model that is neither here nor to be had from the hub is not looked at, which is said.
+
+    Args:
+        gpu: where it will be trained, if not here.
+
+    Raises:
+        ConfigError, ModelError: it is no model.
+    """
+    if not (_is_here(model) or _answers(model)):
+        known = DEFAULT_WEIGHTS if model == DEFAULT_MODEL else None
+        rate = usual_rate(known, lora=True) if known else Suited().rate
+        return Suited(rate=rate), [
+            f"'{model}' is not on this machine yet, so nothing of it was looked at: `acclimate validate` does."
+        ]
+    config = _config(model)
+    network = empty_network(config.model)
+    weights = network.num_parameters()
+    chats = getattr(from_pretrained(AutoTokenizer, config.model), "chat_template", None) is not None
+    positions = reach_of(load_config_of(config.model).get_text_config()).positions
+    length = min(LENGTH, positions)
+    config = changed(config, {"data.sequence_length": length})
+    job = resolve(config)
+    room = gpu or room_on(job.device)
+    config = job.config if gpu is None else changed(config, {"model.dtype": "bfloat16"})
+    fit = fit_of(config, room, ["base"])
+    takes = fit.changes or {"training.micro_batch_size": ROWS}
+    needs = footprint(changed(config, takes), ["base"]) / GIB
+    rate = usual_rate(weights, lora=True)
+    size = f"{weights / 1e9:.2g}B weights" if weights >= 10**7 else f"{weights:,} weights"
+    kind = "instruct: it has a chat template" if chats else "a base model: it has no chat template"
+    suited = Suited(
+        about=f"{size}, {kind}",
+        rate=rate,
+        rate_why=f"usual for LoRA on {size}; for full tuning {usual_rate(weights, lora=False):g}",
+        length=length,
+        longest=min(length, positions // 2),  # the prompt needs room, too
+        rows=takes.get("training.micro_batch_size", ROWS),
+        rows_why=f"packed rows in one forward: about {needs:.1f} of {room.size / GIB:.1f} GiB {room.where}",
+        checkpointing="training.gradient_checkpointing" in takes,
+        nf4="model.quantization" in takes,
+    )
+    short = [] if fit.fits or fit.then <= room.usable * room.size else [fit.sentence]
+    memory = f"Memory: about {needs:.1f} of {room.size / GIB:.1f} GiB {room.where}."
+    return suited, [f"Model: {size}, {kind}. {memory}", *short]
+
+
+def _config(model: str) -> RunConfig:
+    """As the template has it."""
+    return parse_config(
+        {
+            "model": {"path": model},
+            "lora": {"rank": 16, "alpha": 32},
+            "sources": {"domain": {"path": "data"}},
+            "budget": {"epochs": 1},
+            "training": {"micro_batch_size": ROWS},
+            "data": {"sequence_length": 2},
+        }
+    )
+
+
+def _is_here(model: str) -> bool:
+    if os.path.exists(os.path.expanduser(model)):
+        return True
+    gguf = gguf_of(model)
+    place, file = (gguf.place, gguf.file) if gguf is not None else (model, "config.json")
+    try:
+        return isinstance(try_to_load_from_cache(place, file), str)
+    except HFValidationError:  # no hub id, which opening it says best
+        return True
+
+
+def _answers(model: str) -> bool:
+    """Whether the hub answers at once: offline, the library would ask again and again."""
+    try:
+        gguf = gguf_of(model)
+        HfApi().model_info(gguf.place if gguf is not None else model, timeout=PATIENCE)
+    except (RepositoryNotFoundError, HFValidationError):
+        return True  # that it is no model, opening it says best
+    except Exception:  # no network, no answer, a mirror in trouble: there is a type for each
+        return False
+    return True
