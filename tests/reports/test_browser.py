@@ -17,7 +17,11 @@ from urllib.parse import unquote
 import pytest
 
 from acclimate.reports import write_report
+from acclimate.reports.panel_page import write_panel_page
 from acclimate.runs.scores import read_lines
+from acclimate.verbs.compare.pages import write_pages
+from tests.compare.tables import row, texts
+from tests.compare.test_pages import outcome
 from tests.reports.runs import add_change, add_memorisation, add_panel, three_methods, write_run
 
 CHROMIUM = shutil.which("chromium")
@@ -123,6 +127,30 @@ def test_every_text_can_be_read(tmp_path: Path, flags: tuple[str, ...]) -> None:
         add_memorisation(run)
     seen = browse(tmp_path, write_report(runs, tmp_path / "report.html", gates=[GATE]), *flags)
     assert seen["dark"] == bool(flags)
+    assert seen["faint"][0] >= 4.5, seen["faint"]
+
+
+def panel_or_comparison(folder: Path, kind: str) -> Path:
+    """A page of long names."""
+    if kind == "panel":
+        run = write_run(folder / ("r" * 60))
+        add_panel(run)
+        panel = run / "panels" / "exam"
+        return write_panel_page([panel], panel / "panel.html")
+    name = "held-to-the-base-on-general-text-with-weight-one"
+    rows = [row("plain", found=texts(0.2, 0.4)), row(name, found=texts(0.2, 0.1))]
+    write_pages(outcome(folder, rows, {"plain": "sft", name: "mol"}), folder)
+    return folder / "comparison.html"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@pytest.mark.parametrize(("kind", "flags"), [("panel", ()), ("comparison", (DARK,))])
+def test_a_panel_and_a_comparison_on_a_phone(tmp_path: Path, kind: str, flags: tuple[str, ...]) -> None:
+    folder = tmp_path / "made"
+    folder.mkdir()
+    seen = browse(tmp_path, panel_or_comparison(folder, kind), *flags)
+    assert seen["scroll"] == 390
+    assert (seen["loaded"], seen["console"]) == ([], [])
     assert seen["faint"][0] >= 4.5, seen["faint"]
 
 

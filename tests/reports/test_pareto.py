@@ -44,6 +44,6 @@ def test_many_runs_are_named_in_a_column_and_outliers_leave_the_others_readable(
     assert "Further to the left than the picture: worst at -60." in picture.caption
     assert all(f">{tick}<" in picture.svg for tick in ("0.1", "0.2", "1", "2"))  # logarithmic: 0.1 and 1 both have room
     few = pareto("p", "Which?", points[:3], "gain", "cost")
-    assert "←" not in few.svg
+    assert "← run" not in few.svg
     assert "Further" not in few.caption
     assert "better<" in few.svg
