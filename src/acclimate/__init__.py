@@ -6,7 +6,7 @@ The names below are what the verbs of the command line call. They are loaded whe
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "load_config": "config.load",
