@@ -58,7 +58,7 @@ def test_out_of_memory_is_a_sentence(
     ("arguments", "code", "words"),
     [
         (["--help"], 0, ["train", "validate", "export", "demo"]),
-        (["--version"], 0, ["acclimate 0.1.0"]),
+        (["--version"], 0, ["acclimate 0.2.0"]),
         (["methods"], 0, ["mol", "replay", "sft", "l2"]),
         (["trian"], 3, ["No such command 'trian'"]),
         (["train"], 3, ["Missing"]),

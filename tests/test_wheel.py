@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import acclimate
 from tests.fixtures.runs import settings
 
 ROOT = Path(__file__).parents[1]
@@ -69,6 +70,8 @@ def test_contents(dist: Path) -> None:
     assert any(name.startswith("acclimate/reports/templates/") for name in files)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "acclimate = acclimate.cli:main" in entry_points
+    assert metadata["Version"] == acclimate.__version__
+    assert f"version: {acclimate.__version__}\n" in (ROOT / "CITATION.cff").read_text()
     assert metadata["Requires-Python"] == "<3.14,>=3.10"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Description-Content-Type"] == "text/markdown"
@@ -76,7 +79,10 @@ def test_contents(dist: Path) -> None:
         sources = {name.partition("/")[2] for name in archive.getnames()}
     assert {
         "LICENSE",
+        "CITATION.cff",
         "constraints.txt",
+        "mkdocs.yml",
+        "docs/index.md",
         "tests/conftest.py",
         "tests/fixtures/pico.py",
         "recipes/quickstart.yaml",

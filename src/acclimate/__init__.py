@@ -11,7 +11,7 @@ loads none: ``paired`` (statistics), ``runs`` (run folders), ``gate``, ``load_co
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Objective": "front.objective",
