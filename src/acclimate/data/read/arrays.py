@@ -41,7 +41,7 @@ def json_values(stream: BinaryIO, name: str, schema: RecordSchema, start: int) -
         chat = [value, *values] if number == 0 and _is_message(value) else None
         if number >= start:
             where = f"{name}:row {number + 1}"
-            yield Row(number, where, _record(chat or value, where))
+            yield Row(number, where, _record(chat or value, where, text))
 
 
 def _lines(first: Any, text: _Text, name: str, start: int) -> Iterator[Row]:
@@ -50,7 +50,7 @@ def _lines(first: Any, text: _Text, name: str, start: int) -> Iterator[Row]:
     while True:
         if number >= start:
             where = f"{name}:{line}"
-            yield Row(number, where, _record(value, where))
+            yield Row(number, where, _record(value, where, text))
         if not text.next_character():
             return
         number, line = number + 1, text.line
@@ -72,13 +72,14 @@ def _records_of(value: Mapping[str, Any]) -> list[Any]:
     return lists[0] if len(lists) == 1 and not _is_message(lists[0][0]) else [value]
 
 
-def _record(value: Any, where: str) -> Mapping[str, Any] | BadRow:
+def _record(value: Any, where: str, text: _Text) -> Mapping[str, Any] | BadRow:
     if isinstance(value, list) and value and _is_message(value[0]):
         value = {"messages": value}
     if not isinstance(value, dict):
         return BadRow("not an object", f"{where}: a record is a JSON object; this item is {kind(value)}.")
     try:
-        refuse_half_surrogates(value, where)
+        if text.escapes:
+            refuse_half_surrogates(value, where)
     except BadRow as bad:
         return bad
     return value
@@ -92,6 +93,8 @@ class _Text:
         self._decoder, self._json = codecs.getincrementaldecoder("utf-8-sig")(), json.JSONDecoder()
         self._text, self._at, self._bytes, self._ended = "", 0, 0, False
         self.line = 1
+        self.escapes = False
+        """Whether a value so far may escape half of a surrogate pair."""
 
     def next_character(self) -> str:
         """The next one that is no blank, which stays; nothing at the end."""
@@ -143,6 +146,7 @@ class _Text:
                 raise self._fault(reason(error)) from None
             else:
                 if end < len(self._text) or not self._read():  # a number may go on
+                    self.escapes = self.escapes or "\\ud" in self._text[self._at : end].lower()
                     self._go_to(end)
                     return found
 
