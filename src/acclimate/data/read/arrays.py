@@ -32,7 +32,7 @@ def json_values(stream: BinaryIO, name: str, schema: RecordSchema, start: int) -
         if text.next_character():
             yield from _lines(value, text, name, start)
             return
-        values = iter(_records_of(value))
+        values = iter([value] if _is_record(value, schema) else _records_of(value))
     elif first:
         raise DataError(f"{name}: a .json file holds an array of records, or records one a line, not {first!r}.")
     else:
@@ -62,6 +62,13 @@ def _is_message(value: Any) -> bool:
     return isinstance(value, dict) and ({"role", "content"} <= value.keys() or {"from", "value"} <= value.keys())
 
 
+def _is_record(value: Mapping[str, Any], schema: RecordSchema) -> bool:
+    try:
+        return bool(schema.columns(value, ""))
+    except BadRow:
+        return False
+
+
 def _records_of(value: Mapping[str, Any]) -> list[Any]:
     """The records of an object: of its one list of objects, as ``{"version": 1, "data": [...]}`` has it, or itself."""
     lists = [
@@ -69,7 +76,7 @@ def _records_of(value: Mapping[str, Any]) -> list[Any]:
         for inner in value.values()
         if isinstance(inner, list) and inner and all(isinstance(item, dict) for item in inner)
     ]
-    return lists[0] if len(lists) == 1 and not _is_message(lists[0][0]) else [value]
+    return lists[0] if len(lists) == 1 else [value]
 
 
 def _record(value: Any, where: str, text: _Text) -> Mapping[str, Any] | BadRow:
