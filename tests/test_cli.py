@@ -175,8 +175,10 @@ def test_validate_prints_names_as_they_are(
     data["sources"]["domain"] |= {"path": str(tmp_path / "data"), "on_bad_row": "skip"}
     path.write_text(yaml.safe_dump(data))
     monkeypatch.setenv("COLUMNS", "400")
-    code, out, err = run_cli(["validate", str(path)], monkeypatch, capsys)
+    code, out, err = run_cli(["validate", str(path), "--show", "1"], monkeypatch, capsys)
     assert (code, err) == (0, "")
+    assert "[bold]a[b].jsonl:2 (" in out
+    assert "⟧" in out
     printed = " ".join(out.split())  # the width of the terminal wraps cells
     assert "1 file of its path is not read: 1 .[bold]." in printed
     assert "bad row: not an object (first: [bold]a[b].jsonl:1)" in printed

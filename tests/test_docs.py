@@ -315,8 +315,8 @@ def test_data_page_program_prints_what_it_says(
 
 
 def test_data_page_sources_load(tmp_path: Path) -> None:
-    (block,) = blocks("docs/howto/data.md", "yaml")
-    assert parse_config(settings(tmp_path, tmp_path, tmp_path) | yaml.safe_load(block))
+    for block in blocks("docs/howto/data.md", "yaml"):
+        assert parse_config(settings(tmp_path, tmp_path, tmp_path) | yaml.safe_load(block))
 
 
 def test_data_page_names_every_extension() -> None:

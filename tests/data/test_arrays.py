@@ -61,6 +61,7 @@ def test_records_one_a_line_name_their_line(block: int, monkeypatch: pytest.Monk
         ({"text": "a"}, [{"text": "a"}]),
         ({"version": 1, "data": [{"text": "a"}, {"text": "b"}]}, [{"text": "a"}, {"text": "b"}]),
         ({"messages": CHAT, "id": 3}, [{"messages": CHAT, "id": 3}]),
+        ({"question": "q", "answer": "a", "tools": [{}]}, [{"question": "q", "answer": "a", "tools": [{}]}]),
         (CHAT, [{"messages": CHAT}]),
         ([CHAT, CHAT], [{"messages": CHAT}] * 2),
         ([[{"from": "human", "value": "q"}]], [{"messages": [{"from": "human", "value": "q"}]}]),

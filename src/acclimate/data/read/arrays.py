@@ -32,7 +32,7 @@ def json_values(stream: BinaryIO, name: str, schema: RecordSchema, start: int) -
         if text.next_character():
             yield from _lines(value, text, name, start)
             return
-        values = iter(_records_of(value))
+        values = iter([value] if _is_record(value, schema) else _records_of(value))
     elif first:
         raise DataError(f"{name}: a .json file holds an array of records, or records one a line, not {first!r}.")
     else:
@@ -41,7 +41,7 @@ def json_values(stream: BinaryIO, name: str, schema: RecordSchema, start: int) -
         chat = [value, *values] if number == 0 and _is_message(value) else None
         if number >= start:
             where = f"{name}:row {number + 1}"
-            yield Row(number, where, _record(chat or value, where))
+            yield Row(number, where, _record(chat or value, where, text))
 
 
 def _lines(first: Any, text: _Text, name: str, start: int) -> Iterator[Row]:
@@ -50,7 +50,7 @@ def _lines(first: Any, text: _Text, name: str, start: int) -> Iterator[Row]:
     while True:
         if number >= start:
             where = f"{name}:{line}"
-            yield Row(number, where, _record(value, where))
+            yield Row(number, where, _record(value, where, text))
         if not text.next_character():
             return
         number, line = number + 1, text.line
@@ -62,6 +62,13 @@ def _is_message(value: Any) -> bool:
     return isinstance(value, dict) and ({"role", "content"} <= value.keys() or {"from", "value"} <= value.keys())
 
 
+def _is_record(value: Mapping[str, Any], schema: RecordSchema) -> bool:
+    try:
+        return bool(schema.columns(value, ""))
+    except BadRow:
+        return False
+
+
 def _records_of(value: Mapping[str, Any]) -> list[Any]:
     """The records of an object: of its one list of objects, as ``{"version": 1, "data": [...]}`` has it, or itself."""
     lists = [
@@ -69,16 +76,17 @@ def _records_of(value: Mapping[str, Any]) -> list[Any]:
         for inner in value.values()
         if isinstance(inner, list) and inner and all(isinstance(item, dict) for item in inner)
     ]
-    return lists[0] if len(lists) == 1 and not _is_message(lists[0][0]) else [value]
+    return lists[0] if len(lists) == 1 else [value]
 
 
-def _record(value: Any, where: str) -> Mapping[str, Any] | BadRow:
+def _record(value: Any, where: str, text: _Text) -> Mapping[str, Any] | BadRow:
     if isinstance(value, list) and value and _is_message(value[0]):
         value = {"messages": value}
     if not isinstance(value, dict):
         return BadRow("not an object", f"{where}: a record is a JSON object; this item is {kind(value)}.")
     try:
-        refuse_half_surrogates(value, where)
+        if text.escapes:
+            refuse_half_surrogates(value, where)
     except BadRow as bad:
         return bad
     return value
@@ -92,6 +100,8 @@ class _Text:
         self._decoder, self._json = codecs.getincrementaldecoder("utf-8-sig")(), json.JSONDecoder()
         self._text, self._at, self._bytes, self._ended = "", 0, 0, False
         self.line = 1
+        self.escapes = False
+        """Whether a value so far may escape half of a surrogate pair."""
 
     def next_character(self) -> str:
         """The next one that is no blank, which stays; nothing at the end."""
@@ -143,6 +153,7 @@ class _Text:
                 raise self._fault(reason(error)) from None
             else:
                 if end < len(self._text) or not self._read():  # a number may go on
+                    self.escapes = self.escapes or "\\ud" in self._text[self._at : end].lower()
                     self._go_to(end)
                     return found
 

@@ -24,7 +24,7 @@ MEANINGS = {
     "other answers; read both by sources.{source}.fields: {{prompt: [instruction, input]}}",
     "context": "a question may mean nothing without it; read both by sources.{source}.fields: {{prompt: [context, "
     "question]}}",
-    "system": "it is read beside messages only; give the row as messages, or put it into the prompt",
+    "system": "it is read in chats only; give the row as messages, or put it into the prompt",
     "system_prompt": "rename the column to 'system' where rows are messages, or put it into the prompt",
     "history": "earlier turns; give the row as messages",
     "tools": "they are read beside messages only; give the row as messages",
