@@ -28,11 +28,11 @@ from acclimate.trl.budget import ForgettingBudget as ForgettingBudget
 from acclimate.trl.panel import ForgettingPanel as ForgettingPanel
 from acclimate.types.central import Batch as Batch
 from acclimate.types.dials import Dial as Dial
-from acclimate.verbs.adapt import adapt as adapt
+from acclimate.verbs.adapt.adapt import adapt as adapt
 from acclimate.verbs.chat import open_chat as open_chat
 from acclimate.verbs.compare import compare as compare
 from acclimate.verbs.compare import load_comparison as load_comparison
-from acclimate.verbs.doctor import diagnose as diagnose
+from acclimate.verbs.doctor.diagnose import diagnose as diagnose
 from acclimate.verbs.panel import evaluate_panel as evaluate_panel
 from acclimate.verbs.panel import load_panel as load_panel
 from acclimate.verbs.record import record as record

@@ -41,6 +41,7 @@ from acclimate.parallel.shard import shard
 from acclimate.parallel.world import SOLO, World
 from acclimate.runs.layout import Layout
 from acclimate.training.callbacks.log import MetricsLog, TensorBoard
+from acclimate.training.callbacks.notebook import NotebookProgress, in_notebook
 from acclimate.training.callbacks.progress import ProgressBar
 from acclimate.training.callbacks.save import InsideBudget, Lowest, Save, Watch
 from acclimate.training.control.budget import Budget
@@ -285,5 +286,7 @@ def _watchers(config: RunConfig, console: Console, total_steps: int, budget: Bud
     return [
         MetricsLog(run.metrics),
         *(TensorBoard(run.tensorboard) for target in config.report_to if target == "tensorboard"),
-        ProgressBar(console, config.name, total_steps, budget),
+        NotebookProgress(config.name, total_steps)
+        if in_notebook()
+        else ProgressBar(console, config.name, total_steps, budget),
     ]

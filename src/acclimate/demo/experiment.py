@@ -16,7 +16,8 @@ from acclimate.measurement.summary import Record
 from acclimate.reports import collect, summary_table, write_page
 from acclimate.runs.folder import read_summary, write_summary
 from acclimate.runs.layout import Layout, write_json
-from acclimate.verbs.run import RunResult, train
+from acclimate.verbs.result import RunResult
+from acclimate.verbs.run import train
 
 SELF = "self"
 RUNS = ("sft", "replay", "mol", SELF)

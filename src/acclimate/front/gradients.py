@@ -41,7 +41,7 @@ def clip(max_norm: float | None = 1.0) -> ClipNorm:
 
 
 def l2_to_base(weight: float | Dial) -> L2ToBase:
-    """Adds the gradient of ``weight * ||theta - theta_0||^2``, theta_0 being the weights when :func:`chain` is made.
+    """Adds the gradient of ``weight * ||theta - theta_0||^2``, theta_0 being the weights when ``chain`` is made.
 
     Under LoRA the distance is that of the adapted matrices, ``dW = s B A``. Reports ``penalty/l2``.
 
@@ -96,7 +96,7 @@ def boost(general: Statistics, k0: float, total_steps: int) -> Boost:
 
 
 class GradientChain:
-    """What :func:`chain` gives; see there."""
+    """What ``chain`` gives; see there."""
 
     def __init__(self, student: CausalModel, transforms: tuple[GradientTransform, ...]) -> None:
         self.parameters = student.trainable()
@@ -136,8 +136,8 @@ def chain(student: CausalModel, *transforms: GradientTransform) -> GradientChain
     Make it before the first update: penalties hold the weights that they find.
 
     Args:
-        student: what :func:`acclimate.causal` gave; its trained parameters are those that are edited.
-        transforms: of :func:`clip`, :func:`l2_to_base`, :func:`importance` and :func:`boost`, or of one's own.
+        student: what ``acclimate.causal`` gave; its trained parameters are those that are edited.
+        transforms: of ``clip``, :func:`l2_to_base`, ``importance`` and ``boost``, or of one's own.
 
     Raises:
         UsageError: nothing to do, or statistics that lack a trained parameter.

@@ -32,7 +32,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Measured:
-    """What :func:`acclimate.measure` found; a notebook shows it as a table, and :func:`acclimate.gate` judges it.
+    """What ``acclimate.measure`` found; a notebook shows it as a table, and ``acclimate.gate`` judges it.
 
     Args:
         name: of the model.

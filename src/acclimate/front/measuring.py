@@ -64,8 +64,8 @@ def measure(
     """Bits per byte, divergence from the base, agreement, accuracy: on the same documents, so that changes are paired.
 
     Args:
-        model: what :func:`open_pair` gives, or the student of a loop.
-        on: a panel (its YAML file, or what :func:`load_panel` gives), or by name a .jsonl file of texts or the settings
+        model: what ``open_pair`` gives, or the student of a loop.
+        on: a panel (its YAML file, or what ``load_panel`` gives), or by name a .jsonl file of texts or the settings
             of a panel's set; of a loop also ``packed.heldout``.
         base: the reference to compare a student with, such as ``frozen_copy(student)``.
         name: of the model, where results are shown.

@@ -66,10 +66,10 @@ def frozen_copy(student: CausalModel) -> FrozenCopy:
     """A second network with the student's weights as they are now, which never change. It costs its weights once.
 
     Call it before the first update. Given to ``Objective(references=...)`` without being called, it is called by
-    :meth:`Objective.bind`, as trainers do it.
+    ``Objective.bind``, as trainers do it.
 
     Args:
-        student: what :func:`causal` gave.
+        student: what ``causal`` gave.
     """
     return FrozenCopy.of(_student("frozen_copy", student))
 
@@ -78,7 +78,7 @@ def adapter_off(student: CausalModel) -> AdapterOff:
     """The student without its adapter: the base, with no second network in memory.
 
     Args:
-        student: what :func:`causal` gave of a PEFT model whose adapter leaves the base's own weights alone.
+        student: what ``causal`` gave of a PEFT model whose adapter leaves the base's own weights alone.
 
     Raises:
         UsageError: the student has no adapter.

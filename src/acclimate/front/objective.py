@@ -28,9 +28,9 @@ class Objective:
     it is cut into micro-batches.
 
     Args:
-        terms: what :func:`cross_entropy` and :func:`kl` give.
-        references: by the name that ``kl(to=...)`` uses; a function of the student, such as :func:`frozen_copy` itself,
-            is called by :meth:`bind`.
+        terms: what ``cross_entropy`` and ``kl`` give.
+        references: by the name that ``kl(to=...)`` uses; a function of the student, such as ``frozen_copy`` itself,
+            is called by ``bind``.
         routes: the table that ``Batch.route`` points into, of batches that bring none. By default domain, general, and
             what else the terms name.
         normalise: ``term`` divides each term by its own count, ``all`` every term by the count of all learned tokens.

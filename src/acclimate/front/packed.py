@@ -95,7 +95,7 @@ class Packed:
         """All rows in their order, as a trainer's data set: ``input_ids``, ``labels`` (shifted already),
         ``position_ids``, ``document`` and ``route``, [T] each.
 
-        The routes are numbers of :attr:`routes`: ``Objective(..., routes=packed.routes)``. A trainer that draws rows
+        The routes are numbers of ``routes``: ``Objective(..., routes=packed.routes)``. A trainer that draws rows
         keeps their shares on the whole, and not in every step.
         """
         loader = self._fresh()
@@ -109,7 +109,7 @@ class Packed:
 
     @property
     def heldout(self) -> dict[str, HeldoutRows]:
-        """By source, documents that are never trained on: what :func:`acclimate.measure` takes."""
+        """By source, documents that are never trained on: what ``acclimate.measure`` takes."""
         return {
             name: HeldoutRows(
                 **vars(

@@ -30,13 +30,13 @@ SELDOM = 0.05
 
 @dataclass(frozen=True)
 class Text:
-    """Where text is and how it is read, as :func:`text` says it."""
+    """Where text is and how it is read, as ``text`` says it."""
 
     settings: Mapping[str, Any]
 
 
 def text(path: Paths, *, route: str | None = None, heldout: float | int = 0.05, **settings: Any) -> Text:
-    """Documents of one source, for :func:`mix`.
+    """Documents of one source, for ``mix``.
 
     Args:
         path: file, folder, glob or URL of .txt, .md, .jsonl, .csv, .tsv or .parquet, a hub id, or a list of them.
@@ -90,8 +90,8 @@ def mix(
     No source is ever more than one row away from its share, and nothing about the order is random but the seed.
 
     Args:
-        sources: by name, what :func:`text` gives, or a path alone.
-        shares: of each source, or :class:`Shares` that move; by default as a configuration without ``share`` has it.
+        sources: by name, what ``text`` gives, or a path alone.
+        shares: of each source, or ``Shares`` that move; by default as a configuration without ``share`` has it.
         seed: of the order of documents.
         cache_dir: where prepared corpora are kept; by default ``~/.cache/acclimate``.
 
@@ -136,7 +136,12 @@ def mix(
 
 @dataclass(frozen=True)
 class Mix:
-    """What :func:`mix` gives: sources and shares, before anything is read."""
+    """What ``mix`` gives: sources and shares, before anything is read.
+
+    Args:
+        config: sources and shares as a run's configuration has them.
+        moving: shares that move; None: those of the configuration.
+    """
 
     config: RunConfig
     moving: Shares | None = None

@@ -20,7 +20,7 @@ def cross_entropy(on: str | Sequence[str] = "domain", *, weight: float | Dial = 
 
     Args:
         on: route, or routes, of the tokens that it sees.
-        weight: factor on the term, 0 or more; a :class:`Dial` may change while training.
+        weight: factor on the term, 0 or more; a ``Dial`` may change while training.
 
     Raises:
         UsageError: no route, or a weight that is no number of 0 or more.
@@ -53,7 +53,7 @@ def kl(
         on: route, or routes, of the tokens that it sees.
         direction: reverse, forward or js.
         temperature: above 0.
-        weight: factor on the term, 0 or more; a :class:`Dial` may change while training.
+        weight: factor on the term, 0 or more; a ``Dial`` may change while training.
 
     Raises:
         UsageError: no route, an unknown direction, or a number that is out of range.

@@ -11,6 +11,7 @@ import numpy as np
 
 from acclimate.gates.check import Check, Outcome
 from acclimate.gates.policy import Policy, Rule, load_policy
+from acclimate.paired.estimate import Estimate
 from acclimate.paired.metrics import METRICS, gated
 from acclimate.paired.ratio import MINIMUM_DOCUMENTS
 from acclimate.runs.folder import RunFolder, TextSet, read_folder
@@ -19,6 +20,7 @@ from acclimate.runs.measured import Origin, base_notes, check_measured, check_pa
 from acclimate.runs.panel import AGAIN, PanelFolder, read_panel
 from acclimate.runs.scores import read_scores
 from acclimate.types.errors import ConfigError, RunError, listed, nearest
+from acclimate.types.notebook import html_table
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,17 @@ class Verdict:
         said += [f"{counts['inconclusive']} inconclusive"] if counts["inconclusive"] else []
         allowed = ", which the policy allows" if self.passed and counts["inconclusive"] else ""
         return f"{self.outcome.upper()}: {', '.join(said)}{allowed}."
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                check.outcome, check.set_name, METRICS[check.metric].verdict(check.kind), _interval(check.found),
+                f"{'at most' if check.kind == 'max_drop' else 'at least'} {check.limit.value:g} {check.limit.unit}",
+                f"{check.found.n:,} {check.items}", check.remedy if check.outcome == "inconclusive" else "",
+            )
+            for check in self.checks
+        ]  # fmt: skip
+        return html_table(COLUMNS, rows, (f"{self.run}: {self.sentence}", *self.notes))
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -169,6 +182,14 @@ class Judged:
         if "bytes" in self.scores:
             return int(np.sum(self.scores["bytes"] > 0))
         return max((len(column) for column in self.scores.values()), default=0)
+
+
+COLUMNS = ("outcome", "set", "check", "found", "limit", "measured on", "what would decide")
+
+
+def _interval(found: Estimate) -> str:
+    bounds = f" ({found.low:.4g} to {found.high:.4g})" if found.bounded else ""
+    return f"{found.value:.4g}{bounds} {found.unit}"
 
 
 class Judgeable(Protocol):

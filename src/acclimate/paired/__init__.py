@@ -31,7 +31,7 @@ _FOUND_IN = {
 
 
 def __getattr__(name: str) -> Any:
-    """Loaded when asked for, as all that is public."""
+    # loaded when asked for, as all that is public
     if name not in _FOUND_IN:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _FOUND_IN[name]

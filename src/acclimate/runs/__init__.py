@@ -17,7 +17,7 @@ _FOUND_IN = {"open": ("folder", "read_folder"), "table": ("tidy_table", "table")
 
 
 def __getattr__(name: str) -> Any:
-    """Loaded when asked for: whoever only wants to know what lies where pays for no statistics."""
+    # loaded when asked for: whoever only wants to know what lies where pays for no statistics
     if name not in _FOUND_IN:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _FOUND_IN[name]

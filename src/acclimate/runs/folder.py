@@ -13,12 +13,14 @@ from typing import Any
 import yaml
 
 from acclimate.paired.estimate import Estimate
-from acclimate.paired.metrics import BITS
+from acclimate.paired.metrics import BITS, DRIFT
 from acclimate.runs.layout import Layout, body, parsed, read_json, text_of, write_json
 from acclimate.types.errors import RunError, reason
+from acclimate.types.notebook import html_table
 
 RECORDS, ANSWERS = "records", "answers"
 ROLES = ("domain", "general", "chat")
+SHOWN = ("set", "role", "base [bits/byte]", "change [bits/byte]", "KL to the base [nats/token]")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,16 @@ class RunFolder:
     def change(self, name: str, metric: str) -> Estimate | None:
         """Tuned minus base, paired, of a metric that the base has too."""
         return self.changes.get(name) if metric == BITS else self.measures.get((name, f"{metric}_change"))
+
+    def _repr_html_(self) -> str:
+        """Bits per byte of every set, and how far the model is from its base there."""
+        rows = []
+        for one in self.sets:
+            found, drift = self.changes.get(one.name), self.measures.get((one.name, DRIFT))
+            base = f"{self.base[one.name].value:.4f}" if one.name in self.base else ""
+            numbers = ("" if found is None else f"{found.value:+.4f}", "" if drift is None else f"{drift.value:.4f}")
+            rows.append((one.name, one.role, base, *numbers))
+        return html_table(SHOWN, rows, (f"{self.name}: {self.method}, seed {self.seed}, {len(self.steps):,} steps",))
 
     @property
     def tokens_per_second(self) -> float | None:

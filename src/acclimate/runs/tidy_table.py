@@ -20,12 +20,15 @@ from acclimate.runs.layout import Layout, PanelLayout
 from acclimate.runs.measured import check_measured
 from acclimate.runs.panel import PanelFolder, panels_of, read_panel
 from acclimate.types.errors import RunError, UsageError
+from acclimate.types.notebook import html_table
 
 if TYPE_CHECKING:
     import pandas
     import pyarrow
 
 BASE = "base"
+SHOWN = 30
+"""Rows that a notebook shows."""
 SOURCED = ("loss", "weight", "eval", "trained_tokens", "epochs")
 """Numbers of a step that are each of one source: ``loss/SOURCE/TERM``, ``eval/SET/METRIC``, ``epochs/SOURCE``."""
 UNITS = {
@@ -69,6 +72,11 @@ class Table:
 
     rows: tuple[Row, ...]
 
+    def _repr_html_(self) -> str:
+        shown = [["" if cell is None else _cell(cell) for cell in astuple(row)] for row in self.rows[:SHOWN]]
+        more = [f"The first {SHOWN} of {len(self.rows):,} numbers; to_pandas() has all."] * (len(self.rows) > SHOWN)
+        return html_table(list(COLUMNS), shown, more)
+
     def columns(self) -> dict[str, list[Any]]:
         """By name, for any library of tables."""
         cells = list(zip(*map(astuple, self.rows), strict=True)) or [()] * len(COLUMNS)
@@ -97,6 +105,10 @@ class Table:
         return pandas.DataFrame(
             {name: pandas.Series(cells, dtype=kinds[COLUMNS[name]]) for name, cells in self.columns().items()}
         )
+
+
+def _cell(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def table(paths: str | Path | Iterable[str | Path], steps: bool = True) -> Table:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WIDTH = 124
+"""Columns of what is shown as it would be in a terminal."""
+PAGE = '<pre style="line-height:normal;font-family:monospace">{code}</pre>'
 
 
 def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]], said: Sequence[str] = ()) -> str:
@@ -23,3 +32,16 @@ def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]], said: Sequ
         f"<tr><th>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>" for row in rows
     )
     return f"{text}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if rows else text
+
+
+def printed(show: Callable[[Console], None]) -> str:
+    """What ``show`` prints to a terminal, with its colours.
+
+    >>> printed(lambda console: console.print("[bold]kept"))  # doctest: +ELLIPSIS
+    '<pre style=...><span style="font-weight: bold">kept</span>...</pre>'
+    """
+    from rich.console import Console
+
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_jupyter=False)
+    show(console)
+    return console.export_html(inline_styles=True, code_format=PAGE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,6 @@ from acclimate.data.chat.turn_ends import new_turn_ends
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.disk.files import write_text
 from acclimate.measurement.generate import side_by_side
-from acclimate.measurement.summary import Record
 from acclimate.model.export import check_empty, save_model
 from acclimate.model.identity import model_identities
 from acclimate.model.load import asked_changes, load_tokenizer, written_changes
@@ -61,16 +59,9 @@ from acclimate.training.training import Training
 from acclimate.training.tuned import TunedRun
 from acclimate.types.errors import RunError, UsageError
 from acclimate.verbs.replay import with_rows
+from acclimate.verbs.result import RunResult
 from acclimate.verbs.search import search
 from acclimate.verbs.validate import data_record, warnings
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A finished run: its folder, and the records of its ``summary.json``."""
-
-    run_dir: Path
-    summary: list[Record]
 
 
 @located

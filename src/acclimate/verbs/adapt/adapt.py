@@ -22,6 +22,7 @@ from acclimate.parallel.launch import launched_processes
 from acclimate.reports import write_report
 from acclimate.runs.layout import Layout
 from acclimate.types.errors import UsageError
+from acclimate.types.notebook import html_table
 from acclimate.verbs.adapt.rules import Asked, Chosen, choose
 from acclimate.verbs.adapt.written import written
 from acclimate.verbs.run import train
@@ -49,6 +50,9 @@ class Adapted:
     def passed(self) -> bool:
         """Whether the gate lets it through."""
         return self.verdict.passed
+
+    def _repr_html_(self) -> str:
+        return html_table((), (), (self.learned, self.kept)) + self.verdict._repr_html_()
 
 
 def adapt(

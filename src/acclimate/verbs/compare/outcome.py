@@ -8,14 +8,18 @@ from functools import cached_property
 
 from acclimate.runs.cells import Row, read_table
 from acclimate.types.errors import RunError
+from acclimate.types.notebook import html_table
 from acclimate.verbs.compare.cell import Cell, run_cell, trial_cells
 from acclimate.verbs.compare.schema import Comparison, Settings
-from acclimate.verbs.compare.standing import Standing, standings
+from acclimate.verbs.compare.standing import Measured, Standing, standings
 from acclimate.verbs.compare.tuning import choose
 from acclimate.verbs.panel import load_panel, panel_digest
 
 APART = ("prepared.", "panel.")
 """Beginnings of digests in which rows of one table may differ."""
+
+
+COLUMNS = ("method", "seeds", "domain gain [%]", "drift [nats/token]", "loss elsewhere [%]")
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,14 @@ class Outcome:
     @cached_property
     def standings(self) -> list[Standing]:
         return standings(self.rows, list(self.comparison.methods))
+
+    def _repr_html_(self) -> str:
+        """A line a method, with 95 % intervals over documents and seeds."""
+        rows = [
+            (one.method, str(len(one.rows)), _cell(one.gain, 100), _cell(one.drift, 1), _cell(one.loss, 100))
+            for one in self.standings
+        ]
+        return html_table(COLUMNS, rows)
 
     def trial(self, method: str) -> Row | None:
         """The chosen one."""
@@ -57,6 +69,13 @@ class Outcome:
             if deciding and all(row.outcome == "diverged" for row in deciding):
                 found.append(method)
         return found
+
+
+def _cell(found: Measured | None, factor: float) -> str:
+    if found is None:
+        return ""
+    scaled = found.estimate.scaled(factor)
+    return f"{scaled.value:.3f}" + (f" ({scaled.low:.3f} to {scaled.high:.3f})" if scaled.bounded else "")
 
 
 def outcome_of(comparison: Comparison) -> Outcome:

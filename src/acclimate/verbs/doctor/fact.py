@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from acclimate.types.notebook import printed
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -31,6 +33,11 @@ class Diagnosis:
     """Sections of facts."""
 
     sections: dict[str, Section]
+
+    def _repr_html_(self) -> str:
+        from acclimate.verbs.doctor.page import print_diagnosis
+
+        return printed(lambda console: print_diagnosis(self, console))
 
     @property
     def problems(self) -> list[str]:

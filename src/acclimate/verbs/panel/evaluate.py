@@ -23,6 +23,7 @@ from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
 from acclimate.paired.grouped import Groups, codes
 from acclimate.types.errors import ConfigError
+from acclimate.types.notebook import printed
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class PanelResult:
     digest: str
     sets: dict[str, SetResult]
     averages: dict[str, dict[str, Any]]
+
+    def _repr_html_(self) -> str:
+        from acclimate.verbs.panel.page import panel_tables
+
+        return printed(lambda console: console.print(panel_tables(self, self.panel.name)))
 
     @property
     def records(self) -> list[Record]:

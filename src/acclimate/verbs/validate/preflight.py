@@ -41,6 +41,7 @@ from acclimate.model.whole.origin import origin_of
 from acclimate.model.whole.towers import said_of_towers
 from acclimate.runs.claim import check_place
 from acclimate.runs.layout import Layout
+from acclimate.types.notebook import printed
 from acclimate.types.plan import PlanContext
 from acclimate.verbs.replay import Unwritten, with_placeholders
 from acclimate.verbs.search import Foresight, foresee
@@ -70,6 +71,12 @@ class Preflight:
     search: Foresight | None = None  # with method: auto, of whose configuration as it is written all else is
     unwritten: list[Unwritten] = field(default_factory=list)  # sources whose rows the base has still to write
     writing_seconds: float = 0.0
+
+    def _repr_html_(self) -> str:
+        """The plan as `acclimate validate` prints it."""
+        from acclimate.verbs.validate.page import print_preflight
+
+        return printed(lambda console: print_preflight(self, console))
 
     @property
     def attention(self) -> str:
