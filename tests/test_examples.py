@@ -32,3 +32,21 @@ def test_the_plain_loop(
     saved, trained = pair.model.network.state_dict(), found["student"].network.state_dict()
     assert all(torch.equal(saved[name], weight) for name, weight in trained.items())
     assert any(not torch.equal(weight, pair.base.model.network.state_dict()[name]) for name, weight in saved.items())
+
+
+def test_trl(
+    pico_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = write_corpora(tmp_path / "text", documents=100)
+    monkeypatch.setenv("HOME", str(tmp_path))  # the cache
+    output = tmp_path / "adapted"
+    arguments = [str(pico_folder), str(text / "domain.jsonl"), str(text / "general.jsonl"), str(output)]
+    monkeypatch.setattr(sys, "argv", ["trl.py", *arguments])
+    found = runpy.run_path(str(EXAMPLES / "trl.py"))
+    trainer = found["trainer"]
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert len(logged) == len(found["rows"]) > 1
+    assert logged[0]["loss/general/reverse_kl"] == 0
+    assert "ForgettingBudget 'anchor': " in capsys.readouterr().out
+    saved = ac.open_pair(output, base=pico_folder).model.network.state_dict()
+    assert all(torch.equal(saved[name], weight) for name, weight in trainer.model.state_dict().items())

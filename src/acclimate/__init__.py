@@ -36,6 +36,8 @@ _HOMES = {
     "Measured": "front.measured",
     "open_pair": "front.measuring",
     "Estimate": "paired.estimate",
+    "ForgettingBudget": "trl.budget",
+    "ForgettingPanel": "trl.panel",
     "load_config": "config.load",
     "parse_config": "config.load",
     "validate": "verbs.validate",

@@ -24,6 +24,8 @@ from acclimate.front.terms import kl as kl
 from acclimate.gates import gate as gate
 from acclimate.paired.estimate import Estimate as Estimate
 from acclimate.reports import write_report as write_report
+from acclimate.trl.budget import ForgettingBudget as ForgettingBudget
+from acclimate.trl.panel import ForgettingPanel as ForgettingPanel
 from acclimate.types.central import Batch as Batch
 from acclimate.types.dials import Dial as Dial
 from acclimate.verbs.adapt.adapt import adapt as adapt

@@ -139,7 +139,7 @@ def test_a_panel_in_any_trainer(tmp_path: Path) -> None:
 
 def test_a_panel_is_read_before_the_training(tmp_path: Path) -> None:
     (tmp_path / "panel.yaml").write_text("sets:\n  facts: {kind: text, path: facts.txt}\n")
-    with pytest.raises(ConfigError, match=r"panel.yaml:2: sets.facts.path: .*\.jsonl"):
+    with pytest.raises(ConfigError, match=r"panel.yaml:2: sets.facts.path: there is no file"):
         ForgettingPanel(tmp_path / "panel.yaml")
 
 

@@ -10,6 +10,7 @@ import pytest
 from datasets import Dataset
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import DataCollatorForSeq2Seq, Trainer
+from trl import SFTConfig, SFTTrainer
 
 import acclimate as ac
 from acclimate.trl import ObjectiveMixin
@@ -17,7 +18,6 @@ from acclimate.trl.refusals import refuse_adapter, spread
 from acclimate.types.errors import DataError, UsageError
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.trl.loops import arguments, objective, rows
-from trl import SFTConfig, SFTTrainer
 
 
 class Ours(ObjectiveMixin, Trainer):  # type: ignore[misc]

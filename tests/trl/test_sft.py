@@ -10,13 +10,13 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import set_seed
+from trl import SFTConfig, SFTTrainer
 
 import acclimate as ac
 from acclimate.trl import ObjectiveMixin
 from acclimate.types.central import IGNORE
 from tests.fixtures.pico import pico_model, pico_tokenizer
 from tests.trl.loops import TEXTS, InOrder, arguments, by_hand, difference, objective, plain, rows, steps_of
-from trl import SFTConfig, SFTTrainer
 
 LORA = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
 

@@ -58,8 +58,8 @@ class ForgettingBudget(Watching, ExportableState):  # type: ignore[misc]
     moved back on the line to the base, to the furthest point inside. ``outcome`` then holds a word, a sentence and
     numbers; ``trainer.save_model()`` writes these weights, and checkpoints that were written before hold others.
 
-    It logs ``eval/<name>/kl_base_tuned`` [nats/token], ``eval/<name>/bits_per_byte``, ``retain/spent`` (1: all of the
-    budget) and ``dial/strength``.
+    It logs ``eval/<set>/<metric>`` (drift in nats a token, bits per byte), ``retain/spent`` (1: all of the budget) and
+    ``dial/strength``, as a run of ours does.
 
     Args:
         name: of the set, or of all of several.
@@ -81,8 +81,8 @@ class ForgettingBudget(Watching, ExportableState):  # type: ignore[misc]
     Example:
         >>> from acclimate.trl import ForgettingBudget
         >>> budget = ForgettingBudget("anchor", kl=0.05, on=["The capital of France is Paris."] * 8, every=50)
-        >>> budget.budget
-        Budget(metric='kl_base_tuned', limits={'mean': 0.05}, sets=('anchor',))
+        >>> budget.budget.limits
+        {'mean': 0.05}
     """
 
     def __init__(

@@ -76,6 +76,8 @@ class Watching(TrainerCallback):  # type: ignore[misc]
 
     def _log(self, state: Any, metrics: Mapping[str, float]) -> None:
         if self.trainer is not None:
+            due = self.trainer.control.should_log  # of the step's own loss, which a log takes for done
             Trainer.log(self.trainer, dict(metrics))  # not a subclass's, which empties means of its own
+            self.trainer.control.should_log = due
         else:
             state.log_history.append({**metrics, "step": state.global_step, "epoch": state.epoch})
