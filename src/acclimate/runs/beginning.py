@@ -108,7 +108,7 @@ def _knows_pairs(section: SourceSection) -> bool:
 
 
 def with_saved_choices(config: RunConfig) -> RunConfig:
-    """``auto`` means what it did as the run began: dtype, attention, ``eval_steps``, shares, pairs, what is held out."""
+    """``auto`` means what it did as the run began: dtype, attention, ``eval_steps``, shares, pairs and ``heldout``."""
     path = begun_config(config)
     if not path.exists():
         return config
