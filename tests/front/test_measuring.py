@@ -36,7 +36,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_gate_on_any_two_model_folders_in_three_lines(moved: Path, pico_folder: Path, text: Path) -> None:
     pair = ac.open_pair(moved, base=pico_folder)
     found = ac.measure(pair, on={"general": text})
-    verdict = ac.gate(found, parse_policy({"roles": {"general": {"max_drop": {"kl_base_tuned": "9 nats/token"}}}}))
+    verdict = ac.gate(found, {"roles": {"general": {"max_drop": {"kl_base_tuned": "9 nats/token"}}}})
 
     drift = found.change("general", "kl_base_tuned")
     assert 0 < drift.low < drift.value < drift.high

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import sys
 import types
 from pathlib import Path
@@ -13,9 +15,10 @@ import acclimate as ac
 from acclimate.gates import parse_policy
 from acclimate.training.callbacks.notebook import in_notebook
 from acclimate.verbs.result import RunResult
-from tests.fixtures.runs import config
 from tests.gates.runs import scored_run
 from tests.reports.runs import write_run
+
+NOTEBOOK = Path(__file__).parents[2] / "examples" / "notebook.ipynb"
 
 
 def test_run_folders_and_verdicts_are_tables(tmp_path: Path) -> None:
@@ -49,16 +52,21 @@ class Shown:
         self.pages.append(page)
 
 
-def test_a_notebook_shows_plan_and_progress(
+def run_cells(cells: list[str], names: dict[str, Any]) -> list[str]:
+    """What each cell's last expression looks like."""
+    shown = []
+    for cell in cells:
+        tree = ast.parse(cell)
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, "notebook.ipynb", "exec"), names)
+        value = eval(compile(ast.Expression(last.value), "notebook.ipynb", "eval"), names) if last is not None else None
+        shown.append("" if value is None else value._repr_html_())
+    return shown
+
+
+def test_the_notebook_runs_and_shows_itself(
     pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = config(
-        pico_folder,
-        corpora,
-        tmp_path,
-        training={"micro_batch_size": 2, "eval_steps": 3},
-        evaluation={"validation_documents": 1},
-    )
     assert not in_notebook()
     shown = Shown()
     module: Any = types.ModuleType("IPython")
@@ -68,11 +76,23 @@ def test_a_notebook_shows_plan_and_progress(
     parts.HTML, parts.display = str, shown.display
     monkeypatch.setitem(sys.modules, "IPython", module)
     monkeypatch.setitem(sys.modules, "IPython.display", parts)
-    assert in_notebook()
-    assert "optimizer steps" in ac.validate(run)._repr_html_()
-    result = ac.train(run)
-    assert 'value="6" max="6"' in shown.pages[-1]
-    assert "step 6 of 6, 0 s left" in shown.pages[-1]
-    assert "<th>3</th>" in shown.pages[-1]
+    monkeypatch.setenv("HOME", str(tmp_path))  # the cache
+    monkeypatch.chdir(tmp_path)
+    cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
+    names = {
+        "MODEL": str(pico_folder),
+        "DOMAIN": str(corpora / "domain.jsonl"),
+        "GENERAL": str(corpora / "general.jsonl"),
+    }
+    first, *rest = ["".join(cell["source"]) for cell in cells]
+    assert {node.id for node in ast.walk(ast.parse(first)) if isinstance(node, ast.Name)} == names.keys()
+
+    plan, result, verdict, table = run_cells(rest, names)
+    assert "optimizer steps" in plan
+    steps = json.loads((tmp_path / "runs" / "notebook" / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+    assert f"step {steps} of {steps}, 0 s left" in shown.pages[-1]
+    assert "<th>2</th>" in shown.pages[-1]  # measured after two steps
     assert "domain/cross_entropy" in shown.pages[-1]
-    assert "bits/B" in result._repr_html_() or "bits/byte" in result._repr_html_()
+    assert result.count("<img alt=") >= 3
+    assert "of 2 checks passed" in verdict or "inconclusive" in verdict
+    assert "<th>notebook</th>" in table

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from acclimate.gates.check import Check, Outcome
-from acclimate.gates.policy import Policy, Rule, load_policy
+from acclimate.gates.policy import Policy, Rule, load_policy, parse_policy
 from acclimate.paired.estimate import Estimate
 from acclimate.paired.metrics import METRICS, gated
 from acclimate.paired.ratio import MINIMUM_DOCUMENTS
@@ -77,7 +77,7 @@ class Verdict:
         }  # fmt: skip
 
 
-def gate(run: str | Path | Judgeable, policy: str | Path | Policy) -> Verdict:
+def gate(run: str | Path | Judgeable, policy: str | Path | Policy | Mapping[str, Any]) -> Verdict:
     """Holds every rule of the policy against the scores by document, and those of panels by item.
 
     A check passes when the interval of the drop lies below its limit, fails when it lies above, and is inconclusive
@@ -86,14 +86,17 @@ def gate(run: str | Path | Judgeable, policy: str | Path | Policy) -> Verdict:
 
     Args:
         run: a finished run folder, or what :func:`acclimate.measure` found of any two models.
-        policy: a policy or its file.
+        policy: its file, the same as plain data, or what ``parse_policy`` makes of that.
 
     Raises:
         ConfigError: the policy is wrong, or says something of a set or role that the run has not.
         RunError: the run or a panel is not measured, scores are damaged, edited, or not of the run's own weights, base
             and documents.
     """
-    policy = policy if isinstance(policy, Policy) else load_policy(policy)
+    if isinstance(policy, str | Path):
+        policy = load_policy(policy)
+    elif isinstance(policy, Mapping):
+        policy = parse_policy(policy)
     if not isinstance(run, str | Path):
         return _of_measured(run, policy)
     folder = read_folder(Path(run))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Callable, Sequence
 from html import escape
@@ -45,3 +46,13 @@ def printed(show: Callable[[Console], None]) -> str:
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_jupyter=False)
     show(console)
     return console.export_html(inline_styles=True, code_format=PAGE)
+
+
+def image(svg: str, title: str) -> str:
+    """A drawing with its title, whose styles stay its own.
+
+    >>> image("<svg/>", "A & B")
+    '<img alt="A &amp; B" style="max-width:48%" src="data:image/svg+xml;base64,PHN2Zy8+">'
+    """
+    data = base64.b64encode(svg.encode()).decode()
+    return f'<img alt="{escape(title)}" style="max-width:48%" src="data:image/svg+xml;base64,{data}">'
