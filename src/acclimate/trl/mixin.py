@@ -191,7 +191,7 @@ class ObjectiveMixin(_Trainer):  # type: ignore[misc]
         return loss * self.objective.world.size  # DDP takes the mean of the gradients
 
     def prediction_step(
-        self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
+        self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None, **generation: Any
     ) -> tuple[Tensor, None, None]:
         with torch.no_grad():
             return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None

@@ -27,7 +27,11 @@ class ForgettingPanel(Watching):
         every: steps between two measurements; None: only after the last.
 
     Raises:
-        UsageError, ConfigError: it is no panel.
+        UsageError, ConfigError: it is no panel, or an item cannot be read.
+
+    Example:
+        >>> import acclimate as ac
+        >>> trainer = Trainer(..., callbacks=[ac.ForgettingPanel("panel.yaml", every=500)])  # doctest: +SKIP
     """
 
     def __init__(self, panel: str | Path | PanelConfig, *, every: int | None = None) -> None:
