@@ -185,7 +185,8 @@ def test_json_and_markdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     text = page.read_text()
     assert "| set | check | found | interval | limit | MDE | n | unseen | outcome |" in text
     assert "| general | bits/byte rise | " in text
-    assert "| **inconclusive** |" in text
+    assert "| ❔ **inconclusive** |" in text
+    assert "\n❔ INCONCLUSIVE: 0 of 1 checks passed, 1 inconclusive.\n" in text
 
 
 def test_names_of_sets_are_text(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from acclimate.reports.words.names import named
 
 COLUMNS = ("set", "check", "found", "interval", "limit", "MDE", "n", "unseen", "outcome")
 STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "❔"}
+"""Seen before they are read."""
 
 
 def verdict_page(verdict: Verdict) -> Group:
@@ -34,11 +36,17 @@ def verdict_page(verdict: Verdict) -> Group:
 
 def verdict_markdown(verdict: Verdict) -> str:
     """For a comment on a change."""
-    lines = [f"### acclimate gate: {plain(named(verdict.run))}", "", plain(verdict.sentence), ""]
+    lines = [
+        f"### acclimate gate: {plain(named(verdict.run))}",
+        "",
+        f"{MARKS[verdict.outcome]} {plain(verdict.sentence)}",
+        "",
+    ]
     lines += [f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---:|---:|---:|---:|---:|---|"]
     for check in verdict.checks:
         *cells, outcome = map(plain, _cells(check))
-        lines.append(f"| {' | '.join(cells)} | {outcome if outcome == 'pass' else f'**{outcome}**'} |")
+        told = outcome if outcome == "pass" else f"**{outcome}**"
+        lines.append(f"| {' | '.join(cells)} | {MARKS[outcome]} {told} |")
     return "\n".join([*lines, "", *(f"- {plain(note)}" for note in _notes(verdict)), ""])
 
 

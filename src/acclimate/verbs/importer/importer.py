@@ -182,11 +182,8 @@ def _sources(sections: Sections, found: list[Source], general: Sequence[str], pa
         elif part is not None and total:
             sections.put(f"sources.{name}.share", round(0.5 * part / total, 6), f"half of {part:g} / {total:g}")
         else:
-            sections.put(
-                f"sources.{name}.share",
-                round(0.5 / len(found), 6),
-                f"half in {len(found)} equal parts; {sections.given.tool} mixes by size",
-            )
+            told = f"half in {len(found)} equal parts; {sections.given.tool} mixes by size"
+            sections.put(f"sources.{name}.share", round(0.5 / len(found), 6), told)
         if len(found) > 1:
             sections.put(f"sources.{name}.route", "domain", "learned as domain text")
         for key, value in source.items():
