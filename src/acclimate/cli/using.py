@@ -16,12 +16,36 @@ def export(
     output: Annotated[Path, typer.Option(help="A new folder.")],
     merge: Annotated[bool, typer.Option("--merge", help="Fold a LoRA adapter into the weights.")] = False,
     checkpoint: Checkpoint = None,
+    gguf: Annotated[
+        str | None, typer.Option(help="Also a GGUF file of this type (f16, bf16, q8_0 ...) and a Modelfile for Ollama.")
+    ] = None,
+    converter: Annotated[
+        Path | None, typer.Option(help="For --gguf: a checkout of llama.cpp; default: a pinned one, fetched by pip.")
+    ] = None,
+    push_to_hub: Annotated[
+        str | None, typer.Option(help="Also send the folder to this repository of the Hub; a new one is private.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="For --push-to-hub: a new one is public.")] = False,
+    base_id: Annotated[str | None, typer.Option(help="The base's id on the Hub, for the model card.")] = None,
+    licence: Annotated[str | None, typer.Option("--license", help="For the model card, like apache-2.0.")] = None,
 ) -> None:
     """Write a Hugging Face folder: adapter or whole model, tokenizer, template and model card."""
     from acclimate.runs.beginning import turn_ends
     from acclimate.verbs.export import export as export_run
 
-    export_run(run, output, merge=merge, checkpoint=checkpoint, console=console)
+    export_run(
+        run,
+        output,
+        merge=merge,
+        checkpoint=checkpoint,
+        console=console,
+        base_id=base_id,
+        licence=licence,
+        gguf=gguf,
+        converter=converter,
+        push_to_hub=push_to_hub,
+        public=public,
+    )
     ends = turn_ends(run)
     if ends["ids"] and (output / "adapter_config.json").is_file():
         told = (

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -15,6 +15,7 @@ import yaml
 from acclimate.paired.estimate import Estimate
 from acclimate.paired.metrics import BITS, METRICS, Metric
 from acclimate.reports.collect import collect
+from acclimate.reports.front_matter import UNKNOWN, Origin, base_name, front_matter
 from acclimate.reports.html import TEMPLATES
 from acclimate.reports.search import record_of, sentence
 from acclimate.reports.sections.budget import budgeted
@@ -22,13 +23,11 @@ from acclimate.reports.sections.sources import attention
 from acclimate.reports.words import number
 from acclimate.reports.words.verdict import verdict
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-HUB_CACHE = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
 TURNING = re.compile(r"[\x00-\x1f\u200b\u200e\u200f\u202a-\u202e\ufeff]")
 """Invisible characters that turn or hide what stands beside them."""
 
 
-def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = None) -> str:
+def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = None, origin: Origin = UNKNOWN) -> str:
     """The card: what it is, before and after, how it was trained, how to load it, what it does not promise.
 
     Args:
@@ -36,6 +35,7 @@ def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = Non
 
         merged: the folder holds a whole model, its adapter folded in.
         checkpoint: the folder holds the weights of this checkpoint, which were not measured.
+        origin: what the run folder cannot know of its base.
 
     Raises:
         RunError: the run is not finished.
@@ -46,20 +46,20 @@ def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = Non
     lora = None if merged else config.get("lora")
     search = record_of(folder.path)
     base_model, local = base_name(str((config.get("model") or {}).get("path", "")))
-    front = {
-        "base_model": base_model,
-        "library_name": "peft" if lora else "transformers",
-        "tags": list(dict.fromkeys(["acclimate", folder.method])),
-    }
-    if lora:
-        front["base_model_relation"] = "adapter"
+    if origin.base_id is not None:
+        base_model, local = origin.base_id, False
+    front = front_matter(folder, lora, origin)
+    if checkpoint:
+        front.pop("model-index", None)
     return _template().render(
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
+        licence=front.get("license"),
         name=folder.name,
         method=folder.method,
         base_model=base_model,
         local=local,
         lora=lora,
+        rank=max(8, int((lora or {}).get("rank", 8))),  # the least that vLLM takes
         checkpoint=checkpoint,
         verdict=verdict(data),
         rows=[
@@ -82,23 +82,6 @@ def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = Non
         sources=folder.data.get("sources") or {},
         provenance=folder.provenance,
     )
-
-
-def base_name(path: str) -> tuple[str, bool]:
-    """Hub id or, of a local path, its last component only; and whether it was local.
-
-    >>> base_name("HuggingFaceTB/SmolLM2-135M")
-    ('HuggingFaceTB/SmolLM2-135M', False)
-    >>> base_name("/home/ada/models/SmolLM2-135M/")
-    ('SmolLM2-135M', True)
-    >>> base_name("/root/.cache/huggingface/hub/models--org--name/snapshots/12ab")
-    ('org/name', False)
-    """
-    if cached := HUB_CACHE.search(path):
-        return f"{cached.group(1)}/{cached.group(2)}", False
-    if HUB_ID.fullmatch(path) and not path.endswith(".gguf") and not Path(path).exists():
-        return path, False
-    return PureWindowsPath(path).name or "model", True  # understands both kinds of slash
 
 
 def plain(value: Any) -> str:
