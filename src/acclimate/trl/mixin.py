@@ -105,6 +105,11 @@ class ObjectiveMixin(_Trainer):  # type: ignore[misc]
         for callback in self.callback_handler.callbacks:
             self._watched_by(callback)
 
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """The table of the training rows."""
+        return self._table or self.objective.routes
+
     def _own(self, rows: TrainingRows) -> Any:
         """As TRL wants them: a data set of ``datasets``."""
         if not hasattr(super(), "_prepare_dataset"):
