@@ -146,7 +146,9 @@ class ObjectiveMixin(_Trainer):  # type: ignore[misc]
         whole = copy.copy(args)
         whole.max_length, whole.shuffle_dataset = None, False
         tokenised = prepare(dataset, processing_class, whole, False, formatting_func, dataset_name)
-        return prepare(self._routed(tokenised), processing_class, args, packing, None, dataset_name)
+        return prepare(
+            tag_routes(tokenised, self.objective.routes), processing_class, args, packing, None, dataset_name
+        )
 
     def _routed(self, dataset: Any) -> Any:
         """Tokenised rows with their routes in their labels."""
