@@ -71,7 +71,7 @@ def test_the_notebook_runs_and_shows_itself(
     shown = Shown()
     module: Any = types.ModuleType("IPython")
     shell = type("ZMQInteractiveShell", (), {})()
-    module.get_ipython = lambda: shell
+    module.get_ipython, module.version_info = lambda: shell, (9, 0)  # matplotlib asks for the version
     parts: Any = types.ModuleType("IPython.display")
     parts.HTML, parts.display = str, shown.display
     monkeypatch.setitem(sys.modules, "IPython", module)

@@ -130,6 +130,7 @@ def test_an_adapter_can_be_switched_off() -> None:
         (lambda: ac.causal(torch.nn.Linear(2, 2), None), "Linear has no head over a vocabulary"),
         (lambda: ac.frozen_copy(pico_model()), r"student is a LlamaForCausalLM; accepted: what acclimate.causal"),
         (lambda: ac.Objective(ac.cross_entropy()).step([]), "there is no micro-batch"),
+        (lambda: ac.Objective(ac.cross_entropy()).step(BATCHES).report(), "no loss was taken yet"),
         (
             lambda: ac.Objective(ac.cross_entropy(on="domian")).step(
                 [replace(BATCHES[0], routes=(Route("law", "domain"), Route("web", "general")))]

@@ -15,6 +15,7 @@ from acclimate.kernels.projection import Projection
 from acclimate.model.causal import CausalModel
 from acclimate.parallel.world import World
 from acclimate.types.central import IGNORE, PAD_DOCUMENT, WEIGHTS, Batch, Chunk, Metrics
+from acclimate.types.errors import UsageError
 
 if TYPE_CHECKING:
     from acclimate.objective.objective import Objective
@@ -245,8 +246,12 @@ class Step:
         has a weighting as ``weight/<source>/<term>``, over all ranks.
 
         A term with no token this step is absent; terms of one name are one mean, over the tokens of both.
+
+        Raises:
+            UsageError: no loss was taken yet.
         """
-        assert self.sums is not None  # a step has a micro-batch
+        if self.sums is None:
+            raise UsageError("Step.report: no loss was taken yet; call step.loss(student, batch) for each micro-batch.")
         routes, sums = self.objective.routes, self.sums.over_ranks(self.objective.world)
         found: dict[str, tuple[float, float]] = {}  # sum, tokens
         for k, routed in enumerate(self.objective.terms):
