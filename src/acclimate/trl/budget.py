@@ -172,7 +172,7 @@ class ForgettingBudget(Watching, ExportableState):  # type: ignore[misc]
             f"loss/{route.source}/{term.name}": (route.source, 1 / term.term.per_nat)
             for term in objective.terms
             if term.reference == "base" and isinstance(term.term, Divergence)
-            for route in objective.routes
+            for route in self.trainer.routes
             if route.name in term.anchors
         }
 

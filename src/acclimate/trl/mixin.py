@@ -105,6 +105,11 @@ class ObjectiveMixin(_Trainer):  # type: ignore[misc]
         for callback in self.callback_handler.callbacks:
             self._watched_by(callback)
 
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """The table of the training rows."""
+        return self._table or self.objective.routes
+
     def _own(self, rows: TrainingRows) -> Any:
         """As TRL wants them: a data set of ``datasets``."""
         if not hasattr(super(), "_prepare_dataset"):
@@ -141,7 +146,9 @@ class ObjectiveMixin(_Trainer):  # type: ignore[misc]
         whole = copy.copy(args)
         whole.max_length, whole.shuffle_dataset = None, False
         tokenised = prepare(dataset, processing_class, whole, False, formatting_func, dataset_name)
-        return prepare(self._routed(tokenised), processing_class, args, packing, None, dataset_name)
+        return prepare(
+            tag_routes(tokenised, self.objective.routes), processing_class, args, packing, None, dataset_name
+        )
 
     def _routed(self, dataset: Any) -> Any:
         """Tokenised rows with their routes in their labels."""
