@@ -10,10 +10,11 @@ from acclimate.data.read.files import UNSUPPORTED
 PANDOC, SHEETS = "`pandoc -t plain FILE -o FILE.txt`", "save as .csv"
 WAYS: Mapping[str, str] = {
     ".html": PANDOC, ".htm": PANDOC, ".docx": PANDOC, ".odt": PANDOC, ".epub": PANDOC, ".rtf": PANDOC, ".rst": PANDOC,
-    ".tex": PANDOC, ".ipynb": PANDOC, ".pdf": "`pdftotext FILE`", ".xlsx": SHEETS, ".xls": SHEETS, ".ods": SHEETS,
+    ".tex": PANDOC, ".ipynb": PANDOC, ".doc": "save as .docx, then " + PANDOC, ".pdf": "`pdftotext FILE`",
+    ".xlsx": SHEETS, ".xls": SHEETS, ".ods": SHEETS, ".arrow": "save as .parquet", ".feather": "save as .parquet",
     ".json": "it holds no records whose fields are known (docs/howto/data.md)", ".ndjson": "rename to .jsonl",
-    ".text": "rename to .txt", ".markdown": "rename to .md", ".zip": "unpack", ".tar": "unpack", ".tgz": "unpack",
-    ".arrow": "save as .parquet", ".feather": "save as .parquet", ".doc": "save as .docx, then " + PANDOC,
+    ".text": "rename to .txt", ".markdown": "rename to .md", "(none)": "add .txt to the name",
+    ".zip": "unpack", ".tar": "unpack", ".tgz": "unpack",
 }  # fmt: skip
 """Extension -> how its text becomes one that is read."""
 SHOWN_KINDS = 8
