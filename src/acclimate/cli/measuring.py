@@ -95,7 +95,7 @@ def report_on(run: Path, summary: list[dict[str, Any]]) -> None:
 
 def _report(runs: list[Path], output: Path, policy: Path | None = None) -> None:
     from acclimate.gates import gate as judge
-    from acclimate.reports import collect, step_notes, summary_page, write_page
+    from acclimate.reports import collect, step_notes, summary_page, verdict, write_page
 
     if output.suffix != ".html":
         raise UsageError(f"--output: '{output}' does not end in .html; a report is one HTML file.")
@@ -103,6 +103,7 @@ def _report(runs: list[Path], output: Path, policy: Path | None = None) -> None:
     data = collect(runs)
     write_page(data, output, gates=judged)
     console.print(summary_page(data, console.width))
+    console.print(verdict(data).headline, style="bold", highlight=False, markup=False, soft_wrap=True)
     for note in step_notes(data):
         console.print(note, highlight=False)
     console.print(f"Report: {output}", highlight=False, soft_wrap=True)

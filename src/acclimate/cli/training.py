@@ -162,9 +162,9 @@ def demo(
 
 def methods() -> None:
     """List the methods with what they do, store and cost."""
-    from acclimate.methods.catalogue import print_methods
+    from acclimate.methods.listing import listed_methods, print_table
 
-    print_methods(console)
+    print_table(listed_methods(), console)
 
 
 def doctor(

@@ -1,8 +1,9 @@
 """Before training: the resolved plan of a run, what will be used, dropped and trained, and what it costs."""
 
+from acclimate.verbs.validate.before import print_before
 from acclimate.verbs.validate.fit import Room, gpu_of
 from acclimate.verbs.validate.page import print_preflight
 from acclimate.verbs.validate.preflight import Preflight, data_record, validate
 from acclimate.verbs.validate.warnings import warnings
 
-__all__ = ["Preflight", "Room", "data_record", "gpu_of", "print_preflight", "validate", "warnings"]
+__all__ = ["Preflight", "Room", "data_record", "gpu_of", "print_before", "print_preflight", "validate", "warnings"]
