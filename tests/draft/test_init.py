@@ -50,14 +50,11 @@ def test_a_domain_folder_alone_is_enough(
     assert config.sources["general"].is_self
     assert config.sources["domain"].heldout == config.sources["domain"].share == "auto"
     cache = ("--set", f"data.cache_dir={tmp_path}/cache")
-    words = ("validate", "acclimate.yaml", "--policy", "acclimate.gate.yaml", "--gpu", "8GB", *cache)
+    words = ("validate", "acclimate.yaml", "--policy", "acclimate.gate.yaml", "--gpu", "1GB", *cache)
     code, said = acclimate(monkeypatch, capsys, *words)
-    assert code == 0, said
-    assert "The run fits: about" in said
     assert "every rule is about a set that this run measures" in said
-    code, said = acclimate(monkeypatch, capsys, "validate", "acclimate.yaml", "--gpu", "1GB", *cache)
-    assert code == 1
     assert "The run does not fit" in said
+    assert code == 1
 
 
 def test_general_text_that_is_there_is_read(
