@@ -203,7 +203,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "share above 1": (
         put("sources.domain.share", 50),
-        "{C}:11: sources.domain.share: 50 should be less than or equal to 1. …", 3,
+        "{C}:11: sources.domain.share: 50 is not accepted; accepted: a part from 0 to 1, or auto.", 3,
     ),
     "text for a number": (
         put("optimizer.learning_rate", "fast"),

@@ -39,9 +39,8 @@ def loaded(folder: Path, rows: list[Any], tokenizer: Any, **settings: Any) -> Co
 
 
 def notes(folder: Path, corpora: Corpora, tokenizer: Any, model: Path) -> list[str]:
-    return list(
-        label_notes(run_config(folder, {"domain": {"path": "a"}}, model={"path": str(model)}), corpora, tokenizer)
-    )
+    config = run_config(folder, {"domain": {"path": "a"}}, model={"path": str(model)})
+    return [note for _, note in label_notes(config, corpora, tokenizer)]
 
 
 def test_rows_are_counted_and_the_cache_keeps_the_counts(tmp_path: Path) -> None:

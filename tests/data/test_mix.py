@@ -116,3 +116,32 @@ def test_shares_that_leave_nothing() -> None:
     sections = {"law": section(share=0.8), "web": section(share=0.4), "a": section(), "b": section()}
     with refused("sources: … 1.2, … nothing for sources.a.share, sources.b.share; lower …", ConfigError):
         resolve_shares(sections)
+
+
+SIX = {
+    "notes": {"route": "domain"}, "faq": {"route": "domain"}, "chat": {"route": "domain"}, "pages": {"route": "domain"},
+    "rows": {"route": "domain"}, "general": {},
+}  # fmt: skip
+SIZES = {"notes": 40_000, "faq": 20_000, "chat": 20_000, "pages": 10_000, "rows": 10_000, "general": 7}
+
+
+def test_half_to_general_and_inside_a_route_by_size() -> None:
+    six = {name: section(**given) for name, given in SIX.items()}
+    found = resolve_shares(six, SIZES)
+    assert found == pytest.approx({"notes": 0.2, "faq": 0.1, "chat": 0.1, "pages": 0.05, "rows": 0.05, "general": 0.5})
+    unknown = resolve_shares(six, SIZES | {"faq": None})  # a stream: nobody knows its size
+    assert unknown == pytest.approx(dict.fromkeys(SIX, 0.1) | {"general": 0.5})
+    given = resolve_shares(six | {"general": section(share=0.25)}, SIZES)
+    assert given["general"] == pytest.approx(0.25)
+    assert given["notes"] == pytest.approx(0.3)
+    before = resolve_shares({name: section(share=None, **own) for name, own in SIX.items()}, SIZES)
+    assert before == pytest.approx(dict.fromkeys(SIX, 1 / 6))  # as runs of acclimate 0.1 have it in their config.yaml
+
+
+@given(st.lists(st.integers(1, 10**9), min_size=6, max_size=6), st.none() | st.floats(0.01, 0.9))
+def test_shares_that_a_run_has_written_down_are_read_as_they_were(sizes: list[int], general: float | None) -> None:
+    own = {"general": section() if general is None else section(share=general)}
+    sections = {name: section(**given) for name, given in SIX.items()} | own
+    found = resolve_shares(sections, dict(zip(SIX, sizes, strict=True)))
+    assert sum(found.values()) == 1
+    assert resolve_shares({name: section(share=share) for name, share in found.items()}) == found

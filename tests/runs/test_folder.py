@@ -11,8 +11,10 @@ from typing import Any, cast
 import pytest
 
 from acclimate import runs
+from acclimate.config.load import parse_config, save_config
 from acclimate.reports import collect, write_report
 from acclimate.reports.sections.memorisation import memorised
+from acclimate.runs.beginning import differences_from, with_saved_choices
 from acclimate.runs.folder import read_summary, write_summary
 from acclimate.runs.layout import Layout, append_line, read_json, write_json, write_lines
 from acclimate.runs.scores import last_line, read_lines, read_scores
@@ -123,3 +125,20 @@ def test_the_page_has_every_file() -> None:
     paths += [run.scores("SET"), run.reread("SOURCE"), run.panel("NAME").document, run.panel("NAME").items("SET")]
     assert len(paths) > 15
     assert [path for path in paths if f"`{path}" not in page] == []
+
+
+def test_a_run_from_before_goes_on_with_the_shares_and_documents_that_it_began_with(tmp_path: Path) -> None:
+    """0.1 wrote `share: null`, which is equal parts, and `heldout: 0.05`; what `auto` is by now changes neither."""
+    plain: dict[str, Any] = {
+        "name": "old", "output_dir": str(tmp_path), "model": {"path": "a"}, "budget": {"steps": 1},
+        "sources": {name: {"path": name} for name in ("domain", "general", "web")},
+    }  # fmt: skip
+    now = parse_config(plain)
+    old = {name: section | {"share": None, "heldout": 0.05} for name, section in plain["sources"].items()}
+    (tmp_path / "old").mkdir()
+    save_config(parse_config(plain | {"sources": old}), tmp_path / "old" / "config.yaml")
+    assert differences_from(now) == []
+    went_on = with_saved_choices(now).sources
+    assert {(section.share, section.heldout) for section in went_on.values()} == {(None, 0.05)}
+    other = {name: section | {"share": 0.5} for name, section in plain["sources"].items()}
+    assert len(differences_from(parse_config(plain | {"sources": other}))) == 3

@@ -169,5 +169,5 @@ def test_the_bar_shows_the_budget() -> None:
                                                "eval/domain/change_percent": -3.14}), (10, {})):  # fmt: skip
         bar.on_step_end(state, {"tokens_per_second": 9.0, "loss/domain/ce": 1.0} | measured)
     first, second = console.export_text().splitlines()
-    assert first == "run: step 7/100  9 tok/s  kl of chat 0.043 of 0.050  domain/ce 1.000  domain -3.1 %"
-    assert second == "run: step 10/100  9 tok/s  kl of chat 0.043 of 0.050  domain/ce 1.000"
+    assert first == "run: step 7/100  9 tok/s, 0:00 left  domain/ce 1.000  kl of chat 0.043 of 0.050  domain -3.1 %"
+    assert second == "run: step 10/100  9 tok/s, 0:00 left  domain/ce 1.000  kl of chat 0.043 of 0.050"

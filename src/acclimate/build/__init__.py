@@ -3,7 +3,7 @@
 from acclimate.build.expert import base_apart, experts
 from acclimate.build.heldout.checks import Checks, checks_of
 from acclimate.build.heldout.reread import Chosen, Reread, choose_reread, reread
-from acclimate.build.heldout.scored import score_memorised, score_sets
+from acclimate.build.heldout.scored import Of, score_memorised, score_sets
 from acclimate.build.heldout.sets import heldout_prompts, heldout_sets, validation_sets
 from acclimate.build.heldout.untouched import score_untouched
 from acclimate.build.job import Job, reopened, resolve
@@ -20,6 +20,7 @@ __all__ = [
     "Chosen",
     "Job",
     "Mixture",
+    "Of",
     "Reread",
     "base_apart",
     "build_loader",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from acclimate.runs.layout import Layout
 from acclimate.training.checkpoint import load_checkpoint, newest_intact
 from acclimate.training.training import Training
 from acclimate.types.plan import Plan
@@ -20,7 +21,7 @@ def start(training: Training, plan: Plan, run_dir: Path, resume: bool, console: 
         load_checkpoint(training, intact)
         console.print(f"Continuing after step {training.step} of {training.total_steps}.")
     else:
-        if resume:
+        if resume and Layout(run_dir).metrics.exists():  # it has taken steps, which are lost
             console.print("There is no checkpoint to continue from: starting at step 0.")
         if plan.start is not None:
             training.weights.load_state_dict(plan.start)

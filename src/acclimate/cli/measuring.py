@@ -154,7 +154,7 @@ def _report(
     json_: bool = False,
 ) -> None:
     from acclimate.gates import gate as judge
-    from acclimate.reports import collect, step_notes, summary_page, write_page
+    from acclimate.reports import collect, step_notes, summary_page, verdict, write_page
     from acclimate.runs.folder import read_summary
 
     _check_html(output)
@@ -166,6 +166,7 @@ def _report(
         print_json({"report": output, "runs": told, "gates": judged, "notes": step_notes(data)})
         return
     console.print(summary_page(data, console.width))
+    console.print(verdict(data).headline, style="bold", highlight=False, markup=False, soft_wrap=True)
     for note in step_notes(data):
         console.print(note, highlight=False)
     console.print(f"Report: {output}", highlight=False, soft_wrap=True)

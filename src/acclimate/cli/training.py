@@ -37,7 +37,7 @@ def init(
     """Write a commented configuration to start from, with values that suit the model and the machine."""
     check_new(path)
     from acclimate.config.source_schema import SELF
-    from acclimate.verbs.draft import policy_path, suited_to, write_policy
+    from acclimate.verbs.draft import paced, policy_path, suited_to, write_policy
     from acclimate.verbs.validate import gpu_of
 
     margins = policy_path(path)
@@ -45,6 +45,8 @@ def init(
         check_new(margins)
     console.print("Looking at model and machine ...", highlight=False)
     suited, said = suited_to(model, gpu_of(gpu) if gpu is not None else None)
+    suited, seen = paced(suited, domain)
+    said += seen
     here = general or (BESIDE if Path(BESIDE).exists() else SELF)
     write_template(path, domain, here, model, suited)
     if here == SELF and general is None:
@@ -179,13 +181,12 @@ def demo(
 
 def methods(json_: Json = False) -> None:
     """List the methods with what they do, store and cost."""
-    from acclimate.methods.catalogue import describe, print_methods
-    from acclimate.methods.registry import METHODS
+    from acclimate.methods.listing import listed_methods, print_table
 
     if json_:
-        print_json({name: describe(method) for name, method in METHODS.items()})
+        print_json(listed_methods())
     else:
-        print_methods(console)
+        print_table(listed_methods(), console)
 
 
 def doctor(

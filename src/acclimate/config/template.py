@@ -27,6 +27,8 @@ class Suited:
     """Tokens of an answer that the model writes."""
     rows: int = 2
     rows_why: str = "packed rows in one forward; lower it if memory runs out"
+    epochs: int = 1
+    batch_tokens: int = 4096
     checkpointing: bool = False
     nf4: bool = False
 
@@ -55,8 +57,8 @@ sources:                         # half of all trained tokens are general, unles
 {general}
 budget:
   count: domain                  # tokens below are trained tokens of this source (or: all)
-  epochs: 1                      # or tokens: 1000000, or steps: 500
-  batch_tokens: 4096             # per optimizer step
+  epochs: {epochs}                      # or tokens: 1000000, or steps: 500
+{batch}
 
 optimizer:
 {rate}
@@ -108,6 +110,8 @@ def write_template(path: Path, domain: str, general: str, model: str, suited: Su
         domain=_scalar(domain),
         general=source,
         rate=_line("learning_rate", rate_of(suited), suited.rate_why),
+        epochs=suited.epochs,
+        batch=_line("batch_tokens", str(suited.batch_tokens), "per optimizer step"),
         length=suited.length,
         rows=_line("micro_batch_size", str(suited.rows), suited.rows_why),
         checkpointing=CHECKPOINTING if suited.checkpointing else "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,6 +71,7 @@ def measure(
     batches: Sequence[tuple[Batch, Tensor]],
     special_ids: Sequence[int],
     world: World = SOLO,
+    tick: Callable[[], None] = lambda: None,
 ) -> tuple[Scores, Scores | None]:
     """Scores held-out rows with the model, and with the base in the same pass.
 
@@ -78,6 +79,7 @@ def measure(
         batches: (batch, bytes of each label token [B, T]) pairs.
         special_ids: token ids that are no text; they are left out of bits per byte.
         world: its ranks share the batches; each gets all scores.
+        tick: called after each batch of this rank.
 
     Returns:
         Scores of the model, with drift columns if there is a base, and the base's own scores; by document, in
@@ -126,6 +128,7 @@ def measure(
             place = (batch.columns[PLACE] if PLACE in batch.columns else batch.position_ids + 1).flatten()[positions]
             bucket = torch.bucketize(place, torch.tensor(POSITIONS[1:]), right=True)
             by_position.index_add_(1, rows * len(POSITIONS) + bucket, per_token[[2, 3, 4, 5, 7]])
+            tick()
         for used in (model, *([base.model] if base is not None else [])):
             release(used)
     world.sum(columns)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from pydantic_core import PydanticUndefined
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from acclimate.methods.listing import WRITTEN, methods_digest, print_table
 from acclimate.methods.registry import METHODS
 from acclimate.stores.store import required_statistics
 from acclimate.types.plan import Method
@@ -40,12 +40,20 @@ def _given(field: Field[Any], stores: Mapping[str, str]) -> Any:
     return "..." if default is PydanticUndefined or default is MISSING else default
 
 
+def described() -> dict[str, dict[str, str]]:
+    """All registered methods."""
+    return {name: describe(method) for name, method in METHODS.items()}
+
+
 def print_methods(console: Console) -> None:
-    table = Table(title="Methods", show_lines=True)
-    table.add_column("method")
-    table.add_column("what it does", overflow="fold")
-    for name, method in METHODS.items():
-        row = describe(method)
-        facts = [f"[dim]{key}[/dim]  {escape(row[key])}" for key in row if key != "summary"]
-        table.add_row(name, "\n".join([escape(row["summary"]), *facts]))
-    console.print(table)
+    print_table(described(), console)
+
+
+def write_catalogue() -> None:
+    """Writes what :mod:`acclimate.methods.listing` shows without loading torch."""
+    document = {"digest": methods_digest(), "methods": described()}
+    WRITTEN.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_catalogue()

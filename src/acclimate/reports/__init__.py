@@ -5,5 +5,15 @@ from acclimate.reports.collect import collect
 from acclimate.reports.html import write_page, write_report
 from acclimate.reports.sections.steps import step_notes
 from acclimate.reports.table import summary_page, summary_table
+from acclimate.reports.words.verdict import verdict
 
-__all__ = ["collect", "model_card", "step_notes", "summary_page", "summary_table", "write_page", "write_report"]
+__all__ = [
+    "collect",
+    "model_card",
+    "step_notes",
+    "summary_page",
+    "summary_table",
+    "verdict",
+    "write_page",
+    "write_report",
+]

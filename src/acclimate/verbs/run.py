@@ -14,6 +14,7 @@ from acclimate.build import (
     Chosen,
     Job,
     Mixture,
+    Of,
     build_training,
     choose_reread,
     experts,
@@ -52,6 +53,7 @@ from acclimate.runs.folder import read_summary, write_generations, write_summary
 from acclimate.runs.layout import Layout, read_json, write_json
 from acclimate.runs.measured import write_measured
 from acclimate.runs.provenance import finished, keep_weights, peak_memory_mib, provenance, sessions, with_session
+from acclimate.training.callbacks.progress import Measuring
 from acclimate.training.callbacks.trackers import Tracked, conclude
 from acclimate.training.checkpoint import load_best, read_best
 from acclimate.training.control.settle import settle
@@ -62,7 +64,7 @@ from acclimate.types.errors import RunError, UsageError
 from acclimate.verbs.replay import with_rows
 from acclimate.verbs.result import RunResult
 from acclimate.verbs.search import search
-from acclimate.verbs.validate import data_record, read_as, warnings
+from acclimate.verbs.validate import data_record, print_before, read_as
 
 
 @located
@@ -137,7 +139,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     if trained:
         console.print(f"{config.name}: trained before; measuring it.")
         with world.all_or_none():
-            result = _measured_again(config) if world.is_main else RunResult(run_dir, [])
+            result = _measured_again(config, console) if world.is_main else RunResult(run_dir, [])
         return result
     corpora = world.main_first(lambda: load_corpora(with_rows(config, device, console), load_tokenizer(config.model)))
     with world.all_or_none():
@@ -153,9 +155,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         chosen = choose_reread(config, learned, training.objective.active, mixture)
     for line in read_as(learned):
         console.print(line, highlight=False, markup=False)
-    rows = [] if model.alone is None else [f"each document has a row of its own, since otherwise {model.alone}."]
-    for warning in (*rows, *plan.notes, *warnings(config, composition, learned, mixture, model.tokenizer)):
-        console.print(f"Note: {warning}", style="yellow", highlight=False, markup=False)
+    print_before(job, composition, training, plan, learned, mixture, console)
     with world.all_or_none():
         if world.is_main:
             record = _begin(job, composition, training, learned, mixture, chosen)
@@ -204,18 +204,18 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     if world.is_main:
         record = keep_weights(run_dir, record | costs)
     started = time.perf_counter()
-    with keeping_the_model(run_dir):
-        result = _measure(config, corpora, pair, chosen, console, world)
+    with keeping_the_model(run_dir), Measuring(console) as measuring:
+        result = _measure(config, corpora, pair, chosen, measuring.of, console, world)
     if world.is_main:
         write_json(run.provenance, finished(record, time.perf_counter() - started))
     return result
 
 
-def _measured_again(config: RunConfig) -> RunResult:
+def _measured_again(config: RunConfig, console: Console) -> RunResult:
     """Of a run that was interrupted after its training."""
     started, run = time.perf_counter(), Layout(config.run_dir)
     save_config(config, run.config)
-    result = evaluate_run(run.path)
+    result = evaluate_run(run.path, console)
     record = with_session(read_json(run.provenance), read_json(run.data)["steps"], 1)
     write_json(run.provenance, finished(record, time.perf_counter() - started))
     return result
@@ -289,22 +289,30 @@ def evaluate_run(run_dir: Path, console: Console | None = None) -> RunResult:
     check_digests(run_dir, model_identities(config.model), data, held_out=held_out)
     keep_weights(run_dir, read_json(run.provenance))  # if it was killed before, or is of 0.1.0
     chosen = read_json(run.data).get("memorisation", {})
-    return _measure(config, corpora, pair, chosen, console)
+    with Measuring(console) as measuring:
+        return _measure(config, corpora, pair, chosen, measuring.of, console)
 
 
 def _measure(
-    config: RunConfig, corpora: Corpora, pair: Pair, chosen: Chosen, console: Console, world: World = SOLO
+    config: RunConfig,
+    corpora: Corpora,
+    pair: Pair,
+    chosen: Chosen,
+    of: Of,
+    console: Console,
+    world: World = SOLO,
 ) -> RunResult:
     """Scores every held-out set against the base and writes eval/, summary.json, generations.json and the card."""
     run_dir, run, model, base = config.run_dir, Layout(config.run_dir), pair.model, pair.base
     for folder in (run.eval, run.model, run.memorisation):
         if folder.resolve().parent != run_dir.resolve():
             raise RunError(f"'{folder}' is a link that leads out of the run folder; nothing is written through it.")
-    summary, gains = score_sets(config, corpora, model, base, world)
+    summary, gains = score_sets(config, corpora, model, base, world, of)
     parameters = read_json(run.data)["parameters"]["trained"] if world.is_main else 0
-    found = score_memorised(config, reread(config, corpora, chosen), model, base, gains, parameters, world)
+    found = score_memorised(config, reread(config, corpora, chosen), model, base, gains, parameters, world, of)
     if world.is_main and found:
         write_json(run.memorised, {"sources": found})
+    of("answers side by side", 0)
     prompts = heldout_prompts(config, corpora, model.tokenizer, model.positions)
     answers = side_by_side(model, base, prompts, config.evaluation.max_new_tokens, turn_ends(run_dir)["ids"])
     apart = score_untouched(config, corpora, model, pair.open_untouched(), world) if pair.open_untouched else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from acclimate.build.heldout.reread import Reread
@@ -25,14 +25,19 @@ Gains = dict[str, tuple[Scores, Scores]]
 """Set -> scores of the tuned model and of the base."""
 
 
+Of = Callable[[str, int], Callable[[], None]]
+"""Told what is measured, and of how many parts; what it returns is called after each."""
+
+
 def score_sets(
-    config: RunConfig, corpora: Corpora, model: CausalModel, base: Reference, world: World
+    config: RunConfig, corpora: Corpora, model: CausalModel, base: Reference, world: World, of: Of
 ) -> tuple[list[Record], Gains]:
     """Records of ``summary.json``; writes ``eval/<set>.jsonl``."""
     name, summary = "+".join(method_names(config)), []
     gains: Gains = {}
     for set_name, batches in heldout_sets(config, corpora, config.evaluation.documents).items():
-        tuned, before = measure(model, base, batches, list(special_tokens(model.tokenizer)), world)
+        tick = of(f"held-out text of '{set_name}'", -(-len(batches) // world.size))
+        tuned, before = measure(model, base, batches, list(special_tokens(model.tokenizer)), world, tick)
         corpus = corpora.sources[set_name]
         at = tuned.document - corpus.first_heldout_id
         named, overlapping = [corpus.groups[place] for place in at], corpus.overlapping[at]
@@ -58,6 +63,7 @@ def score_memorised(
     gains: Gains,
     parameters: int,
     world: World,
+    of: Of,
 ) -> dict[str, Any]:
     """By source, what documents that were trained on gained beyond held-out ones; writes ``memorisation/<set>.jsonl``.
 
@@ -70,7 +76,8 @@ def score_memorised(
         if sample is None or name not in gains:
             found[name] = {"not_measured": "streamed" if sample is None else "no held-out documents"}
             continue
-        tuned, before = measure(model, base, sample.batches, special, world)
+        tick = of(f"what was memorised of '{name}'", -(-len(sample.batches) // world.size))
+        tuned, before = measure(model, base, sample.batches, special, world, tick)
         if world.is_main:
             seen, unseen = (scores.columns(other) for scores, other in ((tuned, before), gains[name]))
             result = memorisation(seen, unseen, sample.trained_on, parameters)

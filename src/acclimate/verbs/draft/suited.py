@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+from dataclasses import replace
+from itertools import accumulate, takewhile
 
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
@@ -10,11 +13,15 @@ from transformers import AutoTokenizer
 
 from acclimate.build import resolve
 from acclimate.config.load import RunConfig, parse_config
+from acclimate.config.source_schema import SourceSection
 from acclimate.config.template import DEFAULT_MODEL, Suited
+from acclimate.data.read.documents import Reader
 from acclimate.model.checkpoint.gguf import gguf_of
 from acclimate.model.checkpoint.opening import from_pretrained
 from acclimate.model.checks.reach import reach_of
 from acclimate.model.load import empty_network, load_config_of
+from acclimate.types.errors import AcclimateError
+from acclimate.verbs.adapt.rules import PASSES, STEPS
 from acclimate.verbs.search.candidate import usual_rate
 from acclimate.verbs.validate.fit import GIB, Room, changed, fit_of, footprint, room_on
 
@@ -22,6 +29,11 @@ PATIENCE = 5.0
 """Seconds for the hub to answer."""
 DEFAULT_WEIGHTS = 134_515_008
 """Of the default model."""
+READ = 20_000_000
+CHARACTERS = 4
+"""Of a token, about."""
+LARGE = READ // CHARACTERS // 2
+"""Tokens from which the template's own steps are right."""
 ROWS = 2
 LENGTH = 512
 
@@ -87,6 +99,26 @@ def _config(model: str) -> RunConfig:
             "data": {"sequence_length": 2},
         }
     )
+
+
+def paced(suited: Suited, domain: str) -> tuple[Suited, list[str]]:
+    """How long to train on the domain, and in how large steps, by how much text there is; and a sentence about it.
+
+    Text that is not there, or cannot be read yet, changes nothing.
+    """
+    try:
+        reader = Reader("domain", SourceSection(path=domain))
+        texts = (len(document.text) for document, _ in reader.read())
+        counted = list(takewhile(lambda read: read < READ, accumulate(texts)))
+    except AcclimateError:
+        return suited, []
+    if not counted or (tokens := counted[-1] // CHARACTERS) >= LARGE:
+        return suited, []
+    passes = next((times for below, times in PASSES if tokens < below), 1)
+    step = 2 ** round(math.log2(max(tokens * passes / STEPS, 1)))
+    batch = min(max(step, suited.length, 256), suited.batch_tokens)
+    said = f"Domain text: about {tokens:,} tokens in {len(counted):,} documents; {passes} passes in steps of {batch:,}."
+    return replace(suited, epochs=passes, batch_tokens=batch), [said]
 
 
 def _is_here(model: str) -> bool:

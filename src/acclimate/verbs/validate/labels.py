@@ -14,15 +14,15 @@ from acclimate.data.chat.rendering import TurnEnd
 from acclimate.data.corpus import Corpora
 
 
-def label_notes(config: RunConfig, corpora: Corpora, tokenizer: Any) -> Iterator[str]:
-    """One line a kind and source: what rows carry that is not read or not learned, and turns that do not end."""
+def label_notes(config: RunConfig, corpora: Corpora, tokenizer: Any) -> Iterator[tuple[str, str]]:
+    """Source and sentence: what rows carry that is not read or not learned, and turns that do not end."""
     stops: set[int] | None = None
     for name, corpus in corpora.sources.items():
-        yield from (f"source '{name}': {note}" for note in corpus.label_notes)
+        yield from ((name, f"source '{name}': {note}") for note in corpus.label_notes)
         if corpus.turn_end is not None:
             stops = _stops(config.model, tokenizer) if stops is None else stops
             if (sentence := _unending(corpus.turn_end, stops, tokenizer)) is not None:
-                yield f"source '{name}': {sentence}"
+                yield name, f"source '{name}': {sentence}"
 
 
 def turn_ends(corpora: Corpora) -> list[str]:

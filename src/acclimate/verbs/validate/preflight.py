@@ -47,13 +47,17 @@ from acclimate.types.notebook import printed
 from acclimate.types.plan import PlanContext
 from acclimate.verbs.replay import Unwritten, with_placeholders
 from acclimate.verbs.search import Foresight, foresee
+from acclimate.verbs.search.candidate import usual_rate
 from acclimate.verbs.validate.cost import kept_states, memory, regrouped, seconds, writing_seconds
 from acclimate.verbs.validate.experts import expert_notes
 from acclimate.verbs.validate.fit import Fit, Room, changed, copies_of, fit_of, room_on
 from acclimate.verbs.validate.labels import turn_ends
 from acclimate.verbs.validate.reading import read_as
 from acclimate.verbs.validate.shown import ShownDocument, first_documents
-from acclimate.verbs.validate.warnings import warnings
+from acclimate.verbs.validate.warnings import MAX_LEARNING_RATE, warnings
+
+HIGH = 5
+"""Times the usual learning rate of full tuning: what LoRA wants."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,12 @@ def _checked(config: RunConfig, show: int, gpu: Room | None) -> Preflight:
         *warnings(config, composition, corpora, mixture, tokenizer),
         *expert_notes(config, network),
     ]
+    usual, rate = usual_rate(total, lora=False), config.optimizer.learning_rate
+    if config.lora is None and HIGH * usual <= rate <= MAX_LEARNING_RATE:
+        notes.append(
+            f"optimizer.learning_rate is {rate:g} for full tuning, where {usual:g} is usual for {total:,} parameters; "
+            "it suits LoRA, and all weights drift far at it."
+        )
     if (said := partial(reached)) is not None:
         notes.append(said)
     if config.model.base is not None:

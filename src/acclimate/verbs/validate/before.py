@@ -1,0 +1,64 @@
+"""What `train` says before its first step: notes, and the plan in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+
+from acclimate.build import Job, Mixture
+from acclimate.build.plan import Composition
+from acclimate.data.corpus import Corpora
+from acclimate.training.training import Training
+from acclimate.types.plan import Plan
+from acclimate.verbs.validate.warnings import warnings
+
+
+def print_before(
+    job: Job,
+    composition: Composition,
+    training: Training,
+    plan: Plan,
+    corpora: Corpora,
+    mixture: Mixture,
+    console: Console,
+) -> None:
+    """Notes and plan of a built training."""
+    model = training.model
+    rows = [] if model.alone is None else [f"each document has a row of its own, since otherwise {model.alone}."]
+    for note in (*rows, *plan.notes, *warnings(job.config, composition, corpora, mixture, model.tokenizer)):
+        console.print(f"Note: {note}", style="yellow", highlight=False, markup=False)
+    for line in outlook_lines(job, composition, training, corpora, mixture):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def outlook_lines(
+    job: Job, composition: Composition, training: Training, corpora: Corpora, mixture: Mixture
+) -> Iterator[str]:
+    """The plan: what is learned from what, for how long, and when it is measured and saved."""
+    config, model = job.config, training.model
+    trained = sum(parameter.numel() for parameter in model.trainable().values())
+    kind = f"LoRA rank {config.lora.rank}" if config.lora else "full tuning"
+    processes = f" in {job.world.size} processes" if job.world.size > 1 else ""
+    yield (
+        f"{config.name}: {composition.name} on {config.model.path}, {kind} ({trained:,} of "
+        f"{model.network.num_parameters():,} parameters), {config.model.dtype} on {job.device}{processes}"
+    )
+    parts = (f"{name} {share:.0%} ({_documents(corpora, name)})" for name, share in mixture.shares.items())
+    yield f"  learns from {', '.join(parts)}"
+    counted = "all tokens" if config.budget.count == "all" else f"tokens of {config.budget.count}"
+    yield f"  {mixture.total_steps:,} steps of about {config.budget.batch_tokens:,} {counted}{_when(job, training)}"
+
+
+def _documents(corpora: Corpora, name: str) -> str:
+    corpus = corpora.sources[name]
+    if corpus.stream is not None:
+        return "streamed"
+    return f"{len(corpus.train):,} documents, {len(corpus.heldout):,} held out"
+
+
+def _when(job: Job, training: Training) -> str:
+    measured = f"; held-out text is measured every {training.probe.every:,}" if training.probe is not None else ""
+    every = job.config.training.save_steps
+    saved = f"; a checkpoint every {every:,}" if every is not None else "; no checkpoint (training.save_steps)"
+    return f"{measured}{saved}"
