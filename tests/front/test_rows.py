@@ -127,6 +127,11 @@ def test_sources_and_shares_that_are_wrong(sources: dict[str, object], shares: o
         ac.mix(sources, shares)
 
 
+def test_a_share_belongs_to_mix() -> None:
+    with pytest.raises(UsageError, match="share belongs to mix"):
+        ac.text("a.jsonl", share=0.5)
+
+
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(AcclimateError, match=r"sources\.law\.path: .*nowhere\.jsonl"):
         ac.mix({"law": "nowhere.jsonl"}, cache_dir=tmp_path).packed(pico_tokenizer())

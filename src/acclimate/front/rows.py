@@ -45,9 +45,14 @@ def text(path: Paths, *, route: str | None = None, heldout: float | int = 0.05, 
         settings: what else ``sources.NAME`` of a configuration knows: ``fields``, ``format``, ``max_documents``,
             ``streaming`` ...
 
+    Raises:
+        UsageError: a share, which ``mix`` takes.
+
     >>> text("wiki.jsonl", route="general", fields={"text": "body"}).settings["route"]
     'general'
     """
+    if "share" in settings:
+        raise UsageError("text: share belongs to mix, which knows all sources: mix({...}, shares={...}).")
     given = [str(one) for one in path] if not isinstance(path, str | Path) else str(path)
     return Text({"path": given, "heldout": heldout} | ({} if route is None else {"route": route}) | settings)
 
