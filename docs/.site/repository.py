@@ -23,14 +23,17 @@ def on_config(config: MkDocsConfig) -> None:
 
     def spelt(entry: object) -> list[object]:
         if isinstance(entry, dict):
-            return [{title: [one for inner in entries for one in spelt(inner)]} for title, entries in entry.items()]
+            return [{title: all_spelt(entries) for title, entries in entry.items()}]
         if not str(entry).endswith("*.md"):
             return [entry]
         folder = str(entry).removesuffix("/*.md")
         home = ROOT / folder if folder == "benchmarks" else ROOT / "docs" / folder
         return sorted({f"{folder}/{path.name}" for path in home.glob("*.md")} - named)
 
-    config.nav = [one for entry in config.nav or [] for one in spelt(entry)]
+    def all_spelt(entries: object) -> object:
+        return [one for entry in entries for one in spelt(entry)] if isinstance(entries, list) else entries
+
+    config.nav = all_spelt(config.nav)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
