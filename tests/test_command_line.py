@@ -178,6 +178,7 @@ FACTORY = {
     "model_name_or_path": "org/model", "stage": "sft", "finetuning_type": "lora", "dataset": "one,two",
     "template": "llama3", "cutoff_len": 512, "interleave_probs": "0.75,0.25", "mix_strategy": "interleave_over",
     "learning_rate": 1e-4, "num_train_epochs": 1.0, "warmup_ratio": 0.1, "bf16": True, "val_size": 30,
+    "lora_target": "q_proj",
 }  # fmt: skip
 
 
@@ -238,7 +239,7 @@ def test_a_file_of_llama_factory(
     assert (config.sources["two"].fields, config.sources["two"].subset) == ({"messages": "turns"}, "de")
     assert (config.sources["one"].share, config.sources["one"].heldout) == (0.375, 30)
     assert config.lora is not None
-    assert (config.lora.rank, config.lora.alpha) == (8, 16)
+    assert (config.lora.rank, config.lora.alpha, config.lora.target_modules) == (8, 16, ["q_proj"])
     assert (config.schedule.type, config.schedule.warmup_ratio) == ("linear", 0.1)
     assert [one["key"] for one in found["left_out"]] == ["template", "mix_strategy"]
 
