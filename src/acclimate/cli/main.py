@@ -88,12 +88,28 @@ def main() -> None:
     from acclimate.parallel.launch import end_with_launcher
 
     launched = end_with_launcher()
-    code = _run()
+    code = _adopt_slurm() or _run()
     if launched or os.environ.get("WORLD_SIZE", "1") != "1":  # leaving the usual way, threads of the launch may abort
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _adopt_slurm() -> int:
+    """Lets the verbs that train together see what srun started; the others are one process each, as ever."""
+    from acclimate.parallel.slurm import adopt
+
+    if sys.argv[1:2] != ["train"] or "--help" in sys.argv or "-h" in sys.argv:
+        return 0
+    try:
+        said = adopt()
+        if said is not None and not any(argument.startswith("--nproc") for argument in sys.argv):
+            problems.print(f"Note: {said}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    except UsageError as error:
+        problems.print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        return USAGE_ERROR
+    return 0
 
 
 LESS_MEMORY = (

@@ -51,6 +51,14 @@ SILENT = {
 """What needs no counterpart: how the work is done, and what holds here anyway."""
 
 
+OF_DATA = {
+    "dataset", "datasets", "dataset_name", "dataset_dir", "dataset_config", "dataset_train_split",
+    "dataset_text_field", "dataset_streaming", "streaming", "pretraining_dataset", "interleave_probs", "mix_strategy",
+    "max_samples",
+}  # fmt: skip
+"""What another text makes pointless."""
+
+
 @dataclass(frozen=True)
 class Imported:
     """A run's settings, why each is so, and what of the other file is not in them."""
@@ -96,17 +104,20 @@ def import_config(
         raise UsageError(f"{path}: names no model (model_name_or_path, or base_model of axolotl).")
     sections.lora(*_adapter(given))
     sections.put("method", "mol", f"not in {name}: cross-entropy on the domain, and KL to the base on general text")
-    texts: list[Source] = [{"path": list(domain) if len(domain) > 1 else domain[0]}] if domain else []
-    found = of_axolotl(given) if name == "axolotl" else of_trl(given) if name == "TRL" else []
-    if name == "LLaMA-Factory" and not domain:
+    if domain:
+        given.used |= OF_DATA
+        found: list[Source] = [{"path": list(domain) if len(domain) > 1 else domain[0]}]
+    elif name == "LLaMA-Factory":
         found = of_llama_factory(given, path.parent)
-    _sources(sections, texts or found, general, path)
+    else:
+        found = of_axolotl(given) if name == "axolotl" else of_trl(given)
+    _sources(sections, found, general, path)
     sections.optimizer()
     sections.schedule()
     sections.training()
     sections.learned()
     sections.budget(streamed=_streamed(sections, given))
-    given.used |= {"dataset", "datasets", "dataset_name", "dataset_dir", "stage"}
+    given.used |= {"dataset_name", "dataset_dir"}
     left = [*given.left, *(Left(k, data[k], given.place(k), _why(k)) for k in given.unused() if k not in SILENT)]
     parse_config(sections.settings)
     silent = [key for key in data if key in SILENT]

@@ -110,8 +110,14 @@ class Sections:
         asked, why = given.take("lora_target_modules", "lora_target")
         asked = asked if asked is not None else targets
         if linear or asked in ("all", "all-linear", ["all-linear"]):
-            self.put("lora.target_modules", "all-linear", why or "lora_target_linear")
-        elif isinstance(asked, str) and "," in asked:
+            self.put(
+                "lora.target_modules",
+                "all-linear",
+                why or ("lora_target_linear" if linear else f"{given.tool}'s default"),
+            )
+        elif isinstance(asked, str) and re.fullmatch(
+            r"[\w., ]+", asked
+        ):  # names; a string is a regular expression here
             self.put("lora.target_modules", [name.strip() for name in asked.split(",")], why)
         elif asked is not None:
             self.put("lora.target_modules", asked, why)
@@ -165,8 +171,8 @@ class Sections:
             least, why = float(found), "lr_scheduler_kwargs.min_lr_rate"
         elif isinstance(more, dict) and (found := more.get("min_lr")) is not None and given.number("learning_rate")[0]:
             least, why = float(found) / float(given.number("learning_rate")[0] or 1), "min_lr / learning_rate"
-        elif more:
-            given.drop(more_why, "only min_lr and min_lr_rate are known here")
+        if more and (not isinstance(more, dict) or more.keys() - {"min_lr", "min_lr_rate"}):
+            given.drop(more_why, "of these only min_lr and min_lr_rate are known here")
         if known in ("cosine", "linear", "wsd"):
             self.put("schedule.min_ratio", least or None, why)
 
