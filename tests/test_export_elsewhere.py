@@ -9,6 +9,8 @@ from typing import Any
 import huggingface_hub
 import pytest
 
+from acclimate.config.schema import ModelSection
+from acclimate.model import download
 from acclimate.types.errors import RunError, UsageError
 from acclimate.verbs.export import export
 from acclimate.verbs.gguf import PINNED, pinned_converter
@@ -136,3 +138,15 @@ def test_push_to_hub(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with refused("…'mine' could not be made on the Hub (401 Client Error). Log in with `hf auth login`…", RunError):
         export(run, tmp_path / "other", push_to_hub="mine")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_download_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"model.safetensors": 8_040_000_000, "x.bin": 9}
+    files = [SimpleNamespace(rfilename=name, size=size) for name, size in sizes.items()]
+    hub = SimpleNamespace(model_info=lambda path, **_: SimpleNamespace(siblings=files))
+    monkeypatch.setattr(download, "HfApi", lambda: hub)
+    (said,) = download.downloads(ModelSection(path="org/large"))
+    assert said.startswith("downloading 'org/large' from the Hub (8.0 GB) into ")
+    assert download.downloads(ModelSection(path=str(tmp_path))) == []
+    monkeypatch.setattr(download, "HfApi", SimpleNamespace)  # without a network
+    assert download.downloads(ModelSection(path="org/large")) == []

@@ -39,6 +39,7 @@ from acclimate.data.chat.turn_ends import new_turn_ends
 from acclimate.data.corpus import Corpora, load_corpora
 from acclimate.disk.files import write_text
 from acclimate.measurement.generate import side_by_side
+from acclimate.model.download import downloads
 from acclimate.model.export import save_model
 from acclimate.model.identity import model_identities
 from acclimate.model.load import asked_changes, load_tokenizer, written_changes
@@ -141,6 +142,8 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         with world.all_or_none():
             result = _measured_again(config, console) if world.is_main else RunResult(run_dir, [])
         return result
+    for sentence in downloads(config.model) if world.is_main else ():
+        console.print(f"{config.name}: {sentence}", highlight=False, markup=False, soft_wrap=True)
     corpora = world.main_first(lambda: load_corpora(with_rows(config, device, console), load_tokenizer(config.model)))
     with world.all_or_none():
         model = load_model(config, device)
