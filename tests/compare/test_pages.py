@@ -46,7 +46,7 @@ def test_the_answer_is_the_paired_difference_to_the_best_control(tmp_path: Path)
     assert found
     assert (found.kind, found.word) == ("kept", "Ahead")
     assert "held against mixed (the best control, fine-tuning with general text mixed in)" in found.sentence
-    assert "drifts 0.150 nats/token less [0.150 to 0.150], p < 0.001" in found.sentence.replace("\u202f", "")
+    assert "drifts 0.150 nats/token less [0.150 to 0.150], p < 0.001" in found.sentence.replace("\u00a0", " ")
     assert "gains about as much (0.0 points less" in found.sentence
 
 

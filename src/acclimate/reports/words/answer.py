@@ -17,7 +17,7 @@ LOST = 5.0
 """Percent more bits per byte on a set from which on a clear loss is called forgotten [ours]."""
 SAME = 0.75
 """Part of tokens with the base's own choice below which a model that lost nothing still counts as moved [ours].
-Ordinary fine-tuning of SmolLM2-135M-Instruct kept about 0.7 and mol 0.8 (docs/howto/report.md)."""
+Ordinary fine-tuning of SmolLM2-135M-Instruct kept about 0.7 and mol 0.8 (docs/reference/report.md)."""
 AGREEMENT = "top1_agreement"
 
 KINDS = {

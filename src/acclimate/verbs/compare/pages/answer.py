@@ -95,7 +95,7 @@ def _difference(found: Estimate, clear: bool, spell: number.Spelling, unit: str,
     """``0.159 nats/token less [0.141 to 0.178], p < 0.001``, the size without its sign; or that none is told."""
     direction = words[found.value > 0]
     size = found if found.value > 0 else found.scaled(-1)
-    said = f"{spell(size.value).lstrip('+')} {unit} {direction}{bracket(size, spell)}, p {_p(found.p)}"
+    said = f"{spell(size.value).lstrip('+')} {unit} {direction}{bracket(size, spell)}, p\u00a0{_p(found.p)}"
     return said if clear else f"about as much ({said})"
 
 
@@ -106,4 +106,4 @@ def bracket(found: Estimate, spell: number.Spelling) -> str:
 
 def _p(value: float) -> str:
     said = number.probability(value)
-    return said.replace("<", "< ") if said.startswith("<") else f"= {said}"
+    return said.replace("<\u202f", "<\u00a0") if said.startswith("<") else f"=\u00a0{said}"

@@ -21,6 +21,7 @@ from acclimate.verbs.compare.standing import Measured
 LATEX = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
                        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
                        "−": "$-$", "–": "--", "<": "$<$", "\u202f": r"\,", "\u00a0": "~"})  # fmt: skip
+COMMENT = str.maketrans({"\u00a0": " ", "\u202f": " ", "−": "-"})
 
 
 def write_pages(outcome: Outcome, folder: Path) -> list[Path]:
@@ -85,7 +86,7 @@ def latex(outcome: Outcome) -> str:
         cells.append(str(len(standing.rows)))
         lines.append(" & ".join(map(_tex, cells)) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
-    said = [] if found is None else [f"% {found.word}. {found.sentence}"]
+    said = [] if found is None else [f"% {found.word}. {found.sentence}".translate(COMMENT)]
     return "\n".join([*said, *lines, ""])
 
 
