@@ -15,7 +15,7 @@ from acclimate.model.export import check_empty, save_model
 from acclimate.model.load import written_changes
 from acclimate.reports import model_card
 from acclimate.reports.front_matter import Origin
-from acclimate.runs.beginning import turn_ends
+from acclimate.runs.beginning import read_config, turn_ends
 from acclimate.runs.folder import read_summary
 from acclimate.runs.layout import Layout
 from acclimate.types.errors import UsageError
@@ -62,10 +62,10 @@ def export(
         raise UsageError("--converter: has no effect without --gguf.")
     if gguf is not None:
         check_gguf(gguf, converter)
+        if read_config(run_dir).lora is not None and not merge:
+            raise UsageError("--gguf: a GGUF file holds a whole model, and this run has an adapter; add --merge.")
     repository = None if push_to_hub is None else reserve(push_to_hub, public)
     config, pair = open_run(run_dir, checkpoint, quantised=not merge)
-    if gguf is not None and config.lora is not None and not merge:
-        raise UsageError("--gguf: a GGUF file holds a whole model, and this run has an adapter; add --merge.")
     run = Layout(run_dir)
     measured = run.summary.is_file() and read_summary(run.summary)
     card = model_card(run_dir, merge, checkpoint, Origin(base_id, licence)) if measured else None
