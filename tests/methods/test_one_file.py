@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,9 +11,8 @@ from pydantic.dataclasses import dataclass
 from rich.console import Console
 
 from acclimate.cli.main import app
-from acclimate.methods.catalogue import described, print_methods
+from acclimate.methods.catalogue import print_methods
 from acclimate.methods.fields import STRICT
-from acclimate.methods.listing import WRITTEN, methods_digest
 from acclimate.methods.registry import METHODS
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.reports.page import markdown
@@ -108,14 +104,3 @@ def test_a_recording_asks_once(
     monkeypatch.setattr(training, "build_plan", lambda *given: asked.append(given[1]) or original(*given))
     record(config(pico_folder, corpora, tmp_path), Fisher(), tmp_path / "store", 300)
     assert len(asked) == 1
-
-
-def test_the_table_that_loads_no_torch_is_current() -> None:
-    made = json.loads(WRITTEN.read_text())
-    assert made == {"digest": methods_digest(), "methods": described()}, (
-        "python -m acclimate.methods.catalogue writes it"
-    )
-    program = (
-        "import sys; from acclimate.methods.listing import listed_methods as f; f(); sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

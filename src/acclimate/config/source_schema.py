@@ -101,7 +101,7 @@ class SourceSection(Section):
     heldout: Annotated[float | int, Field(ge=0)] | Literal["auto"] = Field(
         AUTO,
         description="documents held out: a share below 1, or a count; auto: 5 %, at least 24 (72 of role general or "
-        "chat) and at most half",
+        "chat), at most 400 and at most half",
     )
     max_documents: int | None = Field(
         None, ge=1, description="use a seeded subsample of this many documents; of a stream, the first so many"
