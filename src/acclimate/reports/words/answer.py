@@ -124,18 +124,12 @@ def _kept_words(data: ReportData, run: Run, kind: str, where: TextSet | None) ->
     same = run.measure(kept.name, AGREEMENT) if kept else None
     if kept is None or same is None:
         return lost or ", and what it kept is unknown" * (kept is None)
-    still = {"kept": "still", "unclear": "still"}.get(kind, "now")
-    only = " only" * (kind in ("forgot", "moved"))
-    joint = "; it" if lost else ("and" if kind == "kept" else "but")
-    joint = joint if lost else f", {joint}" if joint == "but" else f" {joint}"
-    said = (
-        f"{lost}{joint} {still} chooses the base's next word{only} {_times(same.value)} times in 100 on {phrase(kept)}"
-    )
+    joint = "; it" if lost else " and" if kind == "kept" else ", but"
+    still = "still" if kind in ("kept", "unclear") else "now"
+    only = " only" if same.value < SAME else ""
+    said = f"{lost}{joint} {still} chooses the base's next word{only} {100 * same.value:.0f} times in 100"
+    said += f" on {phrase(kept)}"
     return said + _beside(data, run, kept)
-
-
-def _times(part: float) -> str:
-    return f"{100 * part:.0f}"
 
 
 def _beside(data: ReportData, run: Run, kept: TextSet) -> str:
@@ -147,4 +141,4 @@ def _beside(data: ReportData, run: Run, kept: TextSet) -> str:
     name = WORDS.get(control.method, control.label)
     difference = against(data, run, kept, AGREEMENT).get(control.label)
     apart = "" if difference is not None and difference.apart else ", not clearly another number"
-    return f" ({name}: {_times(other.value)}{apart})"
+    return f" ({name}: {100 * other.value:.0f}{apart})"
