@@ -11,6 +11,7 @@ import torch
 
 import acclimate as ac
 from tests.fixtures.runs import write_corpora
+from tests.test_tutorials import blocks
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -48,5 +49,9 @@ def test_trl(
     assert len(logged) == len(found["rows"]) > 1
     assert logged[0]["loss/general/reverse_kl"] == 0
     assert "ForgettingBudget 'anchor': " in capsys.readouterr().out
+    program, judging = blocks("your-trainer", "python")
+    assert (EXAMPLES / "trl.py").read_text().endswith(f'"""\n\n{program}')
+    exec(judging, found)
+    assert capsys.readouterr().out.splitlines()[-1] == found["verdict"].outcome
     saved = ac.open_pair(output, base=pico_folder).model.network.state_dict()
     assert all(torch.equal(saved[name], weight) for name, weight in trainer.model.state_dict().items())
