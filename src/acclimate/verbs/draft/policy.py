@@ -11,12 +11,12 @@ from acclimate.config.load import RunConfig, load_config
 from acclimate.config.source_schema import SourceSection
 from acclimate.config.template import check_new
 from acclimate.data.read.documents import Reader
+from acclimate.disk.commented import written
 from acclimate.disk.files import write_text
 from acclimate.gates.policy import Policy, Rule, load_policy
 from acclimate.paired.metrics import BITS, DRIFT, METRICS, of_texts
 from acclimate.paired.ratio import MINIMUM_DIVERGENCES, MINIMUM_DOCUMENTS, MINIMUM_GROUPS
 from acclimate.types.errors import AcclimateError, ConfigError, DataError, listed, nearest
-from acclimate.verbs.adapt.written import written
 
 KEPT = "0.2 nats/token"
 """Half of what ordinary tuning drifted, and twice what mol did [ours, benchmarks/2026-11-22-comparison.md]."""
