@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,8 @@ from acclimate.data.deal.loader import Loader
 from acclimate.kernels.head import head_of
 from acclimate.kernels.quantised import BYTES
 from acclimate.model.load import DTYPES
-from acclimate.model.lora.coverage import expert_weights
+from acclimate.model.lora.coverage import expert_factors, expert_weights
+from acclimate.model.mixture.routing import balance_weight, is_frozen, own_weight
 from acclimate.model.packing.regrouped import Regrouped
 from acclimate.model.whole.origin import origin_of
 from acclimate.model.whole.towers import decoder_of, tower_sizes
@@ -139,3 +140,32 @@ def _flops(dtype: torch.dtype, device: torch.device, hidden_size: int, tokens: i
         product[0, 0].item()  # waits for a GPU
         best = min(best, time.perf_counter() - start)
     return 2 * tokens * hidden_size * 4 * hidden_size / best
+
+
+def expert_notes(config: RunConfig, network: Any) -> Iterator[str]:
+    """What adapters of the experts take or would take, and what becomes of the load balancing loss.
+
+    Args:
+        network: with its adapter.
+
+    Raises:
+        ModelError: objective.router_aux_loss has nothing to act on.
+    """
+    weight = balance_weight(network, config.objective.router_aux_loss)
+    if weight:
+        yield (
+            f"the router's load balancing loss is added with coefficient {weight:g} (objective.router_aux_loss), over "
+            "all tokens but padding."
+        )
+    elif (own := own_weight(network)) and is_frozen(network) and config.objective.router_aux_loss is None:
+        yield (
+            f"the model's config.json asks for a load balancing loss of {own:g}, which is left out: the router is "
+            "frozen under lora unless lora.target_modules names it."
+        )
+    if config.lora is not None and (count := expert_factors(network, config.lora.rank)):
+        takes = "takes" if config.lora.experts else "would take"
+        size = count * STATE_BYTES + expert_copies(config, network, asked=True)
+        yield (
+            f"lora.experts: an adapter of the experts {takes} {count:,} parameters and about {size / 2**30:.2g} GiB, "
+            "with gradients, AdamW's moments, and the changed copy of their weights that a backward needs."
+        )
