@@ -31,7 +31,7 @@ from benchmarks.tiny.page import page
 from benchmarks.tiny.rows import Row, newest, read_rows, write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "families.md"
+PAGE = ROOT / "docs" / "reference" / "families.md"
 
 
 def kept() -> Path:

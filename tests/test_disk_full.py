@@ -20,6 +20,7 @@ from acclimate.disk.files import write_text
 from acclimate.runs.folder import read_summary
 from acclimate.runs.scores import read_lines
 from acclimate.types.errors import RunError
+from acclimate.verbs import export as export_module
 from acclimate.verbs import run as run_module
 from acclimate.verbs.run import train
 from tests.fixtures.runs import config, settings
@@ -183,7 +184,7 @@ def test_the_model_and_its_export(
     if lora is None:
         assert read_summary(run_dir / "summary.json") == undisturbed
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "save_model", cramped(run_module.save_model))
+        patch.setattr(export_module, "save_model", cramped(export_module.save_model))
         code, _, err = run_cli(["export", str(run_dir), "--output", str(tmp_path / "out")], patch, capsys)
     assert code == 1
     assert re.search(f"'{tmp_path}/out' {sentence}", err), err

@@ -43,7 +43,7 @@ class Job:
         """With what ``pairs: auto`` was for sources that have pairs, as a run that goes on will read them."""
         read = {name: corpus.section.pairs for name, corpus in corpora.sources.items() if corpus.has_pairs}
         sources = {
-            name: section.model_copy(update={"pairs": read[name]} if name in read else {})
+            name: section.model_copy(update={"pairs": read[name]} if name in read and not section.is_self else {})
             for name, section in self.config.sources.items()
         }
         return replace(self, config=self.config.model_copy(update={"sources": sources}))

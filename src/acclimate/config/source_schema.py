@@ -213,7 +213,7 @@ class SourceSection(Section):
             return value
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if isinstance(value, bool) or not 0 <= number <= most or number == math.inf:
             raise ValueError(f"{value!r} is not accepted; accepted: {accepted}.{nearest(str(value), [AUTO])}")

@@ -27,6 +27,10 @@ TURNING = re.compile(r"[\x00-\x1f\u200b\u200e\u200f\u202a-\u202e\ufeff]")
 """Invisible characters that turn or hide what stands beside them."""
 
 
+LEAST_RANK = 8
+"""That vLLM takes."""
+
+
 def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = None, origin: Origin = UNKNOWN) -> str:
     """The card: what it is, before and after, how it was trained, how to load it, what it does not promise.
 
@@ -59,7 +63,7 @@ def model_card(run_dir: Path, merged: bool = False, checkpoint: str | None = Non
         base_model=base_model,
         local=local,
         lora=lora,
-        rank=max(8, int((lora or {}).get("rank", 8))),  # the least that vLLM takes
+        rank=max(LEAST_RANK, rank) if isinstance(rank := (lora or {}).get("rank"), int) else LEAST_RANK,
         checkpoint=checkpoint,
         verdict=verdict(data),
         rows=[

@@ -35,7 +35,10 @@ def overlap(data: ReportData) -> list[Mapping[str, Any]]:
 def shared_text(data: ReportData) -> tuple[str, bool]:
     """Whether the documents that the headline rests on share text with training documents; and whether any does."""
     domain = data.domain
-    own = [row for row in overlap(data) if domain and row.get("heldout_source") == domain.name and row.get("documents")]
+    own = [
+        row for row in overlap(data)
+        if domain and row.get("heldout_source") == domain.name and row.get("documents") and row["documents_hit"] is not None
+    ]  # fmt: skip
     if domain is None or not own:
         return "", False
     most = max(own, key=lambda row: row["documents_hit"] / row["documents"])
