@@ -37,7 +37,8 @@ def shared_text(data: ReportData) -> tuple[str, bool]:
     domain = data.domain
     own = [
         row for row in overlap(data)
-        if domain and row.get("heldout_source") == domain.name and row.get("documents") and row["documents_hit"] is not None
+        if domain and row.get("heldout_source") == domain.name and row.get("documents")
+        and row.get("documents_hit") is not None  # of a stream it is not known
     ]  # fmt: skip
     if domain is None or not own:
         return "", False
