@@ -136,7 +136,7 @@ def test_a_panel_from_the_command_line(
         mean = (bits["rivers", side] + bits["cities", side]) / 2
         assert found["averages"]["general"][side] == pytest.approx(mean)
     check_changes(found, tmp_path / "out")
-    for word in ("MDE", "p (Holm)", "by position", "16-63", "too few"):
+    for word in ("MDE", "p by Holm's method", "by position", "16-63", "too few"):
         assert word in out, word
     assert "…" not in out  # no number is cut off, in a terminal of 80 columns
     lines = read_lines(tmp_path / "out" / "questions.jsonl")

@@ -31,6 +31,8 @@ def title(metric: str) -> str:
 
 
 INTERVAL = "95 % interval"
+NAME = 9
+"""Characters of a name at least before it is folded."""
 _BUCKETS = [f"{first}-{after - 1}" for first, after in pairwise(POSITIONS)] + [f"{POSITIONS[-1]}+"]
 
 
@@ -78,7 +80,7 @@ def document(pair: Pair, result: PanelResult) -> dict[str, Any]:
 
 def panel_tables(result: PanelResult, name: str) -> Group:
     """Base, model and the paired change of every set, then drift, as a whole and by position."""
-    changes = _table(Text(f"{name} and its base"), ("n", "base", "model", "change", INTERVAL, "MDE", "p (Holm)"))
+    changes = _table(Text(f"{name} and its base"), ("n", "base", "model", "change", INTERVAL, "MDE", "p"))
     drift = _table(Text("drift, in all and by position of the token in its text"), ("n", "all", *_BUCKETS))
     for set_name, found in result.sets.items():
         values = {(record["metric"], record["run"]): record for record in found.records}
@@ -101,7 +103,7 @@ def _table(title: Text, numbers: Sequence[str]) -> Table:
     """Numbers are never cut off: names and intervals take more lines instead."""
     table = Table(pad_edge=False, collapse_padding=True, header_style="bold", box=box.SIMPLE_HEAD, title=title)
     for column in ("set", "metric"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", min_width=NAME)
     for column in numbers:
         table.add_column(column, justify="right", no_wrap=column != INTERVAL)
     return table
@@ -114,13 +116,15 @@ def _change(base: float, model: float, change: Record, unit: str) -> list[str]:
     if change["low"] is None:
         return [*cells, "too few"]
     p = number.probability(change["p_holm"]) if "p_holm" in change else ""
-    mde = "" if change["mde"] is None else signed(change["mde"]).lstrip("+")
-    low = signed(change["low"]).removesuffix("\u00a0points")
-    return [*cells, f"{low} to {signed(change['high'])}", mde, p]
+    low, high, mde = (
+        "" if (value := change[key]) is None else signed(value).removesuffix("\u00a0points")
+        for key in ("low", "high", "mde")
+    )
+    return [*cells, f"{low} to {high}", mde.lstrip("+"), p]
 
 
 def _caption(result: PanelResult) -> str:
-    notes = ["KL and entropy in nats/token", f"template: {result.panel.template}"]
+    notes = ["KL and entropy in nats/token", "p by Holm's method", f"template: {result.panel.template}"]
     notes += [f"thinking: {result.panel.thinking}"] if result.panel.thinking else []
     for name, found in result.sets.items():
         notes += [f"{name}: {count} left out ({reason})" for reason, count in found.dropped.items()]
