@@ -20,7 +20,7 @@ from acclimate.cli.options import plain
 from acclimate.config.elsewhere import CALLED, INSTEAD
 from acclimate.config.explain import section_paths
 from acclimate.config.load import RunConfig, load_config, parse_config
-from acclimate.config.schemas import KINDS, schema_file, schema_line
+from acclimate.config.schemas import KINDS, schema_file, write_with_schema
 from acclimate.config.template import write_template
 from acclimate.methods.registry import METHODS
 from acclimate.types.errors import ConfigError
@@ -115,7 +115,8 @@ def test_schema_is_printed_and_named_in_files(
     assert (tmp_path / "a.yaml").read_text().startswith("# yaml-language-server: $schema=acclimate.schema.json\n")
     assert json.loads((tmp_path / "acclimate.schema.json").read_text())["title"] == "acclimate run"
     (tmp_path / "acclimate.schema.json").write_text("{}")
-    assert schema_line(tmp_path / "b.yaml") == ""  # another's file is left alone
+    write_with_schema(tmp_path / "b.yaml", "name: a\n")  # another's file is left alone
+    assert (tmp_path / "b.yaml").read_text() == "name: a\n"
     assert (tmp_path / "acclimate.schema.json").read_text() == "{}"
 
 

@@ -355,7 +355,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "an empty path": (
         put("sources.domain.path", ""),
-        "{C}:10: sources.domain.path: is empty. (file, folder, glob or URL of .txt, .md, .jsonl, .csv, .tsv, .parquet; a folder written by save_to_disk; a hub id; or a list of them; self: …)", 3,
+        "{C}:10: sources.domain.path: is empty. (file, folder, glob or URL of .txt, .md, .jsonl, .json, .csv, .tsv, .parquet; a folder written by save_to_disk; a hub id; or a list of them; self: …)", 3,
     ),
     "routes and route": (
         put("sources.chat.routes", {"assistant": "general"}),

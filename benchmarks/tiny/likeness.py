@@ -14,6 +14,7 @@ from benchmarks.tiny.checkpoint import SOURCES, texts
 from safetensors import safe_open
 from torch import Tensor
 
+from acclimate.model.transformers4 import with_old_names
 from acclimate.runs.scores import read_lines
 
 NOT_THE_MODELS = {"transformers_version", "_name_or_path", "dtype"}
@@ -46,7 +47,8 @@ def digests(folder: Path) -> dict[str, str]:
 def unlike(source: Path, exported: Path) -> dict[str, Any]:
     """What an exported folder has otherwise than its source; empty where only values of tensors differ."""
     before, after = shapes(source), shapes(exported)
-    configs = [json.loads((folder / "config.json").read_text()) for folder in (source, exported)]
+    read = (json.loads((folder / "config.json").read_text()) for folder in (source, exported))
+    configs = [with_old_names(config) for config in read]  # which an exported one has beside the new names
     files = {path.name for path in source.glob("*processor*") if not (exported / path.name).is_file()}
     found = {
         "lost": patterns(before.keys() - after.keys()),

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from acclimate.config.schemas import schema_line
-from acclimate.disk.files import write_text
+from acclimate.config.schemas import write_with_schema
 from acclimate.types.errors import UsageError
 
 COLUMN = 32
@@ -103,7 +102,7 @@ def write_template(path: Path, domain: str, general: str, model: str, suited: Su
     check_new(path)
     suited = suited or Suited()
     source = WRITTEN.format(longest=suited.longest) if general == SELF else GIVEN.format(path=_scalar(general))
-    text = schema_line(path) + TEMPLATE.format(
+    text = TEMPLATE.format(
         path=path,
         model=_line("path", _scalar(model), suited.about),
         nf4=NF4 if suited.nf4 else "",
@@ -116,7 +115,7 @@ def write_template(path: Path, domain: str, general: str, model: str, suited: Su
         rows=_line("micro_batch_size", str(suited.rows), suited.rows_why),
         checkpointing=CHECKPOINTING if suited.checkpointing else "",
     )
-    write_text(path, text)
+    write_with_schema(path, text)
 
 
 def _line(key: str, value: str, why: str) -> str:

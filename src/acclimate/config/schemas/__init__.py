@@ -16,16 +16,17 @@ def schema_file(kind: str) -> Path:
     return Path(__file__).with_name(f"{kind}.json")
 
 
-def schema_line(path: Path, kind: str = "run") -> str:
-    """A comment by which editors find the schema, which is written beside the file that the comment stands in.
+def write_with_schema(path: Path, text: str, kind: str = "run") -> None:
+    """Writes the file, below a comment by which editors find its schema, and then the schema beside it.
 
-    The comment is empty where a file of another origin has the schema's name; it is left alone.
+    A file of another origin that has the schema's name is left alone, and there is no comment.
 
     Reference: yaml-language-server's modeline, which VS Code, Neovim, Emacs and JetBrains read [from its README].
     """
     name = "acclimate.schema.json" if kind == "run" else f"acclimate.{kind}.schema.json"
     beside = path.parent / name
     if beside.exists() and MARK not in beside.read_text(encoding="utf-8", errors="replace")[:500]:
-        return ""
+        write_text(path, text)
+        return
+    write_text(path, f"# yaml-language-server: $schema={name}\n{text}")
     write_text(beside, schema_file(kind).read_text(encoding="utf-8"))
-    return f"# yaml-language-server: $schema={name}\n"

@@ -14,9 +14,8 @@ from rich.console import Console
 
 from acclimate.config.load import apply_override, load_config, parse_config
 from acclimate.config.schema import NAME
-from acclimate.config.schemas import schema_line
+from acclimate.config.schemas import write_with_schema
 from acclimate.disk.commented import written
-from acclimate.disk.files import write_text
 from acclimate.gates import gate
 from acclimate.gates.verdict import Verdict
 from acclimate.paired.metrics import BITS, DRIFT
@@ -233,9 +232,9 @@ def _write(chosen: Chosen, asked: Asked, command: str, overrides: Sequence[str],
     }
     head = f"What is demanded of the run {asked.name}: acclimate gate {path.parent / asked.name} --policy {policy}"
     demanded = written({"version": 1, "sets": rules}, why, head)
-    write_text(policy, schema_line(policy, "policy") + demanded)  # first: the other one says what began
+    write_with_schema(policy, demanded, "policy")  # first: the other one says what began
     head = HEAD.format(command=command, path=path, name=asked.name)
-    write_text(path, schema_line(path) + written(chosen.settings, chosen.reasons, head))
+    write_with_schema(path, written(chosen.settings, chosen.reasons, head))
 
 
 def _sentences(summary: Sequence[dict[str, Any]], keep: float) -> tuple[str, str]:

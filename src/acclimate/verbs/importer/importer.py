@@ -9,11 +9,10 @@ from typing import Any
 
 from acclimate.config.elsewhere import INSTEAD
 from acclimate.config.load import parse_config
-from acclimate.config.schemas import schema_line
+from acclimate.config.schemas import write_with_schema
 from acclimate.config.source_schema import SELF
 from acclimate.config.yamlfile import read_mapping
 from acclimate.disk.commented import written
-from acclimate.disk.files import write_text
 from acclimate.types.errors import UsageError, listed
 from acclimate.verbs.importer.corpora import Source, of_axolotl, of_llama_factory, of_trl
 from acclimate.verbs.importer.given import Given, Left, name_of
@@ -153,7 +152,7 @@ def write_imported(found: Imported, source: Path, output: Path) -> None:
     head = [f"Carried over from {source} ({found.tool}) by acclimate import.", f"Check it: acclimate validate {output}"]
     head += ["Not carried:"] if found.left else []
     head += [f"  {one.key}: {one.why}" for one in found.left]
-    write_text(output, schema_line(output) + written(found.settings, found.reasons, "\n".join(head)))
+    write_with_schema(output, written(found.settings, found.reasons, "\n".join(head)))
 
 
 def _check_task(given: Given) -> None:
