@@ -97,7 +97,8 @@ def of_comparison(name: str) -> str:
         "| budget | seed | KL, validation | KL, test | test / budget | gain | strength, last (range) | weights of | "
         "outcome |" + "\n" + "|---" * 9 + "|"
     )
-    every = [f"### {name}", "\n".join([head, *(one.line for one in kept)]), verdict(kept)]
+    planned = len(comparison.seeds) * len(comparison.methods)
+    every = [f"### {name}", "\n".join([head, *(one.line for one in kept)]), verdict(kept, planned)]
     means = "| budget | gain | KL, test |\n|---|---|---|"
     for standing in standings(rows, list(comparison.methods)):
         assert standing.gain is not None
@@ -107,17 +108,20 @@ def of_comparison(name: str) -> str:
     return "\n\n".join([*every, "Means over seeds, 95 % intervals over test documents and seeds:", means])
 
 
-def verdict(kept: Sequence[Kept]) -> str:
+def verdict(kept: Sequence[Kept], planned: int) -> str:
     inside = sum(abs(one.spent - 1) <= MARGIN for one in kept)
     above = sum(one.spent > 1 + MARGIN for one in kept)
     met = inside >= ENOUGH * len(kept) and not above
     gains = {budget: np.mean([o.gain for o in kept if o.budget == budget]) for budget in {o.budget for o in kept}}
     ordered = [gains[budget] for budget in sorted(gains)]
     grows = all(a < b for a, b in itertools.pairwise(ordered))
+    bar = "met" if met and grows else "**not met**"
+    if len(kept) < planned:
+        bar = f"not told: {len(kept)} of {planned} runs"
     return (
         f"Within {MARGIN:.0%}: {inside} of {len(kept)}; above by more: {above}; below by more: "
         f"{len(kept) - inside - above}. Mean gain {'grows' if grows else '**does not grow**'} with the budget. "
-        f"Bar {'met' if met and grows else '**not met**'}."
+        f"Bar {bar}."
     )
 
 
