@@ -52,8 +52,7 @@ def of_comparison(name: str) -> str:
     ]
     for standing in sorted(found, key=lambda one: one.drift.value if one.drift else 0):
         lines[-1] += "\n" + _line(standing, sft, [_of(alone[s], standing.method) for s in alone])
-    own = next((standing for standing in found if standing.method == "mol-own"), None)
-    return "\n\n".join([*lines, *([verdict(own, sft)] if own else [])])
+    return "\n\n".join([*lines, *(verdict(one, sft) for one in found if one.method in ("mol-own", "mol-own-2"))])
 
 
 def verdict(own: Standing, sft: Standing) -> str:
@@ -62,7 +61,7 @@ def verdict(own: Standing, sft: Standing) -> str:
     mean = _part(own.gain, sft.gain) >= GAIN and _part(own.drift, sft.drift) <= DRIFT
     how = "met in every seed" if met else "met in the mean, not in every seed" if mean else "**not met**"
     return (
-        f"Bar (drift at most {DRIFT:g} of sft's at {GAIN:.0%} of its gain): {how}; "
+        f"Bar (drift at most {DRIFT:g} of sft's at {GAIN:.0%} of its gain), {own.method}: {how}; "
         f"drift {_part(own.drift, sft.drift):.2f}, gain {_part(own.gain, sft.gain):.2f} of sft's."
     )
 
