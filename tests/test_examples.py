@@ -38,7 +38,7 @@ def test_the_plain_loop(
 def test_trl(
     pico_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = write_corpora(tmp_path / "text", documents=60)
+    text = write_corpora(tmp_path / "text", documents=200)
     monkeypatch.setenv("HOME", str(tmp_path))  # the cache
     output = tmp_path / "adapted"
     arguments = [str(pico_folder), str(text / "domain.jsonl"), str(text / "general.jsonl"), str(output)]

@@ -7,14 +7,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from acclimate.build.mixture import mix as mixed
 from acclimate.config.explain import Places
 from acclimate.config.load import RunConfig, parse_config, with_absolute_paths
-from acclimate.config.source_schema import SELF
+from acclimate.config.source_schema import AUTO, SELF
 from acclimate.data.corpus import load_corpora
 from acclimate.data.deal.shares import Scheduled, constant, linear
 from acclimate.front.packed import Packed
@@ -35,13 +35,15 @@ class Text:
     settings: Mapping[str, Any]
 
 
-def text(path: Paths, *, route: str | None = None, heldout: float | int = 0.05, **settings: Any) -> Text:
+def text(
+    path: Paths, *, route: str | None = None, heldout: float | int | Literal["auto"] = AUTO, **settings: Any
+) -> Text:
     """Documents of one source, for ``mix``.
 
     Args:
         path: file, folder, glob or URL of .txt, .md, .jsonl, .csv, .tsv or .parquet, a hub id, or a list of them.
         route: the route of its learned tokens, which loss terms name in ``on``; by default the source's name.
-        heldout: documents that are never trained on: a share below 1, or a count.
+        heldout: documents that are never trained on: a share below 1, a count, or auto: 5 %, but enough to judge by.
         settings: what else ``sources.NAME`` of a configuration knows: ``fields``, ``format``, ``max_documents``,
             ``streaming`` ...
 
