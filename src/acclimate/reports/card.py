@@ -16,7 +16,7 @@ from acclimate.paired.estimate import Estimate
 from acclimate.paired.metrics import BITS, METRICS, Metric
 from acclimate.reports.collect import collect
 from acclimate.reports.front_matter import UNKNOWN, Origin, base_name, front_matter
-from acclimate.reports.html import TEMPLATES
+from acclimate.reports.page import environment
 from acclimate.reports.search import record_of, sentence
 from acclimate.reports.sections.budget import budgeted
 from acclimate.reports.sections.sources import attention
@@ -134,16 +134,10 @@ def _brief(value: Any) -> str:
 @cache
 def _template() -> jinja2.Template:
     """Compiled once a process."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=False,  # Markdown: the filter `plain` does what Markdown needs
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["plain"] = plain
-    environment.filters["count"] = lambda value: (
+    cards = environment(html=False)  # Markdown: the filter `plain` does what Markdown needs
+    cards.filters["plain"] = plain
+    cards.filters["count"] = lambda value: (
         number.count(value) if isinstance(value, int | float) else plain(value or number.NOT_COUNTED)
     )
-    environment.filters["share"] = lambda value: number.share(value) if isinstance(value, int | float) else plain(value)
-    return environment.get_template("card.md.j2")
+    cards.filters["share"] = lambda value: number.share(value) if isinstance(value, int | float) else plain(value)
+    return cards.get_template("card.md.j2")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ import jinja2
 from acclimate.disk.files import write_text
 from acclimate.reports.answers import answers_of, changed
 from acclimate.reports.collect import ReportData, collect
+from acclimate.reports.page import CONTROL, environment
 from acclimate.reports.pictures import budget, figures
 from acclimate.reports.pictures.palette import BASE, slots
 from acclimate.reports.search import searched
@@ -32,9 +32,6 @@ from acclimate.reports.words.origin import Origin, origin, without_home, without
 from acclimate.reports.words.verdict import verdict
 from acclimate.runs.panel import panels_of
 
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
-"""Characters that no HTML page may hold."""
-TEMPLATES = Path(__file__).parent / "templates"
 TEXT_LIMIT = 1200  # characters of one generation
 BRIEF = 320  # of what stands under the headline
 CONFIG_LIMIT = 20_000
@@ -159,15 +156,9 @@ def _origin(data: ReportData) -> Origin:
 @cache
 def _template() -> jinja2.Template:
     """Compiled once a process."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["count"] = lambda value: (
+    pages = environment()
+    pages.filters["count"] = lambda value: (
         number.count(value) if isinstance(value, int | float) else str(value or number.NOT_COUNTED)
     )
-    environment.filters["share"] = lambda value: number.share(value) if isinstance(value, int | float) else str(value)
-    return environment.get_template("report.html.j2")
+    pages.filters["share"] = lambda value: number.share(value) if isinstance(value, int | float) else str(value)
+    return pages.get_template("report.html.j2")

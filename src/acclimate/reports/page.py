@@ -114,14 +114,19 @@ def inline(text: str) -> Markup:
     return Markup(re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", found))
 
 
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
+def environment(html: bool = True) -> jinja2.Environment:
+    """What pages are made in. In HTML all that is not marked as safe is text."""
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
+        autoescape=html,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["inline"] = inline
-    return environment.get_template("page.html.j2")
+
+
+@cache
+def _template() -> jinja2.Template:
+    pages = environment()
+    pages.filters["inline"] = inline
+    return pages.get_template("page.html.j2")
