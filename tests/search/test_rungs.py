@@ -130,6 +130,8 @@ def test_gain_beyond_the_budget_counts_as_far_as_it_would_be_left_within() -> No
     assert FOUND.held(0.5) == 19.0
     assert CHEAP.held(0.5) == pytest.approx(20 / 2**0.5)
     assert CHEAP.held(1.0) == 10.0
+    assert replace(CHEAP, steered=True).held(1.0) == 20.0  # a strength can still halve it
+    assert replace(CHEAP, spent=4.0, steered=True).held(1.0) == 10.0
     assert replace(CHEAP, gain=-3.0).held(0.5) == -3.0
     chosen, why = choose([FOUND, CHEAP], 0.5)
     assert chosen is FOUND

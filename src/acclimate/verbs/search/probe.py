@@ -61,18 +61,19 @@ def probed(
             if not diverged:
                 raise
     with world.all_or_none():
-        found = _found(run, config.name, candidate, steps, diverged)
+        found = _found(run, config, candidate, steps, diverged)
     with world.all_or_none():
         if world.is_main:
             forget_model(config.run_dir)
     return found
 
 
-def _found(run: Layout, name: str, candidate: Candidate, steps: int, diverged: bool) -> Found:
+def _found(run: Layout, config: RunConfig, candidate: Candidate, steps: int, diverged: bool) -> Found:
     record, line = read_json(run.provenance), last_line(run.metrics)
     costs = (float(record.get("forward_tokens", 0.0)), float(record.get("train_seconds", 0.0)))
     if diverged:
-        return Found(name, candidate, steps, "diverged", None, None, *costs)
+        return Found(config.name, candidate, steps, "diverged", None, None, *costs)
     domain = [source for source, about in read_json(run.data)["sources"].items() if about["role"] == "domain"]
     changes = [line[key] for source in domain if (key := f"eval/{source}/change_percent") in line]
-    return Found(name, candidate, steps, "finished", -fmean(changes), line[SPENT], *costs)
+    steered = config.retain is not None and config.retain.steer
+    return Found(config.name, candidate, steps, "finished", -fmean(changes), line[SPENT], *costs, steered)

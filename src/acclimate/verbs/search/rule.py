@@ -16,6 +16,9 @@ EXPONENT = 0.32
 [second-hand]; that it holds for tuning is assumed [ours]."""
 MOST = 2.0
 """Times the final learning rate, beyond which a probe would tell of another regime [ours]."""
+REACH = 2.0
+"""Times the budget, which a probe may drift whose method has a strength: the final run's controller moves it, and the
+strengths that it may set, 0.03 to 10, end a factor of 2.2 apart (benchmarks/2026-11-30-budget.md) [ours]."""
 ENOUGH = 0.98
 """Of the best gain: what gains so much is not told from it, and the one that forgot least is taken [ours]."""
 
@@ -34,20 +37,24 @@ class Found:
     """Of the budget, 1 being all of it: of the most exhausted set."""
     forwards: float = 0.0
     seconds: float = 0.0
+    steered: bool = False
+    """Whether the final run's controller moves the strength of its method."""
 
     def held(self, power: float) -> float:
         """The gain that is left within the budget.
 
-        ``gain * min(1, spent ** -power)``. A model a part ``a`` of the way from the base to the tuned one has at least
+        ``gain * min(1, excess ** -power)``, where excess is ``spent``, or half of it where a controller can hold the
+        method (:data:`REACH`). A model a part ``a`` of the way from the base to the tuned one has at least
         ``a * gain`` where gain is concave along the way, and drifts ``a ** 2`` as far, since KL is flat at the base:
         power 1/2. Bits per byte have a slope there, so that they change with ``a``: power 1 [ours].
 
-        >>> Found("a", CANDIDATE, 3, "finished", gain=20.0, spent=4.0).held(0.5)
+        >>> Found("a", CANDIDATE, 3, "finished", gain=20.0, spent=8.0, steered=True).held(0.5)
         10.0
         """
         if self.gain is None or self.spent is None:
             return -math.inf
-        return self.gain * min(1.0, self.spent**-power) if self.gain > 0 and self.spent > 0 else self.gain
+        excess = self.spent / REACH if self.steered else self.spent
+        return self.gain * min(1.0, excess**-power) if self.gain > 0 and excess > 0 else self.gain
 
 
 CANDIDATE = Candidate("mol", 1e-4, 0.5, None)
