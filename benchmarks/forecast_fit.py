@@ -69,9 +69,10 @@ def centred(values: Array, columns: Array, weight: Array) -> Array:
 
 
 def line(y: Array, x: Array, weight: Array) -> tuple[Array, Array]:
-    """Slope and R² [...] of centred values."""
+    """Slope and R² [...] of centred values; NaN where all x are one."""
     xx, xy, yy = ((weight * a * b).sum(-1) for a, b in ((x, x), (x, y), (y, y)))
-    return xy / xx, xy**2 / (xx * yy)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return xy / xx, xy**2 / (xx * yy)
 
 
 def resampled_weights(seen: Sequence[Observation], seed: int = 0) -> Array:
@@ -109,11 +110,10 @@ def within(table: Table) -> tuple[Found, Found, Found]:
     columns, weight = table.columns, table.weight
     weights = resampled_weights(table.seen)
     y, x = (np.stack([np.broadcast_to(one.drawn[side], RESAMPLES) for one in table.seen], 1) for side in (0, 1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        slope, r2 = line(centred(table.y, columns, weight), centred(table.x, columns, weight), weight)
-        slopes, r2s = line(centred(y, columns, weights), centred(x, columns, weights), weights)
-        rho = _ranked(table.y, table.x, columns, weight)
-        rhos = _ranked(y, x, columns, weights)
+    slope, r2 = line(centred(table.y, columns, weight), centred(table.x, columns, weight), weight)
+    slopes, r2s = line(centred(y, columns, weights), centred(x, columns, weights), weights)
+    rho = _ranked(table.y, table.x, columns, weight)
+    rhos = _ranked(y, x, columns, weights)
     return Found(float(slope), slopes), Found(float(r2), r2s), Found(float(rho), rhos)
 
 
@@ -149,8 +149,7 @@ def partial(table: Table, given: Sequence[Array]) -> Found:
         sides = [centred(side, columns, weight) for side in (y, x)]
         root = np.sqrt(weight)[:, None]
         left = [s - others @ np.linalg.lstsq(root * others, root[:, 0] * s, rcond=None)[0] for s in sides]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            slope, r2 = line(left[0], left[1], weight)
+        slope, r2 = line(left[0], left[1], weight)
         found.append(np.sign(slope) * np.sqrt(r2))
     return Found(float(found[0]), np.array(found[1:]))
 

@@ -54,7 +54,8 @@ def test_levels_of_columns_are_learned_from_other_families() -> None:
 
 
 def test_which_sets_a_run_has_not_seen() -> None:
-    found = {(run.table, run.row.method): run.unseen for run in runs(("comparison/medical-final", "self_rows/medical"))}
+    first = [run for run in runs(("comparison/medical-final", "self_rows/medical")) if run.row.seed == 0]
+    found = {(run.table, run.row.method): run.unseen for run in first}
     assert found["medical-final", "wise"] == ["general", "chat", "news"]
     assert found["medical-final", "mol-50"] == ["news"]
     assert found["self_rows/medical", "mol-text"] == ["chat", "people", "news", "court"]
