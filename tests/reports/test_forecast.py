@@ -86,3 +86,9 @@ def test_a_report_leaves_out_runs_that_the_text_steered(tmp_path: Path) -> None:
     assert picture.caption.startswith("Elsewhere: general and chat, which")
     (folders[0] / "retain.json").write_text('{"version": 1, "outcome": "met"}')
     assert foretold(collect(folders)) == []  # five are left
+
+
+def test_every_run_is_named_whatever_its_name_begins_with() -> None:
+    (picture,) = forecast([*ALONE, *[run("_held", seed, 1.2, 0.05, alone=False) for seed in range(3)]])
+    assert ">_held<" in picture.svg
+    assert ">sft<" in picture.svg

@@ -86,15 +86,26 @@ def _picture(runs: Sequence[Distances], drifts: Sequence[float], part: float, wh
         axes.set_yscale("log")
         axes.fill_between(ends, part * ends / SPREAD, part * ends * SPREAD, color=MUTED, alpha=0.12, lw=0)
         axes.plot(ends, part * ends, color=MUTED, lw=1, ls=(0, (4, 3)))
+        marks = []
         for label, slot in slots.items():
             own = [(run.domain, drift) for run, drift in zip(runs, drifts, strict=True) if run.label == label]
             xs, ys = zip(*own, strict=True)
-            axes.scatter(xs, ys, s=34, color=colour(slot), marker=slot.marker, lw=0, alpha=0.8, label=short(label))
+            marks.append(axes.scatter(xs, ys, s=34, color=colour(slot), marker=slot.marker, lw=0, alpha=0.8))
         for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-            marks = _ticks(*limits)
+            ticks = _ticks(*limits)
             axis.set_minor_locator(NullLocator())
-            axis.set_ticks(marks, [f"{mark:g}" for mark in marks])
-        axes.legend(frameon=False, fontsize=10, handletextpad=0.2, borderpad=0, loc="best", ncols=1 + len(slots) // 9)
+            axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+        # given one by one: a label that begins with an underscore has no entry otherwise
+        axes.legend(
+            marks,
+            [short(label) for label in slots],
+            frameon=False,
+            fontsize=10,
+            handletextpad=0.2,
+            borderpad=0,
+            loc="best",
+            ncols=1 + len(slots) // 9,
+        )
         axes.set_xlabel("KL(base‖tuned) on the domain, nats/token", fontsize=10)
         axes.set_ylabel("KL(base‖tuned) elsewhere, nats/token\n(lower is better)", fontsize=10)
 
