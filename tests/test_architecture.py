@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "measurement": {"config", "data", "kernels", "model", "objective", "paired", "parallel"},
     "reports": {"config", "gates", "paired", "runs"},
     "stores": {"gradient", "kernels", "model"},
-    "training": {"config", "gradient", "measurement", "model", "objective", "paired", "parallel", "runs"},
+    "training": {"config", "gradient", "kernels", "measurement", "model", "objective", "paired", "parallel", "runs"},
     "methods": {"gradient", "objective", "stores", "training"},
     "build": {
         "config",

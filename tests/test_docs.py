@@ -125,6 +125,17 @@ def test_run_folder_page_runs(
     assert re.search(r"control +0\.41\nmy-run +0\.09", out)
 
 
+def test_forecast_page_prints_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "runs" / "my-run", "mol", steps=6)
+    write_run(tmp_path / "runs" / "control", "sft", steps=6, kl_general=0.41, kl_chat=0.5)
+    (program,), (output,) = (blocks("docs/explanation/forecast.md", language) for language in ("python", "text"))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(program, "forecast.md", "exec"), {})
+    assert capsys.readouterr().out == output
+
+
 def test_evaluation_page_runs(
     pico_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,24 @@ def test_a_table_outlives_its_configuration(tmp_path: Path) -> None:
     found = three(tmp_path)
     (tmp_path / "run.yaml").unlink()
     assert "| weights of the base | b |" in markdown(page_of(found))
+
+
+def test_drift_elsewhere_against_drift_on_the_domain(tmp_path: Path) -> None:
+    """From six runs on, three of them on the domain alone; a run's panel is measured on it."""
+    methods = {"plain": "sft", "held": "mol", "prepared": "ewc"}
+    rows = []
+    for method, drift in {"plain": 0.04, "held": 0.01, "prepared": 0.5}.items():
+        tokens = {"domain": 100.0} | ({"general": 100.0} if method == "held" else {})
+        for seed in range(3):
+            rows.append(row(method, seed, found=texts(0.2, 0.4), tokens=tokens))
+            news = {"panel/news": texts(0.0, drift)["general"]}
+            rows.append(row(method, seed, kind="panel", found=news))
+    (block,) = (b for b in page_of(outcome(tmp_path, rows, methods, 3)).blocks if b.title.startswith("Drift elsewhere"))
+    (picture,) = block.pictures
+    assert picture.caption.startswith("Elsewhere: panel/news, which none of these runs learned from. The line: 0.40 of")
+    assert {line[0] for line in picture.rows} == {"plain", "held"}  # ewc's store holds general text
+    assert {line[3] for line in picture.rows} == {"0.04", "0.01"}
+    assert "3 lie below the shade" in picture.caption
+    steered = [replace(one, made={"retain": {}}) if one.method == "held" else one for one in rows]
+    blocks = page_of(outcome(tmp_path, steered, methods, 3)).blocks
+    assert not [block for block in blocks if block.title.startswith("Drift elsewhere")]

@@ -76,7 +76,9 @@ def test_two_processes(
         "checkpoints", "config.yaml", "data.json", "eval", "generations.json", "metrics.jsonl", "model",
         "provenance.json", "report.html", "summary.json",
     ]  # fmt: skip
-    assert json.loads((settings.run_dir / "provenance.json").read_text())["processes"] == 2
+    record = json.loads((settings.run_dir / "provenance.json").read_text())
+    assert record["processes"] == 2
+    assert record["moved"]["relative"] > 0
     files = [path.name for path in Layout(settings.run_dir).step_checkpoints[0].glob("tensors-*")]
     assert len(files) == (2 if strategy == "fsdp" else 1)
     if variant == "full":  # dropout differs between ranks
@@ -85,6 +87,8 @@ def test_two_processes(
         assert straight.keys() == one.keys()
         assert all((straight[name] - one[name]).abs().max() < 1e-5 for name in one)
         assert losses(alone.run_dir) == pytest.approx(straight_losses, abs=1e-6)
+        said = json.loads((alone.run_dir / "provenance.json").read_text())["moved"]
+        assert record["moved"] == pytest.approx(said, rel=1e-5)
 
     back_to(settings.run_dir, 4)
     run(settings, "--nproc", "2", "--resume")

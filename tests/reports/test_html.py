@@ -79,7 +79,7 @@ def test_sections_come_in_order(seeds_page: str) -> None:
 
 def test_every_picture_speaks_and_brings_its_numbers(seeds_page: str) -> None:
     pictures = [attributes for tag, attributes in Page(seeds_page).elements if tag == "svg"]
-    assert len(pictures) == seeds_page.count("<figure") == 14
+    assert len(pictures) == seeds_page.count("<figure") == 15
     assert all(picture["role"] == "img" and len(picture["aria-label"] or "") > 30 for picture in pictures)
     assert seeds_page.count('href="data:text/csv') == len(pictures) + 2  # all measures, and the worst documents
     assert "#0101" not in seeds_page  # every sentinel became a variable of the page

@@ -37,6 +37,16 @@ def quantization_config(dtype: torch.dtype) -> Any:
     )
 
 
+def dense(weight: torch.Tensor) -> torch.Tensor:
+    """What a 4-bit weight stands for, in the dtype of its products; every other one as it is."""
+    if (state := getattr(weight, "quant_state", None)) is None:
+        return weight
+    from bitsandbytes.functional import dequantize_4bit
+
+    found: torch.Tensor = dequantize_4bit(weight.data, state)
+    return found
+
+
 def keep_one_kernel(network: Any) -> None:
     """On CPUs with bfloat16 units bitsandbytes repacks weights for another, rounder product when nothing needs a
     gradient: the reference would differ from the student, whose KL to it must be 0 at step 0."""

@@ -110,6 +110,7 @@ def render(data: ReportData, title: str | None = None, gates: Sequence[Mapping[s
         spent=spent_numbers(budgeted(data)),
         budget_pictures=budget.budget(data),
         tradeoff=figures.tradeoff(data),
+        foretold=figures.foretold(data),
         memorised=memorised(data),
         panels_of_runs=panel_tables(data, read),
         number=number,

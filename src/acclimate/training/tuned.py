@@ -42,20 +42,24 @@ class TunedRun:
     @cached_property
     def start(self) -> dict[str, Tensor]:
         """In the masters' dtype. A of an adapter is left out: dW is linear in B alone."""
+        masters = self.training.weights.masters
+        return {name: self.start_of(name, master) for name, master in masters.items() if ".lora_A." not in name}
+
+    def start_of(self, name: str, master: Tensor) -> Tensor:
+        """This rank's part of one weight as training found it, in the master's dtype."""
+        if ".lora_B." in name:
+            return torch.zeros_like(local(master))
+        if name.endswith(NEW_ROWS):  # of tokens that were added: PEFT keeps what they began as beside them
+            layer: Any = self.training.model.network.get_submodule(name.removesuffix(NEW_ROWS))
+            return local(spread_like(layer.trainable_tokens_original["default"].to(master.dtype), master))
+        return local(self.began[name]).detach().to(master.dtype)
+
+    @cached_property
+    def began(self) -> dict[str, Tensor]:
+        """Every weight of the network that training started from, as it is stored."""
         began = self.pair.start().model
         release(began)  # whole since its last forward
-        found = dict(began.network.named_parameters())
-
-        def start_of(name: str, master: Tensor) -> Tensor:
-            if ".lora_B." in name:
-                return torch.zeros_like(local(master))
-            if name.endswith(NEW_ROWS):  # of tokens that were added: PEFT keeps what they began as beside them
-                layer: Any = self.training.model.network.get_submodule(name.removesuffix(NEW_ROWS))
-                return local(spread_like(layer.trainable_tokens_original["default"].to(master.dtype), master))
-            return local(found[name]).detach().to(master.dtype)
-
-        masters = self.training.weights.masters
-        return {name: start_of(name, master) for name, master in masters.items() if ".lora_A." not in name}
+        return dict(began.network.named_parameters())
 
     @cached_property
     def end(self) -> dict[str, Tensor]:

@@ -58,6 +58,7 @@ from acclimate.training.callbacks.progress import Measuring
 from acclimate.training.callbacks.trackers import Tracked, conclude
 from acclimate.training.checkpoint import load_best, read_best
 from acclimate.training.control.settle import settle
+from acclimate.training.distance import moved
 from acclimate.training.loop import run_loop
 from acclimate.training.training import Training
 from acclimate.training.tuned import TunedRun
@@ -200,6 +201,8 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         if world.is_main:
             write_json(run.retain, settled.record)
     costs["apart_forward_tokens"] = round(apart + training.counted_forwards(pair.base))
+    if (distance := moved(tuned)) is not None and world.is_main:
+        record["moved"] = distance
     if world.is_main:
         write_json(run.provenance, record | costs)  # before model/, by which a run is known as trained
     for note in _save(training, config):

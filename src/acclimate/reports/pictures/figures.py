@@ -10,16 +10,18 @@ from acclimate.paired.metrics import BITS, DRIFT
 from acclimate.reports.collect import ReportData, Run
 from acclimate.reports.pictures.curves import Curve, curves
 from acclimate.reports.pictures.dots import Dot, dots
-from acclimate.reports.pictures.palette import BASE, slots
+from acclimate.reports.pictures.forecast import Distances, forecast
+from acclimate.reports.pictures.palette import BASE, Slot, slots
 from acclimate.reports.pictures.pareto import Point, pareto
 from acclimate.reports.pictures.picture import Picture
 from acclimate.reports.words import number
 from acclimate.reports.words.names import joined, named, phrase
 from acclimate.reports.words.outcome import outcome
 from acclimate.reports.words.pairs import against
-from acclimate.runs.folder import TextSet
+from acclimate.runs.folder import RunFolder, TextSet
 
 MOST_ROWS = 24  # of a picture that ranks
+TRAINED = "trained_tokens/"  # how the keys of a step begin that count a source's tokens
 
 
 def gained(data: ReportData) -> list[Picture]:
@@ -85,6 +87,35 @@ def tradeoff(data: ReportData) -> list[Picture]:
             y_axis = "change in bits per byte, %\n(lower is better)"
             pictures.append(pareto(f"tradeoff-bits-{index}", title, points, x_axis, y_axis))
     return pictures
+
+
+def foretold(data: ReportData) -> list[Picture]:
+    """Drift on sets that no run learned from, against drift on the domain.
+
+    A run under a budget or with a store of general text is left out: it was steered by such text, or read it before.
+    """
+    marks = slots(data.runs)
+    free = [
+        (run, folder)
+        for run in data.runs
+        for folder in run.seeds
+        if folder.retain is None and not folder.provenance.get("statistics")
+    ]
+    return forecast([d for run, folder in free if (d := _distances(data, run.label, marks[run.label], folder))])
+
+
+def _distances(data: ReportData, label: str, slot: Slot, folder: RunFolder) -> Distances | None:
+    """Of one training; None where its drift on the domain was not measured."""
+    found = {
+        item: folder.measures[item.name, DRIFT].value for item in data.sets if (item.name, DRIFT) in folder.measures
+    }
+    domain = [value for item, value in found.items() if item.role == "domain"]
+    if not domain:
+        return None
+    learned = {key.removeprefix(TRAINED) for line in folder.steps for key in line if key.startswith(TRAINED)}
+    alone = learned <= {item.name for item in found if item.role == "domain"}
+    elsewhere = {item.name: value for item, value in found.items() if item.role != "domain"}
+    return Distances(label, slot, folder.seed, statistics.fmean(domain), elsewhere, frozenset(learned), alone)
 
 
 BOOST = {

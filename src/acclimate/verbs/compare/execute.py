@@ -34,7 +34,7 @@ from acclimate.verbs.panel import load_panel, panel_digest
 
 DIVERGED = 4
 SIGNALS = {128 + number: number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-MADE = ("acclimate", "commit", "versions", "platform", "started", "finished", "processes", "tuned")
+MADE = ("acclimate", "commit", "versions", "platform", "started", "finished", "processes", "tuned", "moved")
 COSTS = ("train_seconds", "forward_tokens", "train_peak_memory_mib", "apart_forward_tokens")
 
 

@@ -17,7 +17,7 @@ from acclimate.types.errors import ConfigError
 from acclimate.verbs.compare.cell import spelled
 from acclimate.verbs.compare.outcome import Outcome
 from acclimate.verbs.compare.pages.answer import Answer, answer, bracket, kind_of_method
-from acclimate.verbs.compare.pages.figure import figures
+from acclimate.verbs.compare.pages.figure import figures, foretold
 from acclimate.verbs.compare.standing import (
     Measured,
     Standing,
@@ -44,11 +44,12 @@ def points(part: float) -> str:
 
 def page_of(outcome: Outcome) -> Page:
     found = answer(outcome)
-    drawn = figures(outcome.standings, {one.method: kind_of_method(outcome, one.method) for one in outcome.standings})
+    kinds = {one.method: kind_of_method(outcome, one.method) for one in outcome.standings}
     blocks = [
         *([_differences(found)] if found else []),
         _methods(outcome),
-        Block("Gain against cost", pictures=drawn),
+        Block("Gain against cost", pictures=figures(outcome.standings, kinds)),
+        Block("Drift elsewhere against drift on the domain", pictures=foretold(outcome, kinds)),
         _sets(outcome),
         *([_accuracy(outcome)] if any(row.items for row in outcome.rows) else []),
         _shared(outcome),
