@@ -20,8 +20,8 @@ STARTS = 64
 def fit(form: Form, table: Columns, *, fixed: Values | None = None, starts: Sequence[Values] = ()) -> Law:
     """The parameters of least Huber loss.
 
-    Formula: min over theta of sum_i h(r_i), where r is what ``form.residuals`` gives, h(r) = r^2 / 2 below ``delta`` and
-    delta (|r| - delta / 2) above. Bounds are kept. The method is trust-region reflective (SciPy's least_squares).
+    Formula: min over theta of sum_i h(r_i), where r is what ``form.residuals`` gives, h(r) = r^2 / 2 below ``delta``
+    and delta (|r| - delta / 2) above. Bounds are kept. The method is trust-region reflective (SciPy's least_squares).
 
     Args:
         table: form.inputs and form.outcome, [n] each.
@@ -29,8 +29,8 @@ def fit(form: Form, table: Columns, *, fixed: Values | None = None, starts: Sequ
         starts: where to begin instead of the form's own starts; missing parameters take their first one.
 
     Raises:
-        UsageError: a column is missing or holds no finite number, there are fewer rows than parameters to fit, or no start
-            gives a finite curve.
+        UsageError: a column is missing or holds no finite number, there are fewer rows than parameters to fit, or no
+            start gives a finite curve.
     """
     fixed = dict(fixed or {})
     data = _checked(form, table, len(form.parameters) - len(fixed))

@@ -42,7 +42,7 @@ class Law:
 
     @property
     def r_squared(self) -> float:
-        """1 - squared residuals over the outcome's variation, both as the form measures residuals; nan of a constant."""
+        """1 - squared residuals over the variation, both as the form measures residuals; nan of a constant outcome."""
         outcome = self.table[self.form.outcome]
         seen = np.log(outcome) if self.form.log else outcome
         spread = float(((seen - seen.mean()) ** 2).sum())
