@@ -13,10 +13,10 @@ from acclimate.laws.form import Array, Columns, Form, Parameter, Values
 from acclimate.laws.law import Law
 from acclimate.types.errors import UsageError
 
-STARTS = 64
+STARTS = 24
 """Tried at most: the best of all combinations by their own cost."""
 FINISHED = 3
-"""Starts that go all the way."""
+"""Starts that go further than a few steps."""
 
 
 def fit(form: Form, table: Columns, *, fixed: Values | None = None, starts: Sequence[Values] = ()) -> Law:
@@ -50,15 +50,15 @@ def fit(form: Form, table: Columns, *, fixed: Values | None = None, starts: Sequ
     data = form.columns(table, outcome=True)
     unknown = [parameter for parameter in form.parameters if parameter.name not in fixed]
     rows = len(data[form.outcome])
-    if form.varying and all(np.ptp(data[name]) == 0 for name in form.varying):
-        raise UsageError(
-            f"Every row of the table has the same {' and '.join(form.varying)}, which tells the form '{form.name}' "
-            f"nothing: {form.formula}. Add a run at another value."
-        )
     if rows < len(unknown):
         raise UsageError(
             f"The form '{form.name}' has {len(unknown)} unknown parameters ({', '.join(one.name for one in unknown)}) "
             f"and the table only {rows} row{'s' if rows > 1 else ''}."
+        )
+    if form.varying and all(np.ptp(data[name]) == 0 for name in form.varying):
+        raise UsageError(
+            f"Every row of the table has the same {' and '.join(form.varying)}, which tells the form '{form.name}' "
+            f"nothing: {form.formula}. Add a run at another value."
         )
     low, high = (np.array([getattr(parameter, end) for parameter in unknown], dtype=float) for end in ("low", "high"))
 
@@ -84,7 +84,7 @@ def fit(form: Form, table: Columns, *, fixed: Values | None = None, starts: Sequ
     if not unknown:
         return Law(form, fixed, data, costs[0], frozenset(fixed))
 
-    # 3. each goes some way downhill, the lowest ones all the way; the lowest end counts
+    # 3. each goes some way downhill, the lowest ones further, the lowest of these to the end
     def downhill(theta: Array, evaluations: int) -> OptimizeResult:
         return least_squares(
             residuals,
@@ -93,14 +93,15 @@ def fit(form: Form, table: Columns, *, fixed: Values | None = None, starts: Sequ
             loss="huber",
             f_scale=form.delta,
             x_scale="jac",
-            ftol=1e-10,
+            ftol=1e-8,
             xtol=1e-10,
             gtol=1e-14,  # absolute, and residuals are of a thousandth
             max_nfev=evaluations,
         )
 
     begun = sorted((downhill(thetas[index], 15) for index in order), key=lambda end: float(end.cost))
-    best = min((downhill(end.x, 400) for end in begun[:FINISHED]), key=lambda end: float(end.cost))
+    ends = [downhill(end.x, 150) for end in begun[:FINISHED]]
+    best = downhill(min(ends, key=lambda end: float(end.cost)).x, 500)
     return Law(form, values(best.x), data, float(best.cost), frozenset(fixed))
 
 
