@@ -64,7 +64,10 @@ def test_a_poorer_table_says_what_is_loose(fitted: tuple[str, Planted, Law]) -> 
     name, planted, law = fitted
     if not planted.poor:
         return
-    table = {**planted.inputs, **{column: np.full_like(planted.inputs[column], v) for column, v in planted.poor.items()}}
+    table = {
+        **planted.inputs,
+        **{column: np.full_like(planted.inputs[column], v) for column, v in planted.poor.items()},
+    }
     if name == "exponential_mixture":
         table["share/c"] = 1 - table["share/a"] - table["share/b"]
     loss = law.form.curve(table, planted.values)
@@ -125,7 +128,9 @@ def test_every_form_has_planted_data() -> None:
 
 
 def line() -> Form:
-    return Form("line", "y = m x", ("x",), "y", (Parameter("m"),), lambda table, values: values["m"] * table["x"], log=False)
+    return Form(
+        "line", "y = m x", ("x",), "y", (Parameter("m"),), lambda table, values: values["m"] * table["x"], log=False
+    )
 
 
 def test_given_parameters_are_not_fitted() -> None:
@@ -163,3 +168,11 @@ def test_units_do_not_matter() -> None:
     table = {column: numbers[rows] for column, numbers in table.items()}
     ones, billions = (fit(FORMS["d_cpt"](), {**table, "tokens": table["tokens"] / unit}) for unit in (1.0, 1e9))
     assert ones.cost == pytest.approx(billions.cost, rel=1e-3)
+
+
+def test_residuals_far_beyond_delta_do_not_stop_the_fit() -> None:
+    """Near 0 a share's logarithm is off by more than delta from every start; the fit still comes down."""
+    form, tokens = FORMS["power"]("tokens", "share"), np.geomspace(20, 200, 8)
+    planted = {"a": 0.22524761, "s": 0.26944345, "b": -0.48139982}
+    law = fit(form, {"tokens": tokens, "share": Law(form, planted, {}, 0.0).predict({"tokens": tokens})})
+    assert law.values == pytest.approx(planted, rel=1e-6)

@@ -47,9 +47,7 @@ def test_exponential_optimum_in_closed_form() -> None:
 def test_sft_optimum_in_closed_form() -> None:
     """Without transfer and with equal beta: w_i is proportional to C_i^(1 / (1 + beta))."""
     for sizes, beta, expected in (([1.0, 4.0], 1.0, [1 / 3, 2 / 3]), ([1.0, 4.0, 9.0], 0.5, None)):
-        laws = [
-            Law(sft_mixture(), {"C": c, "k": 0.0, "alpha": 0.5, "beta": beta, "E": 0.3}, {}, 0.0) for c in sizes
-        ]
+        laws = [Law(sft_mixture(), {"C": c, "k": 0.0, "alpha": 0.5, "beta": beta, "E": 0.3}, {}, 0.0) for c in sizes]
         weights = np.array(sizes) ** (1 / (1 + beta))
         best = sft_optimum(laws, 1e5)
         assert best.shares == pytest.approx(weights / weights.sum() if expected is None else expected, abs=1e-4)

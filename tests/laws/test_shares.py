@@ -143,7 +143,11 @@ CHECKPOINTS = 5e7 * np.arange(1, 21)
 
 def dcpt_table(shares: np.ndarray) -> dict[str, np.ndarray]:
     share, tokens = (part.ravel() for part in np.meshgrid(shares, CHECKPOINTS))
-    return {"share": share, "tokens": tokens, "loss": Law(d_cpt(), DCPT, {}, 0.0).predict({"share": share, "tokens": tokens})}
+    return {
+        "share": share,
+        "tokens": tokens,
+        "loss": Law(d_cpt(), DCPT, {}, 0.0).predict({"share": share, "tokens": tokens}),
+    }
 
 
 def test_a_ratio_held_out_of_nine_is_predicted() -> None:
@@ -174,7 +178,9 @@ def test_sizes_are_fitted_too() -> None:
     grid = np.meshgrid([0.1, 0.3, 0.6, 0.9], CHECKPOINTS[::4], [1e8, 4e8, 1.6e9])
     table = dict(zip(("share", "tokens", "parameters"), (part.ravel() for part in grid), strict=True))
     losses = Law(d_cpt(size=True), truth, {}, 0.0).predict(table)
-    law = fit(d_cpt(size=True), table | {"loss": losses + 0.002 * np.random.default_rng(0).standard_normal(len(losses))})
+    law = fit(
+        d_cpt(size=True), table | {"loss": losses + 0.002 * np.random.default_rng(0).standard_normal(len(losses))}
+    )
     point = {"share": [0.5], "tokens": [5e8], "parameters": [4e9]}
     assert law.predict(point) == pytest.approx(Law(law.form, truth, {}, 0.0).predict(point), rel=3e-3)
 
