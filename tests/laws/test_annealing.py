@@ -55,7 +55,7 @@ def test_the_two_readings_of_warmup(warmup: str, values: dict[str, float], r_squ
 
 
 def test_one_schedule_predicts_the_other() -> None:
-    """Warm-up as it is: the worst step of the constant schedule is off by 0.005 nats; counted with the peak, by 0.018."""
+    """Warm-up as it is: the worst step of the constant schedule is off by 0.005 nats; with the peak, by 0.018."""
     both = table("cosine", "constant", warmup="literal")
     law = fit(annealing(), table("cosine", warmup="literal"))
     assert np.abs(law.predict(both) - both["loss"]).max() < 0.005

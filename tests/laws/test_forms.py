@@ -138,7 +138,7 @@ def test_given_parameters_are_not_fitted() -> None:
     assert (law.values, law.free, law.loose()) == ({"m": 3.0}, (), ())
     with pytest.raises(UsageError, match="fixed: the form 'line' has no parameter 'n', only m"):
         fit(line(), {"x": [1.0], "y": [2.0]}, fixed={"n": 3.0})
-    with pytest.raises(UsageError, match="starts: the form 'line' has no parameter 'M', only m. Did you mean 'm'"):
+    with pytest.raises(UsageError, match=r"starts: the form 'line' has no parameter 'M', only m\. Did you mean 'm'"):
         fit(line(), {"x": [1.0], "y": [2.0]}, starts=[{"M": 3.0}])
 
 

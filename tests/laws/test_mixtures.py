@@ -118,7 +118,8 @@ def test_model_sizes() -> None:
 def test_k_of_the_exponential_law_is_told_once_it_is_fixed() -> None:
     planted = PLANTED["exponential_mixture"]
     table = planted.measured("exponential_mixture")
-    assert {"k", "t_a", "t_b", "t_c"} <= set(fit(exponential_mixture(SOURCES), table).not_told())
+    (direction,) = fit(exponential_mixture(SOURCES), table).loose()
+    assert "k" in direction
     law = fit(exponential_mixture(SOURCES), table, fixed={"k": 1.0})
     assert law.loose() == ()
     expected = {f"t_{name}": planted.values[f"t_{name}"] + np.log(planted.values["k"]) for name in SOURCES}

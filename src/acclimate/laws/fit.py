@@ -95,7 +95,7 @@ def fit(form: Form, table: Columns, *, fixed: Values | None = None, starts: Sequ
         for _ in range(rounds):
             weights = np.sqrt(np.minimum(1.0, form.delta / np.maximum(np.abs(residuals(theta)), form.delta * 1e-9)))
             end = least_squares(
-                lambda there, weights=weights: weights * residuals(there),  # type: ignore[misc]
+                lambda there, weights=weights: weights * residuals(there),
                 theta,
                 bounds=(low, high),
                 x_scale="jac",
