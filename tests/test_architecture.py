@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "parallel": {"config"},
     "runs": {"", "config", "paired"},
     "gates": {"config", "paired", "runs"},
+    "laws": {"paired"},
     "gradient": {"parallel"},
     "objective": {"kernels", "model", "parallel"},
     "measurement": {"config", "data", "kernels", "model", "objective", "paired", "parallel"},
