@@ -176,7 +176,7 @@ def _record(
     method = _Recording(recorder, model, routes)
     composition = Composition({recorder.kind: method}, method.terms, references={})
     training, plan, mixture = build_training(job, composition, model, corpora, console)
-    save_config(job.dealt(corpora, mixture.shares).config, Layout(config.run_dir).config)
+    save_config(job.dealt(corpora, mixture.came_to).config, Layout(config.run_dir).config)
     start(training, plan, config.run_dir, resume, console)
     with training.stop.listening(console):
         run_loop(training)

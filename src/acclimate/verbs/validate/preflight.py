@@ -134,7 +134,7 @@ def _checked(config: RunConfig, show: int, gpu: Room | None) -> Preflight:
     check_stores(composition.statistics, config.model, network)
     objective = build_objective(config, composition.terms, corpora)
     mixture = mix(config, corpora, objective)
-    plan = plan_of(config, composition, corpora, PlanContext(total_steps=mixture.total_steps))
+    plan = plan_of(config, composition, corpora, mixture, PlanContext())
     loader = build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
     foreseen = outlook(config.model, job.device)
     computed = 1.0 if foreseen is None or foreseen.alone is None else regrouped(loader)
