@@ -9,13 +9,12 @@ from typing import Any, ClassVar
 import pytest
 from pydantic.dataclasses import dataclass
 
-from acclimate.data.deal.shares import share_dial
 from acclimate.methods.fields import STRICT
 from acclimate.methods.registry import METHODS
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.divergence import Divergence
 from acclimate.types.central import Metrics, RoutedTerm
-from acclimate.types.dials import Dial
+from acclimate.types.dials import Dial, share_dial
 from acclimate.types.errors import ConfigError
 from acclimate.types.plan import Facts, Method, Plan, PlanContext
 from acclimate.verbs.run import train

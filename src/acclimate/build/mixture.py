@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from acclimate.build.plan import method_names, source_route
-from acclimate.build.schedule import Asked, schedule_of
+from acclimate.build.schedule import Asked, Planned, anchors_of, schedule_of
 from acclimate.config.load import RunConfig
 from acclimate.data.corpus import Corpora
 from acclimate.data.deal.dealt import LOOKED_AT, Dealt, Expectation
 from acclimate.data.deal.loader import epochs_goal, total_steps
 from acclimate.data.deal.shares import Delayed, Shares
 from acclimate.objective.objective import Expected, Objective
+from acclimate.training.control.ramp import AnchorRamp
 from acclimate.types.errors import ConfigError, listed
 
 
@@ -23,8 +24,7 @@ class Mixture:
     """Which sources are trained on, at which share of trained tokens, for how many steps."""
 
     shares: dict[str, float]  # of all trained tokens of the run
-    schedule: Shares  # how they come about
-    came_to: dict[str, float | dict[float, float]]  # by source, what share: auto was resolved to
+    planned: Planned  # how they come about
     asked: Asked  # by each step
     expectation: Expectation
     trained_tokens: dict[str, int | None]  # of one epoch; None of a stream
@@ -34,6 +34,16 @@ class Mixture:
     row_lengths: dict[str, int]  # per source, up to which its documents share a row
     absent: list[float]  # per term of the objective, part of the steps that hold none of it
     goal: int | None = None  # counted trained tokens with which a budget in epochs ends
+
+    @property
+    def schedule(self) -> Shares:
+        """Shares as they are planned."""
+        return self.planned.shares
+
+    @property
+    def first(self) -> dict[str, float]:
+        """Shares at the first step."""
+        return dict(self.planned.first or self.schedule(0.0))
 
     def expected_of(self, moved: Delayed) -> Expected:
         """The same under shares that are given while training."""
@@ -69,7 +79,8 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
     counted = sum(trained[name] or 0 for name in (used if budget.count == "all" else [budget.count]))
     steps, goal = total_steps(budget, counted, config.data.sequence_length), epochs_goal(budget, counted)
     step_tokens = goal / steps if goal else budget.batch_tokens
-    schedule, came_to = schedule_of(config, used, trained, step_tokens * steps)
+    planned = schedule_of(config, used, trained, step_tokens * steps)
+    schedule = planned.shares
     asked = Asked(schedule, budget.count, step_tokens)
     shares = asked.shares(steps)
     dealt = Dealt(
@@ -90,8 +101,7 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
     first = [asked(step) for step in range(min(steps, LOOKED_AT))] if schedule.moving else []
     return Mixture(
         shares=shares,
-        schedule=schedule,
-        came_to=came_to,
+        planned=planned,
         asked=asked,
         expectation=expectation,
         trained_tokens=trained,
@@ -106,6 +116,26 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
         absent=dealt.absent(row_lengths, steps, config.seed, first),
         goal=goal,
     )
+
+
+def anchor_ramp(config: RunConfig, corpora: Corpora, mixture: Mixture) -> AnchorRamp:
+    """What moves the shares of a ramp that follows drift.
+
+    Raises:
+        ConfigError: none of its sources has held-out text.
+    """
+    ramp = config.mixture.ramp if config.mixture is not None else None
+    assert ramp is not None
+    assert ramp.drift is not None
+    shares = mixture.schedule(0.0)
+    anchors = anchors_of(config, shares)
+    sets = [name for name in anchors if len(corpora.sources[name].heldout)]
+    if not sets:
+        raise ConfigError(
+            f"mixture.ramp.drift: none of {listed(anchors)} holds documents out, so no drift is measured there; set "
+            "heldout, or give until in place of drift."
+        )
+    return AnchorRamp(shares, anchors, sets, ramp.start, ramp.drift)
 
 
 def all_tokens(config: RunConfig, mixture: Mixture) -> float:

@@ -14,7 +14,7 @@ from acclimate.build.heldout.budget import retention
 from acclimate.build.heldout.checks import checks_of, groups_of, measured_sets
 from acclimate.build.heldout.endings import endings
 from acclimate.build.job import Job
-from acclimate.build.mixture import Mixture, mix
+from acclimate.build.mixture import Mixture, anchor_ramp, mix
 from acclimate.build.models import check_vocabulary, load_references
 from acclimate.build.plan import Composition, build_plan
 from acclimate.build.stores import check_stores
@@ -77,7 +77,7 @@ def build_training(
     mixture = mix(config, corpora, described)
     context = PlanContext(model.lora_scaling, lora_experts=model.lora_experts)
     plan = plan_of(config, composition, corpora, mixture, context)
-    moved = Delayed(mixture.schedule(0.0)) if plan.moves_shares else None
+    moved = Delayed(mixture.first) if plan.moves_shares else None
     spread = world.size > 1 and config.parallel.strategy == "fsdp"
     references = load_references(config, composition, plan, model, spread)
     if spread:
@@ -155,14 +155,17 @@ def plan_of(
         total_steps=mixture.total_steps,
         strength=composition.strength,
         budgeted=budgeted,
-        shares=mixture.schedule(0.0),
+        shares=mixture.first,
     )
     plan = build_plan(composition, context)
-    if plan.moves_shares and mixture.schedule.moving:
+    if plan.moves_shares and (mixture.schedule.moving or mixture.planned.first is not None):
         raise ConfigError(
             f"method: '{composition.name}' moves the shares of the sources while training, which follow a schedule "
             "already; give each source one share."
         )
+    if mixture.planned.first is not None:
+        ramp = anchor_ramp(config, corpora, mixture)
+        plan = replace(plan, controllers=(*plan.controllers, ramp), moves_shares=True)
     if plan.moves_shares:
         share_dials(context.shares)  # refuses those that no dial can begin at
     if not budgeted:

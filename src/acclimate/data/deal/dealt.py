@@ -116,8 +116,8 @@ class Dealt:
         held = np.zeros((len(self.selects), len(asked)), dtype=bool)
         wanted = np.zeros_like(held)
         expectation = self.expectation("token")
-        sparse = np.array([expectation.sparse(tokens) for tokens in asked]).any(0)
-        for name, corpus in self.corpora.items() if sparse.any() else ():
+        sparse = [any(steps) for steps in zip(*(expectation.sparse(tokens) for tokens in asked), strict=True)]
+        for name, corpus in self.corpora.items() if any(sparse) else ():
             packed = PackedSource(corpus, name, self.sequence_length, self.active, seed, row_length=row_lengths[name])
             rows, ends = packed.rows(0), np.cumsum([tokens[name] for tokens in asked])
             passes = -(-int(ends[-1] + 1) // int(rows.trained.sum()))

@@ -15,7 +15,7 @@ DELAY = 2
 REMEMBERED = 4
 """Changes of the shares that are kept; what the mixer still asks about lies after them."""
 SAME = 1e-12
-"""Relative: shares that are pushed again are no change, so what nobody moves is dealt bitwise as if it were constant."""
+"""Relative: shares that are pushed again are no change, so what nobody moves is dealt bitwise as a constant is."""
 
 
 class Delayed(Scheduled):

@@ -6,17 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from acclimate.data.deal.shares.delayed import Delayed
-from acclimate.types.dials import Dial
+from acclimate.types.dials import Dial, share_dial
 from acclimate.types.errors import ConfigError
 from acclimate.types.stream import Stream
 
 LOWEST = 1e-4
 """Of a share that is moved: at 0 a budget that counts the source would not end."""
-
-
-def share_dial(source: str) -> str:
-    """Name of the dial that a source's share is."""
-    return f"share/{source}"
 
 
 def share_dials(shares: Mapping[str, float]) -> dict[str, Dial]:

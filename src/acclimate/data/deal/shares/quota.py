@@ -76,8 +76,25 @@ class Piece:
         return self.begin + 2 * left / root if root > 0 else math.inf
 
 
-class Scheduled:
-    """Shares that are known from the start: :func:`constant`, :func:`stages` or :func:`linear`."""
+class Known:
+    """Shares that are known from the start, so that nothing of them is saved."""
+
+    def begin(self, step: int, tokens: float) -> None:
+        """Nothing depends on the step."""
+
+    @property
+    def pushed(self) -> dict[str, Any]:
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any], pushed: Mapping[str, Any]) -> None:
+        """They have no state."""
+
+
+class Scheduled(Known):
+    """Shares in pieces: :func:`constant`, :func:`stages` or :func:`linear`."""
 
     def __init__(self, pieces: list[Piece]) -> None:
         self.pieces = pieces
@@ -99,19 +116,6 @@ class Scheduled:
             if sum(after.quota[n] for n in names) >= quota:
                 return min(piece.where(quota, names), after.begin)
         return pieces[-1].where(quota, names)
-
-    def begin(self, step: int, tokens: float) -> None:
-        """Nothing depends on the step."""
-
-    @property
-    def pushed(self) -> dict[str, Any]:
-        return {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any], pushed: Mapping[str, Any]) -> None:
-        """They have no state."""
 
     def _at(self, tokens: float) -> int:
         return max(bisect_right(self.pieces, tokens, key=lambda piece: piece.begin) - 1, 0)
