@@ -18,6 +18,7 @@ from acclimate.data.deal.mix import Mixer
 from acclimate.data.deal.prefetch import Prefetch
 from acclimate.data.deal.shares import Shares, constant, linear, stages
 from acclimate.types.errors import ConfigError
+from acclimate.verbs.record import _chosen
 from tests.data.test_loader import COMPARES, same, trained
 from tests.data.test_mix import packed
 
@@ -163,6 +164,14 @@ def test_a_schedule_is_written_and_read_as_it_was(tmp_path: Path) -> None:
     assert again.sources["domain"].mean_share == pytest.approx(0.26)
     found = load_config(tmp_path / "config.yaml", ["sources.domain.share={0: 0.3, 0.5: 0.6}"])
     assert found.sources["domain"].share == {0.0: 0.3, 0.5: 0.6}
+
+
+def test_a_statistic_is_taken_at_the_mean_of_stages() -> None:
+    """Of general text alone, a stage of 0 would hold nothing."""
+    config = run({"domain": {}, "general": {"share": {0: 0, 0.5: 0.4}}}, mixture=None)
+    found = _chosen(config, None)
+    assert found["general"].share == pytest.approx(0.2)
+    assert list(found) == ["general"]
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
