@@ -48,7 +48,7 @@ class Job:
         }
         return replace(self, config=self.config.model_copy(update={"sources": sources}))
 
-    def dealt(self, corpora: Corpora, shares: Mapping[str, float]) -> Job:
+    def dealt(self, corpora: Corpora, shares: Mapping[str, float | dict[float, float]]) -> Job:
         """With what ``share: auto`` and ``heldout: auto`` came to, as a run that goes on will have them."""
         sources = {}
         for name, section in self.config.sources.items():

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from acclimate.build.plan import method_names, source_route
+from acclimate.build.schedule import Asked, Planned, anchors_of, schedule_of
 from acclimate.config.load import RunConfig
 from acclimate.data.corpus import Corpora
-from acclimate.data.deal.dealt import Dealt
+from acclimate.data.deal.dealt import LOOKED_AT, Dealt, Expectation
 from acclimate.data.deal.loader import epochs_goal, total_steps
-from acclimate.data.deal.mix import resolve_shares
-from acclimate.objective.objective import Objective
+from acclimate.data.deal.shares import Delayed, Shares
+from acclimate.objective.objective import Expected, Objective
+from acclimate.training.control.ramp import AnchorRamp
 from acclimate.types.errors import ConfigError, listed
 
 
@@ -21,14 +23,47 @@ from acclimate.types.errors import ConfigError, listed
 class Mixture:
     """Which sources are trained on, at which share of trained tokens, for how many steps."""
 
-    shares: dict[str, float]
+    shares: dict[str, float]  # of all trained tokens of the run
+    planned: Planned  # how they come about
+    asked: Asked  # by each step
+    expectation: Expectation
     trained_tokens: dict[str, int | None]  # of one epoch; None of a stream
     total_steps: int
-    expected: list[float | None]  # per term of the objective, its denominator where that is no count of the step
+    expected: Expected  # per term of the objective, its denominator where that is no count of the step
     forwards: float  # without gradient, for each trained token: of references, and of a first pass
     row_lengths: dict[str, int]  # per source, up to which its documents share a row
     absent: list[float]  # per term of the objective, part of the steps that hold none of it
     goal: int | None = None  # counted trained tokens with which a budget in epochs ends
+
+    @property
+    def schedule(self) -> Shares:
+        """Shares as they are planned."""
+        return self.planned.shares
+
+    @property
+    def first(self) -> dict[str, float]:
+        """Shares at the first step."""
+        return dict(self.planned.first or self.schedule(0.0))
+
+    @property
+    def stages(self) -> list[dict[str, Any]]:
+        """Where shares move: from which part of the run on each source is to give how many trained tokens."""
+        if not self.schedule.moving:
+            return []
+        parts = self.planned.parts
+        return [
+            {"from": part, "tokens": {name: round(count) for name, count in tokens.items()}}
+            for part, tokens in zip(parts, self.asked.between(parts, self.total_steps), strict=True)
+        ]
+
+    def expected_of(self, moved: Delayed) -> Expected:
+        """The same under shares that are given while training."""
+
+        def expected(before: int) -> list[float | None]:
+            asked = self.asked.by(moved.of_step(before + 1))
+            return self.expectation(asked, self.row_lengths)
+
+        return expected
 
 
 def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
@@ -52,14 +87,16 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
     trained = {
         name: None if corpora.sources[name].stream else int(by_route[name][objective.active].sum()) for name in used
     }
-    shares = resolve_shares({name: config.sources[name] for name in used}, trained)
     counted = sum(trained[name] or 0 for name in (used if budget.count == "all" else [budget.count]))
-    steps = total_steps(budget, counted, config.data.sequence_length)
-    goal = epochs_goal(budget, counted)
-    step_tokens = (goal / steps if goal else budget.batch_tokens) / shares.get(budget.count, 1.0)
+    steps, goal = total_steps(budget, counted, config.data.sequence_length), epochs_goal(budget, counted)
+    step_tokens = goal / steps if goal else budget.batch_tokens
+    planned = schedule_of(config, used, trained, step_tokens * steps)
+    schedule = planned.shares
+    asked = Asked(schedule, budget.count, step_tokens)
+    shares = asked.shares(steps)
     dealt = Dealt(
         {name: corpora.sources[name].train for name in used},
-        {name: shares[name] * step_tokens for name in used},
+        asked.mean(steps),
         tuple(used) if budget.count == "all" else (budget.count,),
         objective.selects.numpy(),
         [route.name for route in corpora.routes],
@@ -71,23 +108,51 @@ def mix(config: RunConfig, corpora: Corpora, objective: Objective) -> Mixture:
         for kind in (objective.compares > 0, objective.observes)
         if by_route[name][kind].any()
     )
-    row_lengths = dealt.row_lengths()
+    row_lengths, expectation = dealt.row_lengths(), dealt.expectation(config.objective.average)
+    first = [asked(step) for step in range(min(steps, LOOKED_AT))] if schedule.moving else []
     return Mixture(
         shares=shares,
+        planned=planned,
+        asked=asked,
+        expectation=expectation,
         trained_tokens=trained,
         total_steps=steps,
-        expected=dealt.denominators(config.objective.average),
+        expected=(
+            (lambda before: expectation(asked(before), row_lengths))
+            if schedule.moving
+            else dealt.denominators(config.objective.average)
+        ),
         forwards=forwards,
         row_lengths=row_lengths,
-        absent=dealt.absent(row_lengths, steps, config.seed),
+        absent=dealt.absent(row_lengths, steps, config.seed, first),
         goal=goal,
     )
+
+
+def anchor_ramp(config: RunConfig, corpora: Corpora, mixture: Mixture) -> AnchorRamp:
+    """What moves the shares of a ramp that follows drift.
+
+    Raises:
+        ConfigError: none of its sources has held-out text.
+    """
+    ramp = config.mixture.ramp if config.mixture is not None else None
+    assert ramp is not None
+    assert ramp.drift is not None
+    shares = mixture.schedule(0.0)
+    anchors = anchors_of(config, shares)
+    sets = [name for name in anchors if len(corpora.sources[name].heldout)]
+    if not sets:
+        raise ConfigError(
+            f"mixture.ramp.drift: none of {listed(anchors)} holds documents out, so no drift is measured there; set "
+            "heldout, or give until in place of drift."
+        )
+    return AnchorRamp(shares, anchors, sets, ramp.start, ramp.drift)
 
 
 def all_tokens(config: RunConfig, mixture: Mixture) -> float:
     """Trained tokens of the run over all sources."""
     share = 1.0 if config.budget.count == "all" else mixture.shares[config.budget.count]
-    return (mixture.goal or mixture.total_steps * config.budget.batch_tokens) / share
+    return (mixture.goal or mixture.total_steps * config.budget.batch_tokens) / share  # also where shares move: a mean
 
 
 def epochs(config: RunConfig, mixture: Mixture, name: str) -> float | None:

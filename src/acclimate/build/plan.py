@@ -138,6 +138,7 @@ def build_plan(composition: Composition, context: PlanContext) -> Plan:
         transforms=tuple(transform for plan in plans.values() for transform in plan.transforms),
         update_scale=_one_of(plans, "update_scale", "scale the update"),
         controllers=tuple(controller for plan in plans.values() for controller in plan.controllers),
+        moves_shares=any(plan.moves_shares for plan in plans.values()),
         callbacks=tuple(callback for plan in plans.values() for callback in plan.callbacks),
         start=_one_of(plans, "start", "start from weights of their own"),
         after=_one_of(plans, "after", "settle the weights after training"),

@@ -14,7 +14,7 @@ from acclimate.build.heldout.budget import retention
 from acclimate.build.heldout.checks import checks_of, groups_of, measured_sets
 from acclimate.build.heldout.endings import endings
 from acclimate.build.job import Job
-from acclimate.build.mixture import Mixture, mix
+from acclimate.build.mixture import Mixture, anchor_ramp, mix
 from acclimate.build.models import check_vocabulary, load_references
 from acclimate.build.plan import Composition, build_plan
 from acclimate.build.stores import check_stores
@@ -27,7 +27,7 @@ from acclimate.data.deal.mix import Mixer
 from acclimate.data.deal.pack import PackedSource
 from acclimate.data.deal.passes import Passes, RowSource
 from acclimate.data.deal.prefetch import Prefetch
-from acclimate.data.deal.shares import constant
+from acclimate.data.deal.shares import Delayed, DialledShares, Shares, share_dials
 from acclimate.data.deal.stream import StreamedRows
 from acclimate.gradient.chain import Chain
 from acclimate.gradient.clip import ClipNorm
@@ -75,8 +75,9 @@ def build_training(
     check_stores(composition.statistics, config.model, model.network)
     described = build_objective(config, composition.terms, corpora, world)
     mixture = mix(config, corpora, described)
-    context = PlanContext(model.lora_scaling, mixture.total_steps, model.lora_experts)
-    plan = plan_of(config, composition, corpora, context)
+    context = PlanContext(model.lora_scaling, lora_experts=model.lora_experts)
+    plan = plan_of(config, composition, corpora, mixture, context)
+    moved = Delayed(mixture.first) if plan.moves_shares else None
     spread = world.size > 1 and config.parallel.strategy == "fsdp"
     references = load_references(config, composition, plan, model, spread)
     if spread:
@@ -86,16 +87,18 @@ def build_training(
             network.agree = world.largest
     probe = _probe(config, plan, corpora, mixture, references, model, world)
     balance = balance_weight(model.network, config.objective.router_aux_loss)
-    objective = replace(described, references=references, expected=mixture.expected, balance=balance)
+    expected = mixture.expected if moved is None else mixture.expected_of(moved)
+    objective = replace(described, references=references, expected=expected, balance=balance)
     pad_id = model.tokenizer.pad_token_id
     if pad_id is not None and pad_id >= model.vocabulary:
         pad_id = None  # a token that was added for padding alone has no embedding
-    loader = build_loader(config, corpora, objective, mixture, pad_id, world)
+    loader = build_loader(config, corpora, objective, mixture, pad_id, world, moved)
     weights = Weights(model.trainable())
     chain = Chain([*plan.transforms, ClipNorm(config.optimizer.max_grad_norm)], weights.masters)
     for name, taker in (plan.takes or {}).items():
         hand_over(model.network.get_parameter(name), taker)
     data: Stream = Prefetch(loader)
+    dialled = DialledShares(moved, data) if moved is not None else None
     total = mixture.total_steps
     optimizer, budget = _optimizer(config.optimizer, weights, plan.frozen), budget_in(plan)
 
@@ -124,9 +127,9 @@ def build_training(
         total_steps=total,
         document_name=corpora.document_name,
         update_scale=plan.update_scale,
-        dials=dials_of((*composition.terms, *plan.transforms)),
+        dials=dials_of((*composition.terms, *plan.transforms)) | (dialled.dials if dialled is not None else {}),
         probe=probe,
-        controllers=plan.controllers,
+        controllers=(*plan.controllers, *([dialled] if dialled is not None else [])),
         callbacks=callbacks,
         kept=ends.kept,
         world=world,
@@ -135,14 +138,36 @@ def build_training(
     return training, plan, mixture
 
 
-def plan_of(config: RunConfig, composition: Composition, corpora: Corpora, context: PlanContext) -> Plan:
+def plan_of(
+    config: RunConfig, composition: Composition, corpora: Corpora, mixture: Mixture, context: PlanContext
+) -> Plan:
     """What the methods add to the run, and the forgetting budget.
 
+    Args:
+        context: what only a loaded model tells.
+
     Raises:
-        ConfigError: two methods want one slot, or the budget is of no set.
+        ConfigError: two methods want one slot, the budget is of no set, or shares would be moved twice.
     """
     budgeted = config.retain is not None
-    plan = build_plan(composition, replace(context, strength=composition.strength, budgeted=budgeted))
+    context = replace(
+        context,
+        total_steps=mixture.total_steps,
+        strength=composition.strength,
+        budgeted=budgeted,
+        shares=mixture.first,
+    )
+    plan = build_plan(composition, context)
+    if plan.moves_shares and (mixture.schedule.moving or mixture.planned.first is not None):
+        raise ConfigError(
+            f"method: '{composition.name}' moves the shares of the sources while training, which follow a schedule "
+            "already; give each source one share."
+        )
+    if mixture.planned.first is not None:
+        ramp = anchor_ramp(config, corpora, mixture)
+        plan = replace(plan, controllers=(*plan.controllers, ramp), moves_shares=True)
+    if plan.moves_shares:
+        share_dials(context.shares)  # refuses those that no dial can begin at
     if not budgeted:
         return plan
     kept = retention(config, composition, corpora, context.total_steps)
@@ -252,12 +277,17 @@ def build_loader(
     mixture: Mixture,
     pad_id: int | None,
     world: World = SOLO,
+    moved: Shares | None = None,
 ) -> Loader:
-    """This rank's stream of micro-batches, at its beginning."""
+    """This rank's stream of micro-batches, at its beginning.
+
+    Args:
+        moved: shares that are given while training, in place of the mixture's own.
+    """
     return Loader(
         Mixer(
             {n: rows_of(config, corpora.sources[n], objective.active, mixture.row_lengths[n]) for n in mixture.shares},
-            constant(mixture.shares),
+            moved or mixture.schedule,
         ),
         config.budget.count,
         config.budget.batch_tokens,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from acclimate.config.apart import Apart
+from acclimate.config.chosen.mixture import MixtureSection, mixing
 from acclimate.config.chosen.retain import RetainSection, retaining
 from acclimate.config.chosen.search import SearchSection, searching
 from acclimate.config.chosen.training import TrainingSection
@@ -213,6 +214,7 @@ class RunConfig(SettingsFile):
     model: ModelSection
     lora: LoraSection | None = None
     sources: dict[str, SourceSection] = Field(min_length=1)
+    mixture: MixtureSection | None = None
     method: str | dict[str, Any] | list[str | dict[str, Any]] = Field(
         "mol", description="a name, a section of name and settings, or a list of these"
     )
@@ -305,6 +307,7 @@ class RunConfig(SettingsFile):
 
     _retaining = model_validator(mode="after")(retaining)
     _searching = model_validator(mode="after")(searching)
+    _mixing = model_validator(mode="after")(mixing)
 
     @model_validator(mode="after")
     def _a_budget_is_exceeded(self) -> RunConfig:

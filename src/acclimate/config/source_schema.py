@@ -14,6 +14,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from acclimate.config.apart import Apart
 from acclimate.config.chosen.replay import ReplaySection
 from acclimate.config.chosen.section import Section
+from acclimate.config.chosen.stages import share_stages
 from acclimate.types.errors import nearest
 
 __all__ = ["AUTO", "FIELDS", "GROUPINGS", "HUB_ID", "LEARNED_ROLES", "SELF", "Section", "SourceSection", "TextFormat"]
@@ -59,11 +60,11 @@ class SourceSection(Section):
     split: str | None = Field(None, min_length=1, description="split of a hub id or of a saved DatasetDict")
     subset: str | None = Field(None, min_length=1, description="configuration of a hub id")
     revision: str | None = Field(None, min_length=1, description="revision of a hub id; default: the newest")
-    share: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] | None = Field(
+    share: Annotated[float, Field(ge=0, le=1)] | dict[float, float] | Literal["auto"] | None = Field(
         AUTO,
-        description="part of all trained tokens, normalised over used sources; 0: measured, but not trained on; auto: "
-        "half of what is left to the sources of route general, half to the others, by size among each; null: equal "
-        "parts of what is left",
+        description="part of all trained tokens, normalised over used sources; 0: measured, but not trained on; stages "
+        "by part of the run: {0: 0.2, 0.8: 0.5}; auto: half of what is left to the sources of route general, half to "
+        "the others, by size among each; null: equal parts of what is left",
     )
     route: str | None = Field(None, description="whose loss terms its tokens get; default: the source's own name")
     terms: dict[str, float] | None = Field(
@@ -206,9 +207,11 @@ class SourceSection(Section):
     @classmethod
     def _number_or_auto(cls, value: Any, info: ValidationInfo) -> Any:
         """One sentence, where a union would give one a branch."""
-        most, accepted = (1.0, "a part from 0 to 1, or auto") if info.field_name == "share" else (
-            math.inf, "a share below 1, a count of documents, or auto"
-        )  # fmt: skip
+        most, accepted = (1.0, "a part from 0 to 1, stages as {0: 0.2, 0.8: 0.5}, or auto") if (
+            info.field_name == "share"
+        ) else (math.inf, "a share below 1, a count of documents, or auto")  # fmt: skip
+        if isinstance(value, Mapping) and info.field_name == "share":
+            return share_stages(value)
         if value == AUTO or (value is None and info.field_name == "share"):
             return value
         try:
@@ -236,6 +239,20 @@ class SourceSection(Section):
         if self.fields_by_kind:
             return dict(cast("dict[str, Names]", (self.fields or {}).get(cast(Kind, kind), {})))
         return {name: cast(Names, names) for name, names in (self.fields or {}).items()}
+
+    def share_at(self, part: float) -> float | Literal["auto"] | None:
+        """``share`` at this part of the run."""
+        if not isinstance(self.share, dict):
+            return self.share
+        return self.share[max(place for place in self.share if place <= part)]
+
+    @property
+    def mean_share(self) -> float | Literal["auto"] | None:
+        """``share``, of stages the mean over the run."""
+        if not isinstance(self.share, dict):
+            return self.share
+        ends = [*list(self.share)[1:], 1.0]
+        return sum((end - part) * share for (part, share), end in zip(self.share.items(), ends, strict=True))
 
     @property
     def group_field(self) -> str | None:

@@ -17,7 +17,7 @@ from acclimate.data.corpora import Corpora
 from acclimate.data.deal.loader import Loader
 from acclimate.data.deal.mix import Mixer
 from acclimate.data.deal.pack import HeldoutBatches, Row, build_batch, heldout_batches
-from acclimate.data.deal.shares import Shares, constant
+from acclimate.data.deal.shares import Shares
 from acclimate.types.central import Batch, Route
 
 
@@ -146,7 +146,7 @@ class Packed:
         return (self._loader or self._fresh()).progress()
 
     def _fresh(self) -> Loader:
-        shares = constant(self._mixture.shares) if self._moving is None else self._moving
+        shares = self._mixture.schedule if self._moving is None else self._moving
         active = np.ones(len(self.routes), dtype=bool)
         names = list(dict.fromkeys(route.name for route in self.routes))
         sources = {

@@ -8,7 +8,7 @@ mixture ratio; a sparse term's own count would lose the pull of every step that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -21,6 +21,9 @@ from acclimate.model.reference import Reference
 from acclimate.objective.step import Step
 from acclimate.parallel.world import SOLO, World
 from acclimate.types.central import Batch, Route, RoutedTerm
+
+Expected = Sequence[float | None] | Callable[[int], Sequence[float | None]]
+"""[K] denominators of sparse terms, of every step or by the steps before it; None where a step's own count is it."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Objective:
         references: by name, those that ``terms`` ask for.
         expected: [K] of a sparse term what a step is expected to hold of it, in the unit of ``average``; None of the
             others. A sparse term divides by it under ``normalise="term"``, so that its pull over steps is its weight.
+            Where shares move, a function of the steps before.
         balance: weight of the student's load balancing loss, of a mixture of experts whose router learns. It is over
             all tokens but padding, whatever their route and label, since experts compute them all; each micro-batch's
             counts by its part of the step's tokens [ours].
@@ -52,20 +56,21 @@ class Objective:
     average: str = "token"
     logits_dtype: torch.dtype = torch.float32
     chunk_tokens: int = 256
-    expected: Sequence[float | None] | None = None
+    expected: Expected | None = None
     balance: float = 0.0
     world: World = SOLO
     projections: list[tuple[Tensor, Projection]] = field(default_factory=list, init=False, repr=False, compare=False)
     """Of frozen heads, which steps share; the step of a trained head has its own."""
 
-    def step(self, batches: Sequence[Batch], means: Mapping[int, Tensor] | None = None) -> Step:
+    def step(self, batches: Sequence[Batch], means: Mapping[int, Tensor] | None = None, before: int = 0) -> Step:
         """One optimizer step: its denominators, and the sums that its micro-batches add up to.
 
         Args:
             batches: this rank's micro-batches of the step.
             means: of a step that has observed; otherwise :meth:`Step.observe` finds them.
+            before: steps before this one.
         """
-        return Step(self, batches, means or {})
+        return Step(self, batches, means or {}, before)
 
     @cached_property
     def selects(self) -> Tensor:

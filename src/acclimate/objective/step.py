@@ -49,8 +49,11 @@ class Step:
     Weights are read when it is made: a dial that moves meanwhile acts from the next step on.
     """
 
-    def __init__(self, objective: Objective, batches: Sequence[Batch], means: Mapping[int, Tensor]) -> None:
+    def __init__(
+        self, objective: Objective, batches: Sequence[Batch], means: Mapping[int, Tensor], before: int = 0
+    ) -> None:
         self.objective, self.batches = objective, batches
+        self._expected = objective.expected(before) if callable(objective.expected) else objective.expected
         self.means = dict(means)
         """Mean nats per token of the step's sequences, by term: [S] each."""
         self.sums: Sums | None = None
@@ -79,8 +82,8 @@ class Step:
         if world.size > 1:
             flat = world.sum(torch.cat([counts, units.flatten()]))
             counts, units = flat[: len(counts)], flat[len(counts) :].view_as(units)
-        if objective.normalise == "term" and objective.expected is not None:
-            pairs = zip(objective.expected, counts.tolist(), strict=True)
+        if objective.normalise == "term" and self._expected is not None:
+            pairs = zip(self._expected, counts.tolist(), strict=True)
             counts = torch.tensor([own if e is None else e for e, own in pairs], dtype=torch.float64)
         return counts, units > 0
 

@@ -64,7 +64,7 @@ def _documents_with_non_finite_loss(training: Training, step: Step) -> list[int]
         here = batch.document == document
         here[0, 0] |= place is None
         alone = batch.map(lambda tensor, here=here: tensor[here][None])  # type: ignore[misc]
-        loss = training.objective.step([alone], step.means).loss(training.model, alone)
+        loss = training.objective.step([alone], step.means, training.step).loss(training.model, alone)
         if place is not None and not bool(loss.isfinite()):
             found.append(document)
     return sorted(set(found))

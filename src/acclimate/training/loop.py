@@ -45,7 +45,7 @@ def _step(training: Training) -> None:
     started, before = time.perf_counter(), training.counted_forwards()
     with world.all_or_none():  # a file that one rank cannot read
         batches = [batch.to(model.device) for batch in training.data.next_step()]
-    step = training.objective.step(batches)
+    step = training.objective.step(batches, before=training.step)
     step.observe(model)
     for batch in batches:
         step.loss(model, batch).backward()  # type: ignore[no-untyped-call]

@@ -48,6 +48,15 @@ class Dial:
         return self
 
 
+def share_dial(source: str) -> str:
+    """Name of the dial that a source's share is, where shares move.
+
+    >>> share_dial("law")
+    'share/law'
+    """
+    return f"share/{source}"
+
+
 def product(weight: float | Dial, strength: Dial | None) -> float:
     """The declared weight, times the strength where there is one."""
     return float(weight) if strength is None else float(weight) * float(strength)

@@ -32,6 +32,8 @@ class PlanContext:
     """Multiplies the strength of what holds the model, where a forgetting budget moves it."""
     budgeted: bool = False
     """The run has a forgetting budget, by which its last weights are settled."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Of the trained tokens, by source, as the run begins: where the dials ``share/<source>`` stand, if they move."""
 
 
 class Tuned(Protocol):
@@ -82,15 +84,18 @@ class Plan:
     """What a method adds to the harness beside what is learned; every slot may be empty.
 
     ``update_scale`` maps the step's metrics to a factor on the *update* (Adam would cancel a factor on the gradient).
-    ``controllers`` move the dials of terms and transforms. ``start`` has the weights to start from, by names of trained
-    parameters, where that is not the base; ``after`` settles which weights the run ends with. ``batches`` changes what
-    the steps are made of. ``takes`` names parameters, trained or frozen, whose gradient goes elsewhere after each
-    backward. ``frozen`` keeps the weights where they are: nothing is updated. ``notes`` tell the user what to know.
+    ``controllers`` move the dials of terms and transforms. With ``moves_shares`` there is also a dial
+    ``share/<source>`` of each source that is trained on, which acts two steps later. ``start`` has the weights to start
+    from, by names of trained parameters, where that is not the base; ``after`` settles which weights the run ends with.
+    ``batches`` changes what the steps are made of. ``takes`` names parameters, trained or frozen, whose gradient goes
+    elsewhere after each backward. ``frozen`` keeps the weights where they are: nothing is updated. ``notes`` tell the
+    user what to know.
     """
 
     transforms: tuple[GradientTransform, ...] = ()
     update_scale: Callable[[Metrics], float] | None = None
     controllers: tuple[Controller, ...] = ()
+    moves_shares: bool = False
     callbacks: tuple[Callback, ...] = ()
     start: Mapping[str, Tensor] | None = None
     after: After | None = None

@@ -124,6 +124,7 @@ def _recording(config: RunConfig, recorder: Recorder, output: Path, tokens: int,
             "output_dir": str(output.with_name(f"{output.name}.recording")),
             "name": recorder.kind,
             "sources": chosen,
+            "mixture": None,
             "method": {"name": recorder.kind} | recorder.settings(),  # names a recording in its config.yaml
             "objective": config.objective.model_copy(
                 update={"average": recorder.average, "normalise": "term", "router_aux_loss": 0.0}
@@ -148,7 +149,7 @@ def _chosen(config: RunConfig, source: str | None) -> dict[str, SourceSection]:
             + nearest(source, config.sources)
         )
     found = {
-        name: section.model_copy(update={"terms": None})
+        name: section.model_copy(update={"terms": None, "share": section.mean_share})
         for name, section in config.sources.items()
         if (name == source if source is not None else "general" in role_routes(name, section).values())
     }
@@ -176,7 +177,7 @@ def _record(
     method = _Recording(recorder, model, routes)
     composition = Composition({recorder.kind: method}, method.terms, references={})
     training, plan, mixture = build_training(job, composition, model, corpora, console)
-    save_config(job.dealt(corpora, mixture.shares).config, Layout(config.run_dir).config)
+    save_config(job.dealt(corpora, mixture.planned.came_to).config, Layout(config.run_dir).config)
     start(training, plan, config.run_dir, resume, console)
     with training.stop.listening(console):
         run_loop(training)

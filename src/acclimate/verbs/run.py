@@ -154,7 +154,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     with world.all_or_none():
         validation = validation_sets(config, corpora)
         training, plan, mixture = build_training(job, composition, model, learned, console)
-        job = job.dealt(learned, mixture.shares).measured(training.probe.every if training.probe else None)
+        job = job.dealt(learned, mixture.planned.came_to).measured(training.probe.every if training.probe else None)
         config = job.config
         chosen = choose_reread(config, learned, training.objective.active, mixture)
     for line in read_as(learned):

@@ -111,8 +111,12 @@ class Loader:
         return trained[self.count] if self.count in trained else sum(trained.values())
 
     def progress(self) -> dict[str, float]:
-        """``trained_tokens/<source>`` and ``epochs/<source>`` so far."""
+        """``trained_tokens/<source>`` and ``epochs/<source>`` so far; where shares move ``asked_tokens/<source>``, what
+        belongs to each of the tokens of all."""
         tokens = {f"trained_tokens/{name}": float(count) for name, count in self.mixer.trained.items()}
+        if (shares := self.mixer.shares).moving:
+            total = self.mixer.total
+            tokens |= {f"asked_tokens/{name}": shares.quota(total, name) for name in shares(total)}
         return tokens | {f"epochs/{name}": epochs for name, epochs in self.mixer.epochs.items()} | self.live.progress()
 
     @property

@@ -5,16 +5,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
 
 from acclimate.types.errors import ConfigError
-
-DELAY = 2
-"""Steps until pushed shares act: while a step is computed the loader makes the one after it."""
-REMEMBERED = 4
-"""Changes of the shares that are kept; what the mixer still asks about lies after them."""
 
 
 class Shares(Protocol):
@@ -22,6 +17,11 @@ class Shares(Protocol):
 
     The mixer goes by a source's *quota*, the integral of its share over the trained tokens.
     """
+
+    @property
+    def moving(self) -> bool:
+        """Whether they are not the same throughout."""
+        ...
 
     def __call__(self, tokens: float) -> dict[str, float]:
         """Shares after so many trained tokens of all sources."""
@@ -76,11 +76,32 @@ class Piece:
         return self.begin + 2 * left / root if root > 0 else math.inf
 
 
-class Scheduled:
-    """Shares that are known from the start: :func:`constant` or :func:`linear`."""
+class Known:
+    """Shares that are known from the start, so that nothing of them is saved."""
+
+    def begin(self, step: int, tokens: float) -> None:
+        """Nothing depends on the step."""
+
+    @property
+    def pushed(self) -> dict[str, Any]:
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any], pushed: Mapping[str, Any]) -> None:
+        """They have no state."""
+
+
+class Scheduled(Known):
+    """Shares in pieces: :func:`constant`, :func:`stages` or :func:`linear`."""
 
     def __init__(self, pieces: list[Piece]) -> None:
         self.pieces = pieces
+
+    @property
+    def moving(self) -> bool:
+        return len(self.pieces) > 1
 
     def __call__(self, tokens: float) -> dict[str, float]:
         piece = self.pieces[self._at(tokens)]
@@ -96,68 +117,8 @@ class Scheduled:
                 return min(piece.where(quota, names), after.begin)
         return pieces[-1].where(quota, names)
 
-    def begin(self, step: int, tokens: float) -> None:
-        """Nothing depends on the step."""
-
-    @property
-    def pushed(self) -> dict[str, Any]:
-        return {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any], pushed: Mapping[str, Any]) -> None:
-        """They have no state."""
-
     def _at(self, tokens: float) -> int:
         return max(bisect_right(self.pieces, tokens, key=lambda piece: piece.begin) - 1, 0)
-
-
-class Delayed(Scheduled):
-    """Shares that are given while training, and act :data:`DELAY` steps later, however far ahead the loader is.
-
-    Nobody knows them in advance, so the mixer reckons that the present ones stay. Two sources are within one row of
-    their quota as ever; of more, one falls further behind if the shares jump against it again and again.
-
-    Args:
-        shares: until the first that are pushed act.
-    """
-
-    def __init__(self, shares: Mapping[str, float]) -> None:
-        super().__init__([_constant(0.0, dict.fromkeys(shares, 0.0), normalised(shares))])
-        self._pushed: dict[int, dict[str, float]] = {}  # by the step from which they act
-
-    def push(self, step: int, shares: Mapping[str, float]) -> None:
-        """After step ``step`` (from 1) is done: step ``step + 2`` is the first that is dealt by ``shares``.
-
-        Raises:
-            ConfigError: other sources than before, or a share that is not above 0, under which a budget would not end.
-        """
-        if set(shares) != set(self.pieces[-1].share):
-            raise ConfigError(
-                f"Shares are pushed for {', '.join(shares)}; the run has {', '.join(self.pieces[-1].share)}."
-            )
-        if low := next((name for name, share in shares.items() if not share > 0), None):
-            raise ConfigError(f"The share of '{low}' is pushed to {shares[low]:g}; accepted: numbers above 0.")
-        kept = {at: earlier for at, earlier in self._pushed.items() if at > step}
-        self._pushed = kept | {step + DELAY: normalised(shares)}  # a new one: another thread may look into the old
-
-    def begin(self, step: int, tokens: float) -> None:
-        if (shares := self._pushed.get(step)) is not None:
-            last = self.pieces[-1]
-            quota = {name: last.until(tokens, (name,)) for name in shares}
-            self.pieces = [*self.pieces[1 - REMEMBERED :], _constant(tokens, quota, shares)]
-
-    @property
-    def pushed(self) -> dict[str, Any]:
-        return {str(step): shares for step, shares in self._pushed.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"pieces": [asdict(piece) for piece in self.pieces]}
-
-    def load_state_dict(self, state: Mapping[str, Any], pushed: Mapping[str, Any]) -> None:
-        self.pieces = [Piece(**piece) for piece in state["pieces"]]
-        self._pushed = {int(step): dict(shares) for step, shares in pushed.items()}
 
 
 def constant(shares: Mapping[str, float]) -> Scheduled:
@@ -167,7 +128,29 @@ def constant(shares: Mapping[str, float]) -> Scheduled:
         >>> constant({"law": 1, "web": 3})(500)
         {'law': 0.25, 'web': 0.75}
     """
-    return Scheduled([_constant(0.0, dict.fromkeys(shares, 0.0), normalised(shares))])
+    return Scheduled([constant_piece(0.0, dict.fromkeys(shares, 0.0), normalised(shares))])
+
+
+def stages(knots: Mapping[float, Mapping[str, float]]) -> Scheduled:
+    """Shares that stay as they are from knot to knot.
+
+    Args:
+        knots: trained tokens of all sources -> share of each from there on; the first is at 0.
+
+    Raises:
+        ConfigError: no knot at 0, a knot of other sources, or one that shares nothing.
+
+    Example:
+        >>> late = stages({0: {"law": 0.25, "web": 0.75}, 800: {"law": 0.75, "web": 0.25}})
+        >>> late(799)["law"], late(800)["law"], late.quota(1000, "law")
+        (0.25, 0.75, 350.0)
+    """
+    shares = checked(knots)
+    pieces: list[Piece] = []
+    for place, share in shares.items():
+        quota = {name: pieces[-1].until(place, (name,)) if pieces else 0.0 for name in share}
+        pieces.append(constant_piece(float(place), quota, share))
+    return Scheduled(pieces)
 
 
 def linear(knots: Mapping[float, Mapping[str, float]]) -> Scheduled:
@@ -186,6 +169,19 @@ def linear(knots: Mapping[float, Mapping[str, float]]) -> Scheduled:
         >>> moving.quota(1000, "law")
         500.0
     """
+    shares = checked(knots)
+    places, each = list(shares), list(shares.values())
+    pieces: list[Piece] = []
+    quota = dict.fromkeys(each[0], 0.0)
+    for begin, end, share, after in zip(places, places[1:], each, each[1:], strict=False):
+        slope = {name: (after[name] - share[name]) / (end - begin) for name in share}
+        pieces.append(Piece(float(begin), quota, share, slope))
+        quota = {name: quota[name] + (share[name] + after[name]) / 2 * (end - begin) for name in share}
+    return Scheduled([*pieces, constant_piece(float(places[-1]), quota, each[-1])])
+
+
+def checked(knots: Mapping[float, Mapping[str, float]]) -> dict[float, dict[str, float]]:
+    """The same in order, each summing to 1."""
     places = sorted(knots)
     if not places or places[0] != 0:
         raise ConfigError(f"shares: the knots are at {', '.join(map(str, places)) or 'no'} tokens; give one at 0.")
@@ -193,14 +189,7 @@ def linear(knots: Mapping[float, Mapping[str, float]]) -> Scheduled:
         raise ConfigError(
             f"shares: the knot at {other:g} is for {', '.join(knots[other])}, the first for {', '.join(knots[0])}."
         )
-    shares = [normalised({name: knots[place][name] for name in knots[0]}) for place in places]
-    pieces: list[Piece] = []
-    quota = dict.fromkeys(knots[0], 0.0)
-    for begin, end, share, after in zip(places, places[1:], shares, shares[1:], strict=False):
-        slope = {name: (after[name] - share[name]) / (end - begin) for name in share}
-        pieces.append(Piece(float(begin), quota, share, slope))
-        quota = {name: quota[name] + (share[name] + after[name]) / 2 * (end - begin) for name in share}
-    return Scheduled([*pieces, _constant(float(places[-1]), quota, shares[-1])])
+    return {place: normalised({name: knots[place][name] for name in knots[0]}) for place in places}
 
 
 def normalised(shares: Mapping[str, float]) -> dict[str, float]:
@@ -217,5 +206,6 @@ def normalised(shares: Mapping[str, float]) -> dict[str, float]:
     return {name: share / total for name, share in shares.items()}
 
 
-def _constant(begin: float, quota: Mapping[str, float], shares: Mapping[str, float]) -> Piece:
+def constant_piece(begin: float, quota: Mapping[str, float], shares: Mapping[str, float]) -> Piece:
+    """Shares that stay as they are from there on."""
     return Piece(begin, quota, shares, dict.fromkeys(shares, 0.0))
