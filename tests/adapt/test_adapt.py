@@ -15,7 +15,7 @@ from acclimate.config.load import load_config
 from acclimate.gates.policy import load_policy
 from acclimate.types.errors import AcclimateError, ConfigError, UsageError
 from acclimate.verbs.adapt.rules import Asked, Chosen, choose
-from acclimate.verbs.validate.fit import SPARE, Room
+from acclimate.verbs.memory import SPARE, Room
 from tests.fixtures.runs import Killed, write_corpora
 from tests.fixtures.sentences import quoted
 

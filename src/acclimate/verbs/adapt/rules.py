@@ -16,8 +16,9 @@ from acclimate.model.checks.reach import reach_of
 from acclimate.model.load import empty_network, load_config_of, load_tokenizer
 from acclimate.paired.ratio import MINIMUM_DIVERGENCES, MINIMUM_DOCUMENTS
 from acclimate.types.errors import ConfigError
-from acclimate.verbs.search.candidate import usual_rate
-from acclimate.verbs.validate.fit import SPARE, footprint, room_on
+from acclimate.verbs.memory import SPARE
+from acclimate.verbs.pace import PASSES, STEPS, usual_rate
+from acclimate.verbs.validate.fit import footprint, room_on
 
 FEWEST = 8
 """Documents of a source that holds some out and learns from the rest."""
@@ -27,11 +28,7 @@ JUDGED = 64
 """Documents on which the verdict on what was kept stands, where there are so many: a gate passes a divergence on 60."""
 LARGEST_FULL = 10**9
 """Weights that are all tuned, if they fit; more are tuned by an adapter."""
-STEPS = 50
-"""Optimizer steps of a run, about: enough for a schedule."""
 LENGTHS = (128, 256, 512, 1024, 2048)
-PASSES = ((500_000, 3), (5_000_000, 2))
-"""Trained tokens below which so many passes are made."""
 WRITTEN = (50_000, 200_000)
 """Tokens that the base writes, at least and at most."""
 ORDER = (
