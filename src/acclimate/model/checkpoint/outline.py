@@ -99,12 +99,13 @@ def _is_plain(config: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> boo
 def _is_known(family: str) -> bool:
     """Whether the transformers that is installed has it."""
     spec = find_spec("transformers")
-    return spec is not None and any(Path(place, "models", family).is_dir() for place in spec.submodule_search_locations)
+    places = (spec.submodule_search_locations if spec is not None else None) or ()
+    return any(Path(place, "models", family).is_dir() for place in places)
 
 
 def _outline(config: dict[str, Any], shapes: dict[str, tuple[int, ...]], chats: bool) -> Outline:
-    shape = SimpleNamespace(**config, get_text_config=lambda: shape)
-    matrices = [shape for name, shape in shapes.items() if len(shape) == 2 and IN_LAYER.search(name)]
+    decoder = SimpleNamespace(**config)
+    decoder.get_text_config = lambda: decoder
     if "max_position_embeddings" not in config:  # its class has one of its own
         raise KeyError("max_position_embeddings")
     return Outline(
@@ -112,8 +113,10 @@ def _outline(config: dict[str, Any], shapes: dict[str, tuple[int, ...]], chats: 
         vocabulary=int(config["vocab_size"]),
         hidden=int(config["hidden_size"]),
         depth=int(config["num_hidden_layers"]),
-        positions=reach_of(shape).positions,
-        matrices=tuple((rows, columns) for rows, columns in matrices),
+        positions=reach_of(decoder).positions,
+        matrices=tuple(
+            (shape[0], shape[1]) for name, shape in shapes.items() if len(shape) == 2 and IN_LAYER.search(name)
+        ),
         chats=chats,
     )
 
