@@ -24,6 +24,8 @@ FEWEST = 8
 """Documents of a source that holds some out and learns from the rest."""
 HELD, VALIDATED = 160, 32
 """Documents held out, and those of them that choices look at, at most: more make intervals hardly narrower."""
+LEAST_VALIDATED, WELL_VALIDATED = 5, 12
+"""Documents that choices look at, of a domain that has hardly enough for a gate besides, and of a small one [ours]."""
 JUDGED = 64
 """Documents on which the verdict on what was kept stands, where there are so many: a gate passes a divergence on 60."""
 LARGEST_FULL = 10**9
@@ -158,8 +160,9 @@ def _held_out(corpus: Corpus) -> tuple[int, int]:
             "some are held out, to keep the budget and to measure what was learned. Give more, or cut long texts into "
             "several files."
         )
-    held = min(max(round(count / 5), 5), HELD)
-    reported = MINIMUM_DOCUMENTS if held >= 2 * MINIMUM_DOCUMENTS else max(2, held // 3)
+    enough = count // 2 >= MINIMUM_DOCUMENTS + LEAST_VALIDATED  # half at most, as ``heldout: auto`` has it
+    held = min(max(round(count / 5), min(count // 2, MINIMUM_DOCUMENTS + WELL_VALIDATED) if enough else 5), HELD)
+    reported = MINIMUM_DOCUMENTS if enough else max(2, held // 3)
     return held, min(held - reported, VALIDATED)
 
 
