@@ -235,7 +235,7 @@ def test_an_override_is_named_as_the_place(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(TEXT)
     for override, sentence in {
-        "optimizer.learning_rate=fast": "optimizer.learning_rate: 'fast' should be a valid number",
+        "optimizer.learning_rate=fast": "optimizer.learning_rate: 'fast' is not a number",
         "method.0.kl_weight=2": "'method' is [{'name': 'mol', 'kl_weight': 2.0}, 'l2'], not a section",
         "sources.domain={path: 5}": "sources.domain.path: 5 is not text",
     }.items():

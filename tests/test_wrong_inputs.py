@@ -207,7 +207,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "text for a number": (
         put("optimizer.learning_rate", "fast"),
-        "{C}:26: optimizer.learning_rate: 'fast' should be a valid number, …", 3,
+        "{C}:26: optimizer.learning_rate: 'fast' is not a number. …", 3,
     ),
     "two budgets": (
         put("budget.tokens", 5), "{C}:22: budget: needs exactly one of tokens, steps or epochs, got tokens and steps.", 3,
@@ -252,7 +252,15 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     "no general source": (
         both(drop("sources.general"), drop("sources.chat")),
         "{C}:7: method: 'mol' learns reverse_kl from route 'general', but no token is on it; the sources are 'domain' (route domain). "
-        "Name a source 'general' or set its route: general.", 3,
+        "Name a source 'general' or set its route: general. … sources.general: self has the base write it; …", 3,
+    ),
+    "no share for general text": (
+        both(put("sources.general.share", 0), drop("sources.chat")),
+        "{C}:7: method: 'mol' learns reverse_kl … but no token is on it; … Give sources.general.share more than 0, …", 3,
+    ),
+    "names of its own": (
+        both(put("sources.chat.route", "talk"), put("sources.general.route", "wiki")),
+        "{C}:…: sources.general: its route is 'wiki', … give it route: domain or general, … So it is with sources.chat ('talk').", 3,
     ),
     "unknown term": (
         both(drop("sources.chat"), put("sources.general.terms", {"kl": 1.0})),
@@ -445,7 +453,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "a setting of the second method": (
         put("method", ["mol", {"name": "l2", "weight": "x"}]),
-        "{C}:10: method.1.weight: 'x' should be a valid number, …", 3,
+        "{C}:10: method.1.weight: 'x' is not a number. …", 3,
     ),
     "lora targets that all but one match": (
         put("lora", {"target_modules": ["q_proj", "v_prj"]}), f"lora.target_modules: 'v_prj' matches no layer; {LAYERS}. Did you mean 'v_proj'?", 1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ from acclimate import adapt
 from acclimate.cli import main
 from acclimate.config.load import load_config
 from acclimate.gates.policy import load_policy
+from acclimate.paired.ratio import MINIMUM_DOCUMENTS
 from acclimate.types.errors import AcclimateError, ConfigError, UsageError
-from acclimate.verbs.adapt.rules import Asked, Chosen, choose
-from acclimate.verbs.validate.fit import SPARE, Room
+from acclimate.verbs.adapt.rules import Asked, Chosen, _held_out, choose
+from acclimate.verbs.memory import SPARE, Room
 from tests.fixtures.runs import Killed, write_corpora
 from tests.fixtures.sentences import quoted
 
@@ -89,13 +91,24 @@ def test_every_choice_has_its_reason_in_the_file(pico_folder: Path, texts: Path)
     assert "lora" not in chosen.settings
     assert at(chosen, "optimizer.learning_rate") == 4e-4
     assert at(chosen, "data.sequence_length") == 128
-    assert at(chosen, "sources.domain.heldout") == 24
-    assert at(chosen, "evaluation.validation_documents") == 16
+    assert at(chosen, "sources.domain.heldout") == 32
+    assert at(chosen, "evaluation.validation_documents") == 12
     assert at(chosen, "sources.general.heldout") == 60
     assert at(chosen, "budget.epochs") == 3
-    assert not chosen.gated_domain
+    assert chosen.gated_domain
     for path in ("optimizer.learning_rate", "data.sequence_length", "sources.domain.heldout", "retain.kl"):
         assert chosen.reasons[path]
+
+
+@pytest.mark.parametrize(
+    ("count", "held", "validated"), [(8, 5, 3), (49, 10, 7), (50, 25, 5), (78, 32, 12), (200, 40, 20), (900, 160, 32)]
+)
+def test_fifty_documents_are_enough_for_a_gate_on_the_domain(count: int, held: int, validated: int) -> None:
+    """So the tutorial says; a fifth of 78 were too few to judge, and the gate was silent about the domain."""
+    domain: Any = SimpleNamespace(train=range(count))
+    assert _held_out(domain) == (held, validated)
+    assert (held - validated >= MINIMUM_DOCUMENTS) == (count >= 50)
+    assert held <= max(5, count // 2)
 
 
 def test_ten_documents_are_enough_and_the_base_may_write_the_rest(pico_folder: Path, texts: Path) -> None:
@@ -134,7 +147,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "…optimizer.lr: there is no such key. Here it is called 'optimizer.learning_rate'.",
     ),
     "another name": ({"overrides": ["name=b"]}, "--set: the run's name and folder are given by --name and…"),
-    "little general text": ({"general": "little"}, "--general: of 40 documents half can be held out, 16 of them to…"),
+    "little general text": ({"general": "little"}, "--general: of 40 documents half can be held out, 12 of them to…"),
     "three documents": ({"domain": "three"}, "--domain: there are 3 documents, and 8 are needed: …"),
     "no model": ({"model": "no/where"}, "model.path: …no/where…"),
 }

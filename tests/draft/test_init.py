@@ -14,8 +14,7 @@ from acclimate.config.template import DEFAULT_MODEL, Suited
 from acclimate.gates.policy import load_policy
 from acclimate.types.errors import ConfigError, DataError, ModelError, UsageError
 from acclimate.verbs.draft import check_policy, suited_to, write_policy
-from acclimate.verbs.validate import gpu_of
-from acclimate.verbs.validate.fit import GIB, Room
+from acclimate.verbs.memory import GIB, Room, gpu_of
 from tests.fixtures.sentences import refused, says
 
 TEXT = "The kidney filters blood in ward {} and the nurse writes it down."

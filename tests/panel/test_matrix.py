@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from acclimate.verbs.panel.matrix import Cell, matrix, matrix_markdown
+from acclimate.verbs.panel.matrix import Cell, Matrix, Row, matrix, matrix_markdown, matrix_tables
 from tests.fixtures.panels import answers, texts, write_panel
 from tests.fixtures.sentences import says
 from tests.test_wrong_inputs import run_cli
@@ -92,3 +94,26 @@ def test_other_panels_do_not_stand_beside_it(
     code, _, err = run_cli(["matrix", str(one), str(other)], monkeypatch, capsys)
     assert says(err, f"Error: '{one}' and '{other}' were not asked the same: {how}. …\n")
     assert code == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "labels"),
+    [
+        (("base", "mol"), [("base", "mol")]),
+        (("base", "sft", "mol", "l2"), [("base", "sft", "mol"), ("l2",)]),
+        (("base", "runs/comparison/mol", "my-medical-run-2"), [("1", "2", "3")]),
+    ],
+)
+def test_nothing_is_broken_at_80_columns(columns: tuple[str, ...], labels: list[tuple[str, ...]]) -> None:
+    """Names that are too long are numbered and named below; numbers that are too many go into a second table."""
+    cells = (Cell(0.2), Cell(0.2123, apart=True), Cell(1.0), Cell(3.0))[: len(columns)]
+    rows = (Row("commonsenseqa", "accuracy_per_character", cells), Row("mean of 2 general sets", "accuracy", cells))
+    terminal = Console(width=80)
+    with terminal.capture() as shown:
+        terminal.print(matrix_tables(Matrix(columns, rows), 80))
+    lines = [line.split() for line in shown.get().splitlines()]
+    assert [tuple(line[2:]) for line in lines if line[:2] == ["set", "metric"]] == labels
+    values = [line[2:] for line in lines if line[:2] == ["commonsenseqa", "accuracy_per_character"]]
+    assert list(chain(*values)) == [str(cell) for cell in cells]
+    named = {line[0]: line[1] for line in lines if len(line) == 2 and line[0].isdigit()}
+    assert named == ({} if "1" not in labels[0] else dict(zip(labels[0], columns, strict=True)))

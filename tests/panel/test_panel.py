@@ -24,7 +24,7 @@ from acclimate.paired.significance import holm, mcnemar
 from acclimate.reports import write_report
 from acclimate.runs.scores import read_lines
 from acclimate.types.errors import ModelError, UsageError
-from acclimate.verbs.panel import PanelConfig, evaluate_panel, load_panel
+from acclimate.verbs.panel import PanelConfig, evaluate_panel, load_panel, panel_digest
 from acclimate.verbs.run import train
 from tests.fixtures.pico import pico_model, pico_tokenizer, save_pico
 from tests.fixtures.runs import config
@@ -264,3 +264,20 @@ def test_an_adapter_is_compared_with_its_own_base(pico_folder: Path, tmp_path: P
         adapter_pair(tmp_path / "far", str(pico_folder))
     named = save_pico(tmp_path / "tiny-model")
     assert adapter_pair(tmp_path / "far", str(named)).identity["base_checked_by"] == "name"
+
+
+def test_a_table_outlives_settings_that_came_later(tmp_path: Path) -> None:
+    """The digest of a panel as tables of before these settings have it: a setting at its default asks nothing else."""
+    (tmp_path / "t.jsonl").write_text('{"text": "abc"}\n')
+    sets: dict[str, Any] = {"t": {"kind": "text", "path": "t.jsonl"}}
+
+    def digest(sets: dict[str, Any], **changes: Any) -> str | None:
+        (tmp_path / "p.yaml").write_text(yaml.safe_dump({"sets": sets} | changes))
+        panel_digest.cache_clear()
+        return panel_digest(tmp_path / "p.yaml")
+
+    first = digest(sets)
+    assert first == "e515b471ec45ac9d210a73b70921a39bd95e0e5eb5c26fdcd40a0b1085d1770b"
+    assert digest(sets, overlap=0) == first
+    assert digest(sets, overlap=8) != first
+    assert digest({"t": sets["t"] | {"group": "author"}}) != first

@@ -147,6 +147,17 @@ def test_wrong_settings(
     assert not caches(tmp_path)
 
 
+def test_the_same_rows_twice(writer: Path, corpora: Path, tmp_path: Path) -> None:
+    """Two sources with equal settings: a duplicate of each other, said before a row is written."""
+    data = plain(writer, corpora, tmp_path)
+    data["sources"]["more"] = data["sources"]["general"] | {"route": "general", "share": 0.2}
+    with refused("sources.more: … as for 'general', …; give it another sources.more.replay.seed, …", ConfigError):
+        validate(parse_config(data))
+    data["sources"]["more"]["replay"] = REPLAY | {"seed": 1}
+    data["sources"]["domain"]["share"] = 0.3
+    assert [source.name for source in validate(parse_config(data)).unwritten] == ["general", "more"]
+
+
 def test_a_model_without_template_and_bos(corpora: Path, tmp_path: Path) -> None:
     mute = save_writer(tmp_path / "mute", chat_template=None)
     with refused("sources.general.replay: the model has neither a chat template nor a bos token, …", ModelError):

@@ -47,7 +47,7 @@ def test_a_run_that_kept_and_one_that_forgot(tmp_path: Path) -> None:
     add_change(run, 0.09, half=0.02, mde=0.03, name="general", role="general")
     forgot = of(run)
     assert (forgot.kind, forgot.mark) == ("forgot", "✗")
-    assert "but predicts general 10 % worse; it now chooses the base's next word only 69 times in 100" in str(
+    assert "but predicts general text 10 % worse; it now chooses the base's next word only 69 times in 100" in str(
         forgot
     ).replace("\u00a0", " ")
 
@@ -60,7 +60,7 @@ def test_a_small_clear_loss_is_no_forgetting_and_a_wide_interval_no_keeping(tmp_
     add_change(wide, 0.01, half=0.2, mde=0.3, name="general", role="general")
     found = of(agreement(wide, 0.82))
     assert found.kind == "unclear"
-    assert "may predict general worse (up to" in found.sentence
+    assert "may predict general text worse (up to" in found.sentence
 
 
 def test_moved_and_learned_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acclimate.config.load import parse_config
-from acclimate.types.errors import ConfigError
+from acclimate.types.errors import ConfigError, RunError
 from acclimate.verbs.search.candidate import Candidate, candidates
 from acclimate.verbs.search.rule import Found, choose, go_on, probe_rate
 from acclimate.verbs.search.rungs import KEPT, SHORTEST, going_on, ladder
@@ -151,8 +151,13 @@ def test_of_equal_gains_the_one_that_forgot_less() -> None:
 def test_a_probe_that_diverged_is_not_chosen_and_all_are_a_sentence() -> None:
     lost = Found("a", MOL[2], 6, "diverged")
     assert choose([lost, FOUND], 0.5)[0] is FOUND
-    with refused("Every probe of the search diverged…search.learning_rates…", Exception):
-        choose([lost, lost], 0.5)
+    low = replace(lost, candidate=replace(MOL[2], learning_rate=1e-3))
+    high = replace(lost, candidate=replace(MOL[2], learning_rate=3e-2))
+    sentence = "All 2 probes of 6 steps diverged (…), at learning rates from 0.001 to 0.03. … [1e-04, 3e-04]. …"
+    with refused(sentence, RunError):
+        choose([high, low], 0.5)
+    with refused("The only probe of 6 steps diverged …, at learning rates of 0.001. …", RunError):
+        choose([low], 0.5)
     assert "No probe gained anything" in choose([replace(FOUND, gain=-1.0), replace(CHEAP, gain=-2.0)], 0.5)[1]
 
 

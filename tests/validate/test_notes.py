@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from acclimate.config.load import parse_config
 from acclimate.types.errors import DataError
-from acclimate.verbs.validate import validate
+from acclimate.verbs.validate import print_preflight, validate
 from acclimate.verbs.validate.by_source import alike
 from tests.fixtures.sentences import says
 
@@ -47,6 +49,24 @@ def test_six_sources_have_one_line_a_kind(pico_folder: Path, tmp_path: Path) -> 
         cut, "training documents are longer than a row (data.sequence_length: 256) and cut: 'notes' (7 of 7, …), …"
     )
     assert says(few, "few documents are held out of 'notes' (3 documents), …; … raise sources.NAME.heldout, …")
+
+
+def test_few_of_what_is_held_out_are_measured(pico_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "domain.jsonl"
+    path.write_text("".join(json.dumps({"text": f"{ONE} {i}. {OTHER}"}) + "\n" for i in range(60)))
+    data = {
+        "model": {"path": str(pico_folder)}, "method": "sft", "output_dir": str(tmp_path), "budget": {"steps": 2},
+        "sources": {"domain": {"path": str(path), "heldout": 30, "max_documents": 50, "group": "none"}},
+        "data": {"cache_dir": str(tmp_path / "cache")}, "evaluation": {"documents": 3},
+    }  # fmt: skip
+    found = validate(parse_config(data))
+    (note,) = (note for note in found.warnings if "evaluation.documents" in note)
+    assert says(note, "evaluation.documents: 3 measures fewer … raise it, …")
+    console = Console(width=120, file=(shown := StringIO()))
+    print_preflight(found, console)
+    assert " 50 of 60 " in shown.getvalue()
+    data["evaluation"] = {"documents": 25}
+    assert not [note for note in validate(parse_config(data)).warnings if "evaluation.documents" in note]
 
 
 def test_sentences_about_rows_are_told_once() -> None:

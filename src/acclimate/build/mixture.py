@@ -173,5 +173,16 @@ def _check_reached(config: RunConfig, objective: Objective, corpora: Corpora, to
                 )
                 raise ConfigError(
                     f"method: '{'+'.join(method_names(config))}' learns {routed.name} from route '{name}', but no "
-                    f"token is on it; the sources are {found}. Name a source '{name}' or set its route: {name}."
+                    f"token is on it; the sources are {found}. {_way_out(config, name)}"
                 )
+
+
+def _way_out(config: RunConfig, route: str) -> str:
+    """What brings tokens to a route that has none."""
+    idle = [n for n, s in config.sources.items() if s.share == 0 and source_route(n, s) == route]
+    if idle:
+        return f"Give sources.{idle[0]}.share more than 0, or choose a method that needs no such text."
+    named = f"Name a source '{route}' or set its route: {route}."
+    if route != "general":
+        return named
+    return f"{named} Without such text, sources.general: self has the base write it; `acclimate methods` names others."

@@ -239,12 +239,14 @@ def _check_routes(config: RunConfig, terms: list[RoutedTerm], name: str) -> None
             present.setdefault(route, []).append(f"sources.{source}.routes.{role}")
     own = {source_route(name, section) for name, section in config.sources.items() if section.terms is not None}
     known = [*dict.fromkeys([*METHOD_ROUTES, *(route for routed in terms for route in routed.routes)])]
-    for route, places in present.items():
-        if route not in known and route not in own:
-            raise ConfigError(
-                f"{places[0]}: its route is '{route}', which no loss term of '{name}' looks at; give it "
-                f"route: {listed(known)}, or its own terms.{nearest(route, known)}"
-            )
+    unread = [(place, route) for route, places in present.items() if route not in {*known, *own} for place in places]
+    if unread:
+        (place, route), others = unread[0], [f"{place} ('{route}')" for place, route in unread[1:]]
+        also = f" So it is with {', '.join(others)}." if others else ""
+        raise ConfigError(
+            f"{place}: its route is '{route}', which no loss term of '{name}' looks at; give it "
+            f"route: {listed(known)}, or its own terms.{nearest(route, known)}{also}"
+        )
 
 
 def _with_source_terms(sources: Mapping[str, SourceSection], terms: list[RoutedTerm]) -> list[RoutedTerm]:

@@ -81,7 +81,7 @@ def matrix(
     """Show several models on one panel side by side, sets by models, from what was measured."""
     from acclimate.disk.files import write_text
     from acclimate.verbs.panel.matrix import matrix as read
-    from acclimate.verbs.panel.matrix import matrix_markdown, matrix_table
+    from acclimate.verbs.panel.matrix import matrix_markdown, matrix_tables
 
     found = read(panels)
     if markdown is not None:
@@ -89,7 +89,7 @@ def matrix(
     if json_:
         print_json(found.as_json())
     else:
-        console.print(matrix_table(found))
+        console.print(matrix_tables(found, console.width))
 
 
 def report(

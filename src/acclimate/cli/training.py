@@ -38,7 +38,7 @@ def init(
     check_new(path)
     from acclimate.config.source_schema import SELF
     from acclimate.verbs.draft import paced, policy_path, suited_to, write_policy
-    from acclimate.verbs.validate import gpu_of
+    from acclimate.verbs.memory import gpu_of
 
     margins = policy_path(path)
     if policy:
@@ -92,7 +92,8 @@ def validate(
     """
     from acclimate.config.load import load_config
     from acclimate.verbs.draft import check_policy
-    from acclimate.verbs.validate import gpu_of, print_preflight
+    from acclimate.verbs.memory import gpu_of
+    from acclimate.verbs.validate import print_preflight
     from acclimate.verbs.validate import validate as check
     from acclimate.verbs.validate.document import document
 

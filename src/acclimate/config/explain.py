@@ -155,6 +155,13 @@ TYPES = {
     "dict_type": "a mapping: write its keys below it, indented",
     "tuple_type": "a list",
     "list_type": "a list",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
     "string_type": "text; quote it if it looks like a number or a word of YAML",
 }
 BRANCH = re.compile(r"\[key\]|str|int|float|bool|(list|dict|union)\[.*\]")

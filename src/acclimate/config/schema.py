@@ -272,8 +272,9 @@ class RunConfig(SettingsFile):
     def _budget_counts_a_source(self) -> RunConfig:
         known = [*self.sources, "all"]
         if self.budget.count not in known:
+            unsaid = "" if "count" in self.budget.model_fields_set else " where it is left out"
             raise ValueError(
-                f"budget.count is '{self.budget.count}', which is no source; accepted: {listed(known)}."
+                f"budget.count is '{self.budget.count}'{unsaid}, which is no source; accepted: {listed(known)}."
                 + nearest(self.budget.count, known)
             )
         counted = self.sources if self.budget.count == "all" else [self.budget.count]

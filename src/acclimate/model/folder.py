@@ -55,7 +55,7 @@ def check_weights(folder: Path) -> list[Path]:
         )
     for name in names:
         try:
-            with safe_open(folder / name, framework="pt"):
+            with safe_open(folder / name, framework="np"):  # "pt" would load torch
                 pass
         except (SafetensorError, OSError) as error:
             raise ModelError(
@@ -77,7 +77,7 @@ def tensor_files(folder: Path) -> dict[str, Path]:
     whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     found: dict[str, Path] = {}
     for name in [whole.name] if whole.is_file() else _shards(index):
-        with safe_open(folder / name, framework="pt") as file:
+        with safe_open(folder / name, framework="np") as file:
             found |= dict.fromkeys(file.keys(), folder / name)
     return found
 

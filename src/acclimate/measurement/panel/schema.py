@@ -7,7 +7,7 @@ import json
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -22,6 +22,8 @@ from acclimate.types.errors import listed, nearest
 
 QUESTION, PASSAGE_QUESTION = "Question: {question}\nAnswer:", "{passage}\nQuestion: {question}\nAnswer:"
 PLACEHOLDERS = ("question", "passage", "options")
+LATER = {"overlap", "fewshot_as_multiturn", "group"}
+"""Settings that tables of before them do not have in their digests, so that these tables can go on. A new one joins."""
 
 
 class SetSection(Section):
@@ -201,7 +203,7 @@ def panel_digest(path: Path) -> str | None:
     None where one of them is not here.
     """
     panel = load_panel(path)
-    settings = panel.model_dump(mode="json")
+    settings = _settings(panel)
     files: list[Path] = []
     for name, section in panel.sets.items():
         settings["sets"][name] |= {"path": None, "include_path": None}
@@ -211,3 +213,13 @@ def panel_digest(path: Path) -> str | None:
     if not all(file.is_file() for file in files):
         return None
     return hashlib.sha256(json.dumps([settings, sha256_of(files)], sort_keys=True).encode()).hexdigest()
+
+
+def _settings(panel: PanelConfig) -> dict[str, Any]:
+    """A setting of :data:`LATER` counts only where it is not at its default: it asks nothing else of a model then."""
+    settings = panel.model_dump(mode="json")
+    asked = panel.model_dump(mode="json", exclude_defaults=True)
+    for every, own in ((settings, asked), *((settings["sets"][name], own) for name, own in asked["sets"].items())):
+        for key in LATER & every.keys() - own.keys():
+            del every[key]
+    return settings

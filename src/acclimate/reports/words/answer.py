@@ -115,11 +115,11 @@ def _kept_words(data: ReportData, run: Run, kind: str, where: TextSet | None) ->
     """How often the same next word, beside a control; before that what was lost."""
     lost = ""
     if kind == "forgot" and where is not None:
-        lost = f", but predicts {phrase(where)} {number.change(data.change(run, where) or 0.0, 0).lstrip('+')} worse"
+        lost = f", but predicts {_text(where)} {number.change(data.change(run, where) or 0.0, 0).lstrip('+')} worse"
     elif kind == "unclear" and where is not None:
         part = data.relative_change(run, where)
         upto = f" (up to {number.change(part.high, 0).lstrip('+')})" if part and part.bounded and part.high > 0 else ""
-        lost = f", and may predict {phrase(where)} worse{upto}"
+        lost = f", and may predict {_text(where)} worse{upto}"
     kept = data.kept
     same = run.measure(kept.name, AGREEMENT) if kept else None
     if kept is None or same is None:
@@ -130,6 +130,11 @@ def _kept_words(data: ReportData, run: Run, kind: str, where: TextSet | None) ->
     said = f"{lost}{joint} {still} chooses the base's next word{only} {100 * same.value:.0f} times in 100"
     said += f" on {phrase(kept)}"
     return said + _beside(data, run, kept)
+
+
+def _text(item: TextSet) -> str:
+    """``general text``; a set with a name of its own is called by it."""
+    return f"{phrase(item)} text" if item.name == item.role else phrase(item)
 
 
 def _beside(data: ReportData, run: Run, kept: TextSet) -> str:

@@ -16,22 +16,21 @@ from acclimate.model.checks.reach import reach_of
 from acclimate.model.load import empty_network, load_config_of, load_tokenizer
 from acclimate.paired.ratio import MINIMUM_DIVERGENCES, MINIMUM_DOCUMENTS
 from acclimate.types.errors import ConfigError
-from acclimate.verbs.search.candidate import usual_rate
-from acclimate.verbs.validate.fit import SPARE, footprint, room_on
+from acclimate.verbs.memory import SPARE
+from acclimate.verbs.pace import PASSES, STEPS, usual_rate
+from acclimate.verbs.validate.fit import footprint, room_on
 
 FEWEST = 8
 """Documents of a source that holds some out and learns from the rest."""
 HELD, VALIDATED = 160, 32
 """Documents held out, and those of them that choices look at, at most: more make intervals hardly narrower."""
+LEAST_VALIDATED, WELL_VALIDATED = 5, 12
+"""Documents that choices look at, of a domain that has hardly enough for a gate besides, and of a small one [ours]."""
 JUDGED = 64
 """Documents on which the verdict on what was kept stands, where there are so many: a gate passes a divergence on 60."""
 LARGEST_FULL = 10**9
 """Weights that are all tuned, if they fit; more are tuned by an adapter."""
-STEPS = 50
-"""Optimizer steps of a run, about: enough for a schedule."""
 LENGTHS = (128, 256, 512, 1024, 2048)
-PASSES = ((500_000, 3), (5_000_000, 2))
-"""Trained tokens below which so many passes are made."""
 WRITTEN = (50_000, 200_000)
 """Tokens that the base writes, at least and at most."""
 ORDER = (
@@ -161,8 +160,9 @@ def _held_out(corpus: Corpus) -> tuple[int, int]:
             "some are held out, to keep the budget and to measure what was learned. Give more, or cut long texts into "
             "several files."
         )
-    held = min(max(round(count / 5), 5), HELD)
-    reported = MINIMUM_DOCUMENTS if held >= 2 * MINIMUM_DOCUMENTS else max(2, held // 3)
+    enough = count // 2 >= MINIMUM_DOCUMENTS + LEAST_VALIDATED  # half at most, as ``heldout: auto`` has it
+    held = min(max(round(count / 5), min(count // 2, MINIMUM_DOCUMENTS + WELL_VALIDATED) if enough else 5), HELD)
+    reported = MINIMUM_DOCUMENTS if enough else max(2, held // 3)
     return held, min(held - reported, VALIDATED)
 
 

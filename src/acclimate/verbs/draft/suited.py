@@ -9,21 +9,16 @@ from itertools import accumulate, takewhile
 
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-from transformers import AutoTokenizer
 
-from acclimate.build import resolve
-from acclimate.config.load import RunConfig, parse_config
 from acclimate.config.source_schema import SourceSection
 from acclimate.config.template import DEFAULT_MODEL, Suited
 from acclimate.data.read.documents import Reader
 from acclimate.model.checkpoint.gguf import gguf_of
-from acclimate.model.checkpoint.opening import from_pretrained
-from acclimate.model.checks.reach import reach_of
-from acclimate.model.load import empty_network, load_config_of
+from acclimate.model.checkpoint.outline import outline_of
 from acclimate.types.errors import AcclimateError
-from acclimate.verbs.adapt.rules import PASSES, STEPS
-from acclimate.verbs.search.candidate import usual_rate
-from acclimate.verbs.validate.fit import GIB, Room, changed, fit_of, footprint, room_on
+from acclimate.verbs.draft.seen import LENGTH, ROWS, Seen, by_files
+from acclimate.verbs.memory import GIB, Room
+from acclimate.verbs.pace import PASSES, STEPS, usual_rate
 
 PATIENCE = 5.0
 """Seconds for the hub to answer."""
@@ -34,8 +29,6 @@ CHARACTERS = 4
 """Of a token, about."""
 LARGE = READ // CHARACTERS // 2
 """Tokens from which the template's own steps are right."""
-ROWS = 2
-LENGTH = 512
 
 
 def suited_to(model: str, gpu: Room | None = None) -> tuple[Suited, list[str]]:
@@ -55,50 +48,33 @@ def suited_to(model: str, gpu: Room | None = None) -> tuple[Suited, list[str]]:
         return Suited(rate=rate), [
             f"'{model}' is not on this machine yet, so nothing of it was looked at: `acclimate validate` does."
         ]
-    config = _config(model)
-    network = empty_network(config.model)
-    weights = network.num_parameters()
-    chats = getattr(from_pretrained(AutoTokenizer, config.model), "chat_template", None) is not None
-    positions = reach_of(load_config_of(config.model).get_text_config()).positions
-    length = min(LENGTH, positions)
-    config = changed(config, {"data.sequence_length": length})
-    job = resolve(config)
-    room = gpu or room_on(job.device)
-    config = job.config if gpu is None else changed(config, {"model.dtype": "bfloat16"})
-    fit = fit_of(config, room, ["base"])
-    takes = fit.changes or {"training.micro_batch_size": ROWS}
-    needs = footprint(changed(config, takes), ["base"]) / GIB
-    rate = usual_rate(weights, lora=True)
-    size = f"{weights / 1e9:.2g}B weights" if weights >= 10**7 else f"{weights:,} weights"
-    kind = "instruct: it has a chat template" if chats else "a base model: it has no chat template"
+    seen = _seen(model, gpu)
+    size = f"{seen.weights / 1e9:.2g}B weights" if seen.weights >= 10**7 else f"{seen.weights:,} weights"
+    kind = "instruct: it has a chat template" if seen.chats else "a base model: it has no chat template"
+    memory = f"about {seen.needs / GIB:.1f} of {seen.room.size / GIB:.1f} GiB {seen.room.where}"
     suited = Suited(
         about=f"{size}, {kind}",
-        rate=rate,
-        rate_why=f"usual for LoRA on {size}; for full tuning {usual_rate(weights, lora=False):g}",
-        length=length,
-        longest=min(length, positions // 2),  # the prompt needs room, too
-        rows=takes.get("training.micro_batch_size", ROWS),
-        rows_why=f"packed rows in one forward: about {needs:.1f} of {room.size / GIB:.1f} GiB {room.where}",
-        checkpointing="training.gradient_checkpointing" in takes,
-        nf4="model.quantization" in takes,
+        rate=usual_rate(seen.weights, lora=True),
+        rate_why=f"usual for LoRA on {size}; for full tuning {usual_rate(seen.weights, lora=False):g}",
+        length=min(LENGTH, seen.positions),
+        longest=min(LENGTH, seen.positions // 2),  # the prompt needs room, too
+        rows=seen.takes.get("training.micro_batch_size", ROWS),
+        rows_why=f"packed rows in one forward: {memory}",
+        checkpointing="training.gradient_checkpointing" in seen.takes,
+        nf4="model.quantization" in seen.takes,
     )
-    short = [] if fit.fits or fit.then <= room.usable * room.size else [fit.sentence]
-    memory = f"Memory: about {needs:.1f} of {room.size / GIB:.1f} GiB {room.where}."
-    return suited, [f"Model: {size}, {kind}. {memory}", *short]
+    return suited, [f"Model: {size}, {kind}. Memory: {memory}.", *seen.short]
 
 
-def _config(model: str) -> RunConfig:
-    """As the template has it."""
-    return parse_config(
-        {
-            "model": {"path": model},
-            "lora": {"rank": 16, "alpha": 32},
-            "sources": {"domain": {"path": "data"}},
-            "budget": {"epochs": 1},
-            "training": {"micro_batch_size": ROWS},
-            "data": {"sequence_length": 2},
-        }
-    )
+def _seen(model: str, gpu: Room | None) -> Seen:
+    """By files where they tell all that is needed, else by the structure, which loads torch."""
+    outline = outline_of(model)
+    seen = by_files(outline, model, gpu) if outline is not None else None
+    if seen is not None:
+        return seen
+    from acclimate.verbs.draft.structure import by_structure
+
+    return by_structure(model, gpu)
 
 
 def paced(suited: Suited, domain: str) -> tuple[Suited, list[str]]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +21,8 @@ from acclimate.runs.panel import PanelFolder, read_panel
 from acclimate.types.errors import RunError
 from acclimate.verbs.panel.page import title
 
+GAP = 2
+"""Characters between columns."""
 NOTE = f"* apart from its base: p < {ALPHA}, adjusted by Holm's method for all changes of that panel."
 
 
@@ -130,15 +134,41 @@ def _names(names: Sequence[str], panels: Sequence[PanelFolder]) -> list[str]:
     return [name if names.count(name) == 1 else str(p.path) for name, p in zip(names, panels, strict=True)]
 
 
-def matrix_table(found: Matrix) -> Table:
-    """For the terminal. Names are text, never markup."""
-    table = Table(pad_edge=False, collapse_padding=True, header_style="bold", box=box.SIMPLE_HEAD, caption=NOTE)
+def matrix_tables(found: Matrix, width: int) -> Group:
+    """For a terminal of so many characters: no name and no number is broken where they fit in any way.
+
+    Where the models' names do not fit beside each other, columns have numbers, which are named below; where the numbers
+    do not fit, there are several tables. Names are text, never markup.
+    """
+    cells = [[Text(cell) for cell in _cells(row)] for row in found.rows]
+    widths = [
+        GAP + max(cell_len(cell.plain) for cell in (Text(title), *column))
+        for title, column in zip(("set", "metric", *("" for _ in found.columns)), zip(*cells, strict=True), strict=True)
+    ]
+    beside, numbers = sum(widths[:2]) + 1, widths[2:]
+    named = beside + sum(max(GAP + cell_len(name), own) for name, own in zip(found.columns, numbers, strict=True))
+    if named <= width:
+        return Group(_table(found.columns, cells), Text(NOTE, style="italic"))
+    at_once = max(1, (width - beside) // max(numbers))
+    every = range(len(found.columns))
+    parts = [every[start : start + at_once] for start in every[::at_once]]
+    are_short = GAP + max(map(cell_len, found.columns)) <= max(numbers)
+    labels = found.columns if are_short else [str(n + 1) for n in every]
+    legend = [] if are_short else [Text(f"{n + 1}  {name}", overflow="fold") for n, name in enumerate(found.columns)]
+    tables = [
+        _table([labels[n] for n in part], [[*row[:2], *(row[2 + n] for n in part)] for row in cells]) for part in parts
+    ]
+    return Group(*tables, *legend, Text(NOTE, style="italic"))
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[Text]]) -> Table:
+    table = Table(pad_edge=False, collapse_padding=True, header_style="bold", box=box.SIMPLE_HEAD)
     for column in ("set", "metric"):
         table.add_column(column, overflow="fold")
-    for name in found.columns:
-        table.add_column(Text(name, overflow="fold"), justify="right")
-    for row in found.rows:
-        table.add_row(*map(Text, _cells(row)))
+    for name in names:
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

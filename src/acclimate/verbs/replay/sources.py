@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_lowercase
@@ -16,6 +16,7 @@ from rich.console import Console
 
 from acclimate.config.load import RunConfig
 from acclimate.disk.files import write_text
+from acclimate.types.errors import ConfigError
 from acclimate.verbs.replay.beginnings import Batch
 from acclimate.verbs.replay.commission import Commission
 from acclimate.verbs.replay.manuscript import Manuscript
@@ -91,11 +92,25 @@ def _with(config: RunConfig, place: Callable[[str], Path]) -> RunConfig:
     names = is_written_by_base(config)
     if not names:
         return config
+    _check_apart(config, names)
     files: Mapping[str, dict[str, Any]] = {
         name: {"path": str(place(name)), "replay": None, "thinking": None} for name in names
     }
     sources = {n: s.model_copy(update=files[n]) if n in files else s for n, s in config.sources.items()}
     return config.model_copy(update={"sources": sources})
+
+
+def _check_apart(config: RunConfig, names: Sequence[str]) -> None:
+    """Equal settings would give two sources the same rows, all of which the second would lose as duplicates."""
+    first: dict[str, str] = {}
+    for name in names:
+        before = first.setdefault(Commission.of(config, name).identity, name)
+        if before != name:
+            raise ConfigError(
+                f"sources.{name}: the base would write the same rows for it as for '{before}', whose settings are "
+                f"equal; give it another sources.{name}.replay.seed, or leave it out and raise "
+                f"sources.{before}.replay.tokens."
+            )
 
 
 def _checked(config: RunConfig, name: str) -> Commission:

@@ -18,28 +18,10 @@ from acclimate.data.prepare.routes import all_domain
 from acclimate.model.load import empty_network
 from acclimate.types.errors import ConfigError, listed
 from acclimate.types.plan import PlanContext
+from acclimate.verbs.pace import usual_rate
 
 FACTORS = (0.5, 1.0, 2.0)
 """Of the usual learning rate."""
-KNOWN = {True: (1e-3, 0.41), False: (2e-4, 0.58)}
-"""With LoRA, or without: learning rate at 0.135B weights, and the power of the size with which it falls."""
-SIZE, SMALLEST = 1.35e8, 5e7
-
-
-def usual_rate(weights: int, lora: bool) -> float:
-    """The learning rate that is tried first for a model of this size, rounded to a digit.
-
-    ``2e-4 (N / 0.135B)^-0.58`` of all weights, ``1e-3 (N / 0.135B)^-0.41`` of an adapter: what the comparison chose at
-    0.135B, and the customary 2e-5 and 2e-4 at 7B [ours]. Below 0.05B it rises no further.
-
-    >>> usual_rate(135_000_000, lora=False), usual_rate(135_000_000, lora=True)
-    (0.0002, 0.001)
-    >>> usual_rate(7_000_000_000, lora=False), usual_rate(7_000_000_000, lora=True)
-    (2e-05, 0.0002)
-    """
-    known, power = KNOWN[lora]
-    rate = known * (max(weights, SMALLEST) / SIZE) ** -power
-    return float(f"{rate:.0e}")
 
 
 def together(found: Iterable[Candidate]) -> str:

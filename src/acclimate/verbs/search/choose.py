@@ -16,7 +16,7 @@ from acclimate.verbs.replay import with_rows
 from acclimate.verbs.search.candidate import Candidate, plain
 from acclimate.verbs.search.foresight import Foresight, foresee
 from acclimate.verbs.search.probe import Train, probe_config, probed
-from acclimate.verbs.search.rule import Found, choose, go_on
+from acclimate.verbs.search.rule import Found, check_some_finished, choose, go_on
 from acclimate.verbs.search.rungs import going_on
 
 
@@ -32,7 +32,7 @@ def search(config: RunConfig, train: Train, console: Console, world: World) -> R
 
     Raises:
         ConfigError: nothing can be chosen, or not for that cost.
-        RunError: all probes diverged.
+        RunError: all probes of a rung diverged.
     """
     run = Layout(config.run_dir)
     config = _as_begun(config, world)
@@ -59,6 +59,7 @@ def search(config: RunConfig, train: Train, console: Console, world: World) -> R
             name = f"{number}-{tried.index(candidate) + 1:02d}-{candidate.label}"
             own = probe_config(config, candidate, name, rung.steps, foreseen.steps)
             found.append(probed(train, own, candidate, rung.steps, world, console if world.is_main else None))
+        check_some_finished(found)
         every.append(found)
         if number < len(rungs):
             count = going_on(count)

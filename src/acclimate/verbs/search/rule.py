@@ -88,6 +88,23 @@ def go_on(found: Sequence[Found], count: int, power: float) -> list[Candidate]:
     return chosen if best is None or best in chosen else [*chosen, best]
 
 
+def check_some_finished(found: Sequence[Found]) -> None:
+    """
+    Raises:
+        RunError: all probes of a rung diverged.
+    """
+    if any(one.outcome == "finished" for one in found):
+        return
+    rates = sorted({one.candidate.learning_rate for one in found})
+    span = f"from {rates[0]:g} to {rates[-1]:g}" if len(rates) > 1 else f"of {rates[0]:g}"
+    every = f"All {len(found)} probes" if len(found) > 1 else "The only probe"
+    raise RunError(
+        f"{every} of {found[0].steps} steps diverged (a loss or gradient was not finite), at learning rates {span}. So "
+        f"nothing is chosen. Start a run of another name with lower ones, such as search.learning_rates: "
+        f"[{rates[0] / 10:.0e}, {rates[0] / 3:.0e}]. If they diverge as well, a document is broken, or the model is."
+    )
+
+
 def choose(found: Sequence[Found], power: float) -> tuple[Found, str]:
     """The probe whose setting is trained, of the last rung, and why in a sentence.
 
@@ -97,12 +114,8 @@ def choose(found: Sequence[Found], power: float) -> tuple[Found, str]:
     Raises:
         RunError: all of them diverged.
     """
+    check_some_finished(found)
     order = ranked(found, power)
-    if not order:
-        raise RunError(
-            "Every probe of the search diverged, so nothing is chosen; name lower learning rates at "
-            "search.learning_rates, in a run of another name."
-        )
     best = order[0]
     largest = best.held(power)
     alike = [one for one in order if one.held(power) >= ENOUGH * largest] if largest > 0 else [best]

@@ -80,6 +80,7 @@ def source_notes(config: RunConfig, corpora: Corpora, mixture: Mixture) -> list[
         *_control(every),
         *_nothing_held_out(every),
         *_few_held_out(every),
+        *_few_measured(config, every),
         *_streamed(every),
         *_masked(every),
     ]
@@ -291,6 +292,16 @@ def _few_held_out(sources: Sources) -> Iterator[str]:
         "few documents are held out of",
         f"; {little}: raise sources.NAME.heldout, or give more documents.",
     )
+
+
+def _few_measured(config: RunConfig, sources: Sources) -> Iterator[str]:
+    """Of what is held out, where that would be enough."""
+    most = config.evaluation.documents
+    if most is not None and most < MINIMUM_DOCUMENTS <= max((len(c.heldout) for c in sources.values()), default=0):
+        yield (
+            f"evaluation.documents: {most} measures fewer documents of each source than are held out; an interval over "
+            f"fewer than {MINIMUM_DOCUMENTS} says little, and `acclimate gate` refuses it: raise it, or leave it out."
+        )
 
 
 def _more(name: str, corpus: Corpus) -> str:

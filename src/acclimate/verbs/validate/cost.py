@@ -21,6 +21,7 @@ from acclimate.model.mixture.routing import balance_weight, is_frozen, own_weigh
 from acclimate.model.packing.regrouped import Regrouped
 from acclimate.model.whole.origin import origin_of
 from acclimate.model.whole.towers import decoder_of, tower_sizes
+from acclimate.verbs.memory import Sizes, needed, width_of
 from acclimate.verbs.replay import Unwritten
 
 EFFICIENCY = {"float32": 0.55, "bfloat16": 0.12}
@@ -33,30 +34,21 @@ WRITING_EFFICIENCY = 0.3
 empty, some are left out, and drawing a token costs as much as a layer [ours; docs/howto/replay.md]."""
 STATE_BYTES = 4 + 4 + 8
 """Of a trained parameter of an adapter: itself, its gradient, AdamW's moments, in float32."""
-PROCESS_BYTES = 2**30
-"""Of Python, torch and the other libraries, measured [ours]."""
 
 
 def memory(config: RunConfig, network: Any, trained: int, total: int, copies: int) -> float:
-    """Bytes: weights, reference copies, masters, gradients, AdamW's two moments, activations, one chunk of logits."""
-    width = 2 if config.model.dtype == "bfloat16" else 4
-    masters = 4 * trained if width == 2 and config.lora is None else 0
-    states = trained * (4 + 8) + masters + (width * trained if masters else 0)
-    vocabulary, hidden, depth = _sizes(network)
-    rows = config.training.micro_batch_size * config.data.sequence_length
-    # about 34 hidden-sized tensors per layer and token without checkpointing (Korthikanti et al., 2022,
-    # arXiv 2205.05198, counts 34 bytes in 16 bit without the attention matrix), one with it
-    per_layer = 2 if config.training.gradient_checkpointing else 17
-    activations = rows * hidden * depth * per_layer * width
-    logits = 4 * config.objective.chunk_tokens * vocabulary * 4
-    learns = config.lora is None or bool(config.model.add_tokens)
-    heads = 4 * vocabulary * hidden * (1 + learns + copies)  # float32 casts, gradient
-    weights = float(width * total)
+    """Bytes of a run of this network, by :func:`acclimate.verbs.memory.needed`.
+
+    Args:
+        network: with its adapter, where it has one.
+        copies: frozen networks beside it.
+    """
+    needs = needed(config, Sizes(total, trained, *_sizes(network)), copies)
     if config.model.quantization is not None:
         layers = {m for m in network.modules() if isinstance(m, nn.Linear)} - {network.get_output_embeddings()}
-        weights -= (width - BYTES) * sum(m.weight.numel() for m in layers if not m.weight.requires_grad)
-    stacks = expert_copies(config, network)
-    return float(PROCESS_BYTES + weights * (1 + copies) + states + activations + logits + heads + stacks)
+        frozen = sum(m.weight.numel() for m in layers if not m.weight.requires_grad)
+        needs -= (width_of(config) - BYTES) * frozen * (1 + copies)
+    return needs + expert_copies(config, network)
 
 
 def _sizes(network: Any) -> tuple[int, int, int]:
@@ -69,7 +61,7 @@ def _sizes(network: Any) -> tuple[int, int, int]:
 
 def kept_states(config: RunConfig, network: Any, positions: int) -> float:
     """Bytes of a base's last hidden states on so many positions."""
-    return float(positions * _sizes(network)[1] * (2 if config.model.dtype == "bfloat16" else 4))
+    return float(positions * _sizes(network)[1] * width_of(config))
 
 
 def expert_copies(config: RunConfig, network: Any, asked: bool = False) -> float:
@@ -79,7 +71,7 @@ def expert_copies(config: RunConfig, network: Any, asked: bool = False) -> float
     Args:
         asked: as if all experts had one.
     """
-    width, stacks = 2 if config.model.dtype == "bfloat16" else 4, expert_weights(network, asked)
+    width, stacks = width_of(config), expert_weights(network, asked)
     if config.training.gradient_checkpointing:
         return float(width * max(stacks, default=0) * 2)
     return float(width * sum(stacks))

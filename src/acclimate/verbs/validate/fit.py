@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,48 +13,11 @@ from acclimate.model.checkpoint.gguf import gguf_of
 from acclimate.model.checkpoint.quantisation import quantisation_of
 from acclimate.model.load import empty_network, load_config_of
 from acclimate.model.lora.adapter import attach_lora
-from acclimate.types.errors import AcclimateError, UsageError
+from acclimate.types.errors import AcclimateError
 from acclimate.verbs.limits import available_memory
-from acclimate.verbs.search.candidate import usual_rate
+from acclimate.verbs.memory import GIB, SPARE, Room
+from acclimate.verbs.pace import usual_rate
 from acclimate.verbs.validate.cost import memory
-
-GIB = 2**30
-SPARE = 0.8
-"""Of the memory that is free: other programs take some, and the estimate is one."""
-CARD = 0.9
-"""Of a whole GPU, whose allocator loses a part."""
-UNITS = {"": GIB, "g": GIB, "gb": GIB, "gib": GIB, "m": 2**20, "mb": 2**20, "mib": 2**20}
-"""A card of 24 GB has 24 GiB, nearly."""
-
-
-@dataclass(frozen=True)
-class Room:
-    """A memory that a run may have."""
-
-    size: float
-    """Bytes."""
-    where: str
-    """``on a GPU of 24 GB``."""
-    usable: float
-    """Part of it that a run may take."""
-    asked: bool = False
-    """Whether somebody named it."""
-
-
-def gpu_of(text: str) -> Room:
-    """The GPU that ``--gpu`` names by its memory.
-
-    Raises:
-        UsageError: it is no size.
-
-    >>> gpu_of("24GB")
-    Room(size=25769803776, where='on a GPU of 24GB', usable=0.9, asked=True)
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    unit = UNITS.get(found[2].lower()) if found is not None else None
-    if found is None or unit is None or not float(found[1]) > 0:
-        raise UsageError(f"--gpu: '{text}' is no size of a GPU's memory; write it as 24GB.")
-    return Room(int(float(found[1]) * unit), f"on a GPU of {text.strip()}", CARD, asked=True)
 
 
 def room_on(device: torch.device) -> Room:

@@ -35,7 +35,8 @@ def print_preflight(found: Preflight, console: Console) -> None:
         counted, used = not row["streamed"], row["share"] > 0
         tokens = f"{row['trained_tokens']:,}" if counted else "streamed"
         table.add_row(
-            name, row["role"], f"{row['documents']:,}" if counted else "streamed", f"{row['heldout_documents']:,}",
+            name, row["role"], _documents(row["documents"], config.sources[name].max_documents),
+            f"{row['heldout_documents']:,}",
             tokens if used else "evaluated only", f"{row['share']:.0%}" if used else "",
             f"{row['epochs']:.2f}" if used and counted else "", dropped if counted else "streamed",
         )  # fmt: skip
@@ -81,6 +82,13 @@ def _schedule(stages: Sequence[Mapping[str, Any]]) -> Table:
         total = max(1, sum(stage["tokens"].values()))
         table.add_row(f"{stage['from']:.0%}", *(f"{n / total:.1%} ({n:,})" for n in stage["tokens"].values()))
     return table
+
+
+def _documents(count: int | None, most: int | None) -> str:
+    """Of a source, and how many of them are used where that is limited."""
+    if count is None:
+        return "streamed"
+    return f"{most:,} of {count:,}" if most is not None and most < count else f"{count:,}"
 
 
 def _checks(found: Preflight, checks: Checks) -> str:

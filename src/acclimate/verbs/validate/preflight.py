@@ -45,11 +45,12 @@ from acclimate.runs.layout import Layout
 from acclimate.types.errors import DataError
 from acclimate.types.notebook import printed
 from acclimate.types.plan import PlanContext
+from acclimate.verbs.memory import Room
+from acclimate.verbs.pace import usual_rate
 from acclimate.verbs.replay import Unwritten, with_placeholders
 from acclimate.verbs.search import Foresight, foresee
-from acclimate.verbs.search.candidate import usual_rate
 from acclimate.verbs.validate.cost import expert_notes, kept_states, memory, regrouped, seconds, writing_seconds
-from acclimate.verbs.validate.fit import Fit, Room, changed, copies_of, fit_of, room_on
+from acclimate.verbs.validate.fit import Fit, changed, copies_of, fit_of, room_on
 from acclimate.verbs.validate.labels import turn_ends
 from acclimate.verbs.validate.reading import read_as
 from acclimate.verbs.validate.shown import ShownDocument, first_documents
