@@ -53,9 +53,9 @@ def drift_forms(varied: Collection[str]) -> tuple[Form, ...]:
     power, powers = _power(moved)
     shapes: dict[str, tuple[Factor, tuple[Parameter, ...], str]] = {"": (_one, (), "")}
     if held:
-        strength = Parameter("B", (3.0, 30.0), 0.0, 1e4)
-        exponent = Parameter("a", (0.3, 1.0), 0.0, 3.0)
-        floor = (Parameter("f", (0.1, 0.5), 0.0, 1.0), Parameter("k", (0.1, 0.5), 1e-3, 1e2))
+        strength = Parameter("B", (10.0,), 0.0, 1e4)
+        exponent = Parameter("a", (0.5,), 0.0, 3.0)
+        floor = (Parameter("f", (0.3,), 0.0, 1.0), Parameter("k", (0.2,), 1e-3, 1e2))
         shapes = {
             "root": (_root, (strength,), " / sqrt(1 + B q)"),
             "injection": (_injection, (strength, exponent), " / (1 + B q)^a"),
@@ -66,7 +66,7 @@ def drift_forms(varied: Collection[str]) -> tuple[Form, ...]:
         for name, (shape, own, words) in shapes.items()
     ]
     if moved:
-        parameters = (Parameter("A", (0.1, 1.0), 1e-6, 1e2), *_approach(moved))
+        parameters = (Parameter("A", (0.3,), 1e-6, 1e2), *_approach(moved))
         shape, own, words = shapes["root" if held else ""]
         words = f"A (1 - exp(-{_x_words(moved)})){words}"
         forms.append(_form("saturating", DRIFT, held | moved, _saturating(_reached(moved)), shape, (*parameters, *own), words))
@@ -97,7 +97,7 @@ def gain_forms(varied: Collection[str]) -> tuple[Form, ...]:
     """
     moved, held = _split(varied)
     power, powers = _power(moved)
-    scale = Parameter("A", (0.1, 1.0), -1e2, 1e2)
+    scale = Parameter("A", (0.3,), -1e2, 1e2)
     shapes: dict[str, tuple[Factor, tuple[Parameter, ...], str]] = {
         "power" if moved else "flat": (power, (scale, *powers[1:]), _power_words(moved))
     }
@@ -149,20 +149,20 @@ def _form(
 
 
 def _power(moved: set[str]) -> tuple[Factor, tuple[Parameter, ...]]:
-    exponents = {"tokens": Parameter("b", (0.3, 1.0), 0.0, 2.0), "rate": Parameter("g", (0.5, 1.5), 0.0, 3.0)}
+    exponents = {"tokens": Parameter("b", (0.3, 0.9), 0.0, 2.0), "rate": Parameter("g", (1.0,), 0.0, 3.0)}
     names = {"tokens": "b", "rate": "g"}
 
     def factor(table: Columns, values: Values) -> Array:
         grown = [_units(table, name) ** values[names[name]] for name in sorted(moved)]
         return values["A"] * np.prod(grown, axis=0) if grown else np.full(_rows(table), values["A"])
 
-    own = (Parameter("A", (0.1, 1.0), 1e-6, 1e2), *(exponents[name] for name in sorted(moved)))
+    own = (Parameter("A", (0.3,), 1e-6, 1e2), *(exponents[name] for name in sorted(moved)))
     return factor, own
 
 
 def _approach(moved: set[str]) -> tuple[Parameter, ...]:
     """Of x = t e^g / T."""
-    rate = (Parameter("g", (0.5, 1.5), 0.0, 3.0),) if "rate" in moved else ()
+    rate = (Parameter("g", (1.0,), 0.0, 3.0),) if "rate" in moved else ()
     return (Parameter("T", (0.3, 3.0), 1e-3, 1e3), *rate)
 
 
