@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from acclimate.laws.fit import fit
 from acclimate.laws.form import Array, Columns, Form
-from acclimate.laws.intervals import Noise, numbered, predictions, refitted
+from acclimate.laws.intervals import Noise, curves_of, numbered, predictions, refitted
 from acclimate.laws.law import Law
 from acclimate.paired.estimate import Estimate
 from acclimate.types.errors import UsageError
@@ -229,8 +229,8 @@ def _tellable(settings: NDArray[np.int64], runs: NDArray[np.int64], rows: int) -
 def _left_out(law: Law, kept: NDArray[np.bool_], settings: NDArray[np.int64]) -> Array:
     """What the form predicts of each row, fitted without the row's setting; [n]."""
     measured = np.tile(law.table[law.form.outcome], (len(kept), 1))
-    found = [law.form.curve(law.table, values) for values in refitted(law, measured, kept.astype(np.float64))]
-    return np.array(found)[settings, np.arange(len(settings))]
+    found = curves_of(law.form, law.table, refitted(law, measured, kept.astype(np.float64)))
+    return found[settings, np.arange(len(settings))]
 
 
 def _by_setting(values: Array, settings: NDArray[np.int64]) -> Array:

@@ -8,13 +8,13 @@ run, over its steps, is drawn anew, in blocks [ours].
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.laws.form import Array, Columns, Form, Values
+from acclimate.laws.form import Array, Columns, Form
 from acclimate.laws.law import STEP, Law
 
 ITERATIONS = 12
@@ -93,13 +93,12 @@ def predictions(
     residuals, new = noise.draw(random, draws)
     outcomes = fitted * np.exp(residuals) if law.form.log else fitted + residuals
     # 2. each gives its parameters, and these a curve
-    curves = np.array([law.form.curve(points, values) for values in refitted(law, outcomes)])
-    curves = curves.reshape(draws, -1)
+    curves = curves_of(law.form, points, refitted(law, outcomes))
     # 3. a run there has noise of its own
     return curves, curves * np.exp(new)[:, None] if law.form.log else curves + new[:, None]
 
 
-def refitted(law: Law, outcomes: Array, weights: Array | None = None) -> list[Values]:
+def refitted(law: Law, outcomes: Array, weights: Array | None = None) -> dict[str, Array]:
     """The parameters of least Huber loss of each of R outcomes, from the law's own parameters on.
 
     Levenberg's and Marquardt's steps, of all R at once, kept within the bounds. SciPy's least_squares, which gave the
@@ -108,19 +107,25 @@ def refitted(law: Law, outcomes: Array, weights: Array | None = None) -> list[Va
     Args:
         outcomes: [R, n].
         weights: of rows, [R, n]; 0 leaves a row out.
+
+    Returns:
+        Name -> [R, 1].
     """
     form, free = law.form, law.free
     low, high = ([getattr(one, end) for one in form.parameters if one.name in free] for end in ("low", "high"))
     weights = np.ones_like(outcomes) if weights is None else weights
-    tables = [{**law.table, form.outcome: outcome} for outcome in outcomes]
     many, count = len(outcomes), len(free)
+    measured = np.log(outcomes) if form.log else outcomes
+
+    def values_of(theta: Array) -> dict[str, Array]:
+        known = {name: np.full((many, 1), value) for name, value in law.values.items()}
+        return known | {name: theta[:, [index]] for index, name in enumerate(free)}
 
     def residuals(theta: Array) -> Array:
-        rows = [
-            form.residuals(table, {**law.values, **dict(zip(free, row, strict=True))})
-            for table, row in zip(tables, theta, strict=True)
-        ]
-        return np.nan_to_num(np.array(rows), nan=1e3, posinf=1e3, neginf=-1e3)
+        curves = curves_of(form, law.table, values_of(theta))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = (np.log(curves) if form.log else curves) - measured
+        return np.nan_to_num(found, nan=1e3, posinf=1e3, neginf=-1e3)
 
     theta = np.tile(np.clip([law.values[name] for name in free], low, high), (many, 1))
     now = residuals(theta)
@@ -150,7 +155,24 @@ def refitted(law: Law, outcomes: Array, weights: Array | None = None) -> list[Va
         lower = costs < cost
         theta[lower], now[lower], cost[lower] = tried[lower], found[lower], costs[lower]
         damping = np.where(lower, damping / 5, damping * 10)
-    return [{**law.values, **dict(zip(free, map(float, row), strict=True))} for row in theta]
+    return values_of(theta)
+
+
+def curves_of(form: Form, points: Columns, values: Mapping[str, Array]) -> Array:
+    """The form's curve for each of R sets of parameters, [R, m].
+
+    Formulas broadcast, so all are asked at once; a curve that takes one set at a time is asked R times.
+
+    Args:
+        values: name -> [R, 1].
+    """
+    many, length = len(next(iter(values.values()))), len(next(iter(points.values())))
+    try:
+        curves = np.asarray(form.curve(points, values))  # type: ignore[arg-type]
+        return np.broadcast_to(curves, (many, length))
+    except (TypeError, ValueError):
+        single = [{name: float(column[row, 0]) for name, column in values.items()} for row in range(many)]
+        return np.array([form.curve(points, one) for one in single]).reshape(many, length)
 
 
 def _huber(residuals: Array, form: Form, weights: Array) -> Array:
