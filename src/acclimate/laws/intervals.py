@@ -28,21 +28,27 @@ class Noise:
     Args:
         scale: standard deviation of a run's offset.
         freedom: with how many degrees of freedom it is known.
+        new: the same of a run at a setting without one: ``scale``, or the error at settings left out if that is larger.
         deviations: of each run, what its rows lie off its offset, in the order of its steps.
         runs: of each row, the number of its run, [n].
     """
 
     scale: float
     freedom: float
+    new: float
     deviations: tuple[Array, ...]
     runs: NDArray[np.int64]
 
     @classmethod
-    def of(cls, law: Law, runs: NDArray[np.int64]) -> Noise | None:
+    def of(cls, law: Law, runs: NDArray[np.int64], left_out: float = 0.0) -> Noise | None:
         """Of a law's residuals; None where they leave less than one degree of freedom.
 
         Formula, of m runs, n rows and k parameters: scale^2 = sum over runs of offset^2 / v, v = min(m - 1, m (1 - k / n)).
         With one row a run, v is n - k.
+
+        Args:
+            left_out: root mean square residual at settings that the form was fitted without. A form is chosen for its small
+                residuals, so these alone say too little of what it does elsewhere [ours].
         """
         many, rows = int(runs.max()) + 1, len(runs)
         freedom = min(many - 1.0, many * (1 - len(law.free) / rows))
@@ -50,9 +56,11 @@ class Noise:
             return None
         offsets = np.bincount(runs, law.residuals) / np.bincount(runs)
         left = law.residuals - offsets[runs]
+        scale = math.sqrt(float((offsets**2).sum()) / freedom)
         return cls(
-            math.sqrt(float((offsets**2).sum()) / freedom),
+            scale,
             freedom,
+            max(scale, left_out),
             tuple(left[runs == run] for run in range(many)),
             runs,
         )
@@ -62,13 +70,13 @@ class Noise:
 
         Both share how large the scale is, which is what a few runs do not show: scale sqrt(v / chi-square(v)).
         """
-        scales = self.scale * np.sqrt(self.freedom / random.chisquare(self.freedom, draws))
-        residuals = (scales[:, None] * random.standard_normal((draws, len(self.deviations))))[:, self.runs]
+        larger = np.sqrt(self.freedom / random.chisquare(self.freedom, draws))
+        residuals = (self.scale * larger[:, None] * random.standard_normal((draws, len(self.deviations))))[:, self.runs]
         for run, deviations in enumerate(self.deviations):
             if len(deviations) > 1:
                 residuals[:, self.runs == run] += _blocks(random, deviations, draws)
         pool = np.concatenate(self.deviations)
-        return residuals, scales * random.standard_normal(draws) + pool[random.integers(len(pool), size=draws)]
+        return residuals, self.new * larger * random.standard_normal(draws) + pool[random.integers(len(pool), size=draws)]
 
 
 def _blocks(random: np.random.Generator, deviations: Array, draws: int) -> Array:
@@ -80,13 +88,13 @@ def _blocks(random: np.random.Generator, deviations: Array, draws: int) -> Array
     return deviations[places.reshape(draws, -1)[:, :length]]
 
 
-def predictions(
-    law: Law, noise: Noise, points: Columns, draws: int, random: np.random.Generator
-) -> tuple[Array, Array]:
-    """The law's curve at the points as other runs would have given it, and outcomes of new runs there.
+def outcomes_of_new_runs(
+    law: Law, noise: Noise, points: Columns, wider: Array, draws: int, random: np.random.Generator
+) -> Array:
+    """Outcomes of new runs at the points, [draws, m], by the law as other runs would have given it.
 
-    Returns:
-        The curves and the outcomes, [draws, m] each.
+    Args:
+        wider: by how much more than the noise a run lies off there, [m], 1 and more.
     """
     # 1. tables that this law and this noise might have given
     fitted = law.predict(law.table)
@@ -95,7 +103,8 @@ def predictions(
     # 2. each gives its parameters, and these a curve
     curves = curves_of(law.form, points, refitted(law, outcomes))
     # 3. a run there has noise of its own
-    return curves, curves * np.exp(new)[:, None] if law.form.log else curves + new[:, None]
+    off = new[:, None] * wider
+    return curves * np.exp(off) if law.form.log else curves + off
 
 
 def refitted(law: Law, outcomes: Array, weights: Array | None = None) -> dict[str, Array]:
