@@ -216,7 +216,7 @@ def _outcome(forms: Sequence[Form]) -> str:
 
 def _finite(columns: Columns, needed: set[str], what: str) -> dict[str, Array]:
     if missing := sorted(needed - columns.keys()):
-        raise UsageError(f"The {what} have no column '{missing[0]}'; the forms read {', '.join(sorted(needed))}.")
+        raise UsageError(f"No column of the {what} is called '{missing[0]}'; needed are {', '.join(sorted(needed))}.")
     data = {name: np.atleast_1d(np.asarray(column, dtype=np.float64)) for name, column in columns.items()}
     lengths = {name: len(column) for name, column in data.items()}
     if len(set(lengths.values())) > 1:
