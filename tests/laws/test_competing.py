@@ -140,7 +140,8 @@ def test_what_no_form_reads_says_how_far_a_point_is() -> None:
 def test_too_few_runs_are_a_sentence() -> None:
     few = compete(drift_forms(VARIED), table(runs=3))
     assert few.reason == (
-        "cannot tell: 3 runs at 3 settings; the smallest form has 3 parameters, and needs one setting and one run more than that"
+        "cannot tell: 3 runs at 3 settings; the smallest form has 3 parameters, "
+        "and needs one setting and one run more than that"
     )
     (found,) = few.predict(points())
     assert not found.bounded
@@ -171,7 +172,10 @@ def test_wrong_tables_are_sentences(change: dict[str, np.ndarray], said: str) ->
 def test_wrong_arguments_are_sentences() -> None:
     runs = table()
     with pytest.raises(UsageError, match="table is called 'tokens'; needed are drift, share"):
-        compete(drift_forms(VARIED), {name: column for name, column in runs.items() if name != "tokens"} | {"drift": runs["drift"]})
+        compete(
+            drift_forms(VARIED),
+            {name: column for name, column in runs.items() if name != "tokens"} | {"drift": runs["drift"]},
+        )
     with pytest.raises(UsageError, match="groups names the run of each row: 6 are needed, 2 are given"):
         compete(drift_forms(VARIED), runs, groups=["a", "b"])
     with pytest.raises(UsageError, match="one outcome; these predict drift, gain"):

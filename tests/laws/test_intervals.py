@@ -83,7 +83,11 @@ def test_blocks_keep_neighbouring_steps_together() -> None:
 def test_refits_are_scipys(name: str) -> None:
     (form,) = [form for form in drift_forms({"share", "tokens"}) if form.name == name]
     random = np.random.default_rng(1)
-    table = {"share": np.array([1, 0.95, 0.9, 0.75, 0.5, 1.0]), "weight": np.ones(6), "tokens": 4e3 * 2.0 ** np.arange(6)}
+    table = {
+        "share": np.array([1, 0.95, 0.9, 0.75, 0.5, 1.0]),
+        "weight": np.ones(6),
+        "tokens": 4e3 * 2.0 ** np.arange(6),
+    }
     start = {parameter.name: parameter.starts[0] for parameter in form.parameters}
     table["drift"] = form.curve(table, start) * np.exp(0.03 * random.standard_normal(6))
     law = fit(form, table)
