@@ -42,7 +42,7 @@ def test_noise_of_curves_is_of_runs() -> None:
     assert by_row.freedom == pytest.approx(58)
     assert by_run.scale == pytest.approx(math.sqrt(0.18 / by_run.freedom), rel=1e-6)
     residuals, new = by_run.draw(np.random.default_rng(0), 50)
-    assert np.ptp(residuals[:, :20], axis=1).max() < 1e-9  # a run's rows lie off together
+    assert np.ptp(residuals[:, :20], axis=1).max() < 1e-6  # a run's rows lie off together
     assert len(new) == 50
 
 

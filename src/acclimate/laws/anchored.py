@@ -168,7 +168,7 @@ def _approach(moved: set[str]) -> tuple[Parameter, ...]:
 
 
 def _power_words(moved: set[str]) -> str:
-    return " ".join(["A", *(["e^g"] if "rate" in moved else []), *(["t^b"] if "tokens" in moved else [])])
+    return " ".join(["A", *(["t^b"] if "tokens" in moved else []), *(["e^g"] if "rate" in moved else [])])
 
 
 def _x_words(moved: set[str]) -> str:

@@ -87,7 +87,7 @@ def _blocks(random: np.random.Generator, deviations: Array, draws: int) -> Array
     size = max(1, round(math.sqrt(length)))
     starts = random.integers(length, size=(draws, -(-length // size)))
     places = (starts[:, :, None] + np.arange(size)) % length
-    return deviations[places.reshape(draws, -1)[:, :length]]
+    return np.asarray(deviations[places.reshape(draws, -1)[:, :length]])
 
 
 def outcomes_of_new_runs(
