@@ -28,6 +28,7 @@ LEVEL = 0.9
 RUNS = 6
 CHOICES = 5
 """Of six runs, where more are left."""
+DRAWS = 500
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def answered(name: str, trained: Sequence[Run], held: Sequence[Run]) -> tuple[li
         forms = gain_forms(varied) if kind == GAIN else drift_forms(varied)
         judged: Judged = compete(forms, {**columns, kind: measured})
         one_more = 2 * student.ppf((1 + LEVEL) / 2, len(measured) - 1) * measured.std(ddof=1)
-        for run, estimate, why in zip(held, judged.predict(points, LEVEL), judged.refusals(points), strict=True):
+        for run, estimate, why in zip(held, judged.predict(points, LEVEL, DRAWS), judged.refusals(points), strict=True):
             if why is not None:
                 refused.append(why)
                 continue

@@ -137,6 +137,14 @@ def test_what_no_form_reads_says_how_far_a_point_is() -> None:
     ]
 
 
+def test_a_rate_may_not_lie_as_far_outside_as_tokens() -> None:
+    runs = {"rate": np.array([1e-4, 1.5e-4, 2e-4, 3e-4, 4e-4]), "drift": np.array([0.12, 0.2, 0.27, 0.38, 0.45])}
+    judged = compete(drift_forms({"rate"}), runs)
+    inside, low = judged.refusals({"rate": np.array([6e-4, 4e-5])})
+    assert inside is None
+    assert low == "cannot tell: rate 4e-05 is less than the least that was measured (0.0001) by 2 times"
+
+
 def test_too_few_runs_are_a_sentence() -> None:
     few = compete(drift_forms(VARIED), table(runs=3))
     assert few.reason == (

@@ -59,6 +59,15 @@ def test_the_error_at_settings_left_out_is_not_ignored() -> None:
     assert noise.new == noise.scale
 
 
+def test_seeds_of_a_setting_show_luck_and_no_form() -> None:
+    law = line([0.1, 0.9, 2.3, 2.8, 4.1, 5.2])
+    runs, seeds = Noise.of(law, np.arange(6)), Noise.of(law, np.arange(6), settings=3)
+    assert runs is not None
+    assert seeds is not None
+    assert (runs.freedom, seeds.freedom) == (pytest.approx(4), pytest.approx(2))
+    assert runs.scale == seeds.scale
+
+
 def test_draws_have_students_tails() -> None:
     law = line([0.1, 0.9, 2.3, 2.8, 4.1])
     noise = Noise.of(law, np.arange(5))

@@ -18,10 +18,12 @@ from acclimate.types.errors import UsageError
 
 FARTHEST = 4.0
 """So many times the largest value of a column, or less than the smallest over it, has no interval. [ours]"""
+FARTHEST_RATE = 2.0
+"""The same of the learning rate: drift's slope in it falls from 2.6 to 0.5 between 2e-5 and 5e-4. [ours]"""
 FARTHEST_SHARE = 0.5
 """A share may lie outside the measured ones by this part of their range. [ours]"""
-SHARE = "share"
-"""The column that is compared by difference; all others are, by ratio."""
+SHARE, RATE = "share", "rate"
+"""Columns with limits of their own; a share is compared by difference, all others by ratio."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +181,7 @@ def compete(forms: Sequence[Form], table: Columns, groups: Sequence[object] | No
         law.form.name: _rms(_scaled(held[law.form.name], law.form.log) - _scaled(measured, law.form.log), settings)
         for law in laws
     }
-    pairs = [(law, noise) for law in laws if (noise := Noise.of(law, runs, off[law.form.name])) is not None]
+    pairs = [(law, noise) for law in laws if (noise := Noise.of(law, runs, many, off[law.form.name])) is not None]
     if not pairs:
         said = (
             f"cannot tell: {_counted(runs, 'run')} at {_counted(settings, 'setting')}; the smallest form has {fewest} "
@@ -316,12 +318,11 @@ def _far(name: str, column: Array, value: float) -> str | None:
         if least - room <= value <= most + room:
             return None
         return f"cannot tell: {name} {value:g} is too far outside of what was measured ({least:g} to {most:g})"
-    if value > FARTHEST * most:
-        return f"cannot tell: {name} {value:g} is more than {FARTHEST:g} times the most that was measured ({most:g})"
-    if value * FARTHEST < least:
-        return (
-            f"cannot tell: {name} {value:g} is less than the least that was measured ({least:g}) by {FARTHEST:g} times"
-        )
+    times = FARTHEST_RATE if name == RATE else FARTHEST
+    if value > times * most:
+        return f"cannot tell: {name} {value:g} is more than {times:g} times the most that was measured ({most:g})"
+    if value * times < least:
+        return f"cannot tell: {name} {value:g} is less than the least that was measured ({least:g}) by {times:g} times"
     return None
 
 

@@ -40,26 +40,31 @@ class Noise:
     runs: NDArray[np.int64]
 
     @classmethod
-    def of(cls, law: Law, runs: NDArray[np.int64], left_out: float = 0.0) -> Noise | None:
+    def of(cls, law: Law, runs: NDArray[np.int64], settings: int | None = None, left_out: float = 0.0) -> Noise | None:
         """Of a law's residuals; None where they leave less than one degree of freedom.
 
         Formula, of m runs, n rows and k parameters: scale^2 = sum over runs of offset^2 / v, where v is
-        min(m - 1, m (1 - k / n)), and n - k with one row a run.
+        min(m - 1, m (1 - k / n)), and n - k with one row a run. Its degrees of freedom are those of as many runs as
+        there are settings, and 1 at least: another seed shows luck, and nothing of whether the form is right [ours].
 
         Args:
+            settings: how many the runs have; None: each run has its own.
             left_out: root mean square residual at settings that the form was fitted without. A form is chosen for its
                 small residuals, so these alone say too little of what it does elsewhere [ours].
         """
         many, rows = int(runs.max()) + 1, len(runs)
-        freedom = min(many - 1.0, many * (1 - len(law.free) / rows))
-        if freedom < 1:
+
+        def free(units: int) -> float:
+            return min(units - 1.0, units * (1 - len(law.free) / rows))
+
+        if (freedom := free(many)) < 1:
             return None
         offsets = np.bincount(runs, law.residuals) / np.bincount(runs)
         left = law.residuals - offsets[runs]
         scale = math.sqrt(float((offsets**2).sum()) / freedom)
         return cls(
             scale,
-            freedom,
+            max(1.0, free(many if settings is None else settings)),
             max(scale, left_out),
             tuple(left[runs == run] for run in range(many)),
             runs,
