@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -91,7 +92,7 @@ def runs_of(one: Series) -> list[Run]:
 def _runs(source: Source) -> Iterator[Run]:
     if not (HERE / source.table).is_file():
         return
-    methods: dict[str, tuple[dict[str, object], dict[str, object]]] = {}
+    methods: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
     for path in source.comparisons:
         study = yaml.safe_load((HERE / path).read_text())
         shared = yaml.safe_load((HERE / path).with_name(study["run"]).read_text())
@@ -102,7 +103,7 @@ def _runs(source: Source) -> Iterator[Run]:
             yield _run(row, *methods[row.method])
 
 
-def _run(row: Row, shared: dict, own: dict) -> Run:
+def _run(row: Row, shared: dict[str, Any], own: dict[str, Any]) -> Run:
     settings = {**own, **row.settings}
     domain = shared["budget"]["count"]
     shares = {name: settings.get(f"sources.{name}.share", one["share"]) for name, one in shared["sources"].items()}

@@ -107,7 +107,7 @@ def test_an_effect_that_is_not_there_is_not_found() -> None:
     gain = 0.26 + 0.003 * np.random.default_rng(0).standard_normal(6)
     runs = {"share": np.array([1, 0.95, 0.9, 0.75, 0.5, 0.6]), "weight": np.ones(6), "gain": gain}
     judged = compete(gain_forms({"share"}), runs)
-    (found,) = judged.predict({"share": [0.8], "weight": [1.0]})
+    (found,) = judged.predict({"share": np.array([0.8]), "weight": np.ones(1)})
     assert found.low < 0.26 < found.high
     assert found.high - found.low < 0.03
 
