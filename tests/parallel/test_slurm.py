@@ -93,7 +93,8 @@ def test_two_tasks_train_as_two_processes_of_nproc(pico_folder: Path, corpora: P
     outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
 
     def trained(name: str, tasks: list[dict[str, str]], *options: str) -> tuple[Path, list[str]]:
-        run = config(pico_folder, corpora, tmp_path, name=name)
+        short = {"budget": {"steps": 3, "batch_tokens": 128}, "evaluation": {"generations": 0}}
+        run = config(pico_folder, corpora, tmp_path, name=name, **short)
         save_config(run, path := tmp_path / f"{name}.yaml")
         command = [sys.executable, "-m", "acclimate", "train", str(path), *options]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

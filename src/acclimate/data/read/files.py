@@ -38,10 +38,10 @@ FORMATS: Mapping[str, Callable[[BinaryIO, str, RecordSchema, int], Iterator[Row]
     ".csv": comma_separated,
     ".tsv": tab_separated,
     ".parquet": parquet,
-    **dict.fromkeys(pages.LIBRARIES, pages.page_text),
+    **dict.fromkeys(pages.FORMATS, pages.page_text),
 }
 """File extension -> its rows from the given number on."""
-WHOLE = {"txt", "md", *(extension.removeprefix(".") for extension in pages.LIBRARIES)}
+WHOLE = {"txt", "md", *(extension.removeprefix(".") for extension in pages.FORMATS)}
 """Kinds of files that are one document each."""
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 EXTENSIONS = tuple(FORMATS)
@@ -106,7 +106,7 @@ class File:
 
     def _read_by(self) -> list[str]:
         """The library whose text it is, where it is one's."""
-        return [pages.library(f".{self.kind}")] if f".{self.kind}" in pages.LIBRARIES else []
+        return [pages.library(f".{self.kind}")] if f".{self.kind}" in pages.FORMATS else []
 
     def open(self) -> BinaryIO:
         return open(self.path, "rb")
@@ -316,7 +316,7 @@ def _check_extension(given: str, source: str) -> None:
         )
     if pages.lacks(extension):
         raise DataError(
-            f"sources.{source}.path: '{given}' is read by {pages.LIBRARIES[extension][1]}, which is not installed; "
+            f"sources.{source}.path: '{given}' is read by {pages.FORMATS[extension].package}, which is not installed; "
             f"{pages.EXTRA} brings it."
         )
 

@@ -11,7 +11,7 @@ from acclimate.data.read.files import UNSUPPORTED
 EXTRA = f"{pages.EXTRA} reads them"
 PANDOC, SHEETS = "`pandoc -t plain FILE -o FILE.txt`", "save as .csv"
 WAYS: Mapping[str, str] = {
-    **dict.fromkeys(pages.LIBRARIES, EXTRA), ".odt": PANDOC, ".epub": PANDOC, ".rtf": PANDOC, ".rst": PANDOC,
+    **dict.fromkeys(pages.FORMATS, EXTRA), ".odt": PANDOC, ".epub": PANDOC, ".rtf": PANDOC, ".rst": PANDOC,
     ".tex": PANDOC, ".ipynb": PANDOC, ".doc": "save as .docx",
     ".xlsx": SHEETS, ".xls": SHEETS, ".ods": SHEETS, ".arrow": "save as .parquet", ".feather": "save as .parquet",
     ".json": "it holds no records whose fields are known (docs/howto/data.md)", ".ndjson": "rename to .jsonl",

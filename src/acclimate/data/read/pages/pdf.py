@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 
-from pypdf import PdfReader
-
 
 def text_of(raw: bytes) -> str:
-    """Lines are those of the page. A file that asks for a password is opened with the empty one, as viewers do."""
+    """Lines are those of the page. One that is locked by an empty password is opened, as viewers do."""
+    from pypdf import PdfReader
+
     pages = [page.extract_text().strip() for page in PdfReader(io.BytesIO(raw)).pages]
     return "\n\n".join(page for page in pages if page)
