@@ -13,7 +13,7 @@ from acclimate.config.schema import ModelSection
 from acclimate.model import download
 from acclimate.types.errors import RunError, UsageError
 from acclimate.verbs.export import export
-from acclimate.verbs.gguf import PINNED, pinned_converter
+from acclimate.verbs.gguf import PINNED, check_gguf, pinned_converter
 from acclimate.verbs.modelfile import modelfile
 from acclimate.verbs.run import train
 from tests.fixtures.runs import config
@@ -90,6 +90,8 @@ def test_the_converter_comes_from_an_archive_that_is_pinned(tmp_path: Path, monk
     assert asked == [f"llama-cpp-python==0.3.36 --hash=sha256:{PINNED}\n"]
     assert [path.name for path in tmp_path.rglob("*")] == ["converter"]
     monkeypatch.setattr("acclimate.verbs.gguf.importlib.util.find_spec", lambda name: None)  # as uv leaves it
+    with refused("…needs sentencepiece; run `pip install 'acclimate[gguf]'`.", UsageError):
+        check_gguf("f16", None)
     with refused("…has no pip. Install it with '…-m ensurepip', or give --converter…", RunError):
         pinned_converter(tmp_path)
 

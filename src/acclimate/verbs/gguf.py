@@ -27,13 +27,15 @@ WANTED = ("convert_hf_to_gguf.py", "conversion/", "gguf-py/")
 def check_gguf(kind: str, converter: Path | None) -> None:
     """
     Raises:
-        UsageError: a type that the converter does not write, or a converter that is not there.
+        UsageError: a type that the converter does not write, or a converter that is not there, or cannot run.
     """
     if kind not in TYPES:
         raise UsageError(
             f"--gguf: '{kind}' is no type that the converter writes; accepted: {listed(TYPES)}.{nearest(kind, TYPES)} "
             "Smaller ones, such as q4_k_m, llama-quantize makes of bf16 (docs/howto/serving.md)."
         )
+    if converter is None and importlib.util.find_spec("sentencepiece") is None:  # or it ends after minutes of work
+        raise UsageError("--gguf: llama.cpp's converter needs sentencepiece; run `pip install 'acclimate[gguf]'`.")
     if converter is not None and not script_of(converter).is_file():
         raise UsageError(
             f"--converter: there is no {SCRIPT} at '{converter}'; give that file, or a checkout of llama.cpp."
