@@ -23,6 +23,8 @@ from tests.fixtures.sentences import refused
 PAGE = """<html><head><title>Ward</title><script>var x = 1</script></head><body>
 <nav>Home About</nav><header>Clinic</header>
 {open}<h1>Sepsis</h1><p>Give fluids &amp; <b>antibiotics</b>.</p><details><summary>Dose</summary>30 ml/kg</details>
+
+<style>p {{}}</style><script>var y = 2</script>
 <table><tr><td>lactate</td><td>4</td></tr></table>{close}<footer>Imprint</footer></body></html>"""
 
 
@@ -68,6 +70,9 @@ def test_a_page_without_its_menus(tmp_path: Path, start: str, end: str) -> None:
     (found,) = texts(tmp_path)
     assert found.split() == ["Sepsis", "Give", "fluids", "&", "antibiotics.", "Dose", "30", "ml/kg", "lactate", "4"]
     assert "Sepsis\n" in found
+    assert "\nDose\n30 ml/kg" in found
+    (tmp_path / "a.html").write_text(PAGE.format(open=f"{start}<pre>if x:\n    y()</pre>", close=end))
+    assert "if x:\n    y()\n" in texts(tmp_path)[0]
 
 
 def test_the_charset_is_that_of_the_page(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ class Format(NamedTuple):
     """What to do about a file without text."""
 
 
-HTML = Format(web.text_of, "html_text", "html-text")
+HTML = Format(web.text_of, "inscriptis", "inscriptis")
 OCR = " Pages that are pictures take a program that reads them, such as ocrmypdf."
 FORMATS: Mapping[str, Format] = {
     ".html": HTML,
