@@ -10,7 +10,7 @@ INSTALL = $(BIN)/pip install --no-compile --quiet --disable-pip-version-check
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit docs soak format clean
+.PHONY: help demo test lint unit docs soak bounds format clean
 
 help:
 	@echo 'make demo           tune a real 135M model four ways on medical text, write runs/demo/report.html'
@@ -18,6 +18,7 @@ help:
 	@echo 'make test           format, lint, types, unit tests and one quick demo, as CI runs them'
 	@echo 'make docs           the documentation as a site, site/index.html: it opens from the disk and searches without a network'
 	@echo 'make soak           kill -9 a run at 20 random moments, resume it, compare every byte'
+	@echo 'make bounds         the wheel on each Python, and the lowest versions of what judging needs (PYTHONS="python3.10 ...")'
 	@echo 'make format         format the code'
 	@echo 'make clean          remove the virtual environment and caches of this folder, but no run'
 
@@ -48,6 +49,9 @@ docs: $(READY)
 
 soak: $(READY)
 	SOAK=20 $(BIN)/pytest -s --timeout 3600 tests/training/test_soak.py
+
+bounds: $(READY)
+	tests/bounds.sh
 
 format: $(READY)
 	$(BIN)/ruff format src tests benchmarks examples

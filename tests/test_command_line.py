@@ -44,6 +44,13 @@ def read(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     return json.loads(out, parse_constant=refuse)
 
 
+def test_help_loads_little() -> None:
+    """It takes 0.25 CPU seconds, most of them for typer and rich; each of these would take as long again."""
+    heavy = {"torch", "transformers", "numpy", "scipy", "pydantic", "matplotlib", "jinja2"}
+    program = f"import sys, acclimate.cli; print(*({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "\n"
+
+
 def test_every_verb_with_a_table_has_json() -> None:
     for name, verb in VERBS.items():
         assert name in NO_TABLE or "json_" in verb.__annotations__, name

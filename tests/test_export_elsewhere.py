@@ -13,7 +13,7 @@ from acclimate.config.schema import ModelSection
 from acclimate.model import download
 from acclimate.types.errors import RunError, UsageError
 from acclimate.verbs.export import export
-from acclimate.verbs.gguf import PINNED, pinned_converter
+from acclimate.verbs.gguf import PINNED, check_gguf, pinned_converter
 from acclimate.verbs.modelfile import modelfile
 from acclimate.verbs.run import train
 from tests.fixtures.runs import config
@@ -64,6 +64,8 @@ def test_options_that_do_not_go_together(run: Path, checkout: Path, tmp_path: Pa
     out = tmp_path / "out"
     for given, said in (
         ({"gguf": "q4_k_m"}, "--gguf: 'q4_k_m' is no type that the converter writes; accepted: f32, f16,"),
+        ({"gguf": "q4"}, "Smaller ones, such as q4_k_m, llama-quantize makes of bf16"),
+        ({"gguf": "fp16"}, "Did you mean 'f16'?"),
         ({"gguf": "f16", "converter": tmp_path / "x"}, "--converter: there is no convert_hf_to_gguf.py at '…'"),
         ({"gguf": "f16", "converter": checkout}, "a whole model, and this run has an adapter; add --merge"),
         ({"converter": checkout}, "--converter: has no effect without --gguf"),
@@ -87,6 +89,11 @@ def test_the_converter_comes_from_an_archive_that_is_pinned(tmp_path: Path, monk
         pinned_converter(tmp_path)
     assert asked == [f"llama-cpp-python==0.3.36 --hash=sha256:{PINNED}\n"]
     assert [path.name for path in tmp_path.rglob("*")] == ["converter"]
+    monkeypatch.setattr("acclimate.verbs.gguf.importlib.util.find_spec", lambda name: None)  # as uv leaves it
+    with refused("…needs sentencepiece; run `pip install 'acclimate[gguf]'`.", UsageError):
+        check_gguf("f16", None)
+    with refused("…has no pip. Install it with '…-m ensurepip', or give --converter…", RunError):
+        pinned_converter(tmp_path)
 
 
 def test_the_turns_of_a_template() -> None:

@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "b.txt").write_text("second\r\nfile\n")
     (tmp_path / "a.md").write_text("# first")
     (tmp_path / "sub" / "c.jsonl").write_text('{"text": "one", "id": 7}\n\n  \n{"text": "two"}\n')
-    (tmp_path / "sub" / "d.pdf").write_text("no")
+    (tmp_path / "sub" / "d.odt").write_text("no")
     (tmp_path / "Makefile").write_text("no")
     return tmp_path
 
@@ -36,7 +36,7 @@ def test_a_folder_is_read_recursively_sorted_and_counts_what_it_cannot_read(fold
     assert [document.where.removeprefix(f"{folder}/") for document in documents] == [
         "a.md", "b.txt", "sub/c.jsonl:1", "sub/c.jsonl:4",
     ]  # fmt: skip
-    assert dropped == {"unsupported file type .pdf": 1, "unsupported file type (none)": 1}
+    assert dropped == {"unsupported file type .odt": 1, "unsupported file type (none)": 1}
     assert {document.source for document in documents} == {"law"}
 
 
@@ -86,8 +86,8 @@ def test_no_document_at_all(tmp_path: Path) -> None:
 def test_a_single_file_of_an_unknown_type(tmp_path: Path) -> None:
     (tmp_path / "a.jsonn").write_text("{}")
     with refused(
-        f"sources.law.path: '{tmp_path}/a.jsonn' … '.jsonn'; accepted: .txt, .md, .jsonl, .json, .csv, .tsv or "
-        ".parquet, … .gz or .zst. Did you mean '.json'?"
+        f"sources.law.path: '{tmp_path}/a.jsonn' … '.jsonn'; accepted: .txt, .md, .jsonl, .json, .csv, .tsv, "
+        ".parquet, .html, .htm, .pdf or .docx, … .gz or .zst. Did you mean '.json'?"
     ):
         read(tmp_path / "a.jsonn")
 

@@ -8,8 +8,10 @@ import json
 import os
 import socket
 import subprocess
+import tempfile
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -292,15 +294,33 @@ def test_patterns_match_as_those_of_glob(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(texts("**/*.txt")) == 4  # and ends: two links to above have 2^40 paths
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not stop root")
-def test_permissions(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_bytes(GOOD)
-    (tmp_path / "a.jsonl").chmod(0)
-    with refused(f"{tmp_path}/a.jsonl cannot be read: Permission denied."):
-        texts(tmp_path)
-    tmp_path.chmod(0)
-    with refused(f"sources.law.path: '{tmp_path}' cannot be listed: Permission denied."):
-        reader(tmp_path)
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Without the rights of root, whom no permission stops."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_permissions() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's are below a folder that is closed to others
+        (file := Path(folder, "a.jsonl")).write_bytes(GOOD)
+        Path(folder).chmod(0o755)
+        assert texts(folder) == ["good"]
+        with nobody():
+            assert texts(folder) == ["good"]
+        file.chmod(0)
+        with nobody(), refused(f"{folder}/a.jsonl cannot be read: Permission denied."):
+            texts(folder)
+        Path(folder).chmod(0)
+        with nobody(), refused(f"sources.law.path: '{folder}' cannot be listed: Permission denied."):
+            reader(folder)
+        Path(folder).chmod(0o700)
 
 
 def test_a_deep_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

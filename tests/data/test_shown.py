@@ -59,12 +59,11 @@ def test_files_that_are_not_read_are_counted_by_kind_with_a_way(tmp_path: Path) 
     config = run_config(tmp_path, {"domain": {"path": str(docs), "heldout": 0}})
     corpora = load_corpora(config, pico_tokenizer())
     assert (list(files_not_read(corpora.sources["domain"])), read_as(corpora)) == ([], [])
-    for name in ("a.pdf", "b.pdf", "c.docx", "d.xyz", "e.json"):  # beside an index that is in the cache
+    for name in ("a.odt", "b.odt", "c.epub", "d.xyz", "e.json"):  # beside an index that is in the cache
         (docs / name).write_text("{}")
     corpus = load_corpora(config, pico_tokenizer()).sources["domain"]
     assert corpus.dropped == {f"unsupported file type .{kind}": n for kind, n in
-                              (("pdf", 2), ("docx", 1), ("xyz", 1), ("json", 1))}  # fmt: skip
+                              (("odt", 2), ("epub", 1), ("xyz", 1), ("json", 1))}  # fmt: skip
     (note,) = files_not_read(corpus)
-    assert note.startswith("source 'domain': 5 files of its path are not read: 2 .pdf, 1 .docx, 1 .json, 1 .xyz.")
-    assert ".pdf: `pdftotext FILE`" in note
-    assert ".docx: `pandoc -t plain" in note
+    assert note.startswith("source 'domain': 5 files of its path are not read: 2 .odt, 1 .epub, 1 .json, 1 .xyz.")
+    assert ".odt, .epub: `pandoc -t plain" in note

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from acclimate.cli import main
-from acclimate.parallel.slurm import adopt
+from acclimate.config.load import save_config
+from acclimate.parallel.slurm import adopt, port
 from acclimate.types.errors import UsageError
+from tests.fixtures.nursery import Warm
+from tests.fixtures.runs import config, same_weights
 from tests.fixtures.sentences import quoted
 
 TASK = {
@@ -70,3 +78,35 @@ def test_half_of_srun_s_environment(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         main()
     assert caught.value.code == 3
     assert "SLURM_LOCALID" in capsys.readouterr().err
+
+
+def free(number: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", number)) != 0
+
+
+def test_two_tasks_train_as_two_processes_of_nproc(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    """Nothing but Slurm's variables tells them of each other; gloo joins them, and the weights are bitwise the same."""
+    job = next(number for number in range(os.getpid(), 2**22) if free(port(number, {})))
+    step = TASK | {"SLURM_JOB_ID": str(job), "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1"}
+    ranks = [step | {"SLURM_PROCID": rank, "SLURM_LOCALID": rank} for rank in "01"]
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+
+    def trained(name: str, tasks: list[dict[str, str]], *options: str) -> tuple[Path, list[str]]:
+        short = {"budget": {"steps": 3, "batch_tokens": 128}, "evaluation": {"generations": 0}}
+        run = config(pico_folder, corpora, tmp_path, name=name, **short)
+        save_config(run, path := tmp_path / f"{name}.yaml")
+        command = [sys.executable, "-m", "acclimate", "train", str(path), *options]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        processes = [Warm(command, env=outside | task, **pipes) for task in tasks]
+        said = [process.communicate(timeout=300) for process in processes]
+        assert [process.returncode for process in processes] == [0] * len(tasks), said
+        return run.run_dir, [out for out, _ in said]
+
+    by_srun, (first, second) = trained("srun", ranks)
+    by_nproc, _ = trained("nproc", [{}], "--nproc", "2")
+    assert "report.html" in first
+    assert second == ""
+    for run in (by_srun, by_nproc):
+        assert json.loads((run / "provenance.json").read_text())["processes"] == 2
+    assert same_weights(by_srun, by_nproc)

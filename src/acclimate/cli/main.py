@@ -118,6 +118,12 @@ LESS_MEMORY = (
     "but only in a new run, with a lower data.sequence_length, with lora, or with model.dtype: bfloat16."
 )
 
+NOT_LIGHT = (
+    "torch", "transformers", "peft", "safetensors", "gguf", "datasets", "pyarrow", "fsspec", "zstandard", "psutil",
+    "huggingface_hub", "tokenizers",
+)  # fmt: skip
+"""Packages that judging and reporting do without (docs/tutorials/gate-in-ci.md); the last two come with others."""
+
 
 def _run() -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -141,12 +147,22 @@ def _run() -> int:
             problems.print(str(stopped), highlight=False, markup=False, soft_wrap=True)
         return 128 + stopped.signal
     except AcclimateError as error:
-        from acclimate.parallel.world import speaks
+        from acclimate.parallel.launch import speaks
 
         if speaks():
             problems.print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         codes = {UsageError: USAGE_ERROR, NonFiniteError: DIVERGED}
         return next((code for kind, code in codes.items() if isinstance(error, kind)), RUNTIME_ERROR)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in NOT_LIGHT:
+            raise
+        problems.print(
+            f"Error: this needs {package}, which is not installed. A light install judges and reports; "
+            "`pip install acclimate` brings what it lacks.",
+            style="red", highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
+        return RUNTIME_ERROR
     except KeyboardInterrupt:
         problems.print("Interrupted.")
         return 128 + signal.SIGINT
@@ -156,7 +172,7 @@ def _run() -> int:
                 f"Error: Out of memory ({reason(error)}). {LESS_MEMORY}", style="red", highlight=False, markup=False
             )
             return RUNTIME_ERROR
-        from acclimate.parallel.world import is_lost_peer
+        from acclimate.parallel.launch import is_lost_peer
 
         if isinstance(error, MemoryError) or not is_lost_peer(error):
             raise

@@ -53,8 +53,9 @@ class SourceSection(Section):
 
     path: Annotated[str | list[str], Apart.INPUT] = Field(
         min_length=1,
-        description="file, folder, glob or URL of .txt, .md, .jsonl, .json, .csv, .tsv, .parquet; a folder written by "
-        "save_to_disk; a hub id; or a list of them; self: rows that the base writes (docs/howto/replay.md)",
+        description="file, folder, glob or URL of .txt, .md, .jsonl, .json, .csv, .tsv, .parquet, and with the extra "
+        "`documents` .html, .pdf, .docx; a folder written by save_to_disk; a hub id; or a list of them; self: rows "
+        "that the base writes (docs/howto/replay.md)",
     )
     replay: ReplaySection | None = Field(None, description="path: self: how many rows the base writes, and from what")
     split: str | None = Field(None, min_length=1, description="split of a hub id or of a saved DatasetDict")

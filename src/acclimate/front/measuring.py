@@ -40,7 +40,9 @@ def open_pair(model: str | Path, base: str | Path | None = None) -> Pair:
         ModelError, RunError: one cannot be loaded, or the two read different tokens.
 
     Example:
-        >>> pair = open_pair("tuned/", base="HuggingFaceTB/SmolLM2-135M")  # doctest: +SKIP
+        >>> pair = open_pair("tuned/", base="HuggingFaceTB/SmolLM2-135M")
+        >>> pair.model.network.num_parameters() == pair.base.model.network.num_parameters()
+        True
     """
     folder = Path(model)
     if Layout(folder).config.is_file() and Layout(folder).provenance.is_file():
@@ -75,8 +77,10 @@ def measure(
         ConfigError, DataError: a file cannot be read, or a setting is wrong.
 
     Example:
-        >>> found = measure(open_pair("tuned/", base="base/"), on={"general": "wiki.jsonl"})  # doctest: +SKIP
-        >>> found.change("general").value  # bits per byte, model less base  # doctest: +SKIP
+        >>> found = measure(open_pair("tuned/", base="base/"), on={"general": "wiki.jsonl"})
+        >>> change = found.change("general")  # model less base, paired by document
+        >>> change.unit, change.n, change.low < change.value < change.high
+        ('bits/byte', 30, True)
     """
     notes: tuple[str, ...] = ()
     compared = base

@@ -32,7 +32,9 @@ def causal(network: Any, tokenizer: Any) -> CausalModel:
         >>> from transformers import AutoModelForCausalLM, AutoTokenizer
         >>> student = ac.causal(
         ...     AutoModelForCausalLM.from_pretrained(name), AutoTokenizer.from_pretrained(name)
-        ... )  # doctest: +SKIP
+        ... )
+        >>> student.head.weight.shape == student.network.get_input_embeddings().weight.shape
+        True
     """
     if isinstance(network, CausalModel):
         raise UsageError("causal: the network is a student already; use it as it is.")

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
 from acclimate.types.errors import UsageError
 
@@ -95,6 +96,25 @@ def launched_processes() -> int:
 
 def launched_rank() -> int:
     return int(os.environ.get("RANK", "0"))
+
+
+def speaks() -> bool:
+    """Whether this process prints an error of its own. Before the ranks have joined, all of a machine meet the same
+    error, and the first prints it; afterwards :meth:`~acclimate.parallel.world.World.all_or_none` silences the others.
+    """
+    return _joined() is not None or os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def is_lost_peer(error: RuntimeError) -> bool:
+    """Whether a collective failed because another process is gone."""
+    dist = _joined()
+    return dist is not None and ("gloo" in str(error) or isinstance(error, dist.DistBackendError))
+
+
+def _joined() -> Any:
+    """torch.distributed once the ranks have joined. Who never loaded it has not, and need not wait for it to load."""
+    dist = sys.modules.get("torch.distributed")
+    return dist if dist is not None and dist.is_initialized() else None
 
 
 def end_with_launcher() -> bool:

@@ -143,17 +143,6 @@ def join(device: str) -> World:
     return World(rank, size, local_rank, dist.new_group(backend="gloo", timeout=PATIENCE))
 
 
-def speaks() -> bool:
-    """Whether this process prints an error of its own. Before the ranks have joined, all of a machine meet the same
-    error, and the first prints it; afterwards :meth:`World.all_or_none` silences the others."""
-    return dist.is_initialized() or os.environ.get("LOCAL_RANK", "0") == "0"
-
-
-def is_lost_peer(error: RuntimeError) -> bool:
-    """Whether a collective failed because another process is gone."""
-    return dist.is_initialized() and ("gloo" in str(error) or isinstance(error, dist.DistBackendError))
-
-
 def in_turns(world: World, items: Sequence[T]) -> Iterator[T | None]:
     """This rank's own items, and None where others have more: all ranks take equally many turns."""
     turns = max(world.gather(len(items)))

@@ -64,11 +64,20 @@ class ObjectiveMixin(_Trainer):  # type: ignore[misc]
         UsageError: a setting of the trainer under which loss, gradient or base would be others than the objective says.
 
     Example:
-        >>> class Trainer(ObjectiveMixin, SFTTrainer): ...  # doctest: +SKIP
+        >>> import acclimate as ac
+        >>> from trl import SFTConfig, SFTTrainer
+        >>> class Trainer(ObjectiveMixin, SFTTrainer): ...
         >>> objective = ac.Objective(
         ...     ac.cross_entropy(on="domain"), ac.kl(to="base", on="general"), references={"base": ac.frozen_copy}
-        ... )  # doctest: +SKIP
-        >>> trainer = Trainer(name, SFTConfig("out"), train_dataset=rows, objective=objective)  # doctest: +SKIP
+        ... )
+        >>> rows = ac.mix({"domain": "domain.jsonl", "general": "wiki.jsonl"}, shares={"domain": 0.5, "general": 0.5})
+        >>> packed = rows.packed(tokenizer, length=128, tokens=512)
+        >>> settings = SFTConfig("out", bf16=False, report_to="none")
+        >>> trainer = Trainer(
+        ...     name, settings, train_dataset=packed.train, processing_class=tokenizer, objective=objective
+        ... )
+        >>> trainer.routes == packed.train.routes
+        True
     """
 
     train_dataset: Any

@@ -31,7 +31,9 @@ class ForgettingPanel(Watching):
 
     Example:
         >>> import acclimate as ac
-        >>> trainer = Trainer(..., callbacks=[ac.ForgettingPanel("panel.yaml", every=500)])  # doctest: +SKIP
+        >>> watch = ac.ForgettingPanel("panel.yaml", every=500)  # then Trainer(..., callbacks=[watch])
+        >>> list(watch.panel.sets)
+        ['wiki']
     """
 
     def __init__(self, panel: str | Path | PanelConfig, *, every: int | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from acclimate.disk.files import sync
-from acclimate.types.errors import RunError, UsageError, listed
+from acclimate.types.errors import RunError, UsageError, listed, nearest
 
 TYPES = ("f32", "f16", "bf16", "q8_0", "auto")
 """What the converter writes by itself; smaller ones are made of these by ``llama-quantize``."""
@@ -19,16 +20,22 @@ VERSION = "0.3.36"
 PINNED = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 """sha256 of the source archive of llama-cpp-python, which holds llama.cpp with its converter; llama.cpp itself is in no
 registry of packages."""
+LLAMA_CPP = "https://github.com/ggml-org/llama.cpp"
 WANTED = ("convert_hf_to_gguf.py", "conversion/", "gguf-py/")
 
 
 def check_gguf(kind: str, converter: Path | None) -> None:
     """
     Raises:
-        UsageError: a type that the converter does not write, or a converter that is not there.
+        UsageError: a type that the converter does not write, or a converter that is not there, or cannot run.
     """
     if kind not in TYPES:
-        raise UsageError(f"--gguf: '{kind}' is no type that the converter writes; accepted: {listed(TYPES)}.")
+        raise UsageError(
+            f"--gguf: '{kind}' is no type that the converter writes; accepted: {listed(TYPES)}.{nearest(kind, TYPES)} "
+            "Smaller ones, such as q4_k_m, llama-quantize makes of bf16 (docs/howto/serving.md)."
+        )
+    if converter is None and importlib.util.find_spec("sentencepiece") is None:  # or it ends after minutes of work
+        raise UsageError("--gguf: llama.cpp's converter needs sentencepiece; run `pip install 'acclimate[gguf]'`.")
     if converter is not None and not script_of(converter).is_file():
         raise UsageError(
             f"--converter: there is no {SCRIPT} at '{converter}'; give that file, or a checkout of llama.cpp."
@@ -106,6 +113,11 @@ def pinned_converter(cache: Path) -> Path:
 
 
 def _download(place: Path) -> Path:
+    if importlib.util.find_spec("pip") is None:  # as in an environment that uv made
+        raise RunError(
+            f"--gguf fetches llama.cpp's converter with pip, and the interpreter {sys.executable} has no pip. Install "
+            f"it with '{sys.executable} -m ensurepip', or give --converter, a checkout of {LLAMA_CPP}."
+        )
     wanted = place / "requirements.txt"
     wanted.write_text(f"llama-cpp-python=={VERSION} --hash=sha256:{PINNED}\n", encoding="utf-8")
     command = [
@@ -118,6 +130,6 @@ def _download(place: Path) -> Path:
         raise RunError(
             f"--gguf needs llama.cpp's converter, which is in the source archive llama-cpp-python {VERSION}, and pip "
             f"could not get it: {_why(result.stderr)} Connect to the network once, or give --converter, a checkout of "
-            "https://github.com/ggml-org/llama.cpp."
+            f"{LLAMA_CPP}."
         )
     return found[0]

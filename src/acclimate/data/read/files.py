@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from acclimate.config.source_schema import SourceSection
 from acclimate.data.prepare.digests import Digests, identity_of
+from acclimate.data.read import pages
 from acclimate.data.read.arrays import json_values
 from acclimate.data.read.hub import HubDataset, SavedDataset, is_saved_dataset
 from acclimate.data.read.records import BadRow, RecordSchema
@@ -37,8 +38,11 @@ FORMATS: Mapping[str, Callable[[BinaryIO, str, RecordSchema, int], Iterator[Row]
     ".csv": comma_separated,
     ".tsv": tab_separated,
     ".parquet": parquet,
+    **dict.fromkeys(pages.FORMATS, pages.page_text),
 }
 """File extension -> its rows from the given number on."""
+WHOLE = {"txt", "md", *(extension.removeprefix(".") for extension in pages.FORMATS)}
+"""Kinds of files that are one document each."""
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 EXTENSIONS = tuple(FORMATS)
 ACCEPTED = f"{listed(EXTENSIONS)}, all but .parquet also with {listed(COMPRESSIONS)}"
@@ -81,7 +85,7 @@ class File:
     def __init__(self, path: str) -> None:
         self.path = path
         self.name, self.kind = printable(path), _format(path).removeprefix(".")
-        self.settings: tuple[str, ...] = () if self.kind in ("txt", "md") else ("fields",)
+        self.settings: tuple[str, ...] = () if self.kind in WHOLE else ("fields",)
 
     def rows(self, schema: RecordSchema, start: int) -> Iterator[Row]:
         try:
@@ -100,12 +104,16 @@ class File:
         except DataError:
             return False
 
+    def _read_by(self) -> list[str]:
+        """The library whose text it is, where it is one's."""
+        return [pages.library(f".{self.kind}")] if f".{self.kind}" in pages.FORMATS else []
+
     def open(self) -> BinaryIO:
         return open(self.path, "rb")
 
     def identity(self, digests: Digests | None) -> list[Any]:
         try:
-            return [self.name, *identity_of(self.path, digests)]
+            return [self.name, *identity_of(self.path, digests), *self._read_by()]
         except OSError as error:
             raise DataError(f"{self.name} cannot be read: {reason(error)}.") from None
 
@@ -129,7 +137,8 @@ class RemoteFile(File):
             found = self._filesystem.info(self.path)
         except Exception as error:
             raise DataError(f"{self.name} cannot be read: {reason(error)}.") from None
-        return [self.name, *(f"{key}={found[key]}" for key in KNOWN_OF_REMOTE if key in found)]
+        known = (f"{key}={found[key]}" for key in KNOWN_OF_REMOTE if key in found)
+        return [self.name, *known, *self._read_by()]
 
 
 def find_tables(source: str, section: SourceSection, dropped: Counter[str]) -> list[Table]:
@@ -295,7 +304,7 @@ def _readable(file: File, source: str, section: SourceSection, asked: bool) -> F
     """The file, if it is of a kind that is read; a .json file that nobody asked for is, if it holds records."""
     if file.kind == "json" and not asked:
         return file if file.has_records(RecordSchema(source, section).of_kind(file.kind)) else None
-    return file if f".{file.kind}" in EXTENSIONS else None
+    return file if f".{file.kind}" in EXTENSIONS and not pages.lacks(f".{file.kind}") else None
 
 
 def _check_extension(given: str, source: str) -> None:
@@ -304,6 +313,11 @@ def _check_extension(given: str, source: str) -> None:
         raise DataError(
             f"sources.{source}.path: '{given}' is a file of type '{extension or '(none)'}'; "
             f"accepted: {ACCEPTED}.{nearest(extension, EXTENSIONS)}"
+        )
+    if pages.lacks(extension):
+        raise DataError(
+            f"sources.{source}.path: '{given}' is read by {pages.FORMATS[extension].package}, which is not installed; "
+            f"{pages.EXTRA} brings it."
         )
 
 

@@ -35,11 +35,7 @@ class Row(NamedTuple):
 
 def plain_text(stream: BinaryIO, name: str, schema: RecordSchema, start: int) -> Iterator[Row]:
     """A file of plain text is one row."""
-    if schema.format not in ("auto", "text"):
-        raise DataError(
-            f"{name}: sources.{schema.source}.format is '{schema.format}', but this file is plain text; "
-            "give records in a .jsonl file."
-        )
+    check_whole(schema, name)
     if start > 0:
         return
     raw = stream.read()
@@ -51,6 +47,18 @@ def plain_text(stream: BinaryIO, name: str, schema: RecordSchema, start: int) ->
     except BadRow as bad:
         value = bad
     yield Row(0, name, value)
+
+
+def check_whole(schema: RecordSchema, name: str) -> None:
+    """
+    Raises:
+        DataError: records are asked for, and the file is one text.
+    """
+    if schema.format not in ("auto", "text"):
+        raise DataError(
+            f"{name}: sources.{schema.source}.format is '{schema.format}', but this file is plain text; "
+            "give records in a .jsonl file."
+        )
 
 
 def json_lines(stream: BinaryIO, name: str, schema: RecordSchema, start: int) -> Iterator[Row]:

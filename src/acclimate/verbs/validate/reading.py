@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from acclimate.data.corpus import Corpora, Corpus
+from acclimate.data.read import pages
 from acclimate.data.read.files import UNSUPPORTED
 
+EXTRA = f"{pages.EXTRA} reads them"
 PANDOC, SHEETS = "`pandoc -t plain FILE -o FILE.txt`", "save as .csv"
 WAYS: Mapping[str, str] = {
-    ".html": PANDOC, ".htm": PANDOC, ".docx": PANDOC, ".odt": PANDOC, ".epub": PANDOC, ".rtf": PANDOC, ".rst": PANDOC,
-    ".tex": PANDOC, ".ipynb": PANDOC, ".doc": "save as .docx, then " + PANDOC, ".pdf": "`pdftotext FILE`",
+    **dict.fromkeys(pages.FORMATS, EXTRA), ".odt": PANDOC, ".epub": PANDOC, ".rtf": PANDOC, ".rst": PANDOC,
+    ".tex": PANDOC, ".ipynb": PANDOC, ".doc": "save as .docx",
     ".xlsx": SHEETS, ".xls": SHEETS, ".ods": SHEETS, ".arrow": "save as .parquet", ".feather": "save as .parquet",
     ".json": "it holds no records whose fields are known (docs/howto/data.md)", ".ndjson": "rename to .jsonl",
     ".text": "rename to .txt", ".markdown": "rename to .md", "(none)": "add .txt to the name",
