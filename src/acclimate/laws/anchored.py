@@ -1,0 +1,229 @@
+"""Ours: drift and gain of an anchored run, as functions of domain share, anchor weight, learning rate and tokens.
+
+An anchored run learns a domain and is held to its base on general text (``mol``, ``replay``). With share 1 or weight 0
+it is plain fine-tuning. Every form here has few parameters, since six short runs are to tell them, and these limits: no
+tokens, no drift and no gain; more anchor, less drift. Several compete, since which is right is not known [ours].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import numpy as np
+
+from acclimate.laws.form import Array, Columns, Form, Parameter, Values
+from acclimate.types.errors import UsageError, listed, nearest
+
+INPUTS = ("share", "weight", "rate", "tokens")
+"""Columns: domain share in (0, 1], weight of the anchor, peak learning rate, trained domain tokens."""
+DRIFT = "drift"
+"""Column: KL(base || tuned), nats a token, on held-out general text."""
+GAIN = "gain"
+"""Column: fall of bits per byte on held-out domain text."""
+TOKENS = 1e4
+RATE = 1e-4
+"""Units of a formula's t and e, so that parameters are near 1."""
+
+Factor = Callable[[Columns, Values], Array]
+
+
+def drift_forms(varied: Collection[str]) -> tuple[Form, ...]:
+    """Competing forms of drift, with parameters only for what the runs vary.
+
+    Formula, where t is tokens / 1e4, e is rate / 1e-4 and q is weight (1 - share)::
+
+        root         A t^b e^g / sqrt(1 + B q)
+        injection    A t^b e^g / (1 + B q)^a
+        floor        A t^b e^g (f + (1 - f) exp(-q / k))
+        saturating   A (1 - exp(-t e^g / T)) / sqrt(1 + B q)
+
+    Args:
+        varied: of :data:`INPUTS`, those that differ between runs; what is the same in all is part of A.
+
+    Raises:
+        UsageError: an input has another name, or none varies.
+
+    Reference: ``injection`` has the shape of arXiv 2502.06042 at one model size [second-hand], where q is the share of
+        pre-training data and the outcome a loss. The other shapes, and all uses for a KL, are [ours].
+
+    >>> [form.name for form in drift_forms({"share"})]
+    ['root', 'injection', 'floor']
+    """
+    moved, held = _split(varied)
+    power, powers = _power(moved)
+    shapes: dict[str, tuple[Factor, tuple[Parameter, ...], str]] = {"": (_one, (), "")}
+    if held:
+        strength = Parameter("B", (10.0,), 0.0, 1e4)
+        exponent = Parameter("a", (0.5,), 0.0, 3.0)
+        floor = (Parameter("f", (0.3,), 0.0, 1.0), Parameter("k", (0.2,), 1e-3, 1e2))
+        shapes = {
+            "root": (_root, (strength,), " / sqrt(1 + B q)"),
+            "injection": (_injection, (strength, exponent), " / (1 + B q)^a"),
+            "floor": (_floor, floor, " (f + (1 - f) exp(-q / k))"),
+        }
+    forms = [
+        _form(name or "power", DRIFT, held | moved, power, shape, (*powers, *own), _power_words(moved) + words)
+        for name, (shape, own, words) in shapes.items()
+    ]
+    if moved:
+        parameters = (Parameter("A", (0.3,), 1e-6, 1e2), *_approach(moved))
+        shape, own, words = shapes["root" if held else ""]
+        words = f"A (1 - exp(-{_x_words(moved)})){words}"
+        forms.append(_form("saturating", DRIFT, held | moved, _saturating(_reached(moved)), shape, (*parameters, *own), words))
+    return tuple(forms)
+
+
+def gain_forms(varied: Collection[str]) -> tuple[Form, ...]:
+    """Competing forms of gain, each with and without an effect of the anchor.
+
+    Formula, where t is tokens / 1e4, e is rate / 1e-4, q is weight (1 - share) and x is t e^g / T::
+
+        power        A t^b e^g            or    A t^b e^g (1 + c q)
+        saturating   A (1 - exp(-x))      or    A (1 - exp(-x)) (1 + c q)
+        shift        A (1 - 1 / sqrt(1 + x))    and so on
+        peaked       A (1 - exp(-x)) exp(-e / h), where the rate varies
+
+    Args:
+        varied: of :data:`INPUTS`, those that differ between runs.
+
+    Raises:
+        UsageError: an input has another name, or none varies.
+
+    Reference: ``shift`` has the shape of the shift term of arXiv 2505.07796, with beta at 1/2, since its height and its
+        beta are not told apart [paper; ours]. The others are [ours].
+
+    >>> [form.name for form in gain_forms({"share"})]
+    ['flat', 'flat, anchored']
+    """
+    moved, held = _split(varied)
+    power, powers = _power(moved)
+    scale = Parameter("A", (0.3,), -1e2, 1e2)
+    shapes: dict[str, tuple[Factor, tuple[Parameter, ...], str]] = {
+        "power" if moved else "flat": (power, (scale, *powers[1:]), _power_words(moved))
+    }
+    if moved:
+        reached, own, x = _reached(moved), (scale, *_approach(moved)), _x_words(moved)
+        shapes["saturating"] = _saturating(reached), own, f"A (1 - exp(-{x}))"
+        shapes["shift"] = _shift(reached), own, f"A (1 - 1 / sqrt(1 + {x}))"
+        if "rate" in moved:
+            peak = Parameter("h", (10.0, 100.0), 0.1, 1e4)
+            shapes["peaked"] = _peaked(reached), (*own, peak), f"A (1 - exp(-{x})) exp(-e / h)"
+    effect = Parameter("c", (0.0,), -1.0, 1.0)
+    forms = []
+    for name, (rise, own, words) in shapes.items():
+        forms.append(_form(name, GAIN, moved, rise, _one, own, words))
+        if held:
+            anchored = f"{name}, anchored"
+            forms.append(_form(anchored, GAIN, held | moved, rise, _effect, (*own, effect), f"{words} (1 + c q)"))
+    return tuple(forms)
+
+
+def _split(varied: Collection[str]) -> tuple[set[str], set[str]]:
+    """What moves the weights (tokens, rate), and what holds them (share, weight)."""
+    for name in varied:
+        if name not in INPUTS:
+            raise UsageError(f"A law of anchored runs reads {listed(INPUTS)}; '{name}' is none.{nearest(name, INPUTS)}")
+    if not varied:
+        raise UsageError(f"No law follows from runs that differ in nothing; {listed(INPUTS)} must vary.")
+    return {"tokens", "rate"} & set(varied), {"share", "weight"} & set(varied)
+
+
+def _form(
+    name: str, outcome: str, inputs: set[str], first: Factor, second: Factor, own: tuple[Parameter, ...], words: str
+) -> Form:
+    # q needs the share and the weight; a weight that does not vary is 1 in a table that has none
+    asked = {*inputs} | ({"share", "weight"} if inputs & {"share", "weight"} else set())
+    source = "arXiv 2502.06042 [second-hand], used for a KL [ours]" if name == "injection" else "[ours]"
+    source = "shape of arXiv 2505.07796 [paper], beta 1/2 [ours]" if name.startswith("shift") else source
+    return Form(
+        name,
+        f"{outcome} = {words}",
+        tuple(sorted(asked)),
+        outcome,
+        own,
+        lambda table, values: first(table, values) * second(table, values),
+        log=outcome == DRIFT,
+        delta=0.1 if outcome == DRIFT else 0.02,
+        source=source,
+    )
+
+
+def _power(moved: set[str]) -> tuple[Factor, tuple[Parameter, ...]]:
+    exponents = {"tokens": Parameter("b", (0.3, 0.9), 0.0, 2.0), "rate": Parameter("g", (1.0,), 0.0, 3.0)}
+    names = {"tokens": "b", "rate": "g"}
+
+    def factor(table: Columns, values: Values) -> Array:
+        grown = [_units(table, name) ** values[names[name]] for name in sorted(moved)]
+        return values["A"] * np.prod(grown, axis=0) if grown else np.full(_rows(table), values["A"])
+
+    own = (Parameter("A", (0.3,), 1e-6, 1e2), *(exponents[name] for name in sorted(moved)))
+    return factor, own
+
+
+def _approach(moved: set[str]) -> tuple[Parameter, ...]:
+    """Of x = t e^g / T."""
+    rate = (Parameter("g", (1.0,), 0.0, 3.0),) if "rate" in moved else ()
+    return (Parameter("T", (0.3, 3.0), 1e-3, 1e3), *rate)
+
+
+def _power_words(moved: set[str]) -> str:
+    return " ".join(["A", *(["e^g"] if "rate" in moved else []), *(["t^b"] if "tokens" in moved else [])])
+
+
+def _x_words(moved: set[str]) -> str:
+    return " ".join([*(["t"] if "tokens" in moved else []), *(["e^g"] if "rate" in moved else [])]) + " / T"
+
+
+def _rows(table: Columns) -> int:
+    return len(next(iter(table.values())))
+
+
+def _units(table: Columns, name: str) -> Array:
+    return table[name] / (TOKENS if name == "tokens" else RATE)
+
+
+def _pull(table: Columns) -> Array:
+    return table["weight"] * (1 - table["share"])
+
+
+def _reached(moved: set[str]) -> Factor:
+    """x = t e^g / T; what does not vary is part of T."""
+
+    def x(table: Columns, values: Values) -> Array:
+        tokens = _units(table, "tokens") if "tokens" in moved else np.ones(_rows(table))
+        return tokens * (_units(table, "rate") ** values["g"] if "rate" in moved else 1.0) / values["T"]
+
+    return x
+
+
+def _one(table: Columns, values: Values) -> Array:
+    return np.ones(_rows(table))
+
+
+def _root(table: Columns, values: Values) -> Array:
+    return (1 + values["B"] * _pull(table)) ** -0.5
+
+
+def _injection(table: Columns, values: Values) -> Array:
+    return (1 + values["B"] * _pull(table)) ** -values["a"]
+
+
+def _floor(table: Columns, values: Values) -> Array:
+    return values["f"] + (1 - values["f"]) * np.exp(-_pull(table) / values["k"])
+
+
+def _effect(table: Columns, values: Values) -> Array:
+    return 1 + values["c"] * _pull(table)
+
+
+def _saturating(x: Factor) -> Factor:
+    return lambda table, values: -values["A"] * np.expm1(-x(table, values))
+
+
+def _shift(x: Factor) -> Factor:
+    return lambda table, values: values["A"] * (1 - (1 + x(table, values)) ** -0.5)
+
+
+def _peaked(x: Factor) -> Factor:
+    rise = _saturating(x)
+    return lambda table, values: rise(table, values) * np.exp(-_units(table, "rate") / values["h"])

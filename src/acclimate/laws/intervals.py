@@ -1,0 +1,169 @@
+"""What a law does not know: the noise of a run, and the parameters that other runs of the same kind would have given.
+
+Six runs leave two or three degrees of freedom. To draw six residuals anew shows too little of what is not known, as with
+seeds (:mod:`acclimate.paired.seeds`). So the offsets of runs are drawn by Student's t, and only what is left within a
+run, over its steps, is drawn anew, in blocks [ours].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acclimate.laws.form import Array, Columns, Form, Values
+from acclimate.laws.law import STEP, Law
+
+ITERATIONS = 12
+"""Of a refit, which begins at the law's own parameters."""
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """By how much runs lie off a law, in the form's units of residuals.
+
+    Args:
+        scale: standard deviation of a run's offset.
+        freedom: with how many degrees of freedom it is known.
+        deviations: of each run, what its rows lie off its offset, in the order of its steps.
+        runs: of each row, the number of its run, [n].
+    """
+
+    scale: float
+    freedom: float
+    deviations: tuple[Array, ...]
+    runs: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, law: Law, runs: NDArray[np.int64]) -> Noise | None:
+        """Of a law's residuals; None where they leave less than one degree of freedom.
+
+        Formula, of m runs, n rows and k parameters: scale^2 = sum over runs of offset^2 / v, v = min(m - 1, m (1 - k / n)).
+        With one row a run, v is n - k.
+        """
+        many, rows = int(runs.max()) + 1, len(runs)
+        freedom = min(many - 1.0, many * (1 - len(law.free) / rows))
+        if freedom < 1:
+            return None
+        offsets = np.bincount(runs, law.residuals) / np.bincount(runs)
+        left = law.residuals - offsets[runs]
+        return cls(
+            math.sqrt(float((offsets**2).sum()) / freedom),
+            freedom,
+            tuple(left[runs == run] for run in range(many)),
+            runs,
+        )
+
+    def draw(self, random: np.random.Generator, draws: int) -> tuple[Array, Array]:
+        """Residuals of as many rows, [draws, n], and what a new run lies off, [draws].
+
+        Both share how large the scale is, which is what a few runs do not show: scale sqrt(v / chi-square(v)).
+        """
+        scales = self.scale * np.sqrt(self.freedom / random.chisquare(self.freedom, draws))
+        residuals = (scales[:, None] * random.standard_normal((draws, len(self.deviations))))[:, self.runs]
+        for run, deviations in enumerate(self.deviations):
+            if len(deviations) > 1:
+                residuals[:, self.runs == run] += _blocks(random, deviations, draws)
+        pool = np.concatenate(self.deviations)
+        return residuals, scales * random.standard_normal(draws) + pool[random.integers(len(pool), size=draws)]
+
+
+def _blocks(random: np.random.Generator, deviations: Array, draws: int) -> Array:
+    """Circular blocks of about sqrt(length) neighbouring steps, since those lie off together; [draws, length]."""
+    length = len(deviations)
+    size = max(1, round(math.sqrt(length)))
+    starts = random.integers(length, size=(draws, -(-length // size)))
+    places = (starts[:, :, None] + np.arange(size)) % length
+    return deviations[places.reshape(draws, -1)[:, :length]]
+
+
+def predictions(
+    law: Law, noise: Noise, points: Columns, draws: int, random: np.random.Generator
+) -> tuple[Array, Array]:
+    """The law's curve at the points as other runs would have given it, and outcomes of new runs there.
+
+    Returns:
+        The curves and the outcomes, [draws, m] each.
+    """
+    # 1. tables that this law and this noise might have given
+    fitted = law.predict(law.table)
+    residuals, new = noise.draw(random, draws)
+    outcomes = fitted * np.exp(residuals) if law.form.log else fitted + residuals
+    # 2. each gives its parameters, and these a curve
+    curves = np.array([law.form.curve(points, values) for values in refitted(law, outcomes)])
+    curves = curves.reshape(draws, -1)
+    # 3. a run there has noise of its own
+    return curves, curves * np.exp(new)[:, None] if law.form.log else curves + new[:, None]
+
+
+def refitted(law: Law, outcomes: Array, weights: Array | None = None) -> list[Values]:
+    """The parameters of least Huber loss of each of R outcomes, from the law's own parameters on.
+
+    Levenberg's and Marquardt's steps, of all R at once, kept within the bounds. SciPy's least_squares, which gave the
+    law, takes one problem at a time, and some 10 ms for it; there are hundreds here.
+
+    Args:
+        outcomes: [R, n].
+        weights: of rows, [R, n]; 0 leaves a row out.
+    """
+    form, free = law.form, law.free
+    low, high = ([getattr(one, end) for one in form.parameters if one.name in free] for end in ("low", "high"))
+    weights = np.ones_like(outcomes) if weights is None else weights
+    tables = [{**law.table, form.outcome: outcome} for outcome in outcomes]
+    many, count = len(outcomes), len(free)
+
+    def residuals(theta: Array) -> Array:
+        rows = [
+            form.residuals(table, {**law.values, **dict(zip(free, row, strict=True))})
+            for table, row in zip(tables, theta, strict=True)
+        ]
+        return np.nan_to_num(np.array(rows), nan=1e3, posinf=1e3, neginf=-1e3)
+
+    theta = np.tile(np.clip([law.values[name] for name in free], low, high), (many, 1))
+    now = residuals(theta)
+    cost, damping = _huber(now, form, weights), np.full(many, 1e-3)
+    for _ in range(ITERATIONS):
+        # 1. slopes by differences, inwards at a bound
+        slopes = np.empty((many, outcomes.shape[1], count))
+        for index in range(count):
+            size = STEP * np.maximum(np.abs(theta[:, index]), 1e-3)
+            size = np.where(theta[:, index] + size > high[index], -size, size)
+            moved = theta.copy()
+            moved[:, index] += size
+            slopes[:, :, index] = (residuals(moved) - now) / size[:, None]
+        # 2. a damped step, in which a parameter that is pushed out of its bound stays
+        robust = weights * np.minimum(1, form.delta / np.maximum(np.abs(now), 1e-300))
+        gradient = np.einsum("rnk,rn->rk", slopes, robust * now)
+        curvature = np.einsum("rnk,rn,rnl->rkl", slopes, robust, slopes)
+        stuck = ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
+        gradient[stuck] = 0
+        curvature[stuck[:, :, None] | stuck[:, None, :]] = 0
+        diagonal = np.einsum("rkk->rk", curvature)
+        diagonal += damping[:, None] * diagonal + 1e-12 + stuck
+        # 3. taken where it goes down
+        tried = np.clip(theta - np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0], low, high)
+        found = residuals(tried)
+        costs = _huber(found, form, weights)
+        lower = costs < cost
+        theta[lower], now[lower], cost[lower] = tried[lower], found[lower], costs[lower]
+        damping = np.where(lower, damping / 5, damping * 10)
+    return [{**law.values, **dict(zip(free, map(float, row), strict=True))} for row in theta]
+
+
+def _huber(residuals: Array, form: Form, weights: Array) -> Array:
+    size = np.abs(residuals)
+    terms = np.where(size <= form.delta, size**2 / 2, form.delta * (size - form.delta / 2))
+    return np.asarray((weights * terms).sum(axis=1))
+
+
+def numbered(labels: Sequence[object]) -> NDArray[np.int64]:
+    """0, 1, ... by first appearance, [n].
+
+    >>> numbered(["b", "a", "b"]).tolist()
+    [0, 1, 0]
+    """
+    order = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+    return np.array([order[label] for label in labels], dtype=np.int64)
