@@ -15,7 +15,9 @@ from acclimate.types.errors import UsageError, listed, nearest
 Array = NDArray[np.float64]
 
 CONTROL = "sft"
-"""The method that holds nothing: a table may have it beside the one that is planned for."""
+"""The method that holds nothing."""
+ANCHORED = ("mol", "replay")
+"""Methods that are sft where the domain has the whole share: runs of sft are theirs at share 1."""
 INPUTS = ("share", "weight", "learning_rate", "tokens")
 """What a law is over."""
 ALIKE = 1.05
@@ -66,7 +68,7 @@ class Readings:
     """Readings of one method, and what is known of where they come from.
 
     Args:
-        control: readings of sft beside them, which no law is fitted to.
+        control: runs of sft beside them; of an anchored method they are readings too, at share 1.
         gain_unit: ``bits/byte``, or ``nats/token`` where a log has only those.
         drift_of: what drift is: a KL, or the rise of the loss where no KL was logged.
         corpus: trained tokens that one pass over the domain has; None where nobody said.
@@ -167,6 +169,9 @@ def chosen(found: Readings, only: Sequence[str] = ()) -> Readings:
         )
     kept = tuple(one for one in found.readings if one.method in wanted or one.column in wanted)
     control = tuple(one for one in found.readings if one.method == CONTROL and one not in kept)
+    if {one.method for one in kept} <= set(ANCHORED):
+        weight = kept[0].weight
+        kept += tuple(replace(one, share=1.0, weight=weight) for one in control)
     return replace(found, readings=kept, control=control)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from acclimate.build.plan import build_methods, method_names
@@ -35,19 +35,25 @@ def role_of(config: RunConfig, name: str) -> str:
     return section.role or ("domain" if all_domain(name, section) else "general")
 
 
-def check_alike(configs: Mapping[str, RunConfig]) -> None:
+def check_alike(configs: Mapping[str, RunConfig], control: Collection[str] = ()) -> None:
     """Refuses runs that differ in something that no law here is over.
+
+    Args:
+        control: runs whose method may be another one.
 
     Raises:
         UsageError: names the setting, and what both have.
     """
-    first = next(iter(configs), "")
     shared = {name: _shared(config) for name, config in configs.items()}
+    first = next((name for name in shared if name not in control), "")
     for name, other in shared.items():
-        for path, here, there in _differences(shared[first], other):
+        expected = shared[first or name]
+        if name in control:
+            other = other | {"method": expected["method"]}
+        for path, here, there in _differences(expected, other):
             raise UsageError(
-                f"Runs '{first}' and '{name}' differ in {path} ({_short(here)}, {_short(there)}), and a law is over share, "
-                "learning rate, tokens and weight alone. Name runs that are equal in all else."
+                f"Runs '{first}' and '{name}' differ in {path} ({_short(here)}, {_short(there)}), and a law is over "
+                "share, learning rate, tokens and weight alone. Name runs that are equal in all else."
             )
 
 
@@ -55,18 +61,14 @@ def _shared(config: RunConfig) -> dict[str, Any]:
     plain = without(config.model_dump(mode="json"), RunConfig, SAME_WORK)
     for path in FREE:
         section, _, key = path.partition(".")
-        if key:
-            plain[section].pop(key)
-        else:
-            plain.pop(section)
+        (plain[section] if key else plain).pop(key or section)
     strengths = [method.facts.strength for method in build_methods(config)]
     plain["method"] = [
         {"name": spec} if isinstance(spec, str) else {key: value for key, value in spec.items() if key != strength}
         for spec, strength in zip(specs(config), strengths, strict=True)
     ]
-    for name, section in plain["sources"].items():
-        if config.sources[name].share != 0:
-            section.pop("share")
+    for section in plain["sources"].values():
+        section.pop("share")
     return plain
 
 
