@@ -7,14 +7,16 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.optimize import least_squares
+from scipy.optimize import OptimizeResult, least_squares, lsq_linear
 
-from acclimate.laws.form import Array, Columns, Form, Values
+from acclimate.laws.form import Array, Columns, Form, Parameter, Values
 from acclimate.laws.law import Law
 from acclimate.types.errors import UsageError
 
 STARTS = 64
 """Tried at most: the best of all combinations by their own cost."""
+FINISHED = 3
+"""Starts that go all the way."""
 
 
 def fit(form: Form, table: Columns, *, fixed: Values | None = None, starts: Sequence[Values] = ()) -> Law:
@@ -24,18 +26,41 @@ def fit(form: Form, table: Columns, *, fixed: Values | None = None, starts: Sequ
     and delta (|r| - delta / 2) above. Bounds are kept. The method is trust-region reflective (SciPy's least_squares).
 
     Args:
-        table: form.inputs and form.outcome, [n] each.
+        table: form.inputs and form.outcome, [n] each; other columns are not read.
         fixed: parameters that are known.
-        starts: where to begin instead of the form's own starts; missing parameters take their first one.
+        starts: where to begin instead of the form's own starts; a missing parameter takes its first one, or the
+            table's where it has none.
 
     Raises:
-        UsageError: a column is missing or holds no finite number, there are fewer rows than parameters to fit, or no
-            start gives a finite curve.
+        UsageError: a column is missing, not finite or out of its range; what the form is about is constant; there are
+            fewer rows than parameters to fit; a parameter is unknown; or no start gives a finite curve.
+
+    Example:
+        >>> from acclimate.laws.forms.power import power
+        >>> share = [0.1, 0.2, 0.4, 0.8]
+        >>> law = fit(power(), {"share": share, "loss": [2 + 0.5 * part**0.5 for part in share]})
+        >>> {name: round(value, 3) for name, value in law.values.items()}
+        {'a': 0.5, 's': 0.5, 'b': 2.0}
     """
+    # 1. what is given, checked
     fixed = dict(fixed or {})
-    data = _checked(form, table, len(form.parameters) - len(fixed))
+    form.known(fixed, "fixed")
+    for start in starts:
+        form.known(start, "starts")
+    data = form.columns(table, outcome=True)
     unknown = [parameter for parameter in form.parameters if parameter.name not in fixed]
-    low, high = ([getattr(parameter, end) for parameter in unknown] for end in ("low", "high"))
+    rows = len(data[form.outcome])
+    if form.varying and all(np.ptp(data[name]) == 0 for name in form.varying):
+        raise UsageError(
+            f"Every row of the table has the same {' and '.join(form.varying)}, which tells the form '{form.name}' "
+            f"nothing: {form.formula}. Add a run at another value."
+        )
+    if rows < len(unknown):
+        raise UsageError(
+            f"The form '{form.name}' has {len(unknown)} unknown parameters ({', '.join(one.name for one in unknown)}) "
+            f"and the table only {rows} row{'s' if rows > 1 else ''}."
+        )
+    low, high = (np.array([getattr(parameter, end) for parameter in unknown], dtype=float) for end in ("low", "high"))
 
     def values(theta: Array) -> dict[str, float]:
         return {**fixed, **{parameter.name: float(number) for parameter, number in zip(unknown, theta, strict=True)}}
@@ -44,42 +69,70 @@ def fit(form: Form, table: Columns, *, fixed: Values | None = None, starts: Sequ
         # A curve that leaves its domain is refused by a large residual: least_squares wants numbers.
         return np.nan_to_num(form.residuals(data, values(theta)), nan=1e3, posinf=1e3, neginf=-1e3)
 
-    # 1. where to begin: combinations of starts, the cheapest first
-    first = {parameter.name: parameter.starts[0] for parameter in unknown}
+    # 2. where to begin: combinations of starts, the cheapest first
+    first = {parameter.name: parameter.starts[0] for parameter in unknown if parameter.starts}
     begin = [{**first, **start} for start in starts] or [
-        dict(zip(first, numbers, strict=True)) for numbers in itertools.product(*(one.starts for one in unknown))
+        dict(zip(first, numbers, strict=True))
+        for numbers in itertools.product(*(one.starts for one in unknown if one.starts))
     ]
-    thetas = [np.clip([start[one.name] for one in unknown], low, high) for start in begin]
-    costs = [_huber(form.residuals(data, values(theta)), form.delta) for theta in thetas]
+    whole = [_linear(form, data, unknown, {**fixed, **start}) for start in begin]
+    thetas = [np.clip([start[one.name] for one in unknown], low, high) for start in whole]
+    costs = [huber(form.residuals(data, values(theta)), form.delta) for theta in thetas]
     order = [index for index in np.argsort(costs, kind="stable")[:STARTS] if math.isfinite(costs[index])]
     if not order:
-        raise UsageError(f"the form '{form.name}' has no finite value at this table for any start: {form.formula}")
+        raise UsageError(f"The form '{form.name}' has no finite value at this table for any start: {form.formula}.")
+    if not unknown:
+        return Law(form, fixed, data, costs[0], frozenset(fixed))
 
-    # 2. each goes downhill; the lowest end counts
-    ends = [
-        least_squares(
-            residuals, thetas[index], bounds=(low, high), loss="huber", f_scale=form.delta, x_scale="jac", max_nfev=400
+    # 3. each goes some way downhill, the lowest ones all the way; the lowest end counts
+    def downhill(theta: Array, evaluations: int) -> OptimizeResult:
+        return least_squares(
+            residuals,
+            theta,
+            bounds=(low, high),
+            loss="huber",
+            f_scale=form.delta,
+            x_scale="jac",
+            ftol=1e-10,
+            xtol=1e-10,
+            gtol=1e-14,  # absolute, and residuals are of a thousandth
+            max_nfev=evaluations,
         )
-        for index in order
-    ]
-    best = min(ends, key=lambda end: float(end.cost))
+
+    begun = sorted((downhill(thetas[index], 15) for index in order), key=lambda end: float(end.cost))
+    best = min((downhill(end.x, 400) for end in begun[:FINISHED]), key=lambda end: float(end.cost))
     return Law(form, values(best.x), data, float(best.cost), frozenset(fixed))
 
 
-def _huber(residuals: Array, delta: float) -> float:
+def huber(residuals: Array, delta: float) -> float:
+    """sum of r^2 / 2 where |r| <= delta, else of delta (|r| - delta / 2).
+
+    >>> huber(np.array([0.1, 3.0]), 1.0)
+    2.505
+    """
     size = np.abs(residuals)
     return float(np.where(size <= delta, size**2 / 2, delta * (size - delta / 2)).sum())
 
 
-def _checked(form: Form, table: Mapping[str, Array], unknown: int) -> dict[str, Array]:
-    needed = (*form.inputs, form.outcome)
-    if missing := [name for name in needed if name not in table]:
-        raise UsageError(f"the form '{form.name}' reads {', '.join(needed)}; the table has no {', '.join(missing)}")
-    data = {name: np.asarray(column, dtype=np.float64) for name, column in table.items()}
-    for name in needed:
-        if (bad := np.flatnonzero(~np.isfinite(data[name]))).size:
-            raise UsageError(f"row {bad[0] + 1} of the table holds no finite number under '{name}'")
-    rows = len(data[form.outcome])
-    if rows < unknown:
-        raise UsageError(f"the form '{form.name}' has {unknown} unknown parameters and the table only {rows} rows")
-    return data
+def _linear(
+    form: Form, data: Mapping[str, Array], unknown: Sequence[Parameter], given: Mapping[str, float]
+) -> dict[str, float]:
+    """``given`` and the parameters that the curve is linear in, by bounded least squares of the (relative) error."""
+    missing = [parameter for parameter in unknown if parameter.name not in given]
+    zero = {**given, **{parameter.name: 0.0 for parameter in missing}}
+    if not missing:
+        return zero
+    with np.errstate(all="ignore"):
+        rest = form.curve(data, zero)
+        slopes = [form.curve(data, {**zero, parameter.name: 1.0}) - rest for parameter in missing]
+    measured = data[form.outcome]
+    design, target = np.stack(slopes, axis=1), measured - rest
+    if form.log:
+        design, target = design / measured[:, None], target / measured
+    if not (np.isfinite(design).all() and np.isfinite(target).all()):
+        return {**zero, **{parameter.name: math.nan for parameter in missing}}
+    size = np.linalg.norm(design, axis=0)  # columns of one length: tokens and shares differ by many powers of ten
+    size = np.where(size > 0, size, 1.0)
+    bounds = [parameter.low for parameter in missing] * size, [parameter.high for parameter in missing] * size
+    found = lsq_linear(design / size, target, bounds=bounds).x / size
+    return {**zero, **{parameter.name: float(number) for parameter, number in zip(missing, found, strict=True)}}

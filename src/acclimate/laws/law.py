@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,8 +10,10 @@ import numpy as np
 
 from acclimate.laws.form import Array, Columns, Form, Values
 
-STEP = 1e-6
+STEP = 1e-5
 """Of a finite difference, relative to a parameter."""
+ROUNDING = 1e-8
+"""A direction's strength below this part of the strongest is the error of the differences themselves."""
 LOOSE = 1.0
 """A direction of the parameters whose relative standard error exceeds this is not told by the table. [ours]"""
 
@@ -28,13 +31,17 @@ class Law:
 
     form: Form
     values: Values
-    table: Columns
+    table: Mapping[str, Array]
     cost: float
     fixed: frozenset[str] = frozenset()
 
     def predict(self, points: Columns) -> Array:
-        """The outcome at each point, [m]. Intervals are a bootstrap's: :mod:`acclimate.laws.intervals`."""
-        return self.form.curve(points, self.values)
+        """The outcome at each point, [m]. Intervals are a bootstrap's: :mod:`acclimate.laws.intervals`.
+
+        Raises:
+            UsageError: a column of form.inputs is missing, not finite or out of its range.
+        """
+        return self.form.curve(self.form.columns(points, outcome=False), self.values)
 
     @cached_property
     def residuals(self) -> Array:
@@ -66,16 +73,23 @@ class Law:
         """Directions of the parameters that the table does not tell: each name -> weight of its relative change.
 
         Along such a direction the parameters change by more than their own size within one standard error, while the
-        fitted curve hardly moves; so the parameters are no finding, and only predictions near the table count. [ours]
+        fitted curve hardly moves; so the parameters are no finding, and only predictions near the table count. As many
+        rows as parameters leave no residual to judge by: no direction is told. [ours]
         """
+        if not self.free:
+            return ()
         jacobian = self.jacobian()
-        noise = float(np.sqrt((self.residuals**2).sum() / max(1, len(self.residuals) - jacobian.shape[1])))
-        _, singular, directions = np.linalg.svd(jacobian, full_matrices=True)
-        strengths = np.zeros(jacobian.shape[1])
-        strengths[: len(singular)] = singular
+        rows, unknown = jacobian.shape
+        noise = float(np.sqrt((self.residuals**2).sum() / (rows - unknown))) if rows > unknown else float("inf")
+        _, singular, directions = np.linalg.svd(jacobian, full_matrices=False)
         found = []
-        for strength, direction in zip(strengths, directions, strict=True):
-            if strength <= 1e-9 * strengths[0] or noise / strength > LOOSE:
+        for strength, direction in zip(singular, directions, strict=True):
+            if strength <= ROUNDING * singular[0] or noise / strength > LOOSE:
                 named = zip(self.free, direction, strict=True)
                 found.append({name: float(weight) for name, weight in named if abs(weight) > 0.1})
         return tuple(found)
+
+    def not_told(self) -> tuple[str, ...]:
+        """Parameters that take part in a direction of :meth:`loose`, in the form's order."""
+        moving = {name for direction in self.loose() for name in direction}
+        return tuple(name for name in self.free if name in moving)
