@@ -17,7 +17,7 @@ from acclimate.verbs.planning.readings import ALIKE
 
 EVEN = 0.5
 """The domain's share where nothing is known: as much of other text."""
-RATES = 9
+RATES = 13
 """Tried between the least and the largest measured learning rate."""
 STEPS = 4
 """Of a doubling: tokens are tried that close."""
