@@ -10,7 +10,7 @@ from acclimate.laws.anchored import DRIFT, GAIN
 from acclimate.laws.forms.repetition import NEARLY_FRESH, VANISHED, another_epoch, effective_epochs
 from acclimate.reports.words import number
 from acclimate.verbs.planning.advice import DOUBLE, PLAN, Advice, doublings
-from acclimate.verbs.planning.predictions import LEVEL, Prediction, Setting
+from acclimate.verbs.planning.predictions import Prediction, Setting
 
 QUESTIONS = {
     "share": "How much domain?",
@@ -152,8 +152,8 @@ def repeating(advice: Advice) -> Answer:
     if corpus is None:
         return Answer(
             "repeating",
-            "Cannot tell: nothing says how many tokens one pass over the domain has.",
-            run="none: run folders say it, and the column corpus_tokens of a log",
+            "Cannot tell: nothing says how many tokens one pass over the domain has. Run folders do, and a log with the "
+            "column corpus_tokens.",
         )
     passes = tokens / corpus
     worth, another = float(effective_epochs(passes)), float(another_epoch(passes))
@@ -276,7 +276,3 @@ def sentence(text: str) -> str:
     'Cannot tell: x.'
     """
     return f"{text[0].upper()}{text[1:].removesuffix('.')}."
-
-
-INTERVAL = f"{LEVEL:.0%} interval of one new run"
-"""Of every prediction."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from acclimate.config.load import RunConfig
@@ -53,12 +53,9 @@ def read_comparison(path: Path) -> Readings:
     if not entries:
         raise RunError(f"The table '{path}' has no finished run to plan from. {' '.join(notes)}".rstrip())
     kept, said = _on_one_text(entries)
+    kept = _briefly_called(kept)
     _check(kept, path)
     configs = {entry.reading.run: entry.config for entry in kept if entry.config is not None}
-    if any(math.isnan(entry.reading.learning_rate) for entry in kept):
-        notes.append(
-            "The table does not say every learning rate. Name the comparison's YAML file instead, which does."
-        )
     return Readings(tuple(entry.reading for entry in kept), configs=configs, notes=(*notes, *said))
 
 
@@ -102,7 +99,7 @@ def _reading(row: Row, method: str, rate: float, weight: float, roles: Mapping[s
     domain = sum(n for name, n in row.tokens.items() if roles.get(name) == "domain")
     sets = {name: (text.role, {key: text.column(key) for key in SUMS}) for name, text in row.texts.items()}
     gain, drift = outcomes(sets)
-    label = f"{'trial of ' if row.kind == 'trial' else ''}{row.method}, seed {row.seed}, {row.key[:8]}"
+    label = f"{row.method}, seed {row.seed}, {row.kind} {row.key[:8]}"
     share = domain / tokens if tokens else math.nan
     return Reading(label, method, domain, share, rate, weight, gain, drift, row.seed, column=row.method)
 
@@ -120,6 +117,14 @@ def _on_one_text(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
     other = "run" if kind == "trial" else "trial"
     said = [f"Left out: {count[other]} {other}s, which were measured on other documents."] if count[other] else []
     return [entry for entry in entries if entry.row.kind == kind], said
+
+
+def _briefly_called(entries: list[Entry]) -> list[Entry]:
+    """Labels without the cell's key, where the rest tells them apart."""
+    brief = [f"{entry.row.method}, seed {entry.row.seed}" for entry in entries]
+    if len(set(brief)) < len(brief):
+        return entries
+    return [replace(e, reading=replace(e.reading, run=name)) for e, name in zip(entries, brief, strict=True)]
 
 
 def _check(entries: list[Entry], path: Path) -> None:

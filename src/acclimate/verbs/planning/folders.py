@@ -27,7 +27,7 @@ def read_folders(paths: Sequence[Path]) -> Readings:
     """The ends of finished runs. What is unfinished, diverged or steered is left out, and said.
 
     Raises:
-        RunError: a folder is no run folder, is damaged, or none is finished.
+        RunError: none is a finished run, or one is damaged.
         UsageError: two runs are of another base, tokenizer or held-out text.
     """
     found: dict[str, Reading] = {}
@@ -50,7 +50,7 @@ def read_folders(paths: Sequence[Path]) -> Readings:
         if tokens and all(tokens):
             corpus = float(sum(tokens))
     if not found:
-        raise RunError(f"None of these runs can be planned from. {' '.join(notes)}")
+        raise RunError(f"Nothing can be planned from these folders. {' '.join(notes)}")
     check_one({n: str(base_of(r).get("digest")) for n, r in records.items()}, "base", "plan from runs of one base.")
     check_one(
         {name: str(base_of(record).get("reading")) for name, record in records.items()},
@@ -63,16 +63,9 @@ def read_folders(paths: Sequence[Path]) -> Readings:
 
 
 def _left_out(run: Layout) -> str:
-    """Why a folder is no reading, or nothing.
-
-    Raises:
-        RunError: it is no run folder.
-    """
+    """Why a folder is no reading, or nothing."""
     if not run.config.is_file():
-        raise RunError(
-            f"'{run.path}' is no run folder: it has no config.yaml. acclimate plan reads run folders, the table of a "
-            "comparison (.jsonl or .yaml), or logs as .csv."
-        )
+        return "which is no run folder: it has no config.yaml"
     if not run.summary.is_file():
         return "which is not finished (acclimate train --resume goes on with it)"
     if run.retain.is_file():

@@ -11,7 +11,9 @@ from acclimate.config.load import RunConfig, specs
 from acclimate.data.prepare.routes import all_domain
 from acclimate.types.errors import UsageError
 
-FREE = ("seed", "optimizer.learning_rate", "budget.tokens", "budget.steps", "budget.epochs", "training")
+FREE = (
+    "seed", "optimizer.learning_rate", "schedule.warmup_steps", "budget.tokens", "budget.steps", "budget.epochs", "training",
+)  # fmt: skip
 """What the runs of one law may differ in, beside shares and the method's weight."""
 
 
