@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from acclimate.cli.comparing import only_the_document
 from acclimate.cli.options import Json, beside, console, print_json
-from acclimate.types.errors import UsageError
-
-if TYPE_CHECKING:
-    from acclimate.config.load import RunConfig
+from acclimate.types.errors import Stopped, UsageError
 
 
 def plan(
@@ -21,7 +20,9 @@ def plan(
         list[Path] | None,
         typer.Argument(help="Run folders; or a comparison's .yaml or .jsonl; or a log as .csv."),
     ] = None,
-    keep: Annotated[float, typer.Option(help="Nats a token by which it may drift on other text: 0.05 is little.")] = 0.05,
+    keep: Annotated[
+        float, typer.Option(help="Nats a token by which it may drift on other text: 0.05 is little.")
+    ] = 0.05,
     tokens: Annotated[
         float | None, typer.Option(help="Of the domain, of the planned run; default: as the longest measured one.")
     ] = None,
@@ -45,6 +46,7 @@ def plan(
     from acclimate.config.load import load_config
     from acclimate.verbs.planning import plan as plan_run
     from acclimate.verbs.planning.plan import check_page
+    from acclimate.verbs.planning.probes import foresee, probed
     from acclimate.verbs.planning.written import check_free
 
     # 1. what is wrong is said before anything is trained
@@ -57,17 +59,22 @@ def plan(
     if write is not None:
         check_free(write)
     base = load_config(config) if config is not None else None
-    asked = load_config(probe) if probe is not None else None
-    # 2. probes, if they are wanted
-    if asked is not None and not paths and not _agreed(asked, yes, json_):
-        return
-    if json_:
-        with only_the_document():
-            found = plan_run(
-                paths or [], keep=keep, tokens=tokens, only=only or (), config=base, probe=asked, console=beside(json_)
-            )
-    else:
-        found = plan_run(paths or [], keep=keep, tokens=tokens, only=only or (), config=base, probe=asked, console=console)
+    # 2. probes, where they are wanted
+    runs, say = list(paths or []), beside(json_)
+    if probe is not None:
+        if runs:
+            raise UsageError(f"--probe trains runs of its own, so '{runs[0]}' has no effect; leave one of them out.")
+        asked = load_config(probe)
+        foreseen = foresee(asked)
+        if not _agreed(foreseen.says, yes, json_):
+            return
+        try:
+            with only_the_document() if json_ else nullcontext():
+                runs = probed(foreseen, say)
+        except KeyboardInterrupt:
+            raise Stopped("Interrupted. The same command goes on.", signal.SIGINT) from None
+        base, tokens = base or asked, foreseen.tokens if tokens is None else tokens
+    found = plan_run(runs, keep=keep, tokens=tokens, only=only or (), config=base)
     # 3. what it says
     files = [found.save(page) for page in output or ()]
     written = None if write is None else found.write(write)
@@ -79,11 +86,9 @@ def plan(
         console.print(f"{what}: {path}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _agreed(config: RunConfig, yes: bool, json_: bool) -> bool:
+def _agreed(says: list[str], yes: bool, json_: bool) -> bool:
     """Says what probes cost, and asks where somebody can answer."""
-    from acclimate.verbs.planning.probes import foresee
-
-    for line in foresee(config).says:
+    for line in says:
         beside(json_).print(line, highlight=False, markup=False, soft_wrap=True)
     if yes:
         return True

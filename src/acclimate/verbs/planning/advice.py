@@ -13,7 +13,7 @@ from acclimate.laws.anchored import DRIFT, GAIN
 from acclimate.laws.competing import FARTHEST
 from acclimate.paired.estimate import Estimate
 from acclimate.verbs.planning.predictions import Laws, Prediction, Setting
-from acclimate.verbs.planning.readings import ALIKE
+from acclimate.verbs.planning.reading.readings import ALIKE
 
 EVEN = 0.5
 """The domain's share where nothing is known: as much of other text."""

@@ -99,7 +99,8 @@ def rate(advice: Advice) -> Answer:
     if low < value / 1.001 and value < high / 1.001:
         return Answer("learning_rate", says, value)
     end, other = ("largest", 2 * high) if value >= high / 1.001 else ("least", low / 2)
-    edge = f"{value:.3g} is the {end} learning rate that was measured; a {'higher' if other > high else 'lower'} one may be better"
+    better = "higher" if other > high else "lower"
+    edge = f"{value:.3g} is the {end} learning rate that was measured; a {better} one may be better"
     return Answer("learning_rate", says, value, "", edge, f"one at a learning rate of {other:.2g}")
 
 
@@ -116,15 +117,21 @@ def returns(advice: Advice) -> Answer:
     rule = f"A doubling that gains less than {noise:.2g} {unit}, {what}, does not pay [ours]."
     for one, double in known:
         if (more := double.gain.value - one.gain.value) < noise:
-            says = f"From {count(one.setting.tokens)} tokens of the domain on: doubling them brings {more:.2g} {unit}. {rule}"
-            return Answer("returns", says, one.setting.tokens, "tokens")
+            tokens = one.setting.tokens
+            says = f"From {count(tokens)} tokens of the domain on: doubling them brings {more:.2g} {unit}. {rule}"
+            return Answer("returns", says, tokens, "tokens")
     one, double = known[-1]
     longest = count(double.setting.tokens)
     says = (
         f"Not up to {longest} tokens of the domain: the last doubling still brings "
         f"{double.gain.value - one.gain.value:.2g} {unit}. {rule}"
     )
-    return Answer("returns", says, edge="longer runs are too far from what was measured", run=f"one of {longest} tokens")
+    return Answer(
+        "returns",
+        says,
+        edge="longer runs are too far from what was measured",
+        run=f"one of {longest} tokens of the domain",
+    )
 
 
 def turning(advice: Advice) -> Answer:
@@ -137,11 +144,12 @@ def turning(advice: Advice) -> Answer:
     if len(series) < 2:
         return Answer("turning", "Cannot tell: no length lies within what the laws predict.")
     if fell := _fell(advice):
-        says = f"Cannot tell: drift fell from one step to a later one in {fell}, and every law of drift here rises with tokens."
+        says = f"Cannot tell: drift fell between two steps of {fell}, and every law of drift here rises with tokens."
         return Answer("turning", says, run="one at several lengths, at the advised setting")
+    last = series[-1]
     says = (
-        f"Never, up to {count(series[-1].setting.tokens)} tokens of the domain: drift rises to {drift(series[-1])}. Every "
-        f"law of drift here rises with tokens, and {_seen(advice)}."
+        f"Never, up to {count(last.setting.tokens)} tokens of the domain: drift rises to {drift(last)}. Every law of "
+        f"drift here rises with tokens, and {_seen(advice)}."
     )
     return Answer("turning", says, math.inf, "tokens")
 
@@ -152,7 +160,7 @@ def repeating(advice: Advice) -> Answer:
     if corpus is None:
         return Answer(
             "repeating",
-            "Cannot tell: nothing says how many tokens one pass over the domain has. Run folders do, and a log with the "
+            "Cannot tell: nothing says how many tokens one pass over the domain has. Run folders do, and a log with a "
             "column corpus_tokens.",
         )
     passes = tokens / corpus
@@ -167,7 +175,7 @@ def repeating(advice: Advice) -> Answer:
     elif passes < HARMFUL:
         says += f"From {VANISHED} passes on another one brings next to nothing, and memorising begins to cost"
     else:
-        says += f"So many passes did harm: {HARMFUL} passes over a small part halved a model's worth (arXiv 2205.10487 [abstract only])"
+        says += f"{HARMFUL} passes over a small part halved a model's worth (arXiv 2205.10487 [abstract only])"
     says += ". The constant is of pre-training (arXiv 2305.16264 [from code]), not of these runs."
     return Answer("repeating", says, worth, "passes of fresh text")
 
@@ -184,7 +192,9 @@ def twice(advice: Advice) -> Answer:
         over = "" if advice.keeps(double) else f", which is not within {advice.keep:g} beyond doubt"
         parts.append(f"drift {drift(double)}, in place of {one.drift.value:.3f}{over}")
     if not parts:
-        return Answer("twice", " ".join(dict.fromkeys(sentence(why) for why in double.why.values())))
+        why = " ".join(dict.fromkeys(sentence(why) for why in double.why.values()))
+        longer = advice.tokens > advice.laws.range("tokens")[1]
+        return Answer("twice", why, run=f"one of {count(advice.tokens)} tokens of the domain" if longer else "")
     says = f"With {count(double.setting.tokens)} tokens of the domain: {'; '.join(parts)}."
     if GAIN in double.why:
         return Answer("twice", says, double.drift.value - one.drift.value, "nats/token")
@@ -202,7 +212,10 @@ def _unvaried(advice: Advice, key: str, name: str) -> Answer | None:
             f"every run has a learning rate of {value:.3g}",
             f"one at a learning rate of {2 * value:.2g}, and one at {value / 2:.2g}",
         ),
-        "tokens": (f"every run has {count(value)} tokens of the domain", f"one of {count(2 * value)} tokens of the domain"),
+        "tokens": (
+            f"every run has {count(value)} tokens of the domain",
+            f"one of {count(2 * value)} tokens of the domain",
+        ),
     }[name]
     if math.isnan(value):
         said, run = "no run says its learning rate", "runs at several learning rates, and a table that says them"

@@ -16,8 +16,8 @@ RIDGE = 1e-3
 def choose_runs(candidates: Columns, forms: Sequence[Form], count: int) -> list[int]:
     """The candidates that tell most of the parameters of all forms; always the same ones.
 
-    Formula: the rows that maximise sum over forms of log det (J^T J + 1e-3 I), where J [rows, parameters] is the slope of
-        a form's residuals by the logarithms of its parameters, at its first starts. Rows are added one by one, then
+    Formula: the rows that maximise sum over forms of log det (J^T J + 1e-3 I). J [rows, parameters] is the slope of a
+        form's residuals by the logarithms of its parameters, at its first starts. Rows are added one by one, then
         exchanged as long as that helps. [ours; the criterion is the textbooks' D-optimality]
 
     Args:

@@ -14,20 +14,20 @@ from acclimate.reports.page import Block, Grid, Page
 from acclimate.reports.pictures.bands import Mark, band
 from acclimate.reports.pictures.palette import FIXED, Slot
 from acclimate.reports.pictures.picture import Numbers, Picture, plain
-from acclimate.verbs.planning.advice import CONTROL, Advice
+from acclimate.verbs.planning.advice import Advice
 from acclimate.verbs.planning.answers import Answer, count, percent, sentence
-from acclimate.verbs.planning.predictions import LEVEL, Prediction
-from acclimate.verbs.planning.readings import Reading, alike
+from acclimate.verbs.planning.predictions import LEVEL, Prediction, Setting
+from acclimate.verbs.planning.reading.readings import ALIKE, Reading, alike
 
 STYLES = {"kept": "bold green", "unclear": "bold yellow"}
 NOT_TOLD = "not told"
 STATIC = (
-    "No way of mixing beats even shares in every setting (arXiv 2411.05735 [second-hand]), so compare the plan with that "
-    "control before you trust it."
+    "No way of mixing beats even shares in every setting (arXiv 2411.05735 [second-hand]), so compare the plan with "
+    "that control before you trust it."
 )
 AFTER = (
-    f"Intervals: {percent(LEVEL)} of one new run, over the luck of runs, the parameters, and which form is right. They hold "
-    "where the laws do. Train one run at an unseen setting before you rely on one."
+    f"Intervals: {percent(LEVEL)} of one new run, over the luck of runs, the parameters, and which form is right. They "
+    "hold where the laws do. Train one run at an unseen setting before you rely on one."
 )
 
 
@@ -35,7 +35,7 @@ def page_of(advice: Advice, answers: Sequence[Answer]) -> Page:
     """Answers, predictions beside their nearest runs, curves, what was measured, and the laws."""
     table = advice.laws.table
     blocks = [
-        Block("Answers", grid=_answers(answers)),
+        Block("Answers", before=[f"**{one.question}** {_whole(one)}" for one in answers]),
         Block("Predictions, each beside the nearest run", grid=_predictions(advice), after=(AFTER, STATIC)),
         Block("Curves", pictures=_pictures(advice)),
         Block("What was measured", grid=_measured(advice), numbers=[_numbers(table.readings)]),
@@ -51,39 +51,54 @@ def page_of(advice: Advice, answers: Sequence[Answer]) -> Page:
         kind=kind,
         word=word,
         answer=told.says,
-        notes=[f"The limit is {advice.keep:g} nats a token of {table.drift_of} on other text.", *table.notes],
-        blocks=[block for block in blocks if block.grid or block.pictures],
+        notes=_notes(advice),
+        blocks=[block for block in blocks if block.before or block.grid or block.pictures],
     )
+
+
+def _notes(advice: Advice) -> list[str]:
+    table, longest = advice.laws.table, advice.laws.range("tokens")[1]
+    notes = [f"The limit is {advice.keep:g} nats a token of {table.drift_of} on other text."]
+    if advice.tokens > ALIKE * longest:
+        notes.append(
+            f"The plan is {advice.tokens / longest:.2g} times as long as the longest measured run, so every number of "
+            "it lies outside of what was measured."
+        )
+    return [*notes, *table.notes]
 
 
 def terminal(advice: Advice, page: Page, answers: Sequence[Answer]) -> Group:
     """The same without pictures and measured runs, which the files have."""
     parts = [Text(page.sentence, style=STYLES[page.kind])]
-    for one in answers:
-        said = Text(f"\n{one.question} ", style="bold")
-        said.append("As above." if one.says == page.answer else one.says, style="" if one.told else "yellow")
-        said.append(f" But {one.edge}." if one.edge else "", style="yellow")
-        said.append(f" A run that would tell more: {one.run}." if one.run else "", style="dim")
+    for answer in answers:
+        said = Text(f"\n{answer.question} ", style="bold")
+        said.append("As above." if answer.says == page.answer else answer.says, style="" if answer.told else "yellow")
+        said.append(f" But {answer.edge}." if answer.edge else "", style="yellow")
+        said.append(f" A run that would tell more: {answer.run}." if answer.run else "", style="dim")
         parts.append(said)
     unit = advice.laws.table.gain_unit
     parts.append(Text("\nPredictions, each beside the nearest run", style="bold"))
-    for name, row in zip([*advice.beside, "control: sft"], _predictions(advice).rows, strict=False):
-        _, setting, gain, drift, nearest, its_gain, its_drift = row
+    for name, one in advice.beside.items():
         said = Text(f"  {name}: ", style="bold")
-        said.append(f"{setting}. ")
-        said.append(f"Gain {gain} {unit}; drift {drift} nats/token. " if gain else "Measured. ")
-        said.append(f"Nearest: {nearest}; gain {its_gain}, drift {its_drift}.", style="dim")
+        gain = f"{_spelled(one.gain)} {unit}" if one.gain.bounded else NOT_TOLD
+        drift = f"{_spelled(one.drift)} nats/token" if one.drift.bounded else NOT_TOLD
+        said.append(f"{one.setting}. Gain {gain}; drift {drift}. ")
+        said.append(f"Nearest: {_measured_as(one.nearest)}", style="dim")
         parts.append(said)
+    for near in _controls(advice):
+        parts.append(Text("  control: sft: ", style="bold").append(f"measured: {_measured_as(near)}", style="dim"))
     parts += [Text(f"\n{line}", style="dim") for line in (AFTER, STATIC)]
     return Group(*parts, *(Text(f"Note: {note}", style="yellow") for note in page.notes))
 
 
-def _answers(answers: Sequence[Answer]) -> Grid:
-    rows = []
-    for one in answers:
-        says = one.says + (f" But {one.edge}." if one.edge else "")
-        rows.append((one.question, says, f"{one.run}" if one.run else "–"))
-    return Grid(("question", "answer", "a run that would tell more"), rows, words=(0, 1, 2))
+def _measured_as(near: Reading) -> str:
+    return f"{near.run}: {near.setting}; gain {_number(near.gain)}, drift {_number(near.drift)}."
+
+
+def _whole(one: Answer) -> str:
+    """The answer with what bounds it, and the run that would tell more."""
+    more = f" A run that would tell more: {one.run}." if one.run else ""
+    return f"{one.says}{f' But {one.edge}.' if one.edge else ''}{more}"
 
 
 def _predictions(advice: Advice) -> Grid:
@@ -91,14 +106,26 @@ def _predictions(advice: Advice) -> Grid:
     rows = []
     for name, one in advice.beside.items():
         near = one.nearest
-        rows.append((
-            name, str(one.setting), _spelled(one.gain), _spelled(one.drift), f"{near.run}: {near.setting}",
-            _number(near.gain), _number(near.drift),
-        ))  # fmt: skip
+        rows.append((name, *_places(one.setting), _spelled(one.gain), _spelled(one.drift), *_beside(near)))
     for near in _controls(advice):
-        rows.append(("control: sft", near.setting, "", "", f"{near.run}: {near.setting}", _number(near.gain), _number(near.drift)))
-    head = ("", "setting", f"gain, {unit}", "drift, nats/token", "nearest run", "its gain", "its drift")
-    return Grid(head, rows, words=(0, 1, 4), claimed=frozenset({0}))
+        rows.append(("control: sft", *_places(near), "–", "–", *_beside(near)))
+    head = (
+        "", "share", "rate", "domain tokens", f"gain, {unit}", "drift, nats/token", "nearest run", "its setting",
+        "its gain", "its drift",
+    )  # fmt: skip
+    return Grid(head, rows, words=(0, 6, 7), claimed=frozenset({0}))
+
+
+def _places(one: Setting | Reading) -> tuple[str, str, str]:
+    return percent(one.share), _rate(one.learning_rate), count(one.tokens)
+
+
+def _beside(near: Reading) -> tuple[str, str, str, str]:
+    return near.run, ", ".join(_places(near)), _number(near.gain), _number(near.drift)
+
+
+def _rate(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3g}"
 
 
 def _controls(advice: Advice) -> list[Reading]:
@@ -127,7 +154,10 @@ def _pictures(advice: Advice) -> list[Picture]:
         DRIFT: ("drift", f"{laws.table.drift_of}, nats/token", advice.keep),
         GAIN: ("gain", f"gain on the domain, {laws.table.gain_unit}", None),
     }
-    spans = {"share": (advice.by_share, "domain's share of trained tokens, %", 100.0), "tokens": (advice.by_tokens, "tokens of the domain", 1.0)}
+    spans = {
+        "share": (advice.by_share, "domain's share of trained tokens, %", 100.0),
+        "tokens": (advice.by_tokens, "tokens of the domain", 1.0),
+    }
     for name, (series, axis, times) in spans.items():
         for outcome, (what, unit, limit) in outcomes.items():
             curve = [(times * getattr(point.setting, name), getattr(point, outcome)) for point in series]
@@ -164,8 +194,8 @@ def _caption(advice: Advice, name: str) -> str:
     others = [f"a learning rate of {one.learning_rate:.3g}"] if not math.isnan(one.learning_rate) else []
     others += [f"{count(one.tokens)} tokens of the domain"] if name == "share" else [f"{percent(one.share)} domain"]
     return (
-        f"The curve is at {' and '.join(others)}; around it the {percent(LEVEL)} interval of one new run. Large points were "
-        "measured there, small grey ones at other settings. Dotted: the plan."
+        f"The curve is at {' and '.join(others)}; around it the {percent(LEVEL)} interval of one new run. Large points "
+        "were measured there, small grey ones at other settings. Dotted: the plan."
     )
 
 
@@ -185,12 +215,21 @@ def _measured(advice: Advice) -> Grid:
     table = advice.laws.table
     rows = [
         (
-            one.run, one.method, percent(one.share), "–" if math.isnan(one.learning_rate) else f"{one.learning_rate:.3g}",
-            f"{one.weight:g}", count(one.tokens), _number(one.gain), _number(one.drift),
+            one.run, one.method, percent(one.share), _rate(one.learning_rate), f"{one.weight:g}", count(one.tokens),
+            _number(one.gain), _number(one.drift),
         )
         for one in sorted(table.readings, key=lambda one: (one.learning_rate, one.tokens, one.share))
     ]  # fmt: skip
-    head = ("run", "method", "share", "learning rate", "weight", "domain tokens", f"gain, {table.gain_unit}", "drift, nats/token")
+    head = (
+        "run",
+        "method",
+        "share",
+        "learning rate",
+        "weight",
+        "domain tokens",
+        f"gain, {table.gain_unit}",
+        "drift, nats/token",
+    )
     return Grid(head, rows, words=(0, 1))
 
 
@@ -207,8 +246,8 @@ def _numbers(readings: Sequence[Reading]) -> Numbers:
 
 
 LAWS = (
-    "Weight: how much a form counts, by its errors at settings that were left out. Error: the root mean square of those, "
-    "and of all forms together. No model: the same of the mean of the other settings.",
+    "Weight: how much a form counts, by its errors at settings that were left out. Error: the root mean square of "
+    "those, and of all forms together. No model: the same of the mean of the other settings.",
 )
 
 
@@ -218,9 +257,21 @@ def _laws(advice: Advice) -> Grid:
         for law in sorted(judged.laws, key=lambda law: -judged.weights[law.form.name]):
             name = law.form.name
             loose = ", ".join(dict.fromkeys(part for parts in law.loose() for part in parts)) or "–"
-            rows.append((outcome, name, law.form.formula, f"{judged.weights[name]:.2f}", f"{judged.errors[name]:.3g}", loose, law.form.source))
+            rows.append(
+                (
+                    outcome,
+                    name,
+                    law.form.formula,
+                    f"{judged.weights[name]:.2f}",
+                    f"{judged.errors[name]:.3g}",
+                    loose,
+                    law.form.source,
+                )
+            )
         rows.append((outcome, "all together", "", "1", f"{judged.error:.3g}", "", f"no model: {judged.none:.3g}"))
-    return Grid(("outcome", "form", "formula", "weight", "error", "not told apart", "evidence"), rows, words=(0, 1, 2, 5, 6))
+    return Grid(
+        ("outcome", "form", "formula", "weight", "error", "not told apart", "evidence"), rows, words=(0, 1, 2, 5, 6)
+    )
 
 
 def _lost(advice: Advice) -> list[str]:

@@ -23,7 +23,7 @@ from acclimate.verbs.planning.answers import Answer, answers
 from acclimate.verbs.planning.page import page_of, prediction_record, terminal
 from acclimate.verbs.planning.predictions import Laws
 from acclimate.verbs.planning.probes import foresee, probed
-from acclimate.verbs.planning.reading import read
+from acclimate.verbs.planning.reading.paths import read
 from acclimate.verbs.planning.written import write_config
 
 KEEP = 0.05

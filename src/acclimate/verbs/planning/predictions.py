@@ -13,7 +13,7 @@ from acclimate.laws.anchored import DRIFT, GAIN, drift_forms, gain_forms
 from acclimate.laws.competing import Judged, compete
 from acclimate.laws.form import Array
 from acclimate.paired.estimate import Estimate
-from acclimate.verbs.planning.readings import INPUTS, Reading, Readings, worded
+from acclimate.verbs.planning.reading.readings import INPUTS, Reading, Readings, worded
 
 LEVEL = 0.9
 """Of every interval of a plan."""
@@ -144,7 +144,7 @@ class Laws:
 
     def usual(self, name: str) -> float:
         """The value that most settings have; of as many the smallest."""
-        values = [getattr(one, name) for one in self.table.ends.values()]
+        values: list[float] = [getattr(one, name) for one in self.table.ends.values()]
         return min(dict.fromkeys(values), key=lambda value: (-values.count(value), value))
 
     def range(self, name: str) -> tuple[float, float]:

@@ -27,7 +27,7 @@ from acclimate.types.errors import ConfigError, UsageError
 from acclimate.verbs.compare.execute import forget_model
 from acclimate.verbs.planning.design import choose_runs
 from acclimate.verbs.planning.predictions import Setting
-from acclimate.verbs.planning.settings import role_of, weight_of
+from acclimate.verbs.planning.reading.settings import role_of, weight_of
 from acclimate.verbs.replay import with_placeholders
 from acclimate.verbs.run import train
 from acclimate.verbs.search.candidate import with_share
@@ -42,6 +42,8 @@ FACTORS = (0.5, 1.0, 2.0)
 """Of the configured learning rate."""
 LENGTHS = (0.25, 0.5, 1.0)
 """Of the longest probe, which is so long that laws still say something of the whole run."""
+SPARE = 1.1
+"""Times that length, since a run's last row ends it sooner or later."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,9 @@ def foresee(config: RunConfig) -> Probes:
     if launched_processes() > 1:
         raise UsageError(f"--probe trains in one process, and this is one of {launched_processes()}.")
     if config.method == AUTO:
-        raise UsageError("--probe: method: auto chooses its own setting by probes; name the method that is planned for.")
+        raise UsageError(
+            "--probe: method: auto chooses its own setting by probes; name the method that is planned for."
+        )
     config = anchored(config)
     roles = {name: role_of(config, name) for name, one in config.sources.items() if one.share != 0}
     if "domain" not in roles.values():
@@ -117,7 +121,7 @@ def probed(probes: Probes, console: Console) -> list[Path]:
 
 def _chosen(config: RunConfig, total: int, tokens: float, only: float | None) -> list[tuple[Setting, int]]:
     """Settings with their steps, that tell most of the laws that a plan fits."""
-    longest = math.ceil(total / FARTHEST)
+    longest = math.ceil(SPARE * total / FARTHEST)
     lengths = sorted({max(SHORTEST, round(part * longest)) for part in LENGTHS})
     if longest < SHORTEST + 1 or len(lengths) < 2:
         raise ConfigError(

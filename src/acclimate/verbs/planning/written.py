@@ -13,8 +13,8 @@ from acclimate.disk.commented import written
 from acclimate.types.errors import UsageError
 from acclimate.verbs.planning.advice import PLAN, Advice
 from acclimate.verbs.planning.answers import Answer, drift, gain, percent
-from acclimate.verbs.planning.readings import ANCHORED, CONTROL
-from acclimate.verbs.planning.settings import role_of
+from acclimate.verbs.planning.reading.readings import ANCHORED, CONTROL
+from acclimate.verbs.planning.reading.settings import role_of
 from acclimate.verbs.search.candidate import with_share
 
 ALL = "all"
@@ -84,7 +84,11 @@ def _settings(advice: Advice, answers: dict[str, Answer], config: RunConfig) -> 
     counted = config.budget.count
     domain = sum(value for name, value in shares.items() if role_of(config, name) == "domain")
     total = one.setting.tokens / domain
-    data["budget"] |= {"steps": None, "epochs": None, "tokens": round(total * (1 if counted == ALL else shares[counted]))}
+    data["budget"] |= {
+        "steps": None,
+        "epochs": None,
+        "tokens": round(total * (1 if counted == ALL else shares[counted])),
+    }
     reasons["budget.tokens"] = f"plan: {one.setting.tokens:,.0f} tokens of the domain"
     return data, reasons
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from acclimate.config.load import RunConfig
 from acclimate.runs.cells import SUMS, Row, read_table
 from acclimate.types.errors import RunError, UsageError
-from acclimate.verbs.planning.folders import outcomes
-from acclimate.verbs.planning.readings import CONTROL, Reading, Readings, alike, check_one
-from acclimate.verbs.planning.settings import method_of, role_of, weight_of
+from acclimate.verbs.planning.reading.folders import outcomes
+from acclimate.verbs.planning.reading.readings import CONTROL, Reading, Readings, alike, check_one
+from acclimate.verbs.planning.reading.settings import method_of, role_of, weight_of
 
 RATE = "optimizer.learning_rate"
 WHOLE = (".yaml", ".yml")
@@ -113,7 +113,7 @@ def _on_one_text(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
         if one.method != CONTROL and not any(one.method == other.method and alike(one, other) for other in seen):
             seen.append(one)
     kind = "trial" if len(tried["trial"]) > len(tried["run"]) else "run"
-    count = Counter(entry.row.kind for entry in entries)
+    count = Counter[str](entry.row.kind for entry in entries)
     other = "run" if kind == "trial" else "trial"
     said = [f"Left out: {count[other]} {other}s, which were measured on other documents."] if count[other] else []
     return [entry for entry in entries if entry.row.kind == kind], said

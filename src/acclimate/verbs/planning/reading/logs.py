@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acclimate.types.errors import DataError, listed, nearest, reason
-from acclimate.verbs.planning.readings import Reading, Readings, check_one, mean
+from acclimate.verbs.planning.reading.readings import Reading, Readings, check_one, mean
 
 METRICS = ("bits_per_byte", "loss", "kl")
 COLUMNS = {
@@ -26,7 +26,7 @@ COLUMNS = {
     "step": "of the measurement",
     "seed": "of the run",
     "method": "of the run; 'log' if left out",
-    "role": "of the set, domain or general; if left out, a set called 'domain' is the domain and all others are general",
+    "role": "of the set, domain or general; if left out, a set called 'domain' is the domain and others are general",
     "base": "name or digest of the base",
     "tokenizer": "its name or digest",
     "corpus_tokens": "tokens of one pass over the domain's text",
@@ -68,7 +68,7 @@ def read_log(path: Path) -> Readings:
     """Every line of a model that was trained becomes part of a reading; lines of the base are what it is held against.
 
     Raises:
-        DataError: file:line says which cell is wrong, which column is unknown or missing, or what two runs do not share.
+        DataError: a cell is wrong, a column is unknown or missing, or no base is there; file:line says where.
         UsageError: runs of another base or tokenizer.
     """
     lines = _lines(path)
@@ -99,8 +99,8 @@ def read_log(path: Path) -> Readings:
     several = len({one.run for one in readings}) < len(readings)
     if several:
         notes.append(
-            "Steps of one run stand for shorter runs. That holds while the learning rate is constant; where it falls, a "
-            "step in the middle is worse than a run that ends there."
+            "Steps of one run stand for shorter runs. That holds while the learning rate is constant; where it falls, "
+            "a step in the middle is not what a run that ends there has."
         )
     return Readings(
         tuple(readings),
@@ -141,7 +141,7 @@ def _check_head(path: Path, head: Sequence[str]) -> None:
             raise DataError(f"{path}:1: the column '{name}' stands there twice.")
     both = [name for name in ("tokens", "domain_tokens") if name in head]
     missing = [name for name in NEEDED if name not in head]
-    missing += [] if len(both) else ["tokens"]
+    missing += [] if both else ["tokens"]
     missing += [] if any(name in head for name in METRICS) else [listed(METRICS)]
     if missing:
         raise DataError(f"{path}:1: there is no column {missing[0]}, which a plan needs; it has {listed(head)}.")
@@ -194,10 +194,14 @@ def _reading(found: Sequence[Line], bases: Mapping[tuple[str, str], Line], unit:
     for name in ("share", "learning_rate", "weight"):
         for other in found:
             if other.numbers.get(name) != first.numbers.get(name):
-                raise DataError(f"{other.place}: {name} is another one than in {first.place}, of the same run and step.")
+                raise DataError(
+                    f"{other.place}: {name} is another one than in {first.place}, of the same run and step."
+                )
     share = first.numbers.get("share", 1.0)
     tokens = first.numbers.get("domain_tokens", share * first.numbers.get("tokens", math.nan))
-    gains = [_base(line, bases, unit) - line.numbers[unit] for line in found if line.role == "domain" and _known(line, unit)]
+    gains = [
+        _base(line, bases, unit) - line.numbers[unit] for line in found if line.role == "domain" and _known(line, unit)
+    ]
     others = [line for line in found if line.role != "domain" and _known(line, held)]
     rises = [line.numbers[held] - (_base(line, bases, held) if held == "loss" else 0.0) for line in others]
     numbers = first.numbers

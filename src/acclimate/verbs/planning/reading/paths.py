@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from acclimate.types.errors import UsageError, listed
-from acclimate.verbs.planning.comparisons import WHOLE, read_comparison
-from acclimate.verbs.planning.folders import read_folders
-from acclimate.verbs.planning.logs import read_log
-from acclimate.verbs.planning.readings import Readings, check, chosen
-from acclimate.verbs.planning.settings import check_alike
+from acclimate.verbs.planning.reading.comparisons import WHOLE, read_comparison
+from acclimate.verbs.planning.reading.folders import read_folders
+from acclimate.verbs.planning.reading.logs import read_log
+from acclimate.verbs.planning.reading.readings import Readings, check, chosen
+from acclimate.verbs.planning.reading.settings import check_alike
 
 LOG, TABLE = ".csv", ".jsonl"
 
@@ -45,8 +45,8 @@ def read(paths: Sequence[Path], only: Sequence[str] = ()) -> Readings:
 def _read(paths: Sequence[Path]) -> Readings:
     if not paths:
         raise UsageError(
-            "acclimate plan reads runs that were trained: runs/*, a comparison's .yaml or .jsonl, or a .csv. Without any, "
-            "--probe CONFIG trains up to 6 short ones."
+            "acclimate plan reads runs that were trained: runs/*, a comparison's .yaml or .jsonl, or a .csv. Without "
+            "any, --probe CONFIG trains up to 6 short ones."
         )
     for path in paths:
         if not path.exists():
@@ -55,7 +55,11 @@ def _read(paths: Sequence[Path]) -> Readings:
     if folders:
         found = read_folders(folders)
         names = listed([str(path) for path in files[:3]]) if files else ""
-        said = [f"Left out: {len(files)} files beside the run folders ({names}{', ...' * (len(files) > 3)})."] if files else []
+        said = (
+            [f"Left out: {len(files)} files beside the run folders ({names}{', ...' * (len(files) > 3)})."]
+            if files
+            else []
+        )
         return replace(found, notes=(*found.notes, *said))
     if len(files) > 1:
         raise UsageError(f"'{files[0]}' and '{files[1]}' are two tables, and a plan is made of one; name one.")
@@ -64,4 +68,6 @@ def _read(paths: Sequence[Path]) -> Readings:
         return read_log(path)
     if path.suffix in (TABLE, *WHOLE):
         return read_comparison(path)
-    raise UsageError(f"'{path}' is no table that a plan reads; accepted: {listed([TABLE, *WHOLE, LOG])}, or run folders.")
+    raise UsageError(
+        f"'{path}' is no table that a plan reads; accepted: {listed([TABLE, *WHOLE, LOG])}, or run folders."
+    )

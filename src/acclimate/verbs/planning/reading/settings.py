@@ -12,7 +12,8 @@ from acclimate.data.prepare.routes import all_domain
 from acclimate.types.errors import UsageError
 
 FREE = (
-    "seed", "optimizer.learning_rate", "schedule.warmup_steps", "budget.tokens", "budget.steps", "budget.epochs", "training",
+    "seed", "optimizer.learning_rate", "schedule.warmup_steps", "budget.tokens", "budget.steps", "budget.epochs",
+    "training",
 )  # fmt: skip
 """What the runs of one law may differ in, beside shares and the method's weight."""
 
@@ -48,11 +49,10 @@ def check_alike(configs: Mapping[str, RunConfig], control: Collection[str] = ())
     """
     shared = {name: _shared(config) for name, config in configs.items()}
     first = next((name for name in shared if name not in control), "")
-    for name, other in shared.items():
+    for name, own in shared.items():
         expected = shared[first or name]
-        if name in control:
-            other = other | {"method": expected["method"]}
-        for path, here, there in _differences(expected, other):
+        method = {"method": expected["method"]} if name in control else {}
+        for path, here, there in _differences(expected, own | method):
             raise UsageError(
                 f"Runs '{first}' and '{name}' differ in {path} ({_short(here)}, {_short(there)}), and a law is over "
                 "share, learning rate, tokens and weight alone. Name runs that are equal in all else."

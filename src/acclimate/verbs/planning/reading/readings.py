@@ -1,4 +1,4 @@
-"""The one table that laws are fitted to: what each measured model was trained on, what it gained, how far it drifted."""
+"""The one table that laws are fitted to: what each model was trained on, what it gained, how far it drifted."""
 
 from __future__ import annotations
 
@@ -190,12 +190,14 @@ def check(found: Readings) -> None:
             "trains up to 6 short ones."
         )
     if not any(found.measured(outcome).readings for outcome in OUTCOMES):
-        raise UsageError("No run measured held-out text of the domain or of anything else, so there is nothing to plan.")
+        raise UsageError(
+            "No run measured held-out text of the domain or of anything else, so there is nothing to plan."
+        )
 
 
 def settings_of(found: Readings) -> list[str]:
     """Each once, in words."""
-    last = {group: one for group, one in zip(found.groups, found.readings, strict=True)}
+    last = dict(zip(found.groups, found.readings, strict=True))
     return [one.setting for one in last.values()]
 
 

@@ -16,8 +16,8 @@ from acclimate.runs.layout import Layout, read_json
 from acclimate.runs.measured import base_of, check_measured
 from acclimate.runs.scores import last_line, read_scores
 from acclimate.types.errors import RunError
-from acclimate.verbs.planning.readings import Reading, Readings, check_one, mean
-from acclimate.verbs.planning.settings import method_of, weight_of
+from acclimate.verbs.planning.reading.readings import Reading, Readings, check_one, mean
+from acclimate.verbs.planning.reading.settings import method_of, weight_of
 
 Scores = Mapping[str, np.ndarray]
 LN2 = math.log(2)
