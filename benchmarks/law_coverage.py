@@ -54,7 +54,7 @@ class Count:
         return f"{len(self.covered)} of {self.asked} | {shown} | {np.median(self.widths):.2f}"
 
 
-def simulate(truth: Truth, noise: float, runs: int, tables: int, draws: int = 100) -> Count:
+def simulate(truth: Truth, noise: float, runs: int, tables: int, draws: int = 1000) -> Count:
     """Tables of ``runs`` runs at drawn settings; of each, two points inside of its ranges and one at twice the tokens."""
     count = Count()
     for number in range(tables):

@@ -154,7 +154,7 @@ def _power(moved: set[str]) -> tuple[Factor, tuple[Parameter, ...]]:
 
     def factor(table: Columns, values: Values) -> Array:
         grown = [_units(table, name) ** values[names[name]] for name in sorted(moved)]
-        return values["A"] * np.prod(grown, axis=0) if grown else np.full(_rows(table), values["A"])
+        return values["A"] * np.prod(grown, axis=0) if grown else values["A"] * np.ones(_rows(table))
 
     own = (Parameter("A", (0.3,), 1e-6, 1e2), *(exponents[name] for name in sorted(moved)))
     return factor, own

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from acclimate.laws.fit import fit
 from acclimate.laws.form import Array, Columns, Form
-from acclimate.laws.intervals import Noise, numbered, predictions, refitted
+from acclimate.laws.intervals import Noise, curves_of, numbered, outcomes_of_new_runs, refitted
 from acclimate.laws.law import Law
 from acclimate.paired.estimate import Estimate
 from acclimate.types.errors import UsageError
@@ -50,11 +50,12 @@ class Judged:
     noises: tuple[Noise, ...]
     unit: str
 
-    def predict(self, points: Columns, level: float = 0.9, draws: int = 200, seed: int = 0) -> list[Estimate]:
+    def predict(self, points: Columns, level: float = 0.9, draws: int = 1000, seed: int = 0) -> list[Estimate]:
         """The outcome of one new run at each point, with its interval.
 
-        The interval holds what the parameters may be, which form is right, and the luck of the new run. It has no bounds
-        where :meth:`refusals` has a sentence.
+        The interval holds what the parameters may be, which form is right, and the luck of the new run. Settings that were
+        left out lie about a factor of two from the others. So outside of what was measured each doubling adds their
+        error once more [ours]. It has no bounds where :meth:`refusals` has a sentence.
 
         Args:
             points: the forms' inputs, [m] each.
@@ -72,15 +73,17 @@ class Judged:
             return [unknown] * many
         random = np.random.default_rng(seed)
         parts = _parts([self.weights[law.form.name] for law in self.laws], draws)
+        wider = 1 + np.sum([_beyond(self.table[name], points[name], name) for name in self._known(points)], axis=0)
         drawn = np.concatenate(
             [
-                predictions(law, noise, points, part, random)[1]
+                outcomes_of_new_runs(law, noise, points, np.broadcast_to(wider, many), part, random)
                 for law, noise, part in zip(self.laws, self.noises, parts, strict=True)
                 if part
             ]
         )
         values = sum(self.weights[law.form.name] * law.predict(points) for law in self.laws)
-        lows, highs = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        # Weibull's places: a new run is one more draw, and lies below the k-th of R with probability k / (R + 1)
+        lows, highs = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0, method="weibull")
         return [
             replace(unknown, value=float(value), low=float(min(low, value)), high=float(max(high, value)))
             if why is None
@@ -93,11 +96,14 @@ class Judged:
         many = len(next(iter(points.values()), ()))
         if self.reason is not None:
             return [self.reason] * many
-        known = [name for name in points if name in self.table]
         return [
-            next((why for name in known if (why := _far(name, self.table[name], float(points[name][row])))), None)
+            next((why for name in self._known(points) if (why := _far(name, self.table[name], float(points[name][row])))), None)
             for row in range(many)
         ]
+
+    def _known(self, points: Columns) -> list[str]:
+        """Columns by which a point may be far away."""
+        return [name for name in points if name in self.table]
 
     @property
     def _many(self) -> int:
@@ -162,17 +168,24 @@ def compete(
     fewest = min(len(form.parameters) for form in forms)
     rich = [form for form in forms if len(form.parameters) <= _tellable(settings, runs, len(measured))]
     laws = [fit(form, table) for form in rich]
-    pairs = [(law, noise) for law in laws if (noise := Noise.of(law, runs)) is not None]
+    kept = np.array([settings != setting for setting in range(many)])
+    held = {law.form.name: _left_out(law, kept, settings) for law in laws}
+    off = {
+        law.form.name: _rms(_scaled(held[law.form.name], law.form.log) - _scaled(measured, law.form.log), settings)
+        for law in laws
+    }
+    pairs = [(law, noise) for law in laws if (noise := Noise.of(law, runs, off[law.form.name])) is not None]
     if not pairs:
         said = f"cannot tell: {_counted(runs, 'run')} at {_counted(settings, 'setting')}; the smallest form has {fewest} "
         return replace(nothing, reason=f"{said}parameters, and needs one setting and one run more than that")
 
     # 2. errors at what was left out
-    kept = np.array([settings != setting for setting in range(many)])
     log = all(law.form.log for law, _ in pairs)
     others = np.array([float(measured[rows].mean()) for rows in kept])[settings]
-    held = {law.form.name: _left_out(law, kept, settings) for law, _ in pairs}
-    squares = {name: _by_setting((_scaled(found, log) - _scaled(measured, log)) ** 2, settings) for name, found in held.items()}
+    held = {law.form.name: held[law.form.name] for law, _ in pairs}
+    squares = {
+        name: _by_setting((_scaled(found, log) - _scaled(measured, log)) ** 2, settings) for name, found in held.items()
+    }
     weights = _weights(squares, float(np.ptp(_scaled(measured, log))))
     mixture = np.sum([weights[name] * found for name, found in held.items()], axis=0)
     errors = {name: _rms(found - measured, settings) for name, found in held.items()}
@@ -229,8 +242,8 @@ def _tellable(settings: NDArray[np.int64], runs: NDArray[np.int64], rows: int) -
 def _left_out(law: Law, kept: NDArray[np.bool_], settings: NDArray[np.int64]) -> Array:
     """What the form predicts of each row, fitted without the row's setting; [n]."""
     measured = np.tile(law.table[law.form.outcome], (len(kept), 1))
-    found = [law.form.curve(law.table, values) for values in refitted(law, measured, kept.astype(np.float64))]
-    return np.array(found)[settings, np.arange(len(settings))]
+    found = curves_of(law.form, law.table, refitted(law, measured, kept.astype(np.float64)))
+    return found[settings, np.arange(len(settings))]
 
 
 def _by_setting(values: Array, settings: NDArray[np.int64]) -> Array:
@@ -269,13 +282,27 @@ def _parts(weights: Sequence[float], draws: int) -> list[int]:
     return [int(part) for part in parts]
 
 
+def _beyond(column: Array, values: Array, name: str) -> Array:
+    """How far outside of a column values lie, [m]: in doublings, of a share in halves of its range; 0 inside."""
+    least, most = float(column.min()), float(column.max())
+    if math.isclose(least, most, rel_tol=1e-9):
+        return np.zeros(len(values))
+    if _by_difference(name, least):
+        return np.maximum(0, np.maximum(values - most, least - values)) / (0.5 * (most - least))
+    return np.log2(np.maximum(1, np.maximum(values / most, least / np.maximum(values, 1e-300))))
+
+
+def _by_difference(name: str, least: float) -> bool:
+    return name == SHARE or least <= 0
+
+
 def _far(name: str, column: Array, value: float) -> str | None:
     least, most = float(column.min()), float(column.max())
     if math.isclose(least, most, rel_tol=1e-9):
         if math.isclose(value, most, rel_tol=1e-6):
             return None
         return f"cannot tell: every run has {name} {most:g}, so nothing shows what {value:g} does"
-    if name == SHARE or least <= 0:
+    if _by_difference(name, least):
         room = FARTHEST_SHARE * (most - least)
         if least - room <= value <= most + room:
             return None

@@ -8,13 +8,13 @@ run, over its steps, is drawn anew, in blocks [ours].
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.laws.form import Array, Columns, Form, Values
+from acclimate.laws.form import Array, Columns, Form
 from acclimate.laws.law import STEP, Law
 
 ITERATIONS = 12
@@ -28,21 +28,27 @@ class Noise:
     Args:
         scale: standard deviation of a run's offset.
         freedom: with how many degrees of freedom it is known.
+        new: the same of a run at a setting without one: ``scale``, or the error at settings left out if that is larger.
         deviations: of each run, what its rows lie off its offset, in the order of its steps.
         runs: of each row, the number of its run, [n].
     """
 
     scale: float
     freedom: float
+    new: float
     deviations: tuple[Array, ...]
     runs: NDArray[np.int64]
 
     @classmethod
-    def of(cls, law: Law, runs: NDArray[np.int64]) -> Noise | None:
+    def of(cls, law: Law, runs: NDArray[np.int64], left_out: float = 0.0) -> Noise | None:
         """Of a law's residuals; None where they leave less than one degree of freedom.
 
         Formula, of m runs, n rows and k parameters: scale^2 = sum over runs of offset^2 / v, v = min(m - 1, m (1 - k / n)).
         With one row a run, v is n - k.
+
+        Args:
+            left_out: root mean square residual at settings that the form was fitted without. A form is chosen for its small
+                residuals, so these alone say too little of what it does elsewhere [ours].
         """
         many, rows = int(runs.max()) + 1, len(runs)
         freedom = min(many - 1.0, many * (1 - len(law.free) / rows))
@@ -50,9 +56,11 @@ class Noise:
             return None
         offsets = np.bincount(runs, law.residuals) / np.bincount(runs)
         left = law.residuals - offsets[runs]
+        scale = math.sqrt(float((offsets**2).sum()) / freedom)
         return cls(
-            math.sqrt(float((offsets**2).sum()) / freedom),
+            scale,
             freedom,
+            max(scale, left_out),
             tuple(left[runs == run] for run in range(many)),
             runs,
         )
@@ -62,13 +70,13 @@ class Noise:
 
         Both share how large the scale is, which is what a few runs do not show: scale sqrt(v / chi-square(v)).
         """
-        scales = self.scale * np.sqrt(self.freedom / random.chisquare(self.freedom, draws))
-        residuals = (scales[:, None] * random.standard_normal((draws, len(self.deviations))))[:, self.runs]
+        larger = np.sqrt(self.freedom / random.chisquare(self.freedom, draws))
+        residuals = (self.scale * larger[:, None] * random.standard_normal((draws, len(self.deviations))))[:, self.runs]
         for run, deviations in enumerate(self.deviations):
             if len(deviations) > 1:
                 residuals[:, self.runs == run] += _blocks(random, deviations, draws)
         pool = np.concatenate(self.deviations)
-        return residuals, scales * random.standard_normal(draws) + pool[random.integers(len(pool), size=draws)]
+        return residuals, self.new * larger * random.standard_normal(draws) + pool[random.integers(len(pool), size=draws)]
 
 
 def _blocks(random: np.random.Generator, deviations: Array, draws: int) -> Array:
@@ -80,26 +88,26 @@ def _blocks(random: np.random.Generator, deviations: Array, draws: int) -> Array
     return deviations[places.reshape(draws, -1)[:, :length]]
 
 
-def predictions(
-    law: Law, noise: Noise, points: Columns, draws: int, random: np.random.Generator
-) -> tuple[Array, Array]:
-    """The law's curve at the points as other runs would have given it, and outcomes of new runs there.
+def outcomes_of_new_runs(
+    law: Law, noise: Noise, points: Columns, wider: Array, draws: int, random: np.random.Generator
+) -> Array:
+    """Outcomes of new runs at the points, [draws, m], by the law as other runs would have given it.
 
-    Returns:
-        The curves and the outcomes, [draws, m] each.
+    Args:
+        wider: by how much more than the noise a run lies off there, [m], 1 and more.
     """
     # 1. tables that this law and this noise might have given
     fitted = law.predict(law.table)
     residuals, new = noise.draw(random, draws)
     outcomes = fitted * np.exp(residuals) if law.form.log else fitted + residuals
     # 2. each gives its parameters, and these a curve
-    curves = np.array([law.form.curve(points, values) for values in refitted(law, outcomes)])
-    curves = curves.reshape(draws, -1)
+    curves = curves_of(law.form, points, refitted(law, outcomes))
     # 3. a run there has noise of its own
-    return curves, curves * np.exp(new)[:, None] if law.form.log else curves + new[:, None]
+    off = new[:, None] * wider
+    return curves * np.exp(off) if law.form.log else curves + off
 
 
-def refitted(law: Law, outcomes: Array, weights: Array | None = None) -> list[Values]:
+def refitted(law: Law, outcomes: Array, weights: Array | None = None) -> dict[str, Array]:
     """The parameters of least Huber loss of each of R outcomes, from the law's own parameters on.
 
     Levenberg's and Marquardt's steps, of all R at once, kept within the bounds. SciPy's least_squares, which gave the
@@ -108,19 +116,25 @@ def refitted(law: Law, outcomes: Array, weights: Array | None = None) -> list[Va
     Args:
         outcomes: [R, n].
         weights: of rows, [R, n]; 0 leaves a row out.
+
+    Returns:
+        Name -> [R, 1].
     """
     form, free = law.form, law.free
     low, high = ([getattr(one, end) for one in form.parameters if one.name in free] for end in ("low", "high"))
     weights = np.ones_like(outcomes) if weights is None else weights
-    tables = [{**law.table, form.outcome: outcome} for outcome in outcomes]
     many, count = len(outcomes), len(free)
+    measured = np.log(outcomes) if form.log else outcomes
+
+    def values_of(theta: Array) -> dict[str, Array]:
+        known = {name: np.full((many, 1), value) for name, value in law.values.items()}
+        return known | {name: theta[:, [index]] for index, name in enumerate(free)}
 
     def residuals(theta: Array) -> Array:
-        rows = [
-            form.residuals(table, {**law.values, **dict(zip(free, row, strict=True))})
-            for table, row in zip(tables, theta, strict=True)
-        ]
-        return np.nan_to_num(np.array(rows), nan=1e3, posinf=1e3, neginf=-1e3)
+        curves = curves_of(form, law.table, values_of(theta))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = (np.log(curves) if form.log else curves) - measured
+        return np.nan_to_num(found, nan=1e3, posinf=1e3, neginf=-1e3)
 
     theta = np.tile(np.clip([law.values[name] for name in free], low, high), (many, 1))
     now = residuals(theta)
@@ -150,7 +164,24 @@ def refitted(law: Law, outcomes: Array, weights: Array | None = None) -> list[Va
         lower = costs < cost
         theta[lower], now[lower], cost[lower] = tried[lower], found[lower], costs[lower]
         damping = np.where(lower, damping / 5, damping * 10)
-    return [{**law.values, **dict(zip(free, map(float, row), strict=True))} for row in theta]
+    return values_of(theta)
+
+
+def curves_of(form: Form, points: Columns, values: Mapping[str, Array]) -> Array:
+    """The form's curve for each of R sets of parameters, [R, m].
+
+    Formulas broadcast, so all are asked at once; a curve that takes one set at a time is asked R times.
+
+    Args:
+        values: name -> [R, 1].
+    """
+    many, length = len(next(iter(values.values()))), len(next(iter(points.values())))
+    try:
+        curves = np.asarray(form.curve(points, values))  # type: ignore[arg-type]
+        return np.broadcast_to(curves, (many, length))
+    except (TypeError, ValueError):
+        single = [{name: float(column[row, 0]) for name, column in values.items()} for row in range(many)]
+        return np.array([form.curve(points, one) for one in single]).reshape(many, length)
 
 
 def _huber(residuals: Array, form: Form, weights: Array) -> Array:
