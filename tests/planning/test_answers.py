@@ -128,7 +128,8 @@ def test_a_drift_that_fell_is_no_never() -> None:
         (
             settings(rates=(1e-4,)),
             "learning_rate",
-            "Cannot tell: every run has a learning rate of 0.0001. How much domain and what more tokens bring can be told.",
+            "Cannot tell: every run has a learning rate of 0.0001. "
+            "How much domain and what more tokens bring can be told.",
             "one at a learning rate of 0.0002, and one at 5e-05",
         ),
         (

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from acclimate import __version__
-from acclimate.cli import adapting, beginning, comparing, measuring, planning, statistics, training, using, writing
+from acclimate.cli import adapting, beginning, comparing, measuring, statistics, training, using, writing
 from acclimate.cli.options import (
     CLICK_USAGE_ERROR,
     DIVERGED,
@@ -68,7 +68,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "train": training.train,
     "eval": measuring.evaluate,
     "compare": comparing.compare,
-    "plan": planning.plan,
+    "plan": comparing.plan,
     "matrix": measuring.matrix,
     "report": measuring.report,
     "gate": measuring.gate,

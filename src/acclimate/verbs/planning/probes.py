@@ -92,11 +92,13 @@ def foresee(config: RunConfig) -> Probes:
     roles = {name: role_of(config, name) for name, one in config.sources.items() if one.share != 0}
     if "domain" not in roles.values():
         raise ConfigError("sources: none is of the domain, so there is nothing to learn; give one the route domain.")
-    corpora = load_corpora(with_placeholders(config)[0], load_tokenizer(config.model))
+    quiet = _measured_alone(config)
+    tokenizer = load_tokenizer(config.model)
+    corpora, own = (load_corpora(with_placeholders(one)[0], tokenizer) for one in (quiet, config))
     device = torch.device("cpu") if config.model.device == "cpu" else resolve_device(config.model)
     foreseen = outlook(config.model, device)
     alone = foreseen is not None and foreseen.alone is not None
-    run = Forwards(_measured_alone(config), corpora, 1, alone)
+    run = Forwards(quiet, own, 1, alone)
     whole = _share(config)
     tokens = run.tokens * (1.0 if config.budget.count != "all" else whole)
     mixed = any(role != "domain" for role in roles.values()) and not _learns_alone(config)
