@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -28,6 +29,7 @@ LEVEL = 0.9
 RUNS = 6
 CHOICES = 5
 """Of six runs, where more are left."""
+DRAWS = 500
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def runs_of(one: Series) -> list[Run]:
 def _runs(source: Source) -> Iterator[Run]:
     if not (HERE / source.table).is_file():
         return
-    methods: dict[str, tuple[dict[str, object], dict[str, object]]] = {}
+    methods: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
     for path in source.comparisons:
         study = yaml.safe_load((HERE / path).read_text())
         shared = yaml.safe_load((HERE / path).with_name(study["run"]).read_text())
@@ -101,7 +103,7 @@ def _runs(source: Source) -> Iterator[Run]:
             yield _run(row, *methods[row.method])
 
 
-def _run(row: Row, shared: dict, own: dict) -> Run:
+def _run(row: Row, shared: dict[str, Any], own: dict[str, Any]) -> Run:
     settings = {**own, **row.settings}
     domain = shared["budget"]["count"]
     shares = {name: settings.get(f"sources.{name}.share", one["share"]) for name, one in shared["sources"].items()}
@@ -157,7 +159,7 @@ def answered(name: str, trained: Sequence[Run], held: Sequence[Run]) -> tuple[li
         forms = gain_forms(varied) if kind == GAIN else drift_forms(varied)
         judged: Judged = compete(forms, {**columns, kind: measured})
         one_more = 2 * student.ppf((1 + LEVEL) / 2, len(measured) - 1) * measured.std(ddof=1)
-        for run, estimate, why in zip(held, judged.predict(points, LEVEL), judged.refusals(points), strict=True):
+        for run, estimate, why in zip(held, judged.predict(points, LEVEL, DRAWS), judged.refusals(points), strict=True):
             if why is not None:
                 refused.append(why)
                 continue

@@ -152,7 +152,7 @@ def test_probes_are_chosen_counted_trained_and_gone_on_with(
     assert all(one.data.split == "validation" for one in foreseen.configs)
     assert f"6 probes take {foreseen.forwards:,.0f} forwards" in foreseen.says[0]
     path = tmp_path / "run.yaml"
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     code, _, err = run_cli(["--probe", str(path)], monkeypatch, capsys)
     assert code == 3
     assert "--probe trains these runs; say so with --yes." in err

@@ -69,7 +69,9 @@ def drift_forms(varied: Collection[str]) -> tuple[Form, ...]:
         parameters = (Parameter("A", (0.3,), 1e-6, 1e2), *_approach(moved))
         shape, own, words = shapes["root" if held else ""]
         words = f"A (1 - exp(-{_x_words(moved)})){words}"
-        forms.append(_form("saturating", DRIFT, held | moved, _saturating(_reached(moved)), shape, (*parameters, *own), words))
+        forms.append(
+            _form("saturating", DRIFT, held | moved, _saturating(_reached(moved)), shape, (*parameters, *own), words)
+        )
     return tuple(forms)
 
 
@@ -111,7 +113,11 @@ def gain_forms(varied: Collection[str]) -> tuple[Form, ...]:
     effect = Parameter("c", (0.0,), -1.0, 1.0)
     forms = []
     for name, (rise, own, words) in shapes.items():
+<<<<<<< HEAD
         forms.append(_form(name, GAIN, moved or held, rise, _one, own, words))  # a form without inputs has no rows
+=======
+        forms.append(_form(name, GAIN, held | moved, rise, _one, own, words))
+>>>>>>> w/intervals
         if held:
             anchored = f"{name}, anchored"
             forms.append(_form(anchored, GAIN, held | moved, rise, _effect, (*own, effect), f"{words} (1 + c q)"))
@@ -131,8 +137,7 @@ def _split(varied: Collection[str]) -> tuple[set[str], set[str]]:
 def _form(
     name: str, outcome: str, inputs: set[str], first: Factor, second: Factor, own: tuple[Parameter, ...], words: str
 ) -> Form:
-    # q needs the share and the weight; a weight that does not vary is 1 in a table that has none
-    asked = {*inputs} | ({"share", "weight"} if inputs & {"share", "weight"} else set())
+    asked = inputs | ({"share", "weight"} if inputs & {"share", "weight"} else set())  # q is of both
     source = "arXiv 2502.06042 [second-hand], used for a KL [ours]" if name == "injection" else "[ours]"
     source = "shape of arXiv 2505.07796 [paper], beta 1/2 [ours]" if name.startswith("shift") else source
     return Form(
@@ -167,7 +172,7 @@ def _approach(moved: set[str]) -> tuple[Parameter, ...]:
 
 
 def _power_words(moved: set[str]) -> str:
-    return " ".join(["A", *(["e^g"] if "rate" in moved else []), *(["t^b"] if "tokens" in moved else [])])
+    return " ".join(["A", *(["t^b"] if "tokens" in moved else []), *(["e^g"] if "rate" in moved else [])])
 
 
 def _x_words(moved: set[str]) -> str:

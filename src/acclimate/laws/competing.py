@@ -17,11 +17,13 @@ from acclimate.paired.estimate import Estimate
 from acclimate.types.errors import UsageError
 
 FARTHEST = 4.0
-"""A point with more than so many times the largest value of a column, or less than the smallest by it, is refused. [ours]"""
+"""So many times the largest value of a column, or less than the smallest over it, has no interval. [ours]"""
+FARTHEST_RATE = 2.0
+"""The same of the learning rate: drift's slope in it falls from 2.6 to 0.5 between 2e-5 and 5e-4. [ours]"""
 FARTHEST_SHARE = 0.5
 """A share may lie outside the measured ones by this part of their range. [ours]"""
-SHARE = "share"
-"""The column that is compared by difference; all others are, by ratio."""
+SHARE, RATE = "share", "rate"
+"""Columns with limits of their own; a share is compared by difference, all others by ratio."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +55,9 @@ class Judged:
     def predict(self, points: Columns, level: float = 0.9, draws: int = 1000, seed: int = 0) -> list[Estimate]:
         """The outcome of one new run at each point, with its interval.
 
-        The interval holds what the parameters may be, which form is right, and the luck of the new run. Settings that were
-        left out lie about a factor of two from the others. So outside of what was measured each doubling adds their
-        error once more [ours]. It has no bounds where :meth:`refusals` has a sentence.
+        The interval holds what the parameters may be, which form is right, and the luck of the new run. Settings that
+        were left out lie about a factor of two from the others. So outside of what was measured each doubling adds
+        their error once more [ours]. It has no bounds where :meth:`refusals` has a sentence.
 
         Args:
             points: the forms' inputs, [m] each.
@@ -97,7 +99,14 @@ class Judged:
         if self.reason is not None:
             return [self.reason] * many
         return [
-            next((why for name in self._known(points) if (why := _far(name, self.table[name], float(points[name][row])))), None)
+            next(
+                (
+                    why
+                    for name in self._known(points)
+                    if (why := _far(name, self.table[name], float(points[name][row])))
+                ),
+                None,
+            )
             for row in range(many)
         ]
 
@@ -110,17 +119,15 @@ class Judged:
         return int(self.runs.max()) + 1
 
 
-def compete(
-    forms: Sequence[Form], table: Columns, groups: Sequence[object] | None = None, *, unit: str = ""
-) -> Judged:
+def compete(forms: Sequence[Form], table: Columns, groups: Sequence[object] | None = None, *, unit: str = "") -> Judged:
     """Fits each form, and weighs it by its errors at settings that are left out.
 
     A setting is the inputs of a run; its runs are left out together, so that another seed of the same setting is no
     help. Weights are pseudo-BMA+: exp(expected log density), averaged over Bayesian bootstraps of the settings, so that
     a few lucky ones do not decide. A form that leaves less than one degree of freedom does not compete.
 
-    Formula: weight_f = mean over b of e_fb^-m / sum over forms of e_fb^-m, with e_fb^2 = sum_i d_bi error_fi^2, d_b from
-    a flat Dirichlet distribution over the m settings.
+    Formula: weight_f = mean over b of e_fb^-m / sum over forms of e_fb^-m, with e_fb^2 = sum_i d_bi error_fi^2 and d_b
+    from a flat Dirichlet distribution over the m settings.
 
     Args:
         forms: with one outcome.
@@ -129,8 +136,8 @@ def compete(
         unit: of the outcome.
 
     Raises:
-        UsageError: no forms, forms of different outcomes, a missing or non-finite number, a column of another length, or
-            an outcome that is not positive where a form takes its logarithm.
+        UsageError: no forms, forms of different outcomes, a missing or non-finite number, a column of another length,
+            or an outcome that is not positive where a form takes its logarithm.
 
     Reference: Yao, Vehtari, Simpson and Gelman (arXiv 1704.02030) weigh by densities of left-out points with such
         bootstraps [abstract only]; a normal density at each form's own error and whole settings left out are [ours].
@@ -153,8 +160,8 @@ def compete(
         if form.log and (low := np.flatnonzero(measured <= 0)).size:
             row = low[0]
             raise UsageError(
-                f"Row {row + 1} of the table has {outcome} {measured[row]:g}; the form '{form.name}' takes its logarithm, "
-                "so it must be more than 0. Leave the row out: a run of no steps tells a law nothing."
+                f"Row {row + 1} of the table has {outcome} {measured[row]:g}; the form '{form.name}' takes its "
+                "logarithm, so it must be more than 0. Leave the row out: a run of no steps tells a law nothing."
             )
 
     # 1. what is left out together, and forms that leave something to judge by
@@ -174,9 +181,11 @@ def compete(
         law.form.name: _rms(_scaled(held[law.form.name], law.form.log) - _scaled(measured, law.form.log), settings)
         for law in laws
     }
-    pairs = [(law, noise) for law in laws if (noise := Noise.of(law, runs, off[law.form.name])) is not None]
+    pairs = [(law, noise) for law in laws if (noise := Noise.of(law, runs, many, off[law.form.name])) is not None]
     if not pairs:
-        said = f"cannot tell: {_counted(runs, 'run')} at {_counted(settings, 'setting')}; the smallest form has {fewest} "
+        said = (
+            f"cannot tell: {_counted(runs, 'run')} at {_counted(settings, 'setting')}; the smallest form has {fewest} "
+        )
         return replace(nothing, reason=f"{said}parameters, and needs one setting and one run more than that")
 
     # 2. errors at what was left out
@@ -200,7 +209,9 @@ def compete(
     )
     if min(errors.values()) > judged.none > 0:
         said = f"cannot tell: a setting left out is predicted to {min(errors.values()):.3g} by the best form and to "
-        return replace(judged, reason=f"{said}{judged.none:.3g} by the mean of the others, so no form describes these runs")
+        return replace(
+            judged, reason=f"{said}{judged.none:.3g} by the mean of the others, so no form describes these runs"
+        )
     return judged
 
 
@@ -216,7 +227,7 @@ def _outcome(forms: Sequence[Form]) -> str:
 
 def _finite(columns: Columns, needed: set[str], what: str) -> dict[str, Array]:
     if missing := sorted(needed - columns.keys()):
-        raise UsageError(f"The {what} have no column '{missing[0]}'; the forms read {', '.join(sorted(needed))}.")
+        raise UsageError(f"No column of the {what} is called '{missing[0]}'; needed are {', '.join(sorted(needed))}.")
     data = {name: np.atleast_1d(np.asarray(column, dtype=np.float64)) for name, column in columns.items()}
     lengths = {name: len(column) for name, column in data.items()}
     if len(set(lengths.values())) > 1:
@@ -235,7 +246,7 @@ def _settings(table: Columns, inputs: Sequence[str], runs: NDArray[np.int64]) ->
 
 
 def _tellable(settings: NDArray[np.int64], runs: NDArray[np.int64], rows: int) -> int:
-    """How many parameters the table can tell: of single rows fewer than there are settings, of curves fewer than rows."""
+    """How many parameters a table can tell: fewer than settings, and of curves by step fewer than rows."""
     return int(settings.max()) if int(runs.max()) + 1 == rows else rows - 1
 
 
@@ -307,10 +318,11 @@ def _far(name: str, column: Array, value: float) -> str | None:
         if least - room <= value <= most + room:
             return None
         return f"cannot tell: {name} {value:g} is too far outside of what was measured ({least:g} to {most:g})"
-    if value > FARTHEST * most:
-        return f"cannot tell: {name} {value:g} is more than {FARTHEST:g} times the most that was measured ({most:g})"
-    if value * FARTHEST < least:
-        return f"cannot tell: {name} {value:g} is less than the least that was measured ({least:g}) by {FARTHEST:g} times"
+    times = FARTHEST_RATE if name == RATE else FARTHEST
+    if value > times * most:
+        return f"cannot tell: {name} {value:g} is more than {times:g} times the most that was measured ({most:g})"
+    if value * times < least:
+        return f"cannot tell: {name} {value:g} is less than the least that was measured ({least:g}) by {times:g} times"
     return None
 
 

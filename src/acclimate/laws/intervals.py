@@ -1,8 +1,8 @@
 """What a law does not know: the noise of a run, and the parameters that other runs of the same kind would have given.
 
-Six runs leave two or three degrees of freedom. To draw six residuals anew shows too little of what is not known, as with
-seeds (:mod:`acclimate.paired.seeds`). So the offsets of runs are drawn by Student's t, and only what is left within a
-run, over its steps, is drawn anew, in blocks [ours].
+Six runs leave two or three degrees of freedom. To draw six residuals anew shows too little of what is not known, as
+with seeds (:mod:`acclimate.paired.seeds`). So the offsets of runs are drawn by Student's t, and only what is left
+within a run, over its steps, is drawn anew, in blocks [ours].
 """
 
 from __future__ import annotations
@@ -40,26 +40,31 @@ class Noise:
     runs: NDArray[np.int64]
 
     @classmethod
-    def of(cls, law: Law, runs: NDArray[np.int64], left_out: float = 0.0) -> Noise | None:
+    def of(cls, law: Law, runs: NDArray[np.int64], settings: int | None = None, left_out: float = 0.0) -> Noise | None:
         """Of a law's residuals; None where they leave less than one degree of freedom.
 
-        Formula, of m runs, n rows and k parameters: scale^2 = sum over runs of offset^2 / v, v = min(m - 1, m (1 - k / n)).
-        With one row a run, v is n - k.
+        Formula, of m runs, n rows and k parameters: scale^2 = sum over runs of offset^2 / v, where v is
+        min(m - 1, m (1 - k / n)), and n - k with one row a run. Its degrees of freedom are those of as many runs as
+        there are settings, and 1 at least: another seed shows luck, and nothing of whether the form is right [ours].
 
         Args:
-            left_out: root mean square residual at settings that the form was fitted without. A form is chosen for its small
-                residuals, so these alone say too little of what it does elsewhere [ours].
+            settings: how many the runs have; None: each run has its own.
+            left_out: root mean square residual at settings that the form was fitted without. A form is chosen for its
+                small residuals, so these alone say too little of what it does elsewhere [ours].
         """
         many, rows = int(runs.max()) + 1, len(runs)
-        freedom = min(many - 1.0, many * (1 - len(law.free) / rows))
-        if freedom < 1:
+
+        def free(units: int) -> float:
+            return min(units - 1.0, units * (1 - len(law.free) / rows))
+
+        if (freedom := free(many)) < 1:
             return None
         offsets = np.bincount(runs, law.residuals) / np.bincount(runs)
         left = law.residuals - offsets[runs]
         scale = math.sqrt(float((offsets**2).sum()) / freedom)
         return cls(
             scale,
-            freedom,
+            max(1.0, free(many if settings is None else settings)),
             max(scale, left_out),
             tuple(left[runs == run] for run in range(many)),
             runs,
@@ -76,7 +81,9 @@ class Noise:
             if len(deviations) > 1:
                 residuals[:, self.runs == run] += _blocks(random, deviations, draws)
         pool = np.concatenate(self.deviations)
-        return residuals, self.new * larger * random.standard_normal(draws) + pool[random.integers(len(pool), size=draws)]
+        return residuals, self.new * larger * random.standard_normal(draws) + pool[
+            random.integers(len(pool), size=draws)
+        ]
 
 
 def _blocks(random: np.random.Generator, deviations: Array, draws: int) -> Array:
@@ -85,7 +92,7 @@ def _blocks(random: np.random.Generator, deviations: Array, draws: int) -> Array
     size = max(1, round(math.sqrt(length)))
     starts = random.integers(length, size=(draws, -(-length // size)))
     places = (starts[:, :, None] + np.arange(size)) % length
-    return deviations[places.reshape(draws, -1)[:, :length]]
+    return np.asarray(deviations[places.reshape(draws, -1)[:, :length]])
 
 
 def outcomes_of_new_runs(
@@ -99,12 +106,17 @@ def outcomes_of_new_runs(
     # 1. tables that this law and this noise might have given
     fitted = law.predict(law.table)
     residuals, new = noise.draw(random, draws)
-    outcomes = fitted * np.exp(residuals) if law.form.log else fitted + residuals
+    outcomes = fitted * _factor(residuals) if law.form.log else fitted + residuals
     # 2. each gives its parameters, and these a curve
     curves = curves_of(law.form, points, refitted(law, outcomes))
     # 3. a run there has noise of its own
     off = new[:, None] * wider
-    return curves * np.exp(off) if law.form.log else curves + off
+    return curves * _factor(off) if law.form.log else curves + off
+
+
+def _factor(logarithms: Array) -> Array:
+    """One degree of freedom has tails beyond every float; e^100 is beyond every use."""
+    return np.asarray(np.exp(np.clip(logarithms, -100, 100)))
 
 
 def refitted(law: Law, outcomes: Array, weights: Array | None = None) -> dict[str, Array]:
