@@ -113,11 +113,7 @@ def gain_forms(varied: Collection[str]) -> tuple[Form, ...]:
     effect = Parameter("c", (0.0,), -1.0, 1.0)
     forms = []
     for name, (rise, own, words) in shapes.items():
-<<<<<<< HEAD
-        forms.append(_form(name, GAIN, moved or held, rise, _one, own, words))  # a form without inputs has no rows
-=======
         forms.append(_form(name, GAIN, held | moved, rise, _one, own, words))
->>>>>>> w/intervals
         if held:
             anchored = f"{name}, anchored"
             forms.append(_form(anchored, GAIN, held | moved, rise, _effect, (*own, effect), f"{words} (1 + c q)"))
