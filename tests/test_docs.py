@@ -20,6 +20,7 @@ from acclimate.config.chosen.retain import RetainSection
 from acclimate.config.load import load_config, parse_config
 from acclimate.data.read.files import COMPRESSIONS, EXTENSIONS
 from acclimate.gates import parse_policy
+from acclimate.laws.forms.registry import FORMS
 from acclimate.measurement.panel.mappings import READY
 from acclimate.methods.registry import METHODS
 from acclimate.paired.metrics import METRICS
@@ -312,6 +313,15 @@ def test_data_page_program_prints_what_it_says(
     monkeypatch.chdir(tmp_path)
     exec(compile(program, "data.md", "exec"), {})
     assert capsys.readouterr().out == output
+
+
+def test_laws_page_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    programs, outputs = (blocks("docs/reference/laws.md", language) for language in ("python", "text"))
+    for program, output in zip(programs, outputs, strict=True):
+        exec(compile(program, "laws.md", "exec"), {})
+        assert capsys.readouterr().out == output
+    page = (ROOT / "docs" / "reference" / "laws.md").read_text()
+    assert not [name for name in FORMS if f"`{name}" not in page]
 
 
 def test_data_page_sources_load(tmp_path: Path) -> None:

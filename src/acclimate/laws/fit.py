@@ -7,23 +7,26 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.optimize import OptimizeResult, least_squares, lsq_linear
+from scipy.optimize import least_squares, lsq_linear
 
 from acclimate.laws.form import Array, Columns, Form, Parameter, Values
 from acclimate.laws.law import Law
 from acclimate.types.errors import UsageError
 
-STARTS = 64
+STARTS = 24
 """Tried at most: the best of all combinations by their own cost."""
 FINISHED = 3
-"""Starts that go all the way."""
+"""Starts that go further than a few steps."""
+EVALUATIONS = 15
+"""Of the curve, between two weighings of the residuals."""
 
 
 def fit(form: Form, table: Columns, *, fixed: Values | None = None, starts: Sequence[Values] = ()) -> Law:
     """The parameters of least Huber loss.
 
     Formula: min over theta of sum_i h(r_i), where r is what ``form.residuals`` gives, h(r) = r^2 / 2 below ``delta``
-    and delta (|r| - delta / 2) above. Bounds are kept. The method is trust-region reflective (SciPy's least_squares).
+    and delta (|r| - delta / 2) above. Bounds are kept. The method is least squares (SciPy's trust-region reflective)
+    with weights min(1, delta / |r|), weighed anew until the loss stands still.
 
     Args:
         table: form.inputs and form.outcome, [n] each; other columns are not read.
@@ -50,15 +53,15 @@ def fit(form: Form, table: Columns, *, fixed: Values | None = None, starts: Sequ
     data = form.columns(table, outcome=True)
     unknown = [parameter for parameter in form.parameters if parameter.name not in fixed]
     rows = len(data[form.outcome])
-    if form.varying and all(np.ptp(data[name]) == 0 for name in form.varying):
-        raise UsageError(
-            f"Every row of the table has the same {' and '.join(form.varying)}, which tells the form '{form.name}' "
-            f"nothing: {form.formula}. Add a run at another value."
-        )
     if rows < len(unknown):
         raise UsageError(
             f"The form '{form.name}' has {len(unknown)} unknown parameters ({', '.join(one.name for one in unknown)}) "
             f"and the table only {rows} row{'s' if rows > 1 else ''}."
+        )
+    if form.varying and all(np.ptp(data[name]) == 0 for name in form.varying):
+        raise UsageError(
+            f"Every row of the table has the same {' and '.join(form.varying)}, which tells the form '{form.name}' "
+            f"nothing: {form.formula}. Add a run at another value."
         )
     low, high = (np.array([getattr(parameter, end) for parameter in unknown], dtype=float) for end in ("low", "high"))
 
@@ -84,24 +87,32 @@ def fit(form: Form, table: Columns, *, fixed: Values | None = None, starts: Sequ
     if not unknown:
         return Law(form, fixed, data, costs[0], frozenset(fixed))
 
-    # 3. each goes some way downhill, the lowest ones all the way; the lowest end counts
-    def downhill(theta: Array, evaluations: int) -> OptimizeResult:
-        return least_squares(
-            residuals,
-            theta,
-            bounds=(low, high),
-            loss="huber",
-            f_scale=form.delta,
-            x_scale="jac",
-            ftol=1e-10,
-            xtol=1e-10,
-            gtol=1e-14,  # absolute, and residuals are of a thousandth
-            max_nfev=evaluations,
-        )
+    # 3. each goes some way downhill, the lowest ones further, the lowest of these to the end
+    def downhill(theta: Array, rounds: int) -> tuple[float, Array]:
+        # Residuals beyond delta count by weight, renewed each round, which never climbs. least_squares' own Huber loss
+        # takes their curvature as 0 and stands still where most residuals are beyond delta.
+        cost = huber(residuals(theta), form.delta)
+        for _ in range(rounds):
+            weights = np.sqrt(np.minimum(1.0, form.delta / np.maximum(np.abs(residuals(theta)), form.delta * 1e-9)))
+            end = least_squares(
+                lambda there, weights=weights: weights * residuals(there),
+                theta,
+                bounds=(low, high),
+                x_scale="jac",
+                ftol=1e-9,
+                xtol=1e-12,
+                gtol=1e-15,  # absolute, and residuals are of a thousandth
+                max_nfev=EVALUATIONS,
+            )
+            before, cost, theta = cost, huber(residuals(end.x), form.delta), end.x
+            if before - cost <= 1e-7 * cost and end.status > 0:
+                break
+        return cost, theta
 
-    begun = sorted((downhill(thetas[index], 15) for index in order), key=lambda end: float(end.cost))
-    best = min((downhill(end.x, 400) for end in begun[:FINISHED]), key=lambda end: float(end.cost))
-    return Law(form, values(best.x), data, float(best.cost), frozenset(fixed))
+    begun = sorted((downhill(thetas[index], 1) for index in order), key=lambda end: end[0])
+    ends = [downhill(theta, 10) for _, theta in begun[:FINISHED]]
+    cost, best = downhill(min(ends, key=lambda end: end[0])[1], 100)
+    return Law(form, values(best), data, cost, frozenset(fixed))
 
 
 def huber(residuals: Array, delta: float) -> float:

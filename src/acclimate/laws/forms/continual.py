@@ -161,27 +161,62 @@ def turning_length(change: Callable[[Array], Array], rate: float, most_steps: fl
     return float(brentq(lambda n: float(change(np.array([rate * n]))[0]), steps[end - 1], steps[end]))
 
 
-def critical_sum(law: Law, replay: float | None = None) -> float:
+def change(law: Law, s1_pt: float, replay: float | None = None) -> Callable[[Array], Array]:
+    """What :func:`turning_length` takes, at a constant learning rate: S1_cpt [n] -> loss less the loss at the start.
+
+    Formula: A (S1_pt + S1)^-alpha - A S1_pt^-alpha + B (1 - (1 + E S1)^-beta) g
+
+    Args:
+        law: of a :func:`continual` form.
+        s1_pt: of the base.
+        replay: r_pt, of a form with replay.
+
+    Example:
+        >>> values = {"L0": 3.0, "A": 0.49, "alpha": 0.497, "C1": 0.3, "C2": 0.3, "B": 0.366, "E": 28.0, "beta": 0.189}
+        >>> change(Law(continual(), values, {}, 0.0), 7.2)(np.array([1.0, 4.0])).round(3)
+        array([0.161, 0.18 ])
+    """
+    given, strength = law.values, _strength(law, replay)
+
+    def at(s1: Array) -> Array:
+        learned = (s1_pt + s1) ** -given["alpha"] - s1_pt ** -given["alpha"]
+        changed: Array = given["A"] * learned + _shift(given, s1) * strength
+        return changed
+
+    return at
+
+
+def critical_sum(law: Law, replay: float | None = None, most: float = 1e6) -> float | None:
     """The critical point: the largest S1_pt of a base whose general loss ever comes back, at a constant learning rate.
 
-    Formula: (A / (B g))^(1 / alpha), where A S1_pt^-alpha = B g. Beyond it the turning length is infinite.
-
-    Infinite where nothing is lost (B g = 0). As B itself is not told, this is an order of magnitude. [ours]
+    Beyond it the turning length is infinite. None of a loss that comes back, or never rises, from any base up to
+    ``most``. B and alpha are not told, so this is an order of magnitude. [ours]
 
     Args:
         law: of a general :func:`continual` form.
+        replay: r_pt, of a form with replay.
+        most: the largest S1_pt, and the largest S1_cpt that counts as "ever".
 
     Example:
         >>> values = {"L0": 3.0, "A": 0.49, "alpha": 0.497, "C1": 0.3, "C2": 0.3, "B": 0.366, "E": 28.0, "beta": 0.189}
         >>> round(critical_sum(Law(continual(), values, {}, 0.0)), 2)
-        1.8
+        2.24
 
-    Reference: that there is such a point, arXiv 2505.07796 [paper]; this formula follows from its equation 4 [ours].
+    Reference: that there is such a point, arXiv 2505.07796 [paper]; how it is found [ours].
     """
     if law.values["B"] < 0:
         raise UsageError("A critical point is of the general corpus; this law is the domain's.")
-    lost = law.values["B"] * _strength(law, replay)
-    return float("inf") if lost <= 0 else float((law.values["A"] / lost) ** (1 / law.values["alpha"]))
+
+    def never(s1_pt: float) -> bool:
+        return turning_length(change(law, s1_pt, replay), 1e-3, most * 1e3) is None
+
+    low, high = 1e-6, most  # the change grows with S1_pt, so that bisection finds the place
+    if not never(high):
+        return None
+    for _ in range(60):
+        middle = float(np.sqrt(low * high))
+        low, high = (low, middle) if never(middle) else (middle, high)
+    return low
 
 
 def out_of_domain() -> Form:

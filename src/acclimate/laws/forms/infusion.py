@@ -12,7 +12,7 @@ from scipy.stats import chi2
 from acclimate.laws.form import Array
 from acclimate.types.errors import UsageError
 
-DRAWS = 999
+DRAWS = 499
 FEWEST = 5
 """Repeat counts: of fewer, neighbours say too little of the noise. [ours]"""
 

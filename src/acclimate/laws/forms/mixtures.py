@@ -97,11 +97,13 @@ def additive_mixture(sources: Sequence[str], *, budget: bool = True, size: bool 
 def joint_mixture(sources: Sequence[str], *, size: bool = False) -> Form:
     """As the additive one, but the shares also scale what tokens and size bring: the best shares depend on the budget.
 
-    Formula: L = E + 1 / sum_i C_i h_i^g_i + (sum_i B_i h_i)^gB / D^beta + (sum_i A_i h_i)^gA / N^alpha
+    Formula: L = E + 1 / sum_i C_i h_i^g_i + B (sum_i b_i h_i)^gB / D^beta + A (sum_i a_i h_i)^gA / N^alpha
+
+    The weights b and a of the first source are 1: (sum_i B_i h_i)^gB, written so that B alone depends on units. [ours]
 
     Columns: as of :func:`additive_mixture`.
 
-    Identified: as there; and one mixture at each number of tokens leaves B_i loose. [ours]
+    Identified: as there; and one mixture at each number of tokens leaves b_i loose, equal b_i leave gB loose. [ours]
 
     Args:
         sources: names, two or more.
@@ -109,28 +111,30 @@ def joint_mixture(sources: Sequence[str], *, size: bool = False) -> Form:
 
     Example:
         >>> joint_mixture(["law", "web"]).formula
-        'L = E + 1 / (C_law h_law^g_law + C_web h_web^g_web) + (B_law h_law + B_web h_web)^gB / D^beta'
+        'L = E + 1 / (C_law h_law^g_law + C_web h_web^g_web) + B (h_law + b_web h_web)^gB / D^beta'
 
     Reference: arXiv 2507.09404; this form [unverified]. Bounds and starts [ours].
     """
     names = _checked(sources)
-    terms = (("B", "gB", "tokens", "beta"), *((("A", "gA", "parameters", "alpha"),) if size else ()))
+    terms = (("B", "tokens", "beta", "D"), *((("A", "parameters", "alpha", "N"),) if size else ()))
 
     def curve(table: Mapping[str, Array], values: Values) -> Array:
         loss = values["E"] + 1 / _mixed(table, values, names)
-        for letter, exponent, amount, fall in terms:
-            weight = sum(values[f"{letter}_{name}"] * table[column(name)] for name in names)
-            loss = loss + weight ** values[exponent] * table[amount] ** -values[fall]
+        for letter, amount, fall, _ in terms:
+            weight = table[column(names[0])]
+            for name in names[1:]:
+                weight = weight + values[f"{letter.lower()}_{name}"] * table[column(name)]
+            loss = loss + values[letter] * weight ** values[f"g{letter}"] * table[amount] ** -values[fall]
         return loss
 
     parameters = list(_own(names))
-    for letter, exponent, _, fall in terms:
-        # Of one sign and nearly a scale: (sum B_i h_i)^gB is B^gB where all are equal.
-        parameters += [Parameter(f"{letter}_{name}", (1.0,), 1e-9) for name in names]
-        parameters += [Parameter(exponent, (0.5, 1.0), 0.01, 5.0), Parameter(fall, (0.2, 0.6), 0.01, 3.0)]
-    words = {letter: " + ".join(f"{letter}_{name} h_{name}" for name in names) for letter, *_ in terms}
-    formula = f"L = E + 1 / ({_words(names)}) + ({words['B']})^gB / D^beta"
-    formula += f" + ({words['A']})^gA / N^alpha" if size else ""
+    formula = f"L = E + 1 / ({_words(names)})"
+    for letter, _, fall, symbol in terms:
+        weights = [f"{letter.lower()}_{name}" for name in names[1:]]
+        parameters += [Parameter(letter, low=0.0), *(Parameter(name, (1.0,), 1e-3, 1e3) for name in weights)]
+        parameters += [Parameter(f"g{letter}", (0.5, 1.0), 0.01, 5.0), Parameter(fall, (0.2, 0.6), 0.01, 3.0)]
+        words = " + ".join([f"h_{names[0]}", *(f"{weight} h_{weight[2:]}" for weight in weights)])
+        formula += f" + {letter} ({words})^g{letter} / {symbol}^{fall}"
     inputs = ("tokens", *(("parameters",) if size else ()))
     return _form("joint_mixture", formula, names, inputs, tuple(parameters), curve, JOINT)
 

@@ -121,7 +121,7 @@ def repetition(*, size: bool = False) -> Form:
     units = {"unique": "tokens", "tokens": "tokens", "parameters": "parameters", "loss": "nats/token"}
     worth = "D_eff = U + U R_D (1 - exp(-(D/U - 1) / R_D))"
     return Form(
-        "repetition", f"L = E{' + A / N_eff^alpha' * size} + B / D_eff^beta, {worth}", inputs, "loss", parameters, curve,
-        source=SOURCE, units={name: units[name] for name in (*inputs, "loss")},
+        "repetition", f"L = E{' + A / N_eff^alpha' * size} + B / D_eff^beta, {worth}", inputs, "loss", parameters,
+        curve, source=SOURCE, units={name: units[name] for name in (*inputs, "loss")},
         ranges=dict.fromkeys(inputs, POSITIVE), varying=("tokens", "unique"),
     )  # fmt: skip
