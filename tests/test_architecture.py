@@ -56,6 +56,7 @@ ALLOWED: dict[str, set[str]] = {
         "data",
         "gates",
         "kernels",
+        "laws",
         "measurement",
         "methods",
         "model",

@@ -51,6 +51,7 @@ _HOMES = {
     "evaluate_panel": "verbs.panel",
     "load_comparison": "verbs.compare",
     "compare": "verbs.compare",
+    "plan": "verbs.planning",
     "write_report": "reports",
     "gate": "gates",
     "open_chat": "verbs.chat",

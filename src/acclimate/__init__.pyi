@@ -36,6 +36,7 @@ from acclimate.verbs.doctor.diagnose import diagnose as diagnose
 from acclimate.verbs.export import export as export
 from acclimate.verbs.panel import evaluate_panel as evaluate_panel
 from acclimate.verbs.panel import load_panel as load_panel
+from acclimate.verbs.planning import plan as plan
 from acclimate.verbs.record import record as record
 from acclimate.verbs.replay import replay as replay
 from acclimate.verbs.run import evaluate_run as evaluate_run

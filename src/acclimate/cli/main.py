@@ -68,6 +68,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "train": training.train,
     "eval": measuring.evaluate,
     "compare": comparing.compare,
+    "plan": comparing.plan,
     "matrix": measuring.matrix,
     "report": measuring.report,
     "gate": measuring.gate,

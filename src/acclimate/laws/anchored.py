@@ -7,11 +7,11 @@ tokens, no drift and no gain; more anchor, less drift. Several compete, since wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
-from acclimate.laws.form import Array, Columns, Form, Parameter, Values
+from acclimate.laws.form import Array, Form, Parameter, Values
 from acclimate.types.errors import UsageError, listed, nearest
 
 INPUTS = ("share", "weight", "rate", "tokens")
@@ -24,7 +24,7 @@ TOKENS = 1e4
 RATE = 1e-4
 """Units of a formula's t and e, so that parameters are near 1."""
 
-Factor = Callable[[Columns, Values], Array]
+Factor = Callable[[Mapping[str, Array], Values], Array]
 
 
 def drift_forms(varied: Collection[str]) -> tuple[Form, ...]:
@@ -153,7 +153,7 @@ def _power(moved: set[str]) -> tuple[Factor, tuple[Parameter, ...]]:
     exponents = {"tokens": Parameter("b", (0.3, 0.9), 0.0, 2.0), "rate": Parameter("g", (1.0,), 0.0, 3.0)}
     names = {"tokens": "b", "rate": "g"}
 
-    def factor(table: Columns, values: Values) -> Array:
+    def factor(table: Mapping[str, Array], values: Values) -> Array:
         grown = [_units(table, name) ** values[names[name]] for name in sorted(moved)]
         return values["A"] * np.prod(grown, axis=0) if grown else values["A"] * np.ones(_rows(table))
 
@@ -175,45 +175,45 @@ def _x_words(moved: set[str]) -> str:
     return " ".join([*(["t"] if "tokens" in moved else []), *(["e^g"] if "rate" in moved else [])]) + " / T"
 
 
-def _rows(table: Columns) -> int:
+def _rows(table: Mapping[str, Array]) -> int:
     return len(next(iter(table.values())))
 
 
-def _units(table: Columns, name: str) -> Array:
+def _units(table: Mapping[str, Array], name: str) -> Array:
     return table[name] / (TOKENS if name == "tokens" else RATE)
 
 
-def _pull(table: Columns) -> Array:
+def _pull(table: Mapping[str, Array]) -> Array:
     return table["weight"] * (1 - table["share"])
 
 
 def _reached(moved: set[str]) -> Factor:
     """x = t e^g / T; what does not vary is part of T."""
 
-    def x(table: Columns, values: Values) -> Array:
+    def x(table: Mapping[str, Array], values: Values) -> Array:
         tokens = _units(table, "tokens") if "tokens" in moved else np.ones(_rows(table))
         return tokens * (_units(table, "rate") ** values["g"] if "rate" in moved else 1.0) / values["T"]
 
     return x
 
 
-def _one(table: Columns, values: Values) -> Array:
+def _one(table: Mapping[str, Array], values: Values) -> Array:
     return np.ones(_rows(table))
 
 
-def _root(table: Columns, values: Values) -> Array:
+def _root(table: Mapping[str, Array], values: Values) -> Array:
     return (1 + values["B"] * _pull(table)) ** -0.5
 
 
-def _injection(table: Columns, values: Values) -> Array:
+def _injection(table: Mapping[str, Array], values: Values) -> Array:
     return (1 + values["B"] * _pull(table)) ** -values["a"]
 
 
-def _floor(table: Columns, values: Values) -> Array:
+def _floor(table: Mapping[str, Array], values: Values) -> Array:
     return values["f"] + (1 - values["f"]) * np.exp(-_pull(table) / values["k"])
 
 
-def _effect(table: Columns, values: Values) -> Array:
+def _effect(table: Mapping[str, Array], values: Values) -> Array:
     return 1 + values["c"] * _pull(table)
 
 

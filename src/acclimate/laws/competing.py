@@ -47,7 +47,7 @@ class Judged:
     none: float
     spread: float
     reason: str | None
-    table: Columns
+    table: Mapping[str, Array]
     runs: NDArray[np.int64]
     noises: tuple[Noise, ...]
     unit: str
@@ -239,7 +239,7 @@ def _finite(columns: Columns, needed: set[str], what: str) -> dict[str, Array]:
     return data
 
 
-def _settings(table: Columns, inputs: Sequence[str], runs: NDArray[np.int64]) -> NDArray[np.int64]:
+def _settings(table: Mapping[str, Array], inputs: Sequence[str], runs: NDArray[np.int64]) -> NDArray[np.int64]:
     """Runs with the same rows of inputs are one setting; [n]."""
     rows = np.column_stack([table[name] for name in inputs])
     return numbered([rows[runs == run].tobytes() for run in runs])

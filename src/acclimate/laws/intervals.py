@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.laws.form import Array, Columns, Form
+from acclimate.laws.form import Array, Form
 from acclimate.laws.law import STEP, Law
 
 ITERATIONS = 12
@@ -96,7 +96,7 @@ def _blocks(random: np.random.Generator, deviations: Array, draws: int) -> Array
 
 
 def outcomes_of_new_runs(
-    law: Law, noise: Noise, points: Columns, wider: Array, draws: int, random: np.random.Generator
+    law: Law, noise: Noise, points: Mapping[str, Array], wider: Array, draws: int, random: np.random.Generator
 ) -> Array:
     """Outcomes of new runs at the points, [draws, m], by the law as other runs would have given it.
 
@@ -179,7 +179,7 @@ def refitted(law: Law, outcomes: Array, weights: Array | None = None) -> dict[st
     return values_of(theta)
 
 
-def curves_of(form: Form, points: Columns, values: Mapping[str, Array]) -> Array:
+def curves_of(form: Form, points: Mapping[str, Array], values: Mapping[str, Array]) -> Array:
     """The form's curve for each of R sets of parameters, [R, m].
 
     Formulas broadcast, so all are asked at once; a curve that takes one set at a time is asked R times.

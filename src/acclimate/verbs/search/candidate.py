@@ -137,7 +137,7 @@ def plain(config: RunConfig, candidate: Candidate) -> RunConfig:
     data["lora"] = candidate.record["lora"]
     data["optimizer"]["learning_rate"] = candidate.learning_rate
     if candidate.share is not None:
-        for name, share in _with_share(config.sources, candidate.share).items():
+        for name, share in with_share(config.sources, candidate.share).items():
             data["sources"][name]["share"] = share
     if config.retain is not None and config.retain.steer and not _is_steered(config, candidate.method):
         fields = RetainSection.model_fields
@@ -203,7 +203,7 @@ def _shares(config: RunConfig, section: SearchSection) -> list[float]:
     return [round(own, 6), round(2 * own / (1 + own), 3)]
 
 
-def _with_share(sources: Mapping[str, SourceSection], share: float) -> dict[str, float]:
+def with_share(sources: Mapping[str, SourceSection], share: float) -> dict[str, float]:
     """Shares by source with which the domain's sources have ``share`` together; 0 stays 0."""
     used = {name: one for name, one in sources.items() if one.share != 0}
     shares = resolve_shares(used)
