@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
+from acclimate.config.chosen.online import DoGESection, DoReMiSection, ODMSection, OnlineSection, check_online
 from acclimate.config.chosen.stages import read_stages
 from acclimate.config.source_schema import AUTO, Section
 from acclimate.types.errors import listed, nearest
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 Run = TypeVar("Run", bound="RunConfig")
 
-RULES = ("temperature", "priorities", "ramp")
+RULES = ("temperature", "priorities", "ramp", "doremi", "doge", "odm")
 LARGEST_PRIORITY = 1e6
 LOWEST_START = 0.001
 """Of a ramp that follows drift: its shares are dials, which never stand at 0."""
@@ -67,6 +68,9 @@ class MixtureSection(Section):
         description="pi of each source: all rows once, those of high priority early, as {web: 16, books: 4, chat: 1}",
     )
     ramp: RampSection | None = None
+    doremi: DoReMiSection | None = None
+    doge: DoGESection | None = None
+    odm: ODMSection | None = None
 
     @field_validator("temperature", mode="before")
     @classmethod
@@ -92,6 +96,11 @@ class MixtureSection(Section):
     def rule(self) -> str:
         """The key that is given."""
         return next(name for name in RULES if getattr(self, name) is not None)
+
+    @property
+    def online(self) -> OnlineSection | None:
+        """The section of a rule that moves shares by what is measured of the sources."""
+        return self.doremi or self.doge or self.odm
 
     @property
     def taus(self) -> Mapping[float, float]:
@@ -128,6 +137,11 @@ def mixing(config: Run) -> Run:
     if section is None:
         return config
     where = f"mixture.{section.rule}"
+    if section.online is not None:
+        if staged is not None:
+            raise ValueError(f"sources.{staged}.share: stages and {where} would both move shares; keep one of them")
+        check_online(config, where, section.online)
+        return config
     if section.ramp is not None:
         if staged is not None:
             raise ValueError(f"sources.{staged}.share: stages and {where} would both move shares; keep one of them")
