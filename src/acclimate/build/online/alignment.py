@@ -64,7 +64,7 @@ def _weighed(section: DoGESection, corpora: Corpora, sets: HeldoutSets) -> dict[
         if part and not of[kept]:
             role, other = ("general or chat", "0") if kept else ("domain", "1")
             raise ConfigError(
-                f"mixture.doge.keep: {section.keep:g} wants {part:.0%} of the target from held-out text of role {role}, and "
+                f"mixture.doge.keep: {section.keep:g} wants {part:.0%} of the target from text of role {role}, and "
                 f"no source of it holds any out (sets: {listed(sets)}); set sources.NAME.heldout, or keep: {other}."
             )
         for name in of[kept] if part else ():
