@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from acclimate.data.deal.loader import Loader
 from acclimate.data.deal.mix import Mixer
 from acclimate.data.deal.prefetch import Prefetch
-from acclimate.data.deal.shares import Delayed, Shares, constant, linear
+from acclimate.data.deal.shares import Delayed, Shares, constant, linear, stages
 from acclimate.types.errors import ConfigError
 from tests.data.test_loader import COMPARES, same
 from tests.data.test_mix import packed
@@ -26,12 +26,15 @@ def named(shares: list[float]) -> dict[str, float]:
     return dict(zip("abcd", shares, strict=True))
 
 
+forms = st.sampled_from([linear, stages])
+
+
 @settings(max_examples=50, deadline=None)
-@given(share_strategy.filter(any), knot_strategy, st.lists(st.integers(1, 16), min_size=4, max_size=4))
+@given(share_strategy.filter(any), knot_strategy, st.lists(st.integers(1, 16), min_size=4, max_size=4), forms)
 def test_every_source_stays_within_one_row_of_a_moving_quota(
-    first: list[float], later: dict[int, list[float]], lengths: list[int]
+    first: list[float], later: dict[int, list[float]], lengths: list[int], form: Any
 ) -> None:
-    shares = linear({0: named(first)} | {place: named(given) for place, given in later.items()})
+    shares = form({0: named(first)} | {place: named(given) for place, given in later.items()})
     mix = Mixer({name: packed(name, [n, 16]) for name, n in zip("abcd", lengths, strict=True)}, shares)
     for _ in range(80):
         mix.next_row()
@@ -42,11 +45,11 @@ def test_every_source_stays_within_one_row_of_a_moving_quota(
 
 
 @settings(max_examples=40, deadline=None)
-@given(share_strategy.filter(any), knot_strategy, st.floats(0, 1200))
+@given(share_strategy.filter(any), knot_strategy, st.floats(0, 1200), forms)
 def test_a_quota_is_the_integral_of_its_share_and_is_reached_where_it_is(
-    first: list[float], later: dict[int, list[float]], tokens: float
+    first: list[float], later: dict[int, list[float]], tokens: float, form: Any
 ) -> None:
-    shares = linear({0: named(first)} | {place: named(given) for place, given in later.items()})
+    shares = form({0: named(first)} | {place: named(given) for place, given in later.items()})
     places = (np.arange(1000) + 0.5) * tokens / 1000
     for names in ("a", "ad"):
         mean = np.mean([sum(shares(place)[name] for name in names) for place in places])

@@ -45,6 +45,17 @@ class Mixture:
         """Shares at the first step."""
         return dict(self.planned.first or self.schedule(0.0))
 
+    @property
+    def stages(self) -> list[dict[str, Any]]:
+        """Where shares move: from which part of the run on each source is to give how many trained tokens."""
+        if not self.schedule.moving:
+            return []
+        parts = self.planned.parts
+        return [
+            {"from": part, "tokens": {name: round(count) for name, count in tokens.items()}}
+            for part, tokens in zip(parts, self.asked.between(parts, self.total_steps), strict=True)
+        ]
+
     def expected_of(self, moved: Delayed) -> Expected:
         """The same under shares that are given while training."""
 

@@ -13,6 +13,7 @@ from acclimate.data.prepare.routes import all_domain
 from acclimate.training.control.ramp import ramped
 from acclimate.types.errors import ConfigError, listed
 
+QUARTERS = (0.0, 0.25, 0.5, 0.75)
 CameTo = dict[str, float | dict[float, float]]
 """By source, ``share`` as a configuration would have to say it."""
 Knots = dict[float, dict[str, float]]
@@ -38,7 +39,7 @@ class Asked:
         last, now = self.until(before), self.until(before + 1)
         return {name: now[name] - last[name] for name in now}
 
-    def until(self, steps: int) -> dict[str, float]:
+    def until(self, steps: float) -> dict[str, float]:
         """By source, of the first so many steps."""
         total = self.total(steps)
         return {name: self.schedule.quota(total, name) for name in self.schedule(0.0)}
@@ -54,10 +55,15 @@ class Asked:
         total = self.step_tokens / shares.get(self.count, 1.0)
         return {name: share * total for name, share in shares.items()}
 
-    def total(self, steps: int) -> float:
+    def total(self, steps: float) -> float:
         """Of all sources, after so many steps."""
         counted = steps * self.step_tokens
         return counted if self.count == "all" else self.schedule.reached(counted, self.count)
+
+    def between(self, parts: Sequence[float], steps: int) -> list[dict[str, float]]:
+        """By source, from each part of the run to the next, and from the last to the end."""
+        until = [self.until(part * steps) for part in (*parts, 1.0)]
+        return [{name: end[name] - begin[name] for name in end} for begin, end in pairwise(until)]
 
     def shares(self, steps: int) -> dict[str, float]:
         """Of all tokens of the first so many steps."""
@@ -75,10 +81,12 @@ class Planned:
         shares: as they are planned.
         came_to: what ``share: auto`` was resolved to, of the sources where it was.
         first: shares at the first step, where something that is measured moves them to the planned ones.
+        parts: of the run, from which on something else holds, or between which shares are shown.
     """
 
     shares: Shares
     came_to: CameTo
+    parts: Sequence[float] = QUARTERS
     first: Mapping[str, float] | None = None
 
 
@@ -99,7 +107,7 @@ def schedule_of(config: RunConfig, used: Sequence[str], sizes: Mapping[str, int 
         came_to: CameTo = {name: {part: shares[name] for part, shares in knots.items()} for name in used}
         if len(knots) == 1:
             return Planned(constant(knots[0.0]), dict(knots[0.0]))
-        return Planned(stages(over_run(knots, counted, count)), came_to)
+        return Planned(stages(over_run(knots, counted, count)), came_to, list(knots))
     known = {name: size for name in used if (size := sizes[name]) is not None}
     if section.priorities is not None:
         whole = sum(known.values()) if count == "all" else known[count]
@@ -112,7 +120,9 @@ def schedule_of(config: RunConfig, used: Sequence[str], sizes: Mapping[str, int 
         return Planned(Race(known, section.priorities), {})
     if section.ramp is None:
         knots = {part: temperature(known, tau) for part, tau in section.taus.items()}
-        return Planned(constant(knots[0.0]) if len(knots) == 1 else stages(over_run(knots, counted, count)), {})
+        if len(knots) == 1:
+            return Planned(constant(knots[0.0]), {})
+        return Planned(stages(over_run(knots, counted, count)), {}, list(knots))
     shares = _stages(config, used, sizes)[0.0]
     anchors = anchors_of(config, used)
     if not 0 < len(anchors) < len(used):
@@ -123,9 +133,10 @@ def schedule_of(config: RunConfig, used: Sequence[str], sizes: Mapping[str, int 
         )
     first = ramped(shares, anchors, section.ramp.start)
     if section.ramp.until is None:
-        return Planned(constant(shares), dict(shares), first)
+        return Planned(constant(shares), dict(shares), first=first)
     knots = {0.0: first, section.ramp.until: shares}
-    return Planned(linear(over_run(knots, counted, count, straight=True)), dict(shares))
+    parts = sorted({*QUARTERS, section.ramp.until} - {1.0})
+    return Planned(linear(over_run(knots, counted, count, straight=True)), dict(shares), parts)
 
 
 def anchors_of(config: RunConfig, used: Iterable[str]) -> list[str]:

@@ -87,8 +87,9 @@ class Shares(Scheduled):
 
 def mix(
     sources: Mapping[str, Text | Paths],
-    shares: Mapping[str, float] | Shares | None = None,
+    shares: Mapping[str, float | Mapping[float, float]] | Shares | None = None,
     *,
+    mixture: Mapping[str, Any] | None = None,
     seed: int = 0,
     cache_dir: str | Path | None = None,
 ) -> Mix:
@@ -98,17 +99,22 @@ def mix(
 
     Args:
         sources: by name, what ``text`` gives, or a path alone.
-        shares: of each source, or ``Shares`` that move; by default as a configuration without ``share`` has it.
+        shares: of each source a number, or stages by the part of the run from which on each holds; or ``Shares`` that
+            move with the tokens; by default as a configuration without ``share`` has it.
+        mixture: a rule in place of shares, as ``mixture`` of a configuration: ``{"temperature": {0: 5, 0.5: 1}}``.
         seed: of the order of documents.
         cache_dir: where prepared corpora are kept; by default ``~/.cache/acclimate``.
 
     Raises:
-        UsageError: no source, or shares of other sources.
+        UsageError: no source, shares of other sources, or shares beside a rule.
         ConfigError: a setting of a source is wrong.
 
     >>> rows = mix({"domain": "medical.jsonl", "general": "wiki.jsonl"}, shares={"domain": 0.5, "general": 0.5})
     >>> rows.config.sources["domain"].share
     0.5
+    >>> late = mix({"domain": "law.jsonl", "general": "wiki.jsonl"}, shares={"domain": {0: 1, 0.8: 3}, "general": 1})
+    >>> late.config.sources["domain"].share
+    {0.0: 0.5, 0.8: 0.75}
     """
     if not sources:
         raise UsageError('mix: there is no source; give at least {"domain": "FILE"}.')
@@ -124,7 +130,12 @@ def mix(
             f"mix: '{own}' is to be written by the base, which needs a run; `acclimate replay` writes such rows to a "
             "file, whose path is accepted."
         )
-    fixed = constant(shares)(0.0) if shares is not None and not isinstance(shares, Shares) else {}
+    if mixture is not None and shares is not None:
+        raise UsageError("mix: shares and mixture are both given, and each says what the other would; keep one.")
+    ramp = (mixture or {}).get("ramp")
+    if isinstance(ramp, Mapping) and "drift" in ramp:
+        raise UsageError("mix: a ramp that follows drift needs a run, which measures it; give until in place of drift.")
+    fixed = _of_run(shares) if shares is not None and not isinstance(shares, Shares) else {}
     data: dict[str, Any] = {
         "seed": seed,
         "model": {"path": "."},  # nobody opens it: the tokenizer is given
@@ -132,6 +143,7 @@ def mix(
         "sources": {
             name: dict(one.settings) | ({"share": fixed[name]} if name in fixed else {}) for name, one in given.items()
         },
+        "mixture": None if mixture is None else dict(mixture),
         "budget": {"count": "all", "epochs": 1.0},
         "data": {} if cache_dir is None else {"cache_dir": str(cache_dir)},
     }
@@ -139,6 +151,27 @@ def mix(
         data["budget"] = {"count": "all", "steps": 1}
     config = with_absolute_paths(parse_config(data, Places("mix", {})), keep_missing=True)
     return Mix(config, shares if isinstance(shares, Shares) else None)
+
+
+def _of_run(shares: Mapping[str, float | Mapping[float, float]]) -> dict[str, float | dict[float, float]]:
+    """Shares that sum to 1 in every stage."""
+    parts = sorted({0.0, *(part for share in shares.values() if isinstance(share, Mapping) for part in share)})
+    if len(parts) == 1 and not any(isinstance(share, Mapping) for share in shares.values()):
+        return dict(constant(shares)(0.0))  # type: ignore[arg-type]
+    found: dict[str, dict[float, float]] = {name: {} for name in shares}
+    for part in parts:
+        here = {name: _at(name, share, part) for name, share in shares.items()}
+        for name, share in constant(here)(0.0).items():
+            found[name][part] = share
+    return dict(found)
+
+
+def _at(name: str, share: float | Mapping[float, float], part: float) -> float:
+    if not isinstance(share, Mapping):
+        return share
+    if (last := max((at for at in share if at <= part), default=None)) is None:
+        raise UsageError(f"mix: no stage of '{name}' begins at 0, where the run does; accepted: {{0: 0.2, 0.8: 0.5}}.")
+    return share[last]
 
 
 @dataclass(frozen=True)

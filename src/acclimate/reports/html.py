@@ -14,6 +14,7 @@ from acclimate.reports.answers import answers_of, changed
 from acclimate.reports.collect import ReportData, collect
 from acclimate.reports.page import CONTROL, environment
 from acclimate.reports.pictures import budget, figures
+from acclimate.reports.pictures import shares as moving
 from acclimate.reports.pictures.palette import BASE, slots
 from acclimate.reports.search import searched
 from acclimate.reports.sections import sources
@@ -114,6 +115,7 @@ def render(data: ReportData, title: str | None = None, gates: Sequence[Mapping[s
         panels_of_runs=panel_tables(data, read),
         number=number,
         learning=figures.learning(data),
+        moved_shares=moving.shares(data),
         throughput=figures.throughput(data),
         searches=searched(data),
         skipped=[folder for folder in data.folders if folder.skipped_lines],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from acclimate.reports.collect import ReportData
 from acclimate.reports.words import number
@@ -23,10 +24,30 @@ def clipped(run: RunFolder) -> float | None:
 
 
 def absent(run: RunFolder) -> dict[str, float]:
-    """Term -> part of the steps without any token of it."""
-    terms = [{key.rsplit("/", 1)[1] for key in line if key.startswith("loss/")} for line in run.steps if "loss" in line]
+    """Term -> part of the steps without any token of it; where shares move, of those steps that ask for some."""
+    lines = [line for line in run.steps if "loss" in line]
+    terms = [{key.rsplit("/", 1)[1] for key in line if key.startswith("loss/")} for line in lines]
     names = dict.fromkeys(name for found in terms for name in sorted(found))
-    return {name: sum(name not in found for found in terms) / len(terms) for name in names}
+    found = {}
+    for name in names:
+        asked = _asked(lines, name)
+        found[name] = sum(name not in here for here, asks in zip(terms, asked, strict=True) if asks) / max(
+            1, sum(asked)
+        )
+    return found
+
+
+def _asked(lines: Sequence[Mapping[str, float]], term: str) -> list[bool]:
+    """[steps] whether some source of the term was to give tokens."""
+    sources = {key.split("/", 1)[1].rsplit("/", 1)[0] for line in lines for key in line if _of(key, term)}
+    keys = [f"asked_tokens/{source}" for source in sources]
+    if not any(key in line for line in lines for key in keys):
+        return [True] * len(lines)
+    return [any(now.get(key, 0.0) > before.get(key, 0.0) for key in keys) for before, now in pairwise([{}, *lines])]
+
+
+def _of(key: str, term: str) -> bool:
+    return key.startswith("loss/") and key.endswith(f"/{term}")
 
 
 def step_notes(data: ReportData) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from rich.console import Console
 
@@ -46,8 +47,15 @@ def outlook_lines(
     )
     parts = (f"{name} {share:.0%} ({_documents(corpora, name)})" for name, share in mixture.shares.items())
     yield f"  learns from {', '.join(parts)}"
+    if schedule := mixture.stages:
+        yield f"  shares over the run: {'; '.join(_stage(stage) for stage in schedule)}"
     counted = "all tokens" if config.budget.count == "all" else f"tokens of {config.budget.count}"
     yield f"  {mixture.total_steps:,} steps of about {config.budget.batch_tokens:,} {counted}{_when(job, training)}"
+
+
+def _stage(stage: Mapping[str, Any]) -> str:
+    total = max(1, sum(stage["tokens"].values()))
+    return f"from {stage['from']:.0%} " + ", ".join(f"{name} {n / total:.1%}" for name, n in stage["tokens"].items())
 
 
 def _documents(corpora: Corpora, name: str) -> str:

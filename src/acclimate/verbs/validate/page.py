@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -46,6 +46,8 @@ def print_preflight(found: Preflight, console: Console) -> None:
         if rows and name not in placeholders:
             reasons = ", ".join(f"{count:,} {why}" for why, count in rows.items())
             console.print(f"Dropped of '{name}': {reasons}", highlight=False, markup=False)
+    if schedule := found.data.get("schedule"):
+        console.print(_schedule(schedule))
     kind = f"LoRA rank {config.lora.rank}" if config.lora else "full tuning"
     console.print(
         f"{found.data['steps']} optimizer steps · {kind}, {found.trained_parameters:,} of {found.total_parameters:,} "
@@ -67,6 +69,18 @@ def print_preflight(found: Preflight, console: Console) -> None:
     for warning in found.warnings:
         console.print(f"Note: {warning}", style="yellow", highlight=False, markup=False)
     print_documents(found.shown, console)
+
+
+def _schedule(stages: Sequence[Mapping[str, Any]]) -> Table:
+    """Which source gives how many tokens in which part of the run."""
+    table = Table(title="Shares over the run, and trained tokens")
+    table.add_column("from", justify="right")
+    for name in stages[0]["tokens"]:
+        table.add_column(name, justify="right", overflow="fold")
+    for stage in stages:
+        total = max(1, sum(stage["tokens"].values()))
+        table.add_row(f"{stage['from']:.0%}", *(f"{n / total:.1%} ({n:,})" for n in stage["tokens"].values()))
+    return table
 
 
 def _checks(found: Preflight, checks: Checks) -> str:

@@ -249,7 +249,8 @@ def _shape(corpus: Corpus, sequence_length: int) -> dict[str, Any]:
 def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[str, Any]:
     """``data.json``: documents, tokens, dropped rows with reasons, share and epochs of each source, how its rows are
     read where that is a choice, what they carry that is not read, the part of its labels that the method masks; what
-    rows cut, control tokens in the text; overlap; what measuring while training costs.
+    rows cut, control tokens in the text; overlap; trained tokens by source and part of the run, where shares move; what
+    measuring while training costs.
 
     Of a streamed source, what only a whole pass would tell is null.
     """
@@ -279,4 +280,5 @@ def data_record(config: RunConfig, corpora: Corpora, mixture: Mixture) -> dict[s
         "sources": sources,
         "overlap": [vars(row) for row in corpora.overlap],
         "steps": mixture.total_steps,
+        **({"schedule": mixture.stages} if mixture.schedule.moving else {}),
     } | ({"checks": vars(checks) | {"count": checks.count, "part": checks.part}} if checks is not None else {})

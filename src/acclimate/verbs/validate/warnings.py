@@ -49,11 +49,7 @@ def warnings(
             f"optimizer.learning_rate is {rate:g}, at which AdamW destroys a trained model; 2e-4 suits LoRA, 1e-5 to "
             "5e-5 full tuning."
         )
-    given = {n: s.share for n, s in config.sources.items() if isinstance(s.share, float | int)}
-    all_given = mixture.shares.keys() <= {n for n, share in given.items() if share}
-    if all_given and len(mixture.shares) > 1 and abs(sum(given.values()) - 1) > 1e-3:
-        scaled = ", ".join(f"{name} {share:.3g}" for name, share in mixture.shares.items())
-        found.append(f"the given shares sum to {sum(given.values()):.3g}, so they are scaled to 1: {scaled}.")
+    found += [*_scaled(config, mixture), *_let_in(config, mixture)]
     if tokenizer.eos_token_id is None and any(section.append_eos for section in config.sources.values()):
         found.append(
             "the tokenizer has no eos token, so plain documents end without one and the model cannot learn where to "
@@ -62,6 +58,31 @@ def warnings(
     if mixture.total_steps < 2:
         found.append("the budget buys a single optimizer step; lower budget.batch_tokens.")
     return found
+
+
+def _scaled(config: RunConfig, mixture: Mixture) -> Iterator[str]:
+    """Shares that were meant to be all, and are not."""
+    used = {name: config.sources[name] for name in mixture.shares}
+    if len(used) < 2 or not all(isinstance(section.share, float | int | dict) for section in used.values()):
+        return
+    parts = {0.0, *(part for s in used.values() if isinstance(s.share, dict) for part in s.share)}
+    for part in sorted(parts):
+        given = {name: share for name, s in used.items() if isinstance(share := s.share_at(part), float | int)}
+        if abs(sum(given.values()) - 1) > 1e-3:
+            where = f" from {part:g} of the run on" if len(parts) > 1 else ""
+            scaled = ", ".join(f"{name} {share / sum(given.values()):.3g}" for name, share in given.items())
+            yield f"the given shares sum to {sum(given.values()):.3g}{where}, so they are scaled to 1: {scaled}."
+
+
+def _let_in(config: RunConfig, mixture: Mixture) -> Iterator[str]:
+    """A ramp that follows drift, of which nobody knows how fast it goes."""
+    if config.mixture is None or config.mixture.ramp is None or mixture.planned.first is None:
+        return
+    first = ", ".join(f"{name} {share:.3g}" for name, share in mixture.first.items())
+    yield (
+        f"mixture.ramp.drift: shares begin at {first} and grow with drift; tokens, epochs, memory and time are counted "
+        "as if they were whole from the start."
+    )
 
 
 def _few_to_keep_a_budget_by(config: RunConfig, corpora: Corpora) -> Iterator[str]:
