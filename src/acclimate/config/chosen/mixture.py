@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
-from acclimate.config.chosen.online import DoGESection, DoReMiSection, ODMSection, OnlineSection, check_online
+from acclimate.config.chosen.online import (
+    ONLINE,
+    DoGESection,
+    DoReMiSection,
+    ODMSection,
+    OnlineSection,
+    check_online,
+)
 from acclimate.config.chosen.stages import read_stages
 from acclimate.config.source_schema import AUTO, Section
 from acclimate.types.errors import listed, nearest
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
 
 Run = TypeVar("Run", bound="RunConfig")
 
-RULES = ("temperature", "priorities", "ramp", "doremi", "doge", "odm")
+RULES = ("temperature", "priorities", "ramp", *ONLINE)
 LARGEST_PRIORITY = 1e6
 LOWEST_START = 0.001
 """Of a ramp that follows drift: its shares are dials, which never stand at 0."""

@@ -11,6 +11,8 @@ from acclimate.config.source_schema import Section
 if TYPE_CHECKING:
     from acclimate.config.schema import RunConfig
 
+ONLINE = ("doremi", "doge", "odm")
+"""Keys of `mixture` whose rules move shares by what is measured of the sources."""
 BASE = "base"
 """DoReMi's reference where none is named."""
 
