@@ -20,7 +20,7 @@ from acclimate.model.load import load_tokenizer
 from acclimate.training.loop import run_loop
 from acclimate.training.training import Training
 from acclimate.types.central import IGNORE, Batch, Callback
-from acclimate.types.errors import UsageError
+from acclimate.types.errors import AcclimateError, UsageError
 from acclimate.verbs.run import train
 from acclimate.verbs.validate import validate
 from tests.fixtures.runs import DOMAIN, GENERAL, config, killed_after, metric_lines, same_weights
@@ -214,7 +214,7 @@ def test_what_is_only_watched_is_not_learned(pico_folder: Path, corpora: Path, t
 
 RULES: dict[str, dict[str, Any]] = {
     "doremi": {"doremi": {"eta": 4}},
-    "doge": {"doge": {"every": 2, "mu": 1e-3, "keep": 0.5}},
+    "doge": {"doge": {"every": 2, "keep": 0.5}},
     "odm": {"odm": {}},
     "exp3": {"odm": {"form": "exp3", "route": "general"}},
 }
@@ -258,7 +258,10 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"mixture": {"odm": {}}, "sources": {"chat": {"path": "chat.jsonl", "share": {0: 0.1, 0.5: 0.3}}}},
         ["sources.chat.share", "mixture.odm", "keep one"],
     ),
-    "method auto": ({"mixture": {"odm": {}}, "method": "auto"}, ["mixture", "method: auto"]),
+    "method auto": (
+        {"mixture": {"odm": {}}, "method": "auto", "retain": {"kl": 0.1}, "evaluation": {"validation_documents": 2}},
+        ["mixture", "method: auto"],
+    ),
     "no validation text": ({"mixture": {"doge": {}}}, ["mixture.doge", "evaluation.validation_documents"]),
     "spread gradients": (
         {"mixture": {"doge": {}}, "parallel": {"strategy": "fsdp"}, "evaluation": {"validation_documents": 2}},
@@ -276,7 +279,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "kept of exp3": ({"mixture": {"odm": {"form": "exp3", "kept": 0.5}}}, ["mixture.odm", "kept 0.5", "exp3"]),
     "eta of nothing": ({"mixture": {"doremi": {"eta": 0}}}, ["mixture.doremi.eta", "0"]),
-    "a key of another rule": ({"mixture": {"odm": {"eta": 1}}}, ["mixture.odm.eta", "form"]),
+    "a key of another rule": ({"mixture": {"odm": {"eta": 1}}}, ["mixture.odm.eta", "mixture.doremi.eta"]),
     "a form that is not": ({"mixture": {"odm": {"form": "exp4"}}}, ["mixture.odm.form", "exp4", "exp3"]),
     "a reference that is not": (
         {"mixture": {"doremi": {"reference": "./nowhere"}}},
@@ -291,7 +294,7 @@ def test_refused(case: str, pico_folder: Path, corpora: Path, tmp_path: Path) ->
     for section in changes.get("sources", {}).values():
         section["path"] = str(corpora / Path(section["path"]).name)
     budget = {"count": "all", "batch_tokens": 256} | changes.get("budget", {})
-    with pytest.raises(ac.AcclimateError) as caught:
+    with pytest.raises(AcclimateError) as caught:
         validate(config(pico_folder, corpora, tmp_path, **(changes | {"budget": budget})))
     assert all(part in str(caught.value) for part in parts), caught.value
 
