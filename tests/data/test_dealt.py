@@ -14,12 +14,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acclimate.build.schedule import Asked, over_run
 from acclimate.data.deal.dealt import Dealt
 from acclimate.data.deal.loader import Loader
 from acclimate.data.deal.mix import Mixer
 from acclimate.data.deal.pack import PackedSource
 from acclimate.data.deal.passes import Passes
-from acclimate.data.deal.shares import constant
+from acclimate.data.deal.shares import constant, stages
 from acclimate.data.prepare.tokens import TokenCorpus
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.objective import Objective
@@ -192,3 +193,38 @@ def test_validate_names_a_term_that_many_steps_lack(
     for sentence in absent:
         assert sentence.startswith("reverse_kl on general is absent from about ")
         assert "budget.batch_tokens 128" in sentence
+
+
+def test_the_pull_stays_a_term_s_weight_while_shares_move() -> None:
+    """Where a step asks for less than a row, the term pulls in proportion; with a row or more, by its weight."""
+    length, batch, steps = 256, 512, 240
+    stream = Stream(length, batch, 0.2, longest=200)
+    knots = {0.0: {"domain": 0.95, "general0": 0.05}, 0.5: {"domain": 0.7, "general0": 0.3}}
+    shares = stages(over_run(knots, batch * steps, "domain"))
+    asked, general = Asked(shares, "domain", batch), corpus(1, longest=200)
+    dealt = replace(stream.dealt, tokens=asked.mean(steps))
+    rows, expectation = dealt.row_lengths(), dealt.expectation("token")
+    floor = rows["general0"] * 1.0  # each position of a row is learned
+    assert asked(0)["general0"] < floor < asked(steps - 1)["general0"]
+    stream.objective = replace(stream.objective, expected=lambda before: expectation(asked(before), rows))
+    active = np.ones(2, dtype=bool)
+    sources = {"domain": (corpus(0, longest=200), length), "general0": (general, rows["general0"])}
+    packed = {n: PackedSource(c, n, length, active, 0, row_length=most) for n, (c, most) in sources.items()}
+    data = Loader(Mixer({n: Passes(one) for n, one in packed.items()}, shares), "domain", batch, 8, np.arange(2))
+    pulls = []
+    for before in range(steps):
+        batches = data.next_step()
+        own = replace(stream.objective, expected=None).step(batches).counts
+        pulls.append(own / stream.objective.step(batches, before=before).counts.clamp_min(1e-9))
+    first, then = torch.stack(pulls[: steps // 2]).mean(0), torch.stack(pulls[steps // 2 :]).mean(0)
+    assert first.tolist() == pytest.approx([1, asked(0)["general0"] / floor], rel=0.15)
+    assert then.tolist() == pytest.approx([1, 1], abs=0.1)
+    absent = dealt.absent(rows, steps, 0, [asked(before) for before in range(steps)])
+    assert absent == pytest.approx([0, (torch.stack(pulls)[:, 1] == 0).double().mean().item()], abs=0.05)
+
+
+def test_a_step_that_asks_for_none_of_a_term_is_not_one_without_it() -> None:
+    stream = Stream(256, 512, 0.2, longest=200)
+    shares = stages({0: {"domain": 1, "general0": 0}, 40_000: {"domain": 0.5, "general0": 0.5}})
+    asked = [Asked(shares, "domain", 512)(before) for before in range(200)]
+    assert stream.dealt.absent(stream.rows, 200, 0, asked)[1] <= 0.02

@@ -138,10 +138,17 @@ def test_half_to_general_and_inside_a_route_by_size() -> None:
     assert before == pytest.approx(dict.fromkeys(SIX, 1 / 6))  # as runs of acclimate 0.1 have it in their config.yaml
 
 
-@given(st.lists(st.integers(1, 10**9), min_size=6, max_size=6), st.none() | st.floats(0.01, 0.9))
-def test_shares_that_a_run_has_written_down_are_read_as_they_were(sizes: list[int], general: float | None) -> None:
-    own = {"general": section() if general is None else section(share=general)}
-    sections = {name: section(**given) for name, given in SIX.items()} | own
+some = st.none() | st.floats(0.01, 0.4)
+
+
+@given(st.lists(st.integers(1, 10**9), min_size=6, max_size=6), some, some)
+def test_shares_that_a_run_has_written_down_are_read_as_they_were(
+    sizes: list[int], general: float | None, notes: float | None
+) -> None:
+    sections = {name: section(**given) for name, given in SIX.items()}
+    sections["general"] = section() if general is None else section(share=general)
+    sections["notes"] = section(route="domain") if notes is None else section(route="domain", share=notes)
     found = resolve_shares(sections, dict(zip(SIX, sizes, strict=True)))
-    assert sum(found.values()) == 1
+    assert sum(found.values()) == pytest.approx(1, abs=1e-14)
+    assert all(given is None or found[name] == given for name, given in (("general", general), ("notes", notes)))
     assert resolve_shares({name: section(share=share) for name, share in found.items()}) == found

@@ -62,6 +62,38 @@ def test_a_loop_goes_on_where_it_stopped(folder: Path) -> None:
     assert other.progress()["trained_tokens/law"] == learned(whole)["law"]
 
 
+@pytest.mark.filterwarnings("ignore:packed. .* hold no token")
+def test_shares_in_stages_and_by_a_rule(folder: Path) -> None:
+    late = rows(folder, shares={"law": {0: 0, 0.5: 3}, "general": 1}).packed(
+        pico_tokenizer(), length=64, tokens=250, steps=4
+    )
+    counts = [learned([step])["law"] for step in late]
+    assert counts[:2] == [0, 0]
+    assert sum(counts) == pytest.approx(0.75 * 500, abs=2 * 64)
+    race = rows(folder, shares=None, mixture={"priorities": {"law": 1, "general": 16}})
+    packed = race.packed(pico_tokenizer(), length=64, tokens=256)
+    first, *_ = steps = list(packed)
+    found = learned(steps)
+    assert learned([first])["general"] >= 0.75 * 256  # of 0.94 a row less
+    assert packed.progress()["epochs/law"] == packed.progress()["epochs/general"] == 1
+    assert found["law"] == packed.progress()["trained_tokens/law"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"mixture": {"temperature": 5}}, "shares and mixture are both given"),
+        ({"shares": {"law": {0.5: 1}, "general": 1}}, "no stage of 'law' begins at 0"),
+        ({"shares": {"law": {0: 1, 2: 1}, "general": 1}}, r"law\.share: 2 is no part of the run"),
+        ({"shares": None, "mixture": {"ramp": {"drift": 0.1}}}, "a ramp that follows drift needs a run"),
+        ({"shares": None, "mixture": {"temprature": 5}}, "Did you mean 'temperature'"),
+    ],
+)
+def test_schedules_that_are_wrong(folder: Path, changes: dict[str, object], says: str) -> None:
+    with pytest.raises(AcclimateError, match=says):
+        rows(folder, **changes)
+
+
 def test_shares_may_move(folder: Path) -> None:
     moving = ac.Shares({0: {"law": 0.0, "general": 1.0}, 1000: {"law": 1.0, "general": 0.0}})
     packed = rows(folder, shares=moving).packed(pico_tokenizer(), length=64, tokens=250, steps=4)

@@ -14,8 +14,9 @@ from acclimate.data.deal.shares import Shares
 from acclimate.data.prepare.routes import has_route
 from acclimate.types.errors import ConfigError, RunError
 
-GRID = 2**53
-"""Of its parts every sum up to 1 is a float."""
+ROUNDING = 1e-12
+"""Shares whose sum is so near to 1 are left as they are, so that those which a run has written down are read as they
+were."""
 
 
 def resolve_shares(
@@ -23,8 +24,7 @@ def resolve_shares(
 ) -> dict[str, float]:
     """Shares of the sources, summing to 1. Sources without one divide what the others leave.
 
-    Half of it goes to those of route general, half to the others, and inside each half by size. They sum to 1 to the
-    last bit, so that shares which a run has written down are read as they were.
+    Half of it goes to those of route general, half to the others, and inside each half by size.
 
     Args:
         sizes: trained tokens of each; None, or of a source where nobody knows them: equal parts.
@@ -51,8 +51,7 @@ def resolve_shares(
     open_shares = equal | _by_route(sections, left - sum(equal.values()), sizes or {})
     shares = {name: given[name] if name in given else open_shares[name] for name in sections}
     total = sum(shares.values())
-    shares = {name: share / total for name, share in shares.items()}
-    return _exact(shares) if AUTO in (section.share for section in sections.values()) else shares
+    return shares if abs(total - 1) <= ROUNDING else {name: share / total for name, share in shares.items()}
 
 
 def _by_route(sections: Mapping[str, SourceSection], left: float, sizes: Mapping[str, int | None]) -> dict[str, float]:
@@ -68,13 +67,6 @@ def _by_route(sections: Mapping[str, SourceSection], left: float, sizes: Mapping
             name: left / len(halves) * (weight / sum(weights)) for name, weight in zip(half, weights, strict=True)
         }
     return found
-
-
-def _exact(shares: dict[str, float]) -> dict[str, float]:
-    """On a grid on which sums have no rounding, less than anybody can see away: they sum to 1 to the last bit."""
-    steps = {name: round(share * GRID) for name, share in shares.items()}
-    steps[max(steps, key=lambda name: steps[name])] += GRID - sum(steps.values())
-    return {name: step / GRID for name, step in steps.items()}
 
 
 class Mixer:
