@@ -258,10 +258,6 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"mixture": {"odm": {}}, "sources": {"chat": {"path": "chat.jsonl", "share": {0: 0.1, 0.5: 0.3}}}},
         ["sources.chat.share", "mixture.odm", "keep one"],
     ),
-    "method auto": (
-        {"mixture": {"odm": {}}, "method": "auto", "retain": {"kl": 0.1}, "evaluation": {"validation_documents": 2}},
-        ["mixture", "method: auto"],
-    ),
     "no validation text": ({"mixture": {"doge": {}}}, ["mixture.doge", "evaluation.validation_documents"]),
     "spread gradients": (
         {"mixture": {"doge": {}}, "parallel": {"strategy": "fsdp"}, "evaluation": {"validation_documents": 2}},

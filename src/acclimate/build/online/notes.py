@@ -8,17 +8,12 @@ from acclimate.build.mixture import Mixture
 from acclimate.build.online.alignment import target_positions
 from acclimate.build.online.watched import EXCESS
 from acclimate.build.plan import Composition
-from acclimate.config.chosen.online import BASE, DoGESection, DoReMiSection
+from acclimate.config.chosen.online import BASE, CONTROL, DoGESection, DoReMiSection
 from acclimate.config.load import RunConfig
 from acclimate.data.corpora import Corpora
 from acclimate.data.prepare.routes import role_routes
 from acclimate.training.control.online import OnlineWeights
 from acclimate.training.schedule import factor
-
-CONTROL = (
-    "No online method beats stratified sampling consistently (Aioli, arXiv 2411.05735) [second-hand]; run equal shares "
-    "beside it, with the same tokens and seeds."
-)
 
 
 def online_notes(

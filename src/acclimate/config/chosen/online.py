@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 ONLINE = ("doremi", "doge", "odm")
 """Keys of `mixture` whose rules move shares by what is measured of the sources."""
+CONTROL = (
+    "No online method beats stratified sampling consistently (Aioli, arXiv 2411.05735) [second-hand]; run equal shares "
+    "beside it, with the same tokens and seeds."
+)
+"""Said wherever one is used, and beside its result."""
 BASE = "base"
 """DoReMi's reference where none is named."""
 
