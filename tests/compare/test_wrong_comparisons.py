@@ -33,7 +33,8 @@ def put(dotted: str, value: Any) -> Edit:
 
 SFT, MOL = "methods/sft", "methods/mol"
 FREE = (
-    "method, lora, objective, optimizer, schedule, training, retain or budget.batch_tokens, and share, route or terms"
+    "method, lora, objective, optimizer, schedule, training, retain, mixture or budget.batch_tokens, and share, route or "
+    "terms"
 )
 TABLE: dict[str, tuple[Edit, str]] = {
     "an unknown key": (put("seed", 1), "{C}:18: seed: there is no such key. Did you mean 'seeds'?"),

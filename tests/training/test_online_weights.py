@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from rich.console import Console
 
 import acclimate as ac
 from acclimate.build import build_training, load_model, resolve
 from acclimate.build.plan import compose
-from acclimate.config.load import RunConfig, parse_config
+from acclimate.config.load import RunConfig, load_config, parse_config
 from acclimate.data.corpus import load_corpora
 from acclimate.model.load import load_tokenizer
 from acclimate.training.loop import run_loop
 from acclimate.training.training import Training
 from acclimate.types.central import IGNORE, Batch, Callback
 from acclimate.types.errors import AcclimateError, UsageError
+from acclimate.verbs.compare import load_comparison
 from acclimate.verbs.run import train
 from acclimate.verbs.validate import validate
 from tests.fixtures.runs import DOMAIN, GENERAL, config, killed_after, metric_lines, same_weights
+from tests.fixtures.runs import settings as settings_of
 
 SOURCES = ("known", "learnable", "noise")
 EQUAL = dict.fromkeys(SOURCES, 1 / 3)
@@ -331,3 +335,38 @@ def test_a_rate_at_which_doge_returns_its_prior_is_told(pico_folder: Path, corpo
     )  # fmt: skip
     (note,) = (note for note in validate(settings).warnings if "carry the learning rate" in note)
     assert "by about 0.006 for a target gradient of norm 1: shares stay about where they begin" in note
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "online-weights.md"
+
+
+def test_the_page_s_program_prints_what_it_says(
+    pico_folder: Path,
+    corpora: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = settings_of(pico_folder, corpora, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("acclimate.yaml").write_text(yaml.safe_dump(data))
+    (program,), (output,) = (re.findall(rf"```{kind}\n(.*?)```", PAGE.read_text(), re.S) for kind in ("python", "text"))
+    exec(compile(program, "online-weights.md", "exec"), {})
+    assert capsys.readouterr().out == output
+
+
+def test_the_comparison_reads_its_own_configurations() -> None:
+    """Equal tokens for every cell, and a reference of the same sources."""
+    folder = Path(__file__).parents[2] / "benchmarks" / "online"
+    comparison = load_comparison(folder / "online.yaml")
+    assert comparison.seeds == [0, 1, 2]
+    assert set(comparison.methods) == {"uniform", "size", "doremi", "doremi-base", "doge", "odm"}
+    run, reference = load_config(folder / "run.yaml"), load_config(folder / "reference.yaml")
+    assert run.sources == reference.sources
+    assert run.budget == reference.budget
+    assert reference.seed not in comparison.seeds
+    for method in comparison.methods.values():
+        changes = [f"{path}={json.dumps(value)}" for path, value in (method.set or {}).items()]
+        found = load_config(folder / "run.yaml", changes)
+        assert found.budget == run.budget
+        assert found.budget.count == "all"

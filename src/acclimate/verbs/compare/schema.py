@@ -16,7 +16,7 @@ from acclimate.config.source_schema import Section
 from acclimate.config.yamlfile import read_mapping
 from acclimate.types.errors import ConfigError, listed, nearest
 
-FREE = ("method", "lora", "objective", "optimizer", "schedule", "training", "retain")
+FREE = ("method", "lora", "objective", "optimizer", "schedule", "training", "retain", "mixture")
 """Sections that a method may set whole or in part."""
 FREE_OF_SOURCES = ("share", "route", "terms")
 FREE_OF_BUDGET = "budget.batch_tokens"
