@@ -18,16 +18,18 @@ from acclimate.build import build_training, load_model, resolve
 from acclimate.build.plan import compose
 from acclimate.config.load import RunConfig, load_config, parse_config
 from acclimate.data.corpus import load_corpora
+from acclimate.methods.registry import METHODS
 from acclimate.model.load import load_tokenizer
 from acclimate.training.loop import run_loop
 from acclimate.training.training import Training
 from acclimate.types.central import IGNORE, Batch, Callback
-from acclimate.types.errors import AcclimateError, UsageError
+from acclimate.types.errors import AcclimateError, ConfigError, UsageError
 from acclimate.verbs.compare import load_comparison
 from acclimate.verbs.run import train
 from acclimate.verbs.validate import validate
 from tests.fixtures.runs import DOMAIN, GENERAL, config, killed_after, metric_lines, same_weights
 from tests.fixtures.runs import settings as settings_of
+from tests.training.test_moved_shares import Moving
 
 SOURCES = ("known", "learnable", "noise")
 EQUAL = dict.fromkeys(SOURCES, 1 / 3)
@@ -335,6 +337,27 @@ def test_a_rate_at_which_doge_returns_its_prior_is_told(pico_folder: Path, corpo
     )  # fmt: skip
     (note,) = (note for note in validate(settings).warnings if "carry the learning rate" in note)
     assert "by about 0.006 for a target gradient of norm 1: shares stay about where they begin" in note
+
+
+def test_a_method_that_moves_shares_itself_is_refused(
+    pico_folder: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "moving", Moving)
+    settings = config(
+        pico_folder, corpora, tmp_path, method="moving", mixture={"odm": {}},
+        budget={"count": "all", "batch_tokens": 256},
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"method: 'moving' moves the shares .* already \(mixture\)"):
+        validate(settings)
+
+
+def test_the_gradient_of_the_target_is_counted_as_memory(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {
+        "budget": {"count": "all", "batch_tokens": 256}, "evaluation": {"validation_documents": 2},
+    }  # fmt: skip
+    plain = validate(config(pico_folder, corpora, tmp_path, **changes))
+    doge = validate(config(pico_folder, corpora, tmp_path, mixture={"doge": {}}, **changes))
+    assert doge.memory_bytes - plain.memory_bytes == 4 * plain.trained_parameters
 
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "online-weights.md"

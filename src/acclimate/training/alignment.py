@@ -50,7 +50,8 @@ class Alignment:
 
     g_j is the gradient of the source's own loss terms over its rows of the step, each term a mean over the source's own
     tokens, with the weights after the step. G is that of cross-entropy on held-out rows, one micro-batch a set, which
-    take turns. A source that the step holds none of is absent. In several processes both are over the rows of all.
+    take turns. A source that the step holds none of is absent. In several processes g_j is over the rows of all, and each
+    has the target's.
 
     It costs the step's rows and the target's once more, forward and backward, and room for one more gradient.
 
@@ -91,7 +92,7 @@ class Alignment:
     def _of_target(self, training: Aligned) -> Mapping[str, Tensor]:
         world, turn = training.world, training.step // self.every - 1
         for target in self.targets:
-            batch = target.rows[(turn * world.size + world.rank) % len(target.rows)].to(training.model.device)
+            batch = target.rows[turn % len(target.rows)].to(training.model.device)  # the same on all ranks, as of one
             step = self.loss.step([batch])
             (target.weight * step.loss(training.model, batch)).backward()  # type: ignore[no-untyped-call]
             training.weights.accumulate()

@@ -14,6 +14,10 @@ Vector = NDArray[np.float64]
 """[K], a number for each source."""
 
 
+LEAST = 1e-30
+"""Of a rule's own share: one that is rounded to 0 would never come back."""
+
+
 class Rule(Protocol):
     """How shares follow from what is read of each source."""
 
@@ -58,7 +62,7 @@ class OnlineWeights:
         if np.isnan(read).all():
             return {}
         self.scores = self.rule.scores(self.scores, read, self.shares, measured["learning_rate"], self.step)
-        self.shares = self.rule.shares(self.shares, self.scores, self.step)
+        self.shares = np.maximum(self.rule.shares(self.shares, self.scores, self.step), LEAST)
         for name, share in zip(self.sources, self.shares.tolist(), strict=True):
             dials[share_dial(name)].move(self.together * share)
         told = {f"online/score/{name}": score for name, score in zip(self.sources, self.scores.tolist(), strict=True)}
