@@ -50,8 +50,8 @@ class Alignment:
 
     g_j is the gradient of the source's own loss terms over its rows of the step, each term a mean over the source's own
     tokens, with the weights after the step. G is that of cross-entropy on held-out rows, one micro-batch a set, which
-    take turns. A source that the step holds none of is absent. In several processes g_j is over the rows of all, and each
-    has the target's.
+    take turns. A source that the step holds none of is absent. In several processes g_j is over the rows of all ranks,
+    and G over the same rows on each.
 
     It costs the step's rows and the target's once more, forward and backward, and room for one more gradient.
 
