@@ -32,10 +32,7 @@ def put(dotted: str, value: Any) -> Edit:
 
 
 SFT, MOL = "methods/sft", "methods/mol"
-FREE = (
-    "method, lora, objective, optimizer, schedule, training, retain, mixture or budget.batch_tokens, and share, route or "
-    "terms"
-)
+FREE = "method, lora, objective, optimizer, schedule, training, retain, mixture or budget.batch_tokens, and share, route or terms"
 TABLE: dict[str, tuple[Edit, str]] = {
     "an unknown key": (put("seed", 1), "{C}:18: seed: there is no such key. Did you mean 'seeds'?"),
     "an unknown key of a method": (put(f"{SFT}/sets", {}), "{C}:11: methods.sft.sets: there is no such key. Did you mean 'set'?"),
@@ -126,7 +123,7 @@ TABLE: dict[str, tuple[Edit, str]] = {
     ),
     "an expert of another budget": (
         lambda data: (put(f"{SFT}/set/method", "dae")(data), put(f"{SFT}/prepare", {"expert": {"budget.tokens": 9}})(data))[0],
-        "{C}:12: methods.sft.prepare.expert: budget.tokens is equal …; … method, lora, objective, optimizer, schedule, training, retain or budget.batch_tokens, and share, route or terms of a source.",
+        "{C}:12: methods.sft.prepare.expert: budget.tokens is equal …; … method, lora, objective, optimizer, schedule, training, retain, mixture or budget.batch_tokens, and share, route or terms of a source.",
     ),
     "an expert that needs preparation": (
         lambda data: (put(f"{SFT}/set/method", "dae")(data), put(f"{SFT}/prepare", {"expert": {"method": "ewc"}})(data))[0],

@@ -18,6 +18,7 @@ from acclimate.data.deal.mix import Mixer
 from acclimate.data.deal.prefetch import Prefetch
 from acclimate.data.deal.shares import Shares, constant, linear, stages
 from acclimate.types.errors import ConfigError
+from acclimate.verbs.record import _chosen
 from tests.data.test_loader import COMPARES, same, trained
 from tests.data.test_mix import packed
 
@@ -165,6 +166,14 @@ def test_a_schedule_is_written_and_read_as_it_was(tmp_path: Path) -> None:
     assert found.sources["domain"].share == {0.0: 0.3, 0.5: 0.6}
 
 
+def test_a_statistic_is_taken_at_the_mean_of_stages() -> None:
+    """Of general text alone, a stage of 0 would hold nothing."""
+    config = run({"domain": {}, "general": {"share": {0: 0, 0.5: 0.4}}}, mixture=None)
+    found = _chosen(config, None)
+    assert found["general"].share == pytest.approx(0.2)
+    assert list(found) == ["general"]
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"sources": {"domain": {"share": {0.5: 0.2}}}}, r"domain\.share: no stage begins at 0"),
     ({"sources": {"domain": {"share": {0: 0.2, 1: 0.5}}}}, r"domain\.share: 1 is no part of the run; .* below 1"),
@@ -174,7 +183,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"sources": {"domain": {"share": "hlaf"}}}, r"domain\.share: 'hlaf' is not accepted; .* stages as \{0: 0\.2"),
     ({"mixture": {}}, r"mixture: needs exactly one of temperature, priorities or ramp, got none"),
     ({"mixture": {"temprature": 5}}, r"mixture\.temprature: .* Did you mean 'temperature'"),
-    ({"mixture": {"temperature": "warm"}}, r"mixture\.temperature: 'warm' is not accepted; accepted: a tau above 0"),
+    ({"mixture": {"temperature": "warm"}},
+     r"mixture\.temperature: 'warm' is not accepted; accepted: a tau of 0\.1 or more"),
     ({"mixture": {"temperature": 5}, "sources": {"domain": {}, "general": {"share": 0.5}}},
      r"sources\.general\.share: has no effect with mixture\.temperature"),
     ({"mixture": {"priorities": {"domain": 1, "general": 2}},

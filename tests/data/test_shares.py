@@ -66,7 +66,7 @@ def test_a_quota_is_the_integral_of_its_share_and_is_reached_where_it_is(
 def test_a_constant_share_is_bitwise_a_product(share: float, tokens: int) -> None:
     shares = constant({"a": share, "b": 0.7})
     part = share / (share + 0.7)
-    for same_shares in (shares, linear({0: {"a": share, "b": 0.7}}), Delayed({"a": share, "b": 0.7})):
+    for same_shares in (shares, linear({0: {"a": share, "b": 0.7}}), Delayed(shares(0))):
         assert same_shares.quota(tokens, "a") == part * tokens
         assert same_shares.reached(tokens, "a") == tokens / part
 

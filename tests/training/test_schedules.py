@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def test_a_ramp_follows_drift_and_resumes(pico_folder: Path, corpora: Path, tmp_
     run = train(ramp(pico_folder, corpora, tmp_path, name="straight")).run_dir
     lines, largest = metric_lines(run), 0.0
     assert "schedule" not in json.loads((run / "data.json").read_text())  # nobody knows it before
-    for line, after in zip(lines, lines[1:], strict=False):
+    for line, after in pairwise(lines):
         if "eval/general/kl_base_tuned" in line:
             found = [line[f"eval/{name}/kl_base_tuned"] for name in ("general", "chat")]
             largest = max(largest, sum(found) / 2)

@@ -149,7 +149,7 @@ def temperature(sizes: Mapping[str, int], tau: float) -> dict[str, float]:
 
     Args:
         sizes: trained tokens of each source.
-        tau: above 0; at 1 shares are by size, and the larger the more even.
+        tau: 0.1 or more; at 1 shares are by size, and the larger the more even.
 
     Example:
         >>> {tau: round(temperature({"en": 1000, "cs": 10}, tau)["cs"], 4) for tau in (1, 5)}

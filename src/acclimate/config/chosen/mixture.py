@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Run = TypeVar("Run", bound="RunConfig")
 
 RULES = ("temperature", "priorities", "ramp", *ONLINE)
+LEAST_TAU = 0.1
+"""Below it a smaller source would get next to nothing."""
 LARGEST_PRIORITY = 1e6
 LOWEST_START = 0.001
 """Of a ramp that follows drift: its shares are dials, which never stand at 0."""
@@ -82,7 +84,9 @@ class MixtureSection(Section):
     @field_validator("temperature", mode="before")
     @classmethod
     def _taus(cls, value: Any) -> Any:
-        return value if value is None else read_stages(value, _tau, "a tau above 0, as 5, or stages {0: 5, 0.5: 1}")
+        return (
+            value if value is None else read_stages(value, _tau, "a tau of 0.1 or more, as 5, or stages {0: 5, 0.5: 1}")
+        )
 
     @field_validator("priorities")
     @classmethod
@@ -121,7 +125,7 @@ def _tau(value: Any) -> float:
         tau = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         tau = math.nan
-    if not 0 < tau < math.inf:
+    if not LEAST_TAU <= tau < math.inf:
         raise ValueError
     return tau
 

@@ -188,16 +188,19 @@ class Expectation:
         """[terms] the denominators of a step of these tokens by source; None where it is the step's own count.
 
         Args:
-            row_lengths: of moving shares. No denominator is then less than what a row holds: where a step asks for less
-                than a row, the term pulls in proportion, since otherwise one row would pull many times its weight.
+            row_lengths: of moving shares. No denominator is then less than what a row holds, or a mean step: where
+                one asks for less, the term pulls in proportion, since otherwise a row would pull many times its weight.
         """
         found: list[float | None] = []
         for k, sparse in enumerate(self.sparse(tokens)):
-            expected = sum(units * tokens[name] for name, units in self._of(k).items()) if sparse else None
+            expected = self._expected(k, tokens) if sparse else None
             if expected is not None and row_lengths is not None:
-                expected = max(expected, self._row(k, row_lengths))
+                expected = max(expected, min(self._row(k, row_lengths), self._expected(k, self._dealt.tokens)))
             found.append(expected)
         return found
+
+    def _expected(self, k: int, tokens: Mapping[str, float]) -> float:
+        return sum(units * tokens[name] for name, units in self._of(k).items())
 
     def _row(self, k: int, row_lengths: Mapping[str, int]) -> float:
         return max(units * row_lengths[name] * self._density[name] for name, units in self._of(k).items())

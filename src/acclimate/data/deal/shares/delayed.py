@@ -29,7 +29,8 @@ class Delayed(Scheduled):
     """
 
     def __init__(self, shares: Mapping[str, float]) -> None:
-        first = normalised(shares)
+        whole = abs(sum(shares.values()) - 1) <= SAME  # then as they are, so that what is dealt is bitwise the same
+        first = dict(shares) if whole else normalised(shares)
         super().__init__([constant_piece(0.0, dict.fromkeys(shares, 0.0), first)])
         self._pushed: dict[int, dict[str, float]] = {}  # by the step from which they act
         self._acting: dict[int, dict[str, float]] = {0: first}  # the same of those that have begun to
