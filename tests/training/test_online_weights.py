@@ -194,9 +194,10 @@ def test_alignment_is_the_product_of_gradients(pico_folder: Path, corpora: Path,
                 nats.append(-logits.gather(1, rows.labels[here][:, None])[:, 0])
         return torch.cat(nats).mean()
 
-    sets = {"general": training.alignment.targets[0].rows[0], "chat": training.alignment.targets[1].rows[0]}
-    assert [target.weight for target in training.alignment.targets] == [0.5, 0.5]
-    target = sum(0.5 * gradient(mean([rows], name, False)) for name, rows in sets.items())
+    (kept,) = training.alignment.targets
+    assert kept.weight == 1
+    assert [kept.batch(turn) is kept.sets[turn % 2][0] for turn in range(4)] == [True] * 4  # general, chat, general ...
+    target = gradient(mean([kept.sets[0][0]], "general", False))
     own = {name: gradient(mean(batches, name, name != "domain")) for name in ("domain", "general", "chat")}
     norm = sum(float(vector.norm()) for vector in own.values()) / 3 + 1e-6
     for name, vector in own.items():

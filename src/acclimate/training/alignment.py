@@ -38,10 +38,15 @@ class Aligned(Protocol):
 
 @dataclass(frozen=True)
 class Target:
-    """Rows of a held-out set, and what its gradient counts in the target's."""
+    """Micro-batches of held-out sets of a kind, and what their gradient counts in the target's."""
 
-    rows: Sequence[Batch]
+    sets: Sequence[Sequence[Batch]]
     weight: float
+
+    def batch(self, turn: int) -> Batch:
+        """One micro-batch: sets take turns, and in each its micro-batches."""
+        rows = self.sets[turn % len(self.sets)]
+        return rows[turn // len(self.sets) % len(rows)]
 
 
 @dataclass(frozen=True)
@@ -49,15 +54,15 @@ class Alignment:
     """``alignment/<source>`` every ``every`` steps: ``<g_j, G> / (mean_k ||g_k|| + 1e-6)`` over trained parameters.
 
     g_j is the gradient of the source's own loss terms over its rows of the step, each term a mean over the source's own
-    tokens, with the weights after the step. G is that of cross-entropy on held-out rows, one micro-batch a set, which
-    take turns. A source that the step holds none of is absent. In several processes g_j is over the rows of all ranks,
+    tokens, with the weights after the step. G is that of cross-entropy on held-out rows, one micro-batch of
+    each target. A source that the step holds none of is absent. In several processes g_j is over the rows of all ranks,
     and G over the same rows on each.
 
     It costs the step's rows and the target's once more, forward and backward, and room for one more gradient.
 
     Args:
         sources: whose gradients are compared.
-        targets: held-out sets.
+        targets: held-out sets by kind.
         loss: of the held-out rows.
     """
 
@@ -92,7 +97,7 @@ class Alignment:
     def _of_target(self, training: Aligned) -> Mapping[str, Tensor]:
         world, turn = training.world, training.step // self.every - 1
         for target in self.targets:
-            batch = target.rows[turn % len(target.rows)].to(training.model.device)  # the same on all ranks, as of one
+            batch = target.batch(turn).to(training.model.device)  # the same on all ranks, as of one
             step = self.loss.step([batch])
             (target.weight * step.loss(training.model, batch)).backward()  # type: ignore[no-untyped-call]
             training.weights.accumulate()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from acclimate.build.heldout.sets import HeldoutSets, validation_sets
+from collections.abc import Iterator
+
+from acclimate.build.heldout.sets import validation_sets
 from acclimate.config.chosen.online import DoGESection
 from acclimate.config.load import RunConfig
 from acclimate.data.corpora import Corpora
@@ -11,8 +13,8 @@ from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.objective import Objective
 from acclimate.training.alignment import Alignment, Target
 from acclimate.training.control.online import OnlineWeights
-from acclimate.types.central import IGNORE, RoutedTerm
-from acclimate.types.errors import ConfigError, listed
+from acclimate.types.central import RoutedTerm
+from acclimate.types.errors import ConfigError
 from acclimate.types.plan import Plan
 
 
@@ -39,9 +41,8 @@ def alignment_of(config: RunConfig, corpora: Corpora, objective: Objective, plan
         world=objective.world,
     )
     targets = [
-        Target([batch for batch, _ in rows if (batch.labels != IGNORE).any()], weight)
-        for weight, sets in _weighed(section, corpora, validation_sets(config, corpora)).items()
-        for rows in sets
+        Target([[batch for batch, _ in rows] for rows in sets], weight)
+        for weight, sets in _weighed(config, section, corpora)
     ]
     sources = next(one.sources for one in plan.controllers if isinstance(one, OnlineWeights))
     return Alignment(section.every, sources, targets, loss)
@@ -51,22 +52,26 @@ def target_positions(config: RunConfig, corpora: Corpora) -> float:
     """Mean positions of the target's micro-batches at one measurement, of one rank."""
     section = config.mixture.doge if config.mixture is not None else None
     assert section is not None
-    found = _weighed(section, corpora, validation_sets(config, corpora))
-    each = [[batch.input_ids.numel() for batch, _ in rows] for sets in found.values() for rows in sets]
-    return sum(sum(sizes) / len(sizes) for sizes in each)
+    means = (
+        [sum(batch.input_ids.numel() for batch, _ in rows) / len(rows) for rows in sets]
+        for _, sets in _weighed(config, section, corpora)
+    )
+    return sum(sum(sizes) / len(sizes) for sizes in means)
 
 
-def _weighed(section: DoGESection, corpora: Corpora, sets: HeldoutSets) -> dict[float, list[HeldoutBatches]]:
-    """Weight of a set -> the sets of that weight: those to keep share ``keep``, those of the domain the rest."""
-    of = {kept: [n for n in sets if (corpora.sources[n].role != "domain") == kept] for kept in (True, False)}
-    found: dict[float, list[HeldoutBatches]] = {}
+def _weighed(config: RunConfig, section: DoGESection, corpora: Corpora) -> Iterator[tuple[float, list[HeldoutBatches]]]:
+    """Parts of the target with their validation sets, of sources that are trained on: text to keep, and the domain's.
+
+    What has share 0 is measured and guides nothing [ours].
+    """
+    sets = {n: rows for n, rows in validation_sets(config, corpora).items() if config.sources[n].share != 0}
     for kept, part in ((True, section.keep), (False, 1 - section.keep)):
-        if part and not of[kept]:
+        own = [rows for name, rows in sets.items() if (corpora.sources[name].role != "domain") == kept]
+        if part and not own:
             role, other = ("general or chat", "0") if kept else ("domain", "1")
             raise ConfigError(
-                f"mixture.doge.keep: {section.keep:g} wants {part:.0%} of the target from text of role {role}, and "
-                f"no source of it holds any out (sets: {listed(sets)}); set sources.NAME.heldout, or keep: {other}."
+                f"mixture.doge.keep: {section.keep:g} wants {part:.0%} of the target from text of role {role}, and no "
+                f"source of it that is trained on holds any out; set sources.NAME.heldout, or keep: {other}."
             )
-        for name in of[kept] if part else ():
-            found.setdefault(part / len(of[kept]), []).append(sets[name])
-    return found
+        if part:
+            yield part, own
