@@ -1,4 +1,4 @@
-"""A frozen model beside the student: a base apart from it, or an expert that a method names (also a run)."""
+"""A frozen model beside the student: a base apart from it, or an expert that a method or DoReMi names (also a run)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from acclimate.build.online.watched import REFERENCE
 from acclimate.build.plan import Composition
 from acclimate.config.load import RunConfig, load_config
 from acclimate.config.schema import ModelSection
@@ -95,7 +96,7 @@ def base_apart(config: RunConfig) -> Frozen | None:
 
 
 def experts(config: RunConfig, composition: Composition) -> list[Frozen]:
-    """The models besides the base that the methods' terms compare with.
+    """The models besides the base that terms compare with.
 
     Raises:
         RunError: one is a run that is not finished.
@@ -105,7 +106,8 @@ def experts(config: RunConfig, composition: Composition) -> list[Frozen]:
 
 
 def _expert(config: RunConfig, name: str, path: str) -> Frozen:
-    found, key = Layout(Path(os.path.expanduser(path))), f"method.{name}"
+    key = f"method.{name}" if name != REFERENCE else "mixture.doremi.reference"
+    found = Layout(Path(os.path.expanduser(path)))
     run, whole, changes = None, path, all_changes(config.model)
     if found.config.is_file():
         if not found.model.is_dir():

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from acclimate.build.online.watched import REFERENCE, watched
+from acclimate.config.chosen.online import BASE
 from acclimate.config.chosen.search import AUTO
 from acclimate.config.explain import explain
 from acclimate.config.load import RunConfig, Spec, specs, with_absolute_paths, with_specs
@@ -114,11 +116,16 @@ def compose(config: RunConfig) -> Composition:
                 "no such term, or all their sources bring terms of their own."
             )
     strength = _strength(config, methods, terms)
+    terms += watched(config.mixture, terms)
+    references = {key: path for method in methods.values() for key, path in method.references.items()}
+    doremi = config.mixture.doremi if config.mixture is not None else None
+    if doremi is not None and doremi.reference != BASE:
+        references[REFERENCE] = doremi.reference
     return Composition(
         methods=methods,
         terms=tuple(replace(routed, strength=strength) if routed.anchors else routed for routed in terms),
         strength=strength,
-        references={key: path for method in methods.values() for key, path in method.references.items()},
+        references=references,
         statistics=tuple(
             open_store(getattr(method, field), kind)
             for method in methods.values()

@@ -102,7 +102,7 @@ def schedule_of(config: RunConfig, used: Sequence[str], sizes: Mapping[str, int 
             before the run; a ramp of nothing.
     """
     section, count = config.mixture, config.budget.count
-    if section is None:
+    if section is None or section.online is not None:  # which moves them from there
         knots = _stages(config, used, sizes)
         came_to: CameTo = {name: {part: shares[name] for part, shares in knots.items()} for name in used}
         if len(knots) == 1:

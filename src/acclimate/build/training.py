@@ -16,6 +16,9 @@ from acclimate.build.heldout.endings import endings
 from acclimate.build.job import Job
 from acclimate.build.mixture import Mixture, anchor_ramp, mix
 from acclimate.build.models import check_vocabulary, load_references
+from acclimate.build.online.alignment import alignment_of
+from acclimate.build.online.moved import online_weights
+from acclimate.build.online.notes import online_notes
 from acclimate.build.plan import Composition, build_plan
 from acclimate.build.stores import check_stores
 from acclimate.config.load import RunConfig
@@ -128,6 +131,7 @@ def build_training(
         document_name=corpora.document_name,
         update_scale=plan.update_scale,
         dials=dials_of((*composition.terms, *plan.transforms)) | (dialled.dials if dialled is not None else {}),
+        alignment=alignment_of(config, corpora, objective, plan),
         probe=probe,
         controllers=(*plan.controllers, *([dialled] if dialled is not None else [])),
         callbacks=callbacks,
@@ -158,14 +162,19 @@ def plan_of(
         shares=mixture.first,
     )
     plan = build_plan(composition, context)
-    if plan.moves_shares and (mixture.schedule.moving or mixture.planned.first is not None):
+    online = config.mixture is not None and config.mixture.online is not None
+    if plan.moves_shares and (mixture.schedule.moving or mixture.planned.first is not None or online):
         raise ConfigError(
             f"method: '{composition.name}' moves the shares of the sources while training, which follow a schedule "
-            "already; give each source one share."
+            f"already{' (mixture)' if online else ''}; give each source one share."
         )
     if mixture.planned.first is not None:
         ramp = anchor_ramp(config, corpora, mixture)
         plan = replace(plan, controllers=(*plan.controllers, ramp), moves_shares=True)
+    if online:
+        moved = online_weights(config, mixture)
+        notes = (*plan.notes, *online_notes(config, composition, corpora, mixture, moved))
+        plan = replace(plan, controllers=(*plan.controllers, moved), moves_shares=True, notes=notes)
     if plan.moves_shares:
         share_dials(context.shares)  # refuses those that no dial can begin at
     if not budgeted:

@@ -15,6 +15,8 @@ from typing import Any, TypeVar, cast
 
 import yaml
 
+from acclimate.config.chosen.mixture import MixtureSection
+from acclimate.config.chosen.online import BASE
 from acclimate.config.explain import Places, shown
 from acclimate.config.schema import ModelSection, RunConfig
 from acclimate.config.source_schema import SELF
@@ -123,7 +125,8 @@ def with_absolute_paths(config: RunConfig, keep_missing: bool = False) -> RunCon
         sources[name] = section.model_copy(update=changed)
     config = with_specs(config, lambda spec: _with_absolute_expert(spec, absolute))
     data = config.data.model_copy(update={"cache_dir": absolute(config.data.cache_dir)})
-    return config.model_copy(update={"model": model, "sources": sources, "data": data})
+    mixture = _with_absolute_reference(config.mixture, absolute)
+    return config.model_copy(update={"model": model, "sources": sources, "data": data, "mixture": mixture})
 
 
 def _with_absolute_expert(spec: Spec, absolute: Callable[[str], str]) -> Spec:
@@ -132,6 +135,16 @@ def _with_absolute_expert(spec: Spec, absolute: Callable[[str], str]) -> Spec:
     if not isinstance(spec, dict) or not isinstance(expert, str) or not os.path.exists(os.path.expanduser(expert)):
         return spec
     return spec | {"expert": absolute(expert)}
+
+
+def _with_absolute_reference(mixture: MixtureSection | None, absolute: Callable[[str], str]) -> MixtureSection | None:
+    """DoReMi's reference may be a path."""
+    doremi = mixture.doremi if mixture is not None else None
+    if mixture is None or doremi is None or doremi.reference == BASE:
+        return mixture
+    if not os.path.exists(os.path.expanduser(doremi.reference)):
+        return mixture
+    return mixture.model_copy(update={"doremi": doremi.model_copy(update={"reference": absolute(doremi.reference)})})
 
 
 def save_config(config: RunConfig, path: str | Path) -> None:

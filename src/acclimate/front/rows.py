@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from acclimate.build.mixture import mix as mixed
+from acclimate.config.chosen.online import ONLINE
 from acclimate.config.explain import Places
 from acclimate.config.load import RunConfig, parse_config, with_absolute_paths
 from acclimate.config.source_schema import AUTO, SELF
@@ -135,6 +136,10 @@ def mix(
     ramp = (mixture or {}).get("ramp")
     if isinstance(ramp, Mapping) and "drift" in ramp:
         raise UsageError("mix: a ramp that follows drift needs a run, which measures it; give until in place of drift.")
+    if rule := next((name for name in ONLINE if name in (mixture or {})), None):
+        raise UsageError(
+            f"mix: mixture.{rule} needs a run, which measures its sources; a loop of your own gives Shares."
+        )
     fixed = _of_run(shares) if shares is not None and not isinstance(shares, Shares) else {}
     data: dict[str, Any] = {
         "seed": seed,

@@ -25,6 +25,7 @@ from acclimate.reports.sections.memorisation import memorised
 from acclimate.reports.sections.panel_table import panel_tables
 from acclimate.reports.sections.scoreboard import measures, scoreboard
 from acclimate.reports.sections.sessions import with_short_sessions
+from acclimate.reports.sections.steps import online_notes
 from acclimate.reports.words import number
 from acclimate.reports.words.methods import in_words
 from acclimate.reports.words.names import named
@@ -117,6 +118,7 @@ def render(data: ReportData, title: str | None = None, gates: Sequence[Mapping[s
         number=number,
         learning=figures.learning(data),
         moved_shares=moving.shares(data),
+        online_notes=online_notes(data),
         throughput=figures.throughput(data),
         searches=searched(data),
         skipped=[folder for folder in data.folders if folder.skipped_lines],

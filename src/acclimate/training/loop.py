@@ -60,6 +60,8 @@ def _step(training: Training) -> None:
     training.optimizer.step()
     weights.publish()
     training.step += 1
+    if training.alignment is not None:
+        metrics |= training.alignment.measured(training, batches)
     tokens = sum(int((batch.labels >= 0).sum()) for batch in batches)
     forwards = training.counted_forwards() - before
     told = torch.tensor([tokens, training.stop.signal, forwards], dtype=torch.float64)

@@ -13,6 +13,7 @@ from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
 from acclimate.objective.objective import Objective
 from acclimate.parallel.world import SOLO, World
+from acclimate.training.alignment import Alignment
 from acclimate.training.callbacks.rollback import KeptState
 from acclimate.training.checkpoint import save_checkpoint, states
 from acclimate.training.probe import Probe
@@ -29,7 +30,8 @@ class Training:
 
     ``learning_rate`` maps a 0-based step to its rate. ``update_scale`` (a method's slot) maps the step's metrics to
     a factor on the update, applied to that step's rate, since AdamW would cancel a factor on the gradient.
-    After a step comes ``probe``, then ``controllers``, which move ``dials``, then ``callbacks``.
+    After a step comes ``alignment``, which runs its rows again, then ``probe``, then ``controllers``, which move
+    ``dials``, then ``callbacks``.
     ``kept`` are weights and moments of an earlier step, to which a callback may go back.
     ``document_name`` turns a document id into words for messages. ``seconds`` is the time of all steps since the run
     began, over all sessions; ``forwards`` their work in tokens through one forward, over all ranks. ``ended`` says why
@@ -49,6 +51,7 @@ class Training:
     world: World = SOLO
     stop: StopRequest = field(default_factory=StopRequest)
     dials: Mapping[str, Dial] = field(default_factory=dict)
+    alignment: Alignment | None = None
     probe: Probe | None = None
     controllers: Sequence[Controller] = ()
     callbacks: Sequence[Callback] = ()

@@ -81,6 +81,11 @@ class Weights:
                 parameter.copy_(master)
             master.grad = None
 
+    def drop(self) -> None:
+        """Forgets the gradients."""
+        for master in self.masters.values():
+            master.grad = None
+
     def state_dict(self) -> dict[str, Tensor]:
         return {name: master.detach() for name, master in self.masters.items()}
 

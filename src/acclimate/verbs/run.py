@@ -271,7 +271,8 @@ def _begin(
     about["attention"] = {"name": training.model.attention, "alone": training.model.alone}
     if config.lora is not None:
         about["adapted"] = {row.kind: [row.reached, row.total] for row in coverage(network)}
-    about["turn_ends"] = new_turn_ends(corpora, training.model, training.objective.terms)
+    learned = [routed for routed in training.objective.terms if routed.weight != 0]  # others are only watched
+    about["turn_ends"] = new_turn_ends(corpora, training.model, learned)
     write_json(run.data, about)
     write_json(run.provenance, record)
     return record

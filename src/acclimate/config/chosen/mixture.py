@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
+from acclimate.config.chosen.online import (
+    ONLINE,
+    DoGESection,
+    DoReMiSection,
+    ODMSection,
+    OnlineSection,
+    check_online,
+)
 from acclimate.config.chosen.stages import read_stages
 from acclimate.config.source_schema import AUTO, Section
 from acclimate.types.errors import listed, nearest
@@ -17,7 +25,7 @@ if TYPE_CHECKING:
 
 Run = TypeVar("Run", bound="RunConfig")
 
-RULES = ("temperature", "priorities", "ramp")
+RULES = ("temperature", "priorities", "ramp", *ONLINE)
 LEAST_TAU = 0.1
 """Below it a smaller source would get next to nothing."""
 LARGEST_PRIORITY = 1e6
@@ -69,6 +77,9 @@ class MixtureSection(Section):
         description="pi of each source: all rows once, those of high priority early, as {web: 16, books: 4, chat: 1}",
     )
     ramp: RampSection | None = None
+    doremi: DoReMiSection | None = None
+    doge: DoGESection | None = None
+    odm: ODMSection | None = None
 
     @field_validator("temperature", mode="before")
     @classmethod
@@ -96,6 +107,11 @@ class MixtureSection(Section):
     def rule(self) -> str:
         """The key that is given."""
         return next(name for name in RULES if getattr(self, name) is not None)
+
+    @property
+    def online(self) -> OnlineSection | None:
+        """The section of a rule that moves shares by what is measured of the sources."""
+        return self.doremi or self.doge or self.odm
 
     @property
     def taus(self) -> Mapping[float, float]:
@@ -132,6 +148,11 @@ def mixing(config: Run) -> Run:
     if section is None:
         return config
     where = f"mixture.{section.rule}"
+    if section.online is not None:
+        if staged is not None:
+            raise ValueError(f"sources.{staged}.share: stages and {where} would both move shares; keep one of them")
+        check_online(config, where, section.online)
+        return config
     if section.ramp is not None:
         if staged is not None:
             raise ValueError(f"sources.{staged}.share: stages and {where} would both move shares; keep one of them")

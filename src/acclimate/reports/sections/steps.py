@@ -1,17 +1,20 @@
-"""What the log of steps says beside the results: how many were clipped, and which loss term was absent from them."""
+"""What the log of steps says beside the results: how many were clipped, which loss term was absent from them, and where
+online weights moved the shares."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from acclimate.reports.collect import ReportData
+from acclimate.config.chosen.online import CONTROL, ONLINE
+from acclimate.reports.collect import ReportData, Run
 from acclimate.reports.words import number
 from acclimate.reports.words.names import joined, named
 from acclimate.runs.folder import RunFolder
 
 NEARLY_ALL = 0.95
 """From this part of clipped steps on, a note says what clipping hides."""
+DIAL = "dial/share/"
 SELDOM = 0.05
 """A term that is absent from more than this part of steps is named."""
 
@@ -70,6 +73,38 @@ def step_notes(data: ReportData) -> list[str]:
                     "batch_tokens or share brings it to more of them."
                 )
     return notes
+
+
+def online_notes(data: ReportData) -> list[str]:
+    """A sentence for each run whose shares a rule moved, over its seeds; and the control, if there is one."""
+    notes = []
+    for run in data.runs:
+        rule = next((name for name in ONLINE if (run.seeds[0].config.get("mixture") or {}).get(name) is not None), None)
+        if rule is None:
+            continue
+        first, mean, last = (_dials(run, place) for place in ("first", "mean", "last"))
+        parts = "; ".join(
+            f"{named(name)} {number.share(mean[name])} (from {number.share(first[name])} to {number.share(last[name])})"
+            for name in mean
+        )
+        drift = max((value for seed in run.seeds for _, value in seed.series("online/drift")), default=0.0)
+        notes.append(
+            f"{named(run.label)}: {rule} gave, as a mean over the steps, {parts}. The logarithm of a share among those "
+            f"it moves changed by at most {drift:.2g}."
+        )
+    return [*notes, CONTROL] if notes else []
+
+
+def _dials(run: Run, place: str) -> dict[str, float]:
+    """Shares of sources at the first or last step or as a mean over steps, each a mean over seeds."""
+    found: dict[str, list[float]] = {}
+    for seed in run.seeds:
+        for key in seed.steps[-1] if seed.steps else ():
+            if key.startswith(DIAL):
+                values = [value for _, value in seed.series(key)]
+                value = {"first": values[0], "last": values[-1], "mean": sum(values) / len(values)}[place]
+                found.setdefault(key.removeprefix(DIAL), []).append(value)
+    return {name: sum(values) / len(values) for name, values in found.items()}
 
 
 def _mean(found: Sequence[dict[str, float]]) -> dict[str, float]:

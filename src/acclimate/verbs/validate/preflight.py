@@ -145,6 +145,8 @@ def _checked(config: RunConfig, show: int, gpu: Room | None) -> Preflight:
     references = {*composition.required_references, *("base" for metric in drifts if loaded)}
     states_bytes = kept_states(config, network, checks.panel if checks and drifts else 0)
     beside = sum(s.size for s in composition.statistics) + states_bytes
+    if config.mixture is not None and config.mixture.doge is not None:
+        beside += 4 * trained  # the target's gradient
     needs = memory(config, network, trained, total, copies_of(config, [*references])) + beside
     there = config
     if gpu is not None and asked_dtype == "auto":
