@@ -13,9 +13,9 @@ from acclimate.model.causal import CausalModel
 from acclimate.model.reference import Reference
 from acclimate.objective.objective import Objective
 from acclimate.parallel.world import SOLO, World
-from acclimate.training.alignment import Alignment
 from acclimate.training.callbacks.rollback import KeptState
 from acclimate.training.checkpoint import save_checkpoint, states
+from acclimate.training.control.online.alignment import Alignment
 from acclimate.training.probe import Probe
 from acclimate.training.stop import StopRequest
 from acclimate.training.weights import Weights

@@ -11,8 +11,8 @@ from acclimate.data.corpora import Corpora
 from acclimate.data.deal.pack import HeldoutBatches
 from acclimate.objective.cross_entropy import CrossEntropy
 from acclimate.objective.objective import Objective
-from acclimate.training.alignment import Alignment, Target
 from acclimate.training.control.online import OnlineWeights
+from acclimate.training.control.online.alignment import Alignment, Target
 from acclimate.types.central import RoutedTerm
 from acclimate.types.errors import ConfigError
 from acclimate.types.plan import Plan
