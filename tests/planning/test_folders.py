@@ -95,6 +95,18 @@ def test_runs_that_differ_in_more_than_a_law_is_over(tmp_path: Path) -> None:
     check_alike(found.configs)  # share and learning rate are what a law is over
 
 
+def test_runs_of_sft_that_are_no_control_are_left_out(tmp_path: Path) -> None:
+    shares = (0.25, 0.5, 0.8)
+    runs = [finished(tmp_path / f"m{n}", 0.1 * (n + 1), share=share) for n, share in enumerate(shares)]
+    plain = {"method": "sft"}
+    runs.append(finished(tmp_path / "sft", 0.4, share=0.5, config=plain))
+    runs.append(finished(tmp_path / "longer", 0.4, share=0.5, config=plain | {"data": {"sequence_length": 1024}}))
+    found = read(runs)
+    assert [one.run for one in found.control] == ["sft"]
+    assert [(one.run, one.share) for one in found.readings][-1] == ("sft", 1.0)
+    assert "Left out: 1 runs of sft that differ in more than their method." in found.notes
+
+
 def table(path: Path, rows: list[Row]) -> Path:
     for one in rows:
         append(path, one)

@@ -12,7 +12,7 @@ from acclimate.verbs.planning.reading.comparisons import WHOLE, read_comparison
 from acclimate.verbs.planning.reading.folders import read_folders
 from acclimate.verbs.planning.reading.logs import read_log
 from acclimate.verbs.planning.reading.readings import Readings, check, chosen
-from acclimate.verbs.planning.reading.settings import check_alike
+from acclimate.verbs.planning.reading.settings import check_alike, like
 
 LOG, TABLE = ".csv", ".jsonl"
 
@@ -27,7 +27,7 @@ def read(paths: Sequence[Path], only: Sequence[str] = ()) -> Readings:
         UsageError: nothing is named, kinds are mixed, or no law can be fitted to what is there.
         RunError, DataError, ConfigError: a file is missing or damaged; the message says where.
     """
-    found = chosen(_read(paths), only)
+    found = _with_its_control(chosen(_read(paths), only))
     kept = {one.run for one in found.readings}
     control = {one.run for one in found.control}
     check_alike({name: config for name, config in found.configs.items() if name in kept}, control)
@@ -40,6 +40,21 @@ def read(paths: Sequence[Path], only: Sequence[str] = ()) -> Readings:
         found = replace(found, notes=(*found.notes, note))
     check(found)
     return found
+
+
+def _with_its_control(found: Readings) -> Readings:
+    """Without runs of sft that differ from the others in more than their method, as an adapter does."""
+    control = {one.run: found.configs[one.run] for one in found.control if one.run in found.configs}
+    own = next((found.configs[one.run] for one in found.readings if one.run in found.configs.keys() - control), None)
+    if own is None or len(same := like(own, control)) == len(control):
+        return found
+    other = control.keys() - same
+    return replace(
+        found,
+        readings=tuple(one for one in found.readings if one.run not in other),
+        control=tuple(one for one in found.control if one.run not in other),
+        notes=(*found.notes, f"Left out: {len(other)} runs of sft that differ in more than their method."),
+    )
 
 
 def _read(paths: Sequence[Path]) -> Readings:

@@ -59,6 +59,13 @@ def check_alike(configs: Mapping[str, RunConfig], control: Collection[str] = ())
             )
 
 
+def like(config: RunConfig, others: Mapping[str, RunConfig]) -> set[str]:
+    """Those of the others that differ from a configuration in their method at most, beside what a law is over."""
+    expected = _shared(config)
+    method = {"method": expected["method"]}
+    return {name for name, other in others.items() if not any(_differences(expected, _shared(other) | method))}
+
+
 def _shared(config: RunConfig) -> dict[str, Any]:
     plain = without(config.model_dump(mode="json"), RunConfig, SAME_WORK)
     for path in FREE:
