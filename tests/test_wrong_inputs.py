@@ -203,7 +203,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "share above 1": (
         put("sources.domain.share", 50),
-        "{C}:11: sources.domain.share: 50 is not accepted; accepted: a part from 0 to 1, or auto.", 3,
+        "{C}:11: sources.domain.share: 50 is not accepted; accepted: a part from 0 to 1, stages …, or auto.", 3,
     ),
     "text for a number": (
         put("optimizer.learning_rate", "fast"),
@@ -324,7 +324,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
         "{F}/latin.txt:1: byte 3 (0xe9) is not UTF-8; … UTF-8 text; sources.domain.on_bad_row: skip …", 1,
     ),
     "unknown extension": (domain_file("data.jsom", b"[]"),
-        """sources.domain.path: '{F}/data.jsom' is a file of type '.jsom'; accepted: .txt, .md, .jsonl, .json, .csv, .tsv or .parquet, all but .parquet also with .gz or .zst. Did you mean '.json'?""", 1,
+        """sources.domain.path: '{F}/data.jsom' is a file of type '.jsom'; accepted: .txt, .md, .jsonl, .json, .csv, .tsv, .parquet, .html, .htm, .pdf or .docx, all but .parquet also with .gz or .zst. Did you mean '.json'?""", 1,
     ),
     "a broken array": (domain_file("data.json", b'[{"text": "a"},\n {"text" "b"}]'),
         "{F}/data.json:2: this is not JSON: expecting ':' delimiter; mend the file.", 1,
@@ -363,7 +363,7 @@ TABLE: dict[str, tuple[Edit, str, int]] = {
     ),
     "an empty path": (
         put("sources.domain.path", ""),
-        "{C}:10: sources.domain.path: is empty. (file, folder, glob or URL of .txt, .md, .jsonl, .json, .csv, .tsv, .parquet; a folder written by save_to_disk; a hub id; or a list of them; self: …)", 3,
+        "{C}:10: sources.domain.path: is empty. (file, folder, glob or URL of .txt, .md, .jsonl, .json, .csv, .tsv, .parquet, and with the extra `documents` .html, .pdf, .docx; a folder written by save_to_disk; a hub id; or a list of them; self: …)", 3,
     ),
     "routes and route": (
         put("sources.chat.routes", {"assistant": "general"}),

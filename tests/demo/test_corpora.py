@@ -113,18 +113,3 @@ def test_a_file_that_is_no_gguf(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=re.escape(str(gguf))):
         model.convert_gguf(gguf, tmp_path / "model")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
-
-
-@pytest.mark.real
-def test_the_real_demo() -> None:
-    data = prepare(Path("~/.cache/acclimate").expanduser(), quick=True)
-    assert len(rows_of(data.domain)) > 16_000
-    general = rows_of(data.general)
-    assert len(general) > 4_500
-    assert len({row["text"] for row in general}) == len(general)
-    chat = rows_of(data.chat)
-    assert len(chat) > corpora.CHAT_PROMPTS_QUICK / 2
-    quoted = " ".join(row["messages"][0]["content"] for row in chat)
-    assert not any(row["text"].split("\n\n")[-1] in quoted for row in general)
-    [(text, _)] = answers.answer(data.model, ["What is the capital of France?"], max_new_tokens=24)
-    assert "Paris" in text

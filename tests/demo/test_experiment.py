@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from acclimate.demo import answers, corpora, prepare
 from acclimate.runs.folder import read_summary
+from tests.demo.test_corpora import rows_of
 from tests.fixtures.nursery import Warm
 
 
@@ -55,3 +57,20 @@ def test_the_quick_demo_learns_and_keeps(tmp_path: Path) -> None:
     assert "finished before, nothing to do" in demo(tmp_path)  # a second call trains, downloads and converts nothing
     assert time.monotonic() - started < 60
     assert read_summary(tmp_path / "summary.json") == records
+
+    check_corpora()
+
+
+def check_corpora() -> None:
+    """Of the demo that ran: a test of its own would wait for the same files in another process."""
+    data = prepare(Path("~/.cache/acclimate").expanduser(), quick=True)
+    assert len(rows_of(data.domain)) > 16_000
+    general = rows_of(data.general)
+    assert len(general) > 4_500
+    assert len({row["text"] for row in general}) == len(general)
+    chat = rows_of(data.chat)
+    assert len(chat) > corpora.CHAT_PROMPTS_QUICK / 2
+    quoted = " ".join(row["messages"][0]["content"] for row in chat)
+    assert not any(row["text"].split("\n\n")[-1] in quoted for row in general)
+    [(text, _)] = answers.answer(data.model, ["What is the capital of France?"], max_new_tokens=24)
+    assert "Paris" in text

@@ -64,6 +64,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "schedule.warmup_ratio": (0.2, "the steps"),
     "schedule.min_ratio": (0.1, "the steps"),
     "schedule.decay_ratio": (0.3, "the steps"),
+    "mixture": ({"ramp": {"start": 0.1, "until": 0.5}}, "the rows of a step"),
     "budget.count": ("general", "how far training goes"),
     "budget.steps": (9, "how far training goes, and the schedule with it"),
     "budget.tokens": (999, "how far training goes, and the schedule with it"),
@@ -97,13 +98,13 @@ def every_key() -> set[str]:
     keys = set()
     for path, section in section_paths(RunConfig).items():
         if not path.startswith(
-            ("lora", "parallel", "retain", "search", "sources.")
+            ("lora", "mixture", "parallel", "retain", "search", "sources.")
         ):  # refused, free and refused as a whole
             keys |= {f"{path}.{name}".lstrip(".") for name in section.model_fields}
     return keys - {
         path
         for path in keys
-        if path in section_paths(RunConfig) and path not in ("lora", "parallel", "retain", "search")
+        if path in section_paths(RunConfig) and path not in ("lora", "mixture", "parallel", "retain", "search")
     }
 
 
