@@ -106,7 +106,7 @@ class File:
 
     def _read_by(self) -> list[str]:
         """The library whose text it is, where it is one's."""
-        return [pages.library(f".{self.kind}")] if f".{self.kind}" in pages.FORMATS else []
+        return [pages.extractor(f".{self.kind}")] if f".{self.kind}" in pages.FORMATS else []
 
     def open(self) -> BinaryIO:
         return open(self.path, "rb")

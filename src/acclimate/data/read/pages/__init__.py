@@ -44,7 +44,7 @@ def lacks(extension: str) -> bool:
     return extension in FORMATS and importlib.util.find_spec(FORMATS[extension].module) is None
 
 
-def library(extension: str) -> str:
+def extractor(extension: str) -> str:
     """``pypdf 7.1.1``: another version may read another text."""
     package = FORMATS[extension].package
     return f"{package} {importlib.metadata.version(package)}"
