@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from acclimate.laws.anchored import DRIFT, GAIN
 from acclimate.laws.forms.repetition import NEARLY_FRESH, VANISHED, another_epoch, effective_epochs
@@ -63,7 +63,11 @@ def share(advice: Advice) -> Answer:
     """The largest share whose whole interval of drift is within the limit."""
     laws, limit = advice.laws, f"{advice.keep:g} nats a token"
     if unvaried := _unvaried(advice, "share", "share"):
-        return unvaried
+        if DRIFT in laws.untold:
+            return unvaried
+        within = "which is" if advice.keeps(advice.best) else "which is not beyond doubt"
+        least = f" At {advice.best.setting} drift is {drift(advice.best)}, {within} within {limit}."
+        return replace(unvaried, says=unvaried.says + least)
     if DRIFT in laws.untold:
         return Answer("share", laws.untold[DRIFT], run=_wide(advice, GAIN))
     one, (low, high) = advice.best, laws.range("share")
@@ -93,7 +97,7 @@ def rate(advice: Advice) -> Answer:
     one, (low, high) = advice.best, laws.range("learning_rate")
     which = "whatever it forgets"
     if DRIFT in laws.judged:
-        which = "within the limit" if advice.keeps(one) else "which drifts least"
+        which = "within the limit" if advice.keeps(one) else "which drifts least, and not within the limit beyond doubt"
     value = one.setting.learning_rate
     says = f"{value:.3g}, {which}. The gain is then {gain(advice, one)}."
     if low < value / 1.001 and value < high / 1.001:

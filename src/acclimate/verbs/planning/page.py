@@ -16,11 +16,14 @@ from acclimate.reports.pictures.palette import FIXED, Slot
 from acclimate.reports.pictures.picture import Numbers, Picture, plain
 from acclimate.verbs.planning.advice import Advice
 from acclimate.verbs.planning.answers import Answer, count, percent, sentence
+from acclimate.verbs.planning.luck import ELSEWHERE, RUNS_ELSEWHERE
 from acclimate.verbs.planning.predictions import LEVEL, Prediction, Setting
 from acclimate.verbs.planning.reading.readings import ALIKE, Reading, alike
 
 STYLES = {"kept": "bold green", "unclear": "bold yellow"}
 NOT_TOLD = "not told"
+RUNS_TELL = ("share", "learning_rate", "returns", "twice")
+"""Answers that may head a page: the others say little of how to train."""
 STATIC = (
     "No way of mixing beats even shares in every setting (arXiv 2411.05735 [second-hand]), so compare the plan with "
     "that control before you trust it."
@@ -41,19 +44,30 @@ def page_of(advice: Advice, answers: Sequence[Answer]) -> Page:
         Block("What was measured", grid=_measured(advice), numbers=[_numbers(table.readings)]),
         Block("Laws", before=_lost(advice), grid=_laws(advice), after=LAWS),
     ]
-    first = answers[0]
-    told = first if first.told else next((one for one in answers if one.told), first)
-    kind, word = ("kept", told.question.removesuffix("?")) if told.told else ("unclear", "Too little to tell")
+    kind, word, answer = _headline(advice, answers)
     method = ", ".join(dict.fromkeys(one.method for one in table.readings))
     return Page(
         eyebrow="acclimate plan",
         title=f"A plan from {len(table.ends)} runs of {method}",
         kind=kind,
         word=word,
-        answer=told.says,
+        answer=answer,
         notes=_notes(advice),
         blocks=[block for block in blocks if block.before or block.grid or block.pictures],
     )
+
+
+def _headline(advice: Advice, answers: Sequence[Answer]) -> tuple[str, str, str]:
+    """Kind, word and answer: how much domain, or what else these runs tell of a run within the limit."""
+    first = answers[0]
+    if not advice.laws.judged:
+        return "unclear", "Too little to tell", first.says
+    if DRIFT in advice.laws.untold:
+        return "unclear", "What is forgotten cannot be told", advice.laws.untold[DRIFT]
+    if not advice.keeps(advice.best):
+        return "unclear", "Nothing keeps the limit beyond doubt", first.says
+    told = next((one for one in answers if one.told and one.key in RUNS_TELL), None)
+    return ("unclear", "Too little to tell", first.says) if told is None else ("kept", told.question[:-1], told.says)
 
 
 def _notes(advice: Advice) -> list[str]:
@@ -63,6 +77,17 @@ def _notes(advice: Advice) -> list[str]:
         notes.append(
             f"The plan is {advice.tokens / longest:.2g} times as long as the longest measured run, so every number of "
             "it lies outside of what was measured."
+        )
+    foreign = [name for name in advice.laws.judged if not advice.laws.luck(name).own]
+    if foreign:
+        sizes = {
+            DRIFT: f"{ELSEWHERE[DRIFT, 'nats/token']:.1%} of drift",
+            GAIN: f"{advice.laws.luck(GAIN).size:g} of gain",
+        }
+        notes.append(
+            f"Too few seeds of one setting show the luck of these runs, so it is at least that of {RUNS_ELSEWHERE} runs "
+            f"of another table ({' and '.join(sizes[name] for name in foreign)}). Five seeds of one setting would show "
+            "their own."
         )
     return [*notes, *table.notes]
 
