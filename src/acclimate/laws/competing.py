@@ -145,8 +145,8 @@ def compete(
             it. No noise is drawn that is less.
 
     Raises:
-        UsageError: no forms, luck that is negative or not finite, forms of different outcomes, a missing or non-finite number, a column of another length,
-            or an outcome that is not positive where a form takes its logarithm.
+        UsageError: no forms, forms of different outcomes, a missing or non-finite number, a column of another length,
+            an outcome that is not positive where a form takes its logarithm, or luck below 0.
 
     Reference: Yao, Vehtari, Simpson and Gelman (arXiv 1704.02030) weigh by densities of left-out points with such
         bootstraps [abstract only]; a normal density at each form's own error and whole settings left out are [ours].

@@ -65,12 +65,17 @@ def share(advice: Advice) -> Answer:
     if unvaried := _unvaried(advice, "share", "share"):
         if DRIFT in laws.untold:
             return unvaried
-        within = "which is" if advice.keeps(advice.best) else "which is not beyond doubt"
-        least = f" At {advice.best.setting} drift is {drift(advice.best)}, {within} within {limit}."
+        one = advice.best
+        if not one.drift.bounded:
+            return replace(unvaried, says=f"{unvaried.says} {sentence(one.why[DRIFT])}")
+        within = "which is" if advice.keeps(one) else "which is not beyond doubt"
+        least = f" At {one.setting} drift is {drift(one)}, {within} within {limit}."
         return replace(unvaried, says=unvaried.says + least)
     if DRIFT in laws.untold:
         return Answer("share", laws.untold[DRIFT], run=_wide(advice, GAIN))
     one, (low, high) = advice.best, laws.range("share")
+    if not one.drift.bounded:
+        return Answer("share", sentence(one.why[DRIFT]), run=_as_long(advice))
     if not advice.keeps(one):
         within = "only its value is within it, not its interval" if one.drift.value <= advice.keep else "it is above it"
         return Answer(
@@ -197,8 +202,7 @@ def twice(advice: Advice) -> Answer:
         parts.append(f"drift {drift(double)}, in place of {one.drift.value:.3f}{over}")
     if not parts:
         why = " ".join(dict.fromkeys(sentence(why) for why in double.why.values()))
-        longer = advice.tokens > advice.laws.range("tokens")[1]
-        return Answer("twice", why, run=f"one of {count(advice.tokens)} tokens of the domain" if longer else "")
+        return Answer("twice", why, run=_as_long(advice))
     says = f"With {count(double.setting.tokens)} tokens of the domain: {'; '.join(parts)}."
     if GAIN in double.why:
         return Answer("twice", says, double.drift.value - one.drift.value, "nats/token")
@@ -247,6 +251,12 @@ def _steps(advice: Advice) -> dict[str, list[float]]:
     for one in sorted(advice.laws.table.measured(DRIFT).readings, key=lambda one: one.tokens):
         runs.setdefault(one.run, []).append(one.drift)
     return {run: drifts for run, drifts in runs.items() if len(drifts) > 1}
+
+
+def _as_long(advice: Advice) -> str:
+    """A run of the planned length, where none was so long."""
+    longer = advice.tokens > advice.laws.range("tokens")[1]
+    return f"one of {count(advice.tokens)} tokens of the domain" if longer else ""
 
 
 def _wide(advice: Advice, outcome: str) -> str:

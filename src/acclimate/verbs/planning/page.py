@@ -15,8 +15,8 @@ from acclimate.reports.pictures.bands import Mark, band
 from acclimate.reports.pictures.palette import FIXED, Slot
 from acclimate.reports.pictures.picture import Numbers, Picture, plain
 from acclimate.verbs.planning.advice import Advice
-from acclimate.verbs.planning.answers import Answer, count, percent, sentence
-from acclimate.verbs.planning.luck import ELSEWHERE, RUNS_ELSEWHERE
+from acclimate.verbs.planning.answers import Answer, count, gain, percent, sentence
+from acclimate.verbs.planning.luck import RUNS_ELSEWHERE
 from acclimate.verbs.planning.predictions import LEVEL, Prediction, Setting
 from acclimate.verbs.planning.reading.readings import ALIKE, Reading, alike
 
@@ -60,14 +60,17 @@ def page_of(advice: Advice, answers: Sequence[Answer]) -> Page:
 def _headline(advice: Advice, answers: Sequence[Answer]) -> tuple[str, str, str]:
     """Kind, word and answer: how much domain, or what else these runs tell of a run within the limit."""
     first = answers[0]
-    if not advice.laws.judged:
+    told = DRIFT in advice.laws.judged and advice.best.drift.bounded
+    if not advice.laws.judged or not (told or DRIFT in advice.laws.untold):
         return "unclear", "Too little to tell", first.says
     if DRIFT in advice.laws.untold:
         return "unclear", "What is forgotten cannot be told", advice.laws.untold[DRIFT]
     if not advice.keeps(advice.best):
         return "unclear", "Nothing keeps the limit beyond doubt", first.says
-    told = next((one for one in answers if one.told and one.key in RUNS_TELL), None)
-    return ("unclear", "Too little to tell", first.says) if told is None else ("kept", told.question[:-1], told.says)
+    if GAIN in advice.laws.judged and advice.best.gain.value <= 0:
+        return "unclear", "Nothing is learned", f"The gain on the domain is {gain(advice, advice.best)} at the best."
+    one = next((one for one in answers if one.told and one.key in RUNS_TELL), None)
+    return ("unclear", "Too little to tell", first.says) if one is None else ("kept", one.question[:-1], one.says)
 
 
 def _notes(advice: Advice) -> list[str]:
@@ -80,14 +83,12 @@ def _notes(advice: Advice) -> list[str]:
         )
     foreign = [name for name in advice.laws.judged if not advice.laws.luck(name).own]
     if foreign:
-        sizes = {
-            DRIFT: f"{ELSEWHERE[DRIFT, 'nats/token']:.1%} of drift",
-            GAIN: f"{advice.laws.luck(GAIN).size:g} of gain",
-        }
+        drift, gain = (advice.laws.luck(name).size for name in (DRIFT, GAIN))
+        sizes = {DRIFT: f"{percent(drift)} of drift", GAIN: f"{gain:g} {table.gain_unit} of gain"}
         notes.append(
-            f"Too few seeds of one setting show the luck of these runs, so it is at least that of {RUNS_ELSEWHERE} runs "
-            f"of another table ({' and '.join(sizes[name] for name in foreign)}). Five seeds of one setting would show "
-            "their own."
+            f"Too few runs differ in their seed alone to show the luck of a run. So it is taken to be no less than "
+            f"that of {RUNS_ELSEWHERE} other runs: {' and '.join(sizes[name] for name in foreign)}. Five seeds of one "
+            "setting would show it."
         )
     return [*notes, *table.notes]
 

@@ -79,7 +79,10 @@ def read_log(path: Path) -> Readings:
     """
     lines = _lines(path)
     for name, remedy in (("base", "give each base a file of its own."), ("tokenizer", "loss and KL count its tokens.")):
-        named = {line.run: line.words[name] for line in lines if line.words.get(name)}
+        named: dict[str, str] = {}
+        for line in lines:
+            if (said := line.words.get(name)) and named.setdefault(line.run, said) != said:
+                raise DataError(f"{line.place}: {name} is '{said}', and '{named[line.run]}' above, of the same run.")
         check_one(named, name, remedy)
     _check_once(lines)
     roles = {line.words["set"]: line.role for line in lines}
@@ -102,7 +105,7 @@ def read_log(path: Path) -> Readings:
     if len(sizes) > 1:
         (one, there), (other, place) = list(sizes.items())[:2]
         raise DataError(
-            f"{place}: corpus_tokens is {other:g}, and {one:g} in {there}; a plan is for one corpus, so it has one size."
+            f"{place}: corpus_tokens is {other:g}, and {one:g} in {there}; a plan is for one corpus of one size."
         )
     notes = [
         f"'{path}' has neither kl nor loss on text other than the domain's, so nothing says what was forgotten; bits a "
@@ -148,6 +151,8 @@ def _lines(path: Path) -> list[Line]:
 def _check_head(path: Path, head: Sequence[str]) -> None:
     if len(head) == 1 and (other := next((name for sign, name in OTHER_SIGNS.items() if sign in head[0]), "")):
         raise DataError(f"{path}:1: {other} part the cells; a log has commas, and points in its numbers.")
+    if "" in head:
+        raise DataError(f"{path}:1: column {head.index('') + 1} of {len(head)} has no name; name it, or leave it out.")
     for name in head:
         if name not in COLUMNS:
             raise DataError(
@@ -243,9 +248,10 @@ def _known(line: Line, name: str) -> bool:
 def _reading(found: Sequence[Line], bases: Mapping[tuple[str, str], Line], unit: str, held: str) -> Reading:
     """Of the sets of one model."""
     first = found[0]
-    for name in ("share", "learning_rate", "weight"):
+    for name in ("share", "learning_rate", "weight", "seed", "method"):
         for other in found:
-            if other.numbers.get(name) != first.numbers.get(name):
+            here, there = ({**line.numbers, **line.words}.get(name) for line in (other, first))
+            if here != there:
                 raise DataError(
                     f"{other.place}: {name} is another one than in {first.place}, of the same run and step."
                 )
