@@ -72,8 +72,30 @@ LINE: dict[str, Any] = {"run": "a", "set": "domain", "domain_tokens": 100, "shar
         (HEAD, [], "has a head and no line below it"),
         (HEAD, [LINE | {"bits_per_byte": "nan"}], "a.csv:2: bits_per_byte is nan; bits a byte on the set."),
         (HEAD, [LINE | {"bits_per_byte": "1,5"}], "a.csv:2: bits_per_byte is '1,5', which is no number"),
-        (HEAD, [LINE | {"kl": -0.5}], "a.csv:2: kl is -0.5; KL(base || tuned)"),
+        (HEAD, [LINE | {"kl": -0.5}], "a.csv:2: kl is -0.5, and it cannot be below 0; KL(base || tuned)"),
         (HEAD, [LINE | {"share": 1.5}], "a.csv:2: share is 1.5; the domain's part"),
+        (HEAD, [LINE | {"share": 50}], "As a part of 1 that is 0.5."),
+        (HEAD, [LINE | {"share": "50 %"}], "Write a percentage as a part of 1."),
+        (HEAD, [LINE | {"domain_tokens": "12,000"}], "Write it without signs between thousands, and with a point."),
+        (HEAD, [LINE | {"domain_tokens": 0.5}], "domain_tokens is 0.5, which nobody measured"),
+        (HEAD, [LINE | {"kl": 1e308}], "kl is 1e+308, which nobody measured"),
+        (
+            HEAD,
+            [LINE | {"corpus_tokens": 0}],
+            "corpus_tokens is 0; tokens of one pass over the domain's text, above 0.",
+        ),
+        (HEAD, [LINE | {"seed": 1.5}], "a.csv:2: seed is 1.5, which is no whole number."),
+        (HEAD, [LINE, LINE], "a.csv:3: the set 'domain' of the run 'a' stands in "),
+        (HEAD, [LINE | {"seed": 0}, LINE | {"seed": 1}], "with another seed; give each seed a run of its own name."),
+        (HEAD, [BASES[0], BASES[0] | {"bits_per_byte": 9.0}, LINE], "the set 'domain' of the run 'base' stands in "),
+        (HEAD, [BASES[0], LINE | {"corpus_tokens": 7}], "a.csv:3: corpus_tokens is 7, and 10000 in "),
+        (
+            (*HEAD, "base"),
+            [BASES[0], LINE | {"base": "qwen"}, LINE | {"set": "web", "kl": 0.1, "base": "llama"}],
+            "a.csv:4: base is 'llama', and 'qwen' above, of the same run.",
+        ),
+        (HEAD, [BASES[0], LINE | {"seed": 0}, LINE | {"set": "web", "kl": 0.1, "seed": 1}], "seed is another one than"),
+        ((*HEAD, ""), [LINE], "a.csv:1: column 10 of 10 has no name"),
         (HEAD, [LINE | {"domain_tokens": ""}], "a.csv:2: the run 'a' does not say its tokens"),
         (HEAD, [LINE | {"run": ""}], "a.csv:2: run is empty"),
         (HEAD, [LINE | {"bits_per_byte": ""}], "a.csv:2: the line measures nothing"),
@@ -126,6 +148,28 @@ def test_what_is_named_must_be_there_and_of_one_kind(tmp_path: Path) -> None:
 def test_every_column_is_documented() -> None:
     page = (Path(__file__).parents[2] / "docs" / "howto" / "plan.md").read_text()
     assert not [name for name in COLUMNS if f"`{name}`" not in page]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "begins with no head; its first line names the columns, as run, set, domain_tokens"),
+        ("\n\n", "begins with no head"),
+        ("run;set;tokens;loss\na;b;1;2\n", "a.csv:1: semicolons part the cells; a log has commas"),
+        ("run\tset\ttokens\tloss\n", "a.csv:1: tabs part the cells"),
+    ],
+)
+def test_a_file_without_commas_is_a_sentence(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with refused(f"…{says}…"):
+        read_log(tmp_path / "a.csv")
+
+
+def test_a_spreadsheet_s_bytes_are_read(tmp_path: Path) -> None:
+    """A mark before the first byte and the line ends of another system change nothing."""
+    text = write_log(tmp_path / "a.csv", log_lines()).read_bytes()
+    (tmp_path / "b.csv").write_bytes(b"\xef\xbb\xbf" + text.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+    assert read_log(tmp_path / "b.csv").readings == read_log(tmp_path / "a.csv").readings
 
 
 def test_a_log_that_cannot_be_read(tmp_path: Path) -> None:

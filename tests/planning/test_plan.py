@@ -90,6 +90,8 @@ def test_the_written_configuration_trains_what_is_advised(found: Plan, tmp_path:
     assert "# Nearest run: r" in text
     with refused("--write: '…plan.yaml' exists and is left alone; name a new file.", UsageError):
         found.write(path)
+    with refused("--write: '…plan.md' is no name of a configuration; accepted endings: .yaml or .yml.", UsageError):
+        found.write(tmp_path / "plan.md")
 
 
 def test_what_cannot_be_told_is_left_as_it_was(config: RunConfig, tmp_path: Path) -> None:

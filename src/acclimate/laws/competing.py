@@ -119,7 +119,14 @@ class Judged:
         return int(self.runs.max()) + 1
 
 
-def compete(forms: Sequence[Form], table: Columns, groups: Sequence[object] | None = None, *, unit: str = "") -> Judged:
+def compete(
+    forms: Sequence[Form],
+    table: Columns,
+    groups: Sequence[object] | None = None,
+    *,
+    unit: str = "",
+    luck: float = 0.0,
+) -> Judged:
     """Fits each form, and weighs it by its errors at settings that are left out.
 
     A setting is the inputs of a run; its runs are left out together, so that another seed of the same setting is no
@@ -134,10 +141,12 @@ def compete(forms: Sequence[Form], table: Columns, groups: Sequence[object] | No
         table: their inputs and outcome, [n] each. Columns that no form reads say how far a point is.
         groups: the run of each row, [n]; None: each row is a run.
         unit: of the outcome.
+        luck: standard deviation of runs that differ in their seed alone, of the outcome's logarithm where forms take
+            it. No noise is drawn that is less.
 
     Raises:
         UsageError: no forms, forms of different outcomes, a missing or non-finite number, a column of another length,
-            or an outcome that is not positive where a form takes its logarithm.
+            an outcome that is not positive where a form takes its logarithm, or luck below 0.
 
     Reference: Yao, Vehtari, Simpson and Gelman (arXiv 1704.02030) weigh by densities of left-out points with such
         bootstraps [abstract only]; a normal density at each form's own error and whole settings left out are [ours].
@@ -151,6 +160,8 @@ def compete(forms: Sequence[Form], table: Columns, groups: Sequence[object] | No
     ['cannot tell: tokens 1e+06 is more than 4 times the most that was measured (160000)']
     """
     outcome = _outcome(forms)
+    if not 0 <= luck < math.inf:
+        raise UsageError(f"luck is {luck:g}; it is a standard deviation, 0 or more.")
     table = _finite(table, {outcome, *(name for form in forms for name in form.inputs)}, "table")
     measured = table[outcome]
     if groups is not None and len(groups) != len(measured):
@@ -181,7 +192,7 @@ def compete(forms: Sequence[Form], table: Columns, groups: Sequence[object] | No
         law.form.name: _rms(_scaled(held[law.form.name], law.form.log) - _scaled(measured, law.form.log), settings)
         for law in laws
     }
-    pairs = [(law, noise) for law in laws if (noise := Noise.of(law, runs, many, off[law.form.name])) is not None]
+    pairs = [(law, noise) for law in laws if (noise := Noise.of(law, runs, many, off[law.form.name], luck)) is not None]
     if not pairs:
         said = (
             f"cannot tell: {_counted(runs, 'run')} at {_counted(settings, 'setting')}; the smallest form has {fewest} "

@@ -31,6 +31,7 @@ class Noise:
         new: the same of a run at a setting without one: ``scale``, or the error at settings left out if that is larger.
         deviations: of each run, what its rows lie off its offset, in the order of its steps.
         runs: of each row, the number of its run, [n].
+        luck: by how much runs of one setting differ at least, which few residuals may hide.
     """
 
     scale: float
@@ -38,9 +39,17 @@ class Noise:
     new: float
     deviations: tuple[Array, ...]
     runs: NDArray[np.int64]
+    luck: float = 0.0
 
     @classmethod
-    def of(cls, law: Law, runs: NDArray[np.int64], settings: int | None = None, left_out: float = 0.0) -> Noise | None:
+    def of(
+        cls,
+        law: Law,
+        runs: NDArray[np.int64],
+        settings: int | None = None,
+        left_out: float = 0.0,
+        luck: float = 0.0,
+    ) -> Noise | None:
         """Of a law's residuals; None where they leave less than one degree of freedom.
 
         Formula, of m runs, n rows and k parameters: scale^2 = sum over runs of offset^2 / v, where v is
@@ -51,6 +60,7 @@ class Noise:
             settings: how many the runs have; None: each run has its own.
             left_out: root mean square residual at settings that the form was fitted without. A form is chosen for its
                 small residuals, so these alone say too little of what it does elsewhere [ours].
+            luck: standard deviation of runs of one setting, where it is known from elsewhere.
         """
         many, rows = int(runs.max()) + 1, len(runs)
 
@@ -68,20 +78,24 @@ class Noise:
             max(scale, left_out),
             tuple(left[runs == run] for run in range(many)),
             runs,
+            luck,
         )
 
     def draw(self, random: np.random.Generator, draws: int) -> tuple[Array, Array]:
         """Residuals of as many rows, [draws, n], and what a new run lies off, [draws].
 
-        Both share how large the scale is, which is what a few runs do not show: scale sqrt(v / chi-square(v)).
+        Both share how large the scale is, which is what a few runs do not show: scale sqrt(v / chi-square(v)). Scales
+        below the luck of runs are not drawn: three runs that lie on a curve by chance have luck all the same [ours].
         """
         larger = np.sqrt(self.freedom / random.chisquare(self.freedom, draws))
-        residuals = (self.scale * larger[:, None] * random.standard_normal((draws, len(self.deviations))))[:, self.runs]
+        residuals = (
+            np.maximum(self.scale * larger, self.luck)[:, None] * random.standard_normal((draws, len(self.deviations)))
+        )[:, self.runs]
         for run, deviations in enumerate(self.deviations):
             if len(deviations) > 1:
                 residuals[:, self.runs == run] += _blocks(random, deviations, draws)
         pool = np.concatenate(self.deviations)
-        return residuals, self.new * larger * random.standard_normal(draws) + pool[
+        return residuals, np.maximum(self.new * larger, self.luck) * random.standard_normal(draws) + pool[
             random.integers(len(pool), size=draws)
         ]
 

@@ -97,9 +97,10 @@ class Advice:
     @cached_property
     def noise(self) -> tuple[float, str]:
         """What a difference of gain must exceed to be seen, and what that is."""
-        if (found := self.laws.table.luck(GAIN)) is not None:
-            return found[0], f"the luck of seeds over {found[1]} runs"
-        return self.laws.judged[GAIN].error, "the error of the law at a setting left out"
+        luck, error = self.laws.luck(GAIN), self.laws.judged[GAIN].error
+        if luck.own or luck.size >= error:
+            return luck.size, luck.says
+        return error, "the error of the law at a setting left out"
 
     def widest(self, outcome: str) -> Setting | None:
         """Where the interval is widest for its value, and no run is near: one there tells most [ours]."""

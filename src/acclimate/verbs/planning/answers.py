@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from acclimate.laws.anchored import DRIFT, GAIN
 from acclimate.laws.forms.repetition import NEARLY_FRESH, VANISHED, another_epoch, effective_epochs
@@ -63,10 +63,19 @@ def share(advice: Advice) -> Answer:
     """The largest share whose whole interval of drift is within the limit."""
     laws, limit = advice.laws, f"{advice.keep:g} nats a token"
     if unvaried := _unvaried(advice, "share", "share"):
-        return unvaried
+        if DRIFT in laws.untold:
+            return unvaried
+        one = advice.best
+        if not one.drift.bounded:
+            return replace(unvaried, says=f"{unvaried.says} {sentence(one.why[DRIFT])}")
+        within = "which is" if advice.keeps(one) else "which is not beyond doubt"
+        least = f" At {one.setting} drift is {drift(one)}, {within} within {limit}."
+        return replace(unvaried, says=unvaried.says + least)
     if DRIFT in laws.untold:
         return Answer("share", laws.untold[DRIFT], run=_wide(advice, GAIN))
     one, (low, high) = advice.best, laws.range("share")
+    if not one.drift.bounded:
+        return Answer("share", sentence(one.why[DRIFT]), run=_as_long(advice))
     if not advice.keeps(one):
         within = "only its value is within it, not its interval" if one.drift.value <= advice.keep else "it is above it"
         return Answer(
@@ -93,7 +102,7 @@ def rate(advice: Advice) -> Answer:
     one, (low, high) = advice.best, laws.range("learning_rate")
     which = "whatever it forgets"
     if DRIFT in laws.judged:
-        which = "within the limit" if advice.keeps(one) else "which drifts least"
+        which = "within the limit" if advice.keeps(one) else "which drifts least, and not within the limit beyond doubt"
     value = one.setting.learning_rate
     says = f"{value:.3g}, {which}. The gain is then {gain(advice, one)}."
     if low < value / 1.001 and value < high / 1.001:
@@ -193,8 +202,7 @@ def twice(advice: Advice) -> Answer:
         parts.append(f"drift {drift(double)}, in place of {one.drift.value:.3f}{over}")
     if not parts:
         why = " ".join(dict.fromkeys(sentence(why) for why in double.why.values()))
-        longer = advice.tokens > advice.laws.range("tokens")[1]
-        return Answer("twice", why, run=f"one of {count(advice.tokens)} tokens of the domain" if longer else "")
+        return Answer("twice", why, run=_as_long(advice))
     says = f"With {count(double.setting.tokens)} tokens of the domain: {'; '.join(parts)}."
     if GAIN in double.why:
         return Answer("twice", says, double.drift.value - one.drift.value, "nats/token")
@@ -243,6 +251,12 @@ def _steps(advice: Advice) -> dict[str, list[float]]:
     for one in sorted(advice.laws.table.measured(DRIFT).readings, key=lambda one: one.tokens):
         runs.setdefault(one.run, []).append(one.drift)
     return {run: drifts for run, drifts in runs.items() if len(drifts) > 1}
+
+
+def _as_long(advice: Advice) -> str:
+    """A run of the planned length, where none was so long."""
+    longer = advice.tokens > advice.laws.range("tokens")[1]
+    return f"one of {count(advice.tokens)} tokens of the domain" if longer else ""
 
 
 def _wide(advice: Advice, outcome: str) -> str:

@@ -15,12 +15,15 @@ from acclimate.reports.pictures.bands import Mark, band
 from acclimate.reports.pictures.palette import FIXED, Slot
 from acclimate.reports.pictures.picture import Numbers, Picture, plain
 from acclimate.verbs.planning.advice import Advice
-from acclimate.verbs.planning.answers import Answer, count, percent, sentence
+from acclimate.verbs.planning.answers import Answer, count, drift, gain, percent, sentence
+from acclimate.verbs.planning.luck import RUNS_ELSEWHERE
 from acclimate.verbs.planning.predictions import LEVEL, Prediction, Setting
 from acclimate.verbs.planning.reading.readings import ALIKE, Reading, alike
 
 STYLES = {"kept": "bold green", "unclear": "bold yellow"}
 NOT_TOLD = "not told"
+RUNS_TELL = ("share", "learning_rate", "returns", "twice")
+"""Answers without all of which a page has no advice: the others say little of how to train."""
 STATIC = (
     "No way of mixing beats even shares in every setting (arXiv 2411.05735 [second-hand]), so compare the plan with "
     "that control before you trust it."
@@ -41,19 +44,36 @@ def page_of(advice: Advice, answers: Sequence[Answer]) -> Page:
         Block("What was measured", grid=_measured(advice), numbers=[_numbers(table.readings)]),
         Block("Laws", before=_lost(advice), grid=_laws(advice), after=LAWS),
     ]
-    first = answers[0]
-    told = first if first.told else next((one for one in answers if one.told), first)
-    kind, word = ("kept", told.question.removesuffix("?")) if told.told else ("unclear", "Too little to tell")
+    kind, word, answer = _headline(advice, answers)
     method = ", ".join(dict.fromkeys(one.method for one in table.readings))
     return Page(
         eyebrow="acclimate plan",
         title=f"A plan from {len(table.ends)} runs of {method}",
         kind=kind,
         word=word,
-        answer=told.says,
+        answer=answer,
         notes=_notes(advice),
         blocks=[block for block in blocks if block.before or block.grid or block.pictures],
     )
+
+
+def _headline(advice: Advice, answers: Sequence[Answer]) -> tuple[str, str, str]:
+    """Kind, word and answer: the setting within the limit, with what it brings, or why there is none."""
+    first = answers[0]
+    told = DRIFT in advice.laws.judged and advice.best.drift.bounded
+    if not advice.laws.judged or not (told or DRIFT in advice.laws.untold):
+        return "unclear", "Too little to tell", first.says
+    if DRIFT in advice.laws.untold:
+        return "unclear", "What is forgotten cannot be told", advice.laws.untold[DRIFT]
+    if not advice.keeps(advice.best):
+        return "unclear", "Nothing keeps the limit beyond doubt", first.says
+    one = advice.best
+    if GAIN in advice.laws.judged and one.gain.value <= 0:
+        return "unclear", "Nothing is learned", f"The gain on the domain is {gain(advice, one)} at the best."
+    if not any(answer.told and answer.key in RUNS_TELL for answer in answers):
+        return "unclear", "Too little to tell", first.says
+    brings = f"{one.setting}: gain {gain(advice, one)}, drift {drift(one)}; {advice.keep:g} nats a token are allowed."
+    return "kept", "Within the limit", brings
 
 
 def _notes(advice: Advice) -> list[str]:
@@ -63,6 +83,15 @@ def _notes(advice: Advice) -> list[str]:
         notes.append(
             f"The plan is {advice.tokens / longest:.2g} times as long as the longest measured run, so every number of "
             "it lies outside of what was measured."
+        )
+    foreign = [name for name in advice.laws.judged if not advice.laws.luck(name).own]
+    if foreign:
+        off, bits = (advice.laws.luck(name).size for name in (DRIFT, GAIN))
+        sizes = {DRIFT: f"{percent(off)} of drift", GAIN: f"{bits:g} {table.gain_unit} of gain"}
+        notes.append(
+            f"Too few runs differ in their seed alone to show the luck of a run. So it is taken to be no less than "
+            f"that of {RUNS_ELSEWHERE} other runs: {' and '.join(sizes[name] for name in foreign)}. Five seeds of one "
+            "setting would show it."
         )
     return [*notes, *table.notes]
 

@@ -77,7 +77,10 @@ class Plan:
             },
             "predictions": {name: prediction_record(one) for name, one in self.advice.beside.items()},
             "laws": {
-                name: {"weights": dict(found.weights), "error": found.error, "no_model": found.none}
+                name: {
+                    "weights": dict(found.weights), "error": found.error, "no_model": found.none,
+                    "luck": self.advice.laws.luck(name).size,
+                }
                 for name, found in judged.items()
             },
             "untold": self.advice.laws.untold,

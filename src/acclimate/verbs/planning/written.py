@@ -10,7 +10,7 @@ from acclimate.config.load import RunConfig, parse_config
 from acclimate.config.schemas import write_with_schema
 from acclimate.data.deal.mix import resolve_shares
 from acclimate.disk.commented import written
-from acclimate.types.errors import UsageError
+from acclimate.types.errors import UsageError, listed
 from acclimate.verbs.planning.advice import PLAN, Advice
 from acclimate.verbs.planning.answers import Answer, drift, gain, percent
 from acclimate.verbs.planning.reading.readings import ANCHORED, CONTROL
@@ -19,13 +19,16 @@ from acclimate.verbs.search.candidate import with_share
 
 ALL = "all"
 RUNS = "runs"
+ENDINGS = (".yaml", ".yml")
 
 
 def check_free(path: Path) -> None:
     """
     Raises:
-        UsageError: something stands there, or its folder does not.
+        UsageError: its ending is another one, something stands there, or its folder does not.
     """
+    if path.suffix not in ENDINGS:
+        raise UsageError(f"--write: '{path}' is no name of a configuration; accepted endings: {listed(ENDINGS)}.")
     if path.exists():
         raise UsageError(f"--write: '{path}' exists and is left alone; name a new file.")
     if not path.parent.is_dir():

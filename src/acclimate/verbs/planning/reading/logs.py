@@ -32,10 +32,16 @@ COLUMNS = {
     "corpus_tokens": "tokens of one pass over the domain's text",
 }
 """Column -> what it holds."""
+MOST = {"loss": 1e3, "bits_per_byte": 1e3, "kl": 1e3, "tokens": 1e16, "domain_tokens": 1e16, "corpus_tokens": 1e16}
+"""Beyond these a number is a slip of the pen, and no measurement [ours]."""
+WHOLE = ("step", "seed")
+ABOVE_0 = ("share", "learning_rate", "corpus_tokens")
 NEEDED = ("run", "set")
+EXAMPLE = ("run", "set", "domain_tokens", "share", "bits_per_byte", "kl")
 NUMBERS = ("tokens", "domain_tokens", "share", "loss", "bits_per_byte", "kl", "learning_rate", "weight", "step", "seed",
            "corpus_tokens")  # fmt: skip
 BASE = "base"
+OTHER_SIGNS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,12 @@ def read_log(path: Path) -> Readings:
     """
     lines = _lines(path)
     for name, remedy in (("base", "give each base a file of its own."), ("tokenizer", "loss and KL count its tokens.")):
-        named = {line.run: line.words[name] for line in lines if line.words.get(name)}
+        named: dict[str, str] = {}
+        for line in lines:
+            if (said := line.words.get(name)) and named.setdefault(line.run, said) != said:
+                raise DataError(f"{line.place}: {name} is '{said}', and '{named[line.run]}' above, of the same run.")
         check_one(named, name, remedy)
+    _check_once(lines)
     roles = {line.words["set"]: line.role for line in lines}
     if "domain" not in roles.values():
         raise DataError(
@@ -91,7 +101,12 @@ def read_log(path: Path) -> Readings:
     if not models:
         raise DataError(f"'{path}' has no line of a model that was trained: every run is '{BASE}' or has 0 tokens.")
     readings = [_reading(found, bases, unit, held) for found in models.values()]
-    sizes = [line.numbers["corpus_tokens"] for line in lines if "corpus_tokens" in line.numbers]
+    sizes = {line.numbers["corpus_tokens"]: line.place for line in lines if "corpus_tokens" in line.numbers}
+    if len(sizes) > 1:
+        (one, there), (other, place) = list(sizes.items())[:2]
+        raise DataError(
+            f"{place}: corpus_tokens is {other:g}, and {one:g} in {there}; a plan is for one corpus of one size."
+        )
     notes = [
         f"'{path}' has neither kl nor loss on text other than the domain's, so nothing says what was forgotten; bits a "
         "byte are not nats a token."
@@ -106,7 +121,7 @@ def read_log(path: Path) -> Readings:
         tuple(readings),
         gain_unit="bits/byte" if unit == "bits_per_byte" else "nats/token",
         drift_of="KL(base‖tuned)" if held == "kl" else "rise of the loss",
-        corpus=sizes[-1] if sizes else None,
+        corpus=next(iter(sizes), None),
         notes=tuple(notes),
     )
 
@@ -118,6 +133,8 @@ def _lines(path: Path) -> list[Line]:
         raise DataError(f"The log '{path}' cannot be read: {reason(error)}.") from None
     reader = csv.reader(text.splitlines())
     head = [name.strip() for name in next(reader, [])]
+    if not any(head):
+        raise DataError(f"'{path}' begins with no head; its first line names the columns, as {', '.join(EXAMPLE)}.")
     _check_head(path, head)
     lines = []
     for cells in reader:
@@ -132,6 +149,10 @@ def _lines(path: Path) -> list[Line]:
 
 
 def _check_head(path: Path, head: Sequence[str]) -> None:
+    if len(head) == 1 and (other := next((name for sign, name in OTHER_SIGNS.items() if sign in head[0]), "")):
+        raise DataError(f"{path}:1: {other} part the cells; a log has commas, and points in its numbers.")
+    if "" in head:
+        raise DataError(f"{path}:1: column {head.index('') + 1} of {len(head)} has no name; name it, or leave it out.")
     for name in head:
         if name not in COLUMNS:
             raise DataError(
@@ -172,16 +193,52 @@ def _number(place: str, name: str, cell: str) -> float:
     try:
         value = float(cell)
     except ValueError:
-        raise DataError(f"{place}: {name} is '{cell}', which is no number: {COLUMNS[name]}.") from None
+        raise DataError(f"{place}: {name} is '{cell}', which is no number: {COLUMNS[name]}.{_meant(cell)}") from None
     least = -1e-3 if name == "kl" else 0.0  # a KL near 0 is rounded to below it
-    if not math.isfinite(value) or value < least:
+    if value < least and math.isfinite(value):
+        raise DataError(f"{place}: {name} is {cell}, and it cannot be below 0; {COLUMNS[name]}.")
+    if not math.isfinite(value):
         raise DataError(
             f"{place}: {name} is {cell}; {COLUMNS[name]}. Leave out the line of a run that diverged, or an empty cell "
             "where nothing was measured."
         )
-    if (name == "share" and not 0 < value <= 1) or (name == "learning_rate" and value == 0):
+    if value == 0 and name in ABOVE_0:
         raise DataError(f"{place}: {name} is {cell}; {COLUMNS[name]}, above 0.")
+    if name == "share" and value > 1:
+        percent = f" As a part of 1 that is {value / 100:g}." if value <= 100 else ""
+        raise DataError(f"{place}: share is {cell}; {COLUMNS[name]}.{percent}")
+    if value > MOST.get(name, math.inf) or (name in ("tokens", "domain_tokens") and 0 < value < 1):
+        raise DataError(f"{place}: {name} is {cell}, which nobody measured; {COLUMNS[name]}.")
+    if name in WHOLE and value != int(value):
+        raise DataError(f"{place}: {name} is {cell}, which is no whole number.")
     return value
+
+
+def _meant(cell: str) -> str:
+    """What a spreadsheet's spelling of a number is here.
+
+    >>> _meant("5 %"), _meant("12'000"), _meant("none")
+    (' Write a percentage as a part of 1.', ' Write it without signs between thousands, and with a point.', '')
+    """
+    if cell.endswith("%"):
+        return " Write a percentage as a part of 1."
+    if any(sign in cell for sign in ",' ") and cell[:1].isdigit():
+        return " Write it without signs between thousands, and with a point."
+    return ""
+
+
+def _check_once(lines: Sequence[Line]) -> None:
+    """Refuses a second line of one set of one model, of which a mean would be no measurement."""
+    seen: dict[tuple[str, str, float | None, float], Line] = {}
+    for line in lines:
+        key = (line.run, line.words["set"], line.numbers.get("step"), -1.0 if line.run == BASE else line.trained)
+        first = seen.setdefault(key, line)
+        if first is line:
+            continue
+        what = f"{line.place}: the set '{line.words['set']}' of the run '{line.run}' stands in {first.place} already"
+        if line.numbers.get("seed") != first.numbers.get("seed"):
+            raise DataError(f"{what}, with another seed; give each seed a run of its own name.")
+        raise DataError(f"{what}, of the same step and tokens; leave one of them out.")
 
 
 def _known(line: Line, name: str) -> bool:
@@ -191,9 +248,10 @@ def _known(line: Line, name: str) -> bool:
 def _reading(found: Sequence[Line], bases: Mapping[tuple[str, str], Line], unit: str, held: str) -> Reading:
     """Of the sets of one model."""
     first = found[0]
-    for name in ("share", "learning_rate", "weight"):
+    for name in ("share", "learning_rate", "weight", "seed", "method"):
         for other in found:
-            if other.numbers.get(name) != first.numbers.get(name):
+            here, there = ({**line.numbers, **line.words}.get(name) for line in (other, first))
+            if here != there:
                 raise DataError(
                     f"{other.place}: {name} is another one than in {first.place}, of the same run and step."
                 )

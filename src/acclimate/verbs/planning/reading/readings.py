@@ -120,18 +120,14 @@ class Readings:
         """Different ones."""
         return len(set(self.groups))
 
-    def luck(self, outcome: str) -> tuple[float, int] | None:
-        """Standard deviation of an outcome over seeds of one setting, pooled, and how many runs tell it."""
+    def by_setting(self, outcome: str) -> list[Array]:
+        """An outcome at the ends of the runs of each setting, which differ in their seed."""
         of: dict[str, list[float]] = {}
         ends = self.ends
         for group, one in zip(self.groups, self.readings, strict=True):
             if ends[one.run] is one and math.isfinite(value := getattr(one, outcome)):
                 of.setdefault(group, []).append(value)
-        several = [np.array(values) for values in of.values() if len(values) > 1]
-        if not several:
-            return None
-        squares = sum(float(((values - values.mean()) ** 2).sum()) for values in several)
-        return math.sqrt(squares / sum(len(values) - 1 for values in several)), sum(map(len, several))
+        return [np.array(values) for values in of.values()]
 
 
 def worded(share: float, rate: float, tokens: float, weight: float = 1.0) -> str:

@@ -1,0 +1,95 @@
+"""The luck of seeds: where it is taken from, that no interval hides it, and what heads a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from acclimate.laws.anchored import DRIFT, GAIN, drift_forms
+from acclimate.laws.competing import compete
+from acclimate.types.errors import UsageError
+from acclimate.verbs.planning.advice import Advice
+from acclimate.verbs.planning.luck import ELSEWHERE, luck_of
+from acclimate.verbs.planning.plan import Plan
+from acclimate.verbs.planning.predictions import Laws
+from acclimate.verbs.planning.reading.readings import Reading, Readings
+from tests.fixtures.sentences import refused
+from tests.planning.tables import planted, planted_drift, planted_gain, settings
+
+Change = Callable[[Reading], Reading]
+SHARES = [(share, 1e-4, 20_000.0) for share in (0.25, 0.5, 0.75, 0.9)]
+NORMAL = 1.645
+ROW = settings(rates=(1e-4,))
+
+
+def on_the_law(one: Reading) -> Reading:
+    """Without luck, as four runs may lie by chance."""
+    rate, tokens = one.learning_rate, one.tokens
+    return replace(one, drift=planted_drift(one.share, rate, tokens), gain=planted_gain(rate, tokens))
+
+
+def changed(table: Readings, change: Change) -> Readings:
+    return replace(table, readings=tuple(map(change, table.readings)))
+
+
+def test_four_runs_on_a_curve_have_the_luck_of_a_run_all_the_same() -> None:
+    one = Advice(Laws(changed(planted(SHARES), on_the_law)), 0.1, 20_000).best.drift
+    assert math.log(one.high / one.low) > 0.95 * 2 * NORMAL * ELSEWHERE[DRIFT, "nats/token"]
+
+
+def test_seeds_of_a_table_count_from_four_degrees_of_freedom_on() -> None:
+    few, many = planted(SHARES[:3], seeds=2), planted(SHARES, seeds=2)
+    assert not luck_of(few, DRIFT).own
+    assert luck_of(few, GAIN).size == ELSEWHERE[GAIN, "bits/byte"]
+    own = luck_of(many, DRIFT)
+    assert (own.own, own.runs, own.says) == (True, 8, "the luck of seeds over 8 runs")
+    logs = np.log([one.drift for one in many.readings]).reshape(4, 2)
+    assert own.size == pytest.approx(math.sqrt(logs.var(axis=1, ddof=1).mean()))
+
+
+def test_two_seeds_that_differ_by_more_are_believed() -> None:
+    table = changed(planted(SHARES[:1], seeds=2), lambda one: replace(one, drift=0.1 + 0.1 * (one.seed or 0)))
+    assert luck_of(table, DRIFT).size == pytest.approx(math.log(2) / math.sqrt(2))
+
+
+def test_gain_in_nats_has_a_luck_of_its_own() -> None:
+    assert luck_of(replace(planted(SHARES), gain_unit="nats/token"), GAIN).size == ELSEWHERE[GAIN, "nats/token"]
+
+
+def test_luck_is_no_negative_number() -> None:
+    with refused("luck is -1; it is a standard deviation, 0 or more.", UsageError):
+        compete(drift_forms({"tokens"}), {"tokens": [1.0, 2.0, 3.0], "drift": [0.1, 0.2, 0.3]}, luck=-1)
+
+
+def test_the_page_says_whose_luck_it_is() -> None:
+    said = [note for note in Plan(Advice(Laws(planted(SHARES)), 0.1, 20_000)).page.notes if "luck" in note]
+    assert said == [
+        "Too few runs differ in their seed alone to show the luck of a run. So it is taken to be no less than that of "
+        "54 other runs: 5.6 % of drift and 0.0024 bits/byte of gain. Five seeds of one setting would show it."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("points", "change", "keep", "tokens", "word"),
+    [
+        (ROW, lambda one: one, 0.1, 20_000, "Within the limit"),
+        (settings(shares=(0.5,)), lambda one: one, 0.2, 20_000, "Within the limit"),
+        (settings()[:3], lambda one: one, 0.1, 20_000, "Too little to tell"),
+        (ROW, lambda one: one, 0.1, 1e12, "Too little to tell"),
+        (ROW, lambda one: one, 1e-6, 20_000, "Nothing keeps the limit beyond doubt"),
+        (settings(shares=(0.5,)), lambda one: one, 1e-6, 20_000, "Nothing keeps the limit beyond doubt"),
+        (ROW, lambda one: replace(one, drift=0.0), 0.1, 20_000, "What is forgotten cannot be told"),
+        (ROW, lambda one: replace(one, gain=-one.gain), 0.1, 20_000, "Nothing is learned"),
+    ],
+)
+def test_only_a_setting_within_the_limit_is_shown_as_advice(
+    points: list[tuple[float, float, float]], change: Change, keep: float, tokens: float, word: str
+) -> None:
+    page = Plan(Advice(Laws(changed(planted(points), change)), keep, tokens)).page
+    assert page.word == word
+    assert page.kind == ("kept" if word == "Within the limit" else "unclear")
+    assert "inf" not in page.answer
