@@ -86,12 +86,13 @@ class Run:
 
 
 def runs_of(one: Series) -> list[Run]:
+    """None where a table is not there: the others alone may be another series."""
+    if not all((HERE / source.table).is_file() for source in one.sources):
+        return []
     return [run for source in one.sources for run in _runs(source)]
 
 
 def _runs(source: Source) -> Iterator[Run]:
-    if not (HERE / source.table).is_file():
-        return
     methods: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
     for path in source.comparisons:
         study = yaml.safe_load((HERE / path).read_text())
