@@ -174,6 +174,8 @@ def bounds(tables: Sequence[Path], saved: Mapping[str, float]) -> str:
     ]
     for path in tables:
         cells = [row for row in read_table(path) if row.costs and row.made.get("finished")]
+        if not any(map(anchored, cells)):
+            continue
         walls = sum(map(wall, cells))
         steps = sum(row.costs["train_seconds"] for row in cells)
         anchor = [row for row in cells if anchored(row)]

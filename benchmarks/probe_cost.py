@@ -79,7 +79,7 @@ def compare(arguments: argparse.Namespace) -> None:
         f"{arguments.rounds} rounds, {arguments.threads} threads. Bar: 3 %.\n"
     )
     print(
-        "| | a step, s | with a check, s a call | a check, steps | every | of the forwards, by the plan | "
+        "| | a step, s | with a check, s a call | a check, steps | every | of the work, by the plan | "
         "**of the step time** |\n|---|---|---|---|---|---|---|"
     )
     for tuning in arguments.tunings:

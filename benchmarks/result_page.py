@@ -28,9 +28,11 @@ def write_or_print(tables: Callable[[], str], about: str | None) -> None:
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", type=Path, metavar="PAGE")
     page = parser.parse_args().write
-    if page is None:
-        print(tables())
-        return
+    print(tables()) if page is None else written(page, tables())
+
+
+def written(page: Path, made: str) -> None:
+    """``made`` takes the place of what stands between the two marks of the page."""
     before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
     after = rest.partition(MARKS[1])[2]
-    page.write_text(f"{before}{MARKS[0]}{tables()}\n{MARKS[1]}{after}", encoding="utf-8")
+    page.write_text(f"{before}{MARKS[0]}{made}\n{MARKS[1]}{after}", encoding="utf-8")

@@ -328,6 +328,9 @@ def test_an_output_folder_that_cannot_be(pico_folder: Path, corpora: Path, tmp_p
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match=r"output_dir: '.*file/runs' cannot be written to; choose another folder."):
         train(config(pico_folder, corpora, tmp_path / "file" / "runs"))
+    below_proc = config(pico_folder, corpora, Path("/proc/no/runs"))
+    with pytest.raises(ConfigError, match=r"output_dir: '/proc/no/runs' cannot be written to"):
+        validate(below_proc)
 
 
 def test_disk_full_leaves_nothing_half(

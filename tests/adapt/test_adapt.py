@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,8 @@ from acclimate.config.load import load_config
 from acclimate.gates.policy import load_policy
 from acclimate.paired.ratio import MINIMUM_DOCUMENTS
 from acclimate.types.errors import AcclimateError, ConfigError, UsageError
-from acclimate.verbs.adapt.rules import Asked, Chosen, _held_out, choose
+from acclimate.verbs.adapt.asked import Asked
+from acclimate.verbs.adapt.rules import Chosen, _held_out, choose
 from acclimate.verbs.memory import SPARE, Room
 from tests.fixtures.runs import Killed, write_corpora
 from tests.fixtures.sentences import quoted
@@ -174,6 +176,22 @@ def test_wrong_inputs_are_sentences_and_leave_nothing(
     with pytest.raises(AcclimateError, match=quoted(sentence)):
         adapt(**given | changes)
     assert not Path("runs").exists() or not list(Path("runs").glob("*.yaml"))
+
+
+def test_a_wrong_argument_is_told_before_torch_is_loaded() -> None:
+    program = """
+import sys
+sys.argv = ["acclimate", "adapt", "--model", "m", "--domain", "nowhere", "--keep", "0.1"]
+from acclimate.cli import main
+try:
+    main()
+finally:
+    print(*({"torch", "transformers", "scipy"} & set(sys.modules)))
+"""
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert told.returncode != 0
+    assert told.stdout == "\n"
+    assert "there is no 'nowhere'" in " ".join(told.stderr.split())
 
 
 def test_what_stands_there_is_left_alone_and_resumed_by_its_own_command(

@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -64,6 +65,18 @@ def sweep(paths: Iterable[Path]) -> None:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             finally:
                 os.close(handle)
+
+
+def writable(folder: Path) -> bool:
+    """Whether files can be made in ``folder``, or where it would be made. Permissions do not tell: root may write
+    everywhere, and yet nowhere below /proc or on a disk that is mounted read-only."""
+    folder = folder.expanduser().absolute()
+    place = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
+    try:
+        tempfile.TemporaryDirectory(dir=place, prefix=".acclimate-").cleanup()
+    except OSError:
+        return False
+    return True
 
 
 def leftovers(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from acclimate.config.load import RunConfig
-from acclimate.disk.files import leftovers, sweep, unwritable
+from acclimate.disk.files import leftovers, sweep, unwritable, writable
 from acclimate.runs.beginning import begun_config, differences_from
 from acclimate.runs.layout import Layout
 from acclimate.types.errors import ConfigError, DataError, RunError, UsageError
@@ -21,9 +21,7 @@ def check_place(config: RunConfig) -> None:
     Raises:
         ConfigError: something that is no folder is in its way, or it is closed.
     """
-    folder = config.run_dir.parent.absolute()
-    place = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+    if not writable(config.run_dir.parent):
         raise ConfigError(f"output_dir: '{config.output_dir}' cannot be written to; choose another folder.")
     if config.run_dir.exists() and not config.run_dir.is_dir():
         raise ConfigError(f"name: '{config.run_dir}' is a file, so it cannot be the run folder; choose another name.")

@@ -21,7 +21,7 @@ class TrainingSection(Section):
     eval_steps: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
         None,
         description="measure held-out text every so many steps; auto: so often that it takes 3 % of the run's "
-        "forwards, 10 to 100 times (docs/howto/running.md); null: never, with retain auto",
+        "work, 10 to 100 times (docs/howto/running.md); null: never, with retain auto",
     )
     patience: int | None = Field(
         None,

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from acclimate.config.load import apply_override, load_config, parse_config
-from acclimate.config.schema import NAME
 from acclimate.config.schemas import write_with_schema
 from acclimate.disk.commented import written
 from acclimate.gates import gate
 from acclimate.gates.verdict import Verdict
 from acclimate.paired.metrics import BITS, DRIFT
-from acclimate.parallel.launch import launched_processes
-from acclimate.reports import write_report
 from acclimate.runs.layout import Layout
 from acclimate.types.errors import UsageError
 from acclimate.types.notebook import html_table
-from acclimate.verbs.adapt.rules import Asked, Chosen, choose
-from acclimate.verbs.run import train
+from acclimate.verbs.adapt.asked import SELF, Asked, asked_of, check_began, check_new, command_of
 
-SELF = "self"
+if TYPE_CHECKING:
+    from acclimate.verbs.adapt.rules import Chosen
 
 
 @dataclass(frozen=True)
@@ -91,14 +86,20 @@ def adapt(
         Stopped: a signal; the same with ``resume`` goes on.
     """
     console = console or Console(quiet=True)
-    asked = _asked(model, domain, keep, general, output_dir, name, search, tokens, epochs)
+    asked = asked_of(model, domain, keep, general, output_dir, name, search, tokens, epochs)
     run_dir = Path(os.path.expanduser(output_dir)) / asked.name
     path, policy = run_dir.with_name(f"{asked.name}.yaml"), run_dir.with_name(f"{asked.name}.gate.yaml")
-    command = _command(asked, overrides)
+    command = command_of(asked, overrides)
     if resume:
-        _check_began(path, command)
+        check_began(path, command)
     else:
-        _check_new(asked, path, policy, run_dir)
+        check_new(asked, path, policy, run_dir)
+    # Everything from here on needs torch; an argument that is wrong is told before that is loaded.
+    from acclimate.reports import write_report
+    from acclimate.verbs.adapt.rules import choose
+    from acclimate.verbs.run import train
+
+    if not resume:
         console.print("Looking at model, texts and machine ...", highlight=False)
         _write(choose(asked), asked, command, overrides, path, policy)
         console.print(f"Wrote {path} and {policy}.", highlight=False, soft_wrap=True)
@@ -109,104 +110,6 @@ def adapt(
     report = write_report([result.run_dir], Layout(result.run_dir).report, gates=[verdict.as_json()])
     learned, kept = _sentences(result.summary, asked.keep)
     return Adapted(path, policy, result.run_dir, report, verdict, learned, kept)
-
-
-def _asked(
-    model: str,
-    domain: str | Sequence[str],
-    keep: float,
-    general: str | Sequence[str],
-    output_dir: str,
-    name: str | None,
-    search: bool,
-    tokens: int | None,
-    epochs: float | None,
-) -> Asked:
-    """The arguments, checked as far as they can be without looking at text and model."""
-    if launched_processes() > 1:
-        raise UsageError(
-            f"acclimate adapt chooses in one process, and this is one of {launched_processes()}; let it write its "
-            "configuration, and train that with --nproc or torchrun."
-        )
-    if not 0 < keep < float("inf"):
-        raise UsageError(
-            f"--keep: {keep:g} is no budget of forgetting: above 0, in nats a token by which the model may drift from "
-            "its base; 0.05 is little, 0.3 is much."
-        )
-    if tokens is not None and epochs is not None:
-        raise UsageError("--tokens and --epochs both say how long to train; keep one.")
-    if (tokens is not None and tokens < 1) or (epochs is not None and not 0 < epochs < float("inf")):
-        wrong = f"--tokens: {tokens}" if tokens is not None else f"--epochs: {epochs:g}"
-        raise UsageError(f"{wrong} trains nothing; give more than 0.")
-    own, other = _paths(domain), _paths(general)
-    if not own:
-        raise UsageError("--domain: names no text; give a file, folder or glob.")
-    written_by_base = other in ((), (SELF,))
-    for option, paths in (("domain", own), ("general", () if written_by_base else other)):
-        for path in paths:
-            if not _may_be_there(path):
-                raise UsageError(f"--{option}: there is no '{path}'; give a file, folder, glob or URL of text.")
-    chosen = name if name is not None else _name(own[0])
-    if not re.fullmatch(NAME, chosen):
-        raise UsageError(f"--name: '{chosen}' is no name for a run: letters, digits, '.', '_' and '-'.")
-    return Asked(model, own, keep, () if written_by_base else other, chosen, output_dir, search, tokens, epochs)
-
-
-def _paths(value: str | Sequence[str]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _may_be_there(path: str) -> bool:
-    return "://" in path or any(mark in path for mark in "*?[") or os.path.exists(os.path.expanduser(path))
-
-
-def _name(path: str) -> str:
-    """
-    >>> _name("data/domain/"), _name("texts/My notes.jsonl"), _name("data/*.md")
-    ('domain', 'My-notes', 'data')
-    """
-    parts = [part for part in re.split(r"[/\\]", path) if part and not set(part) & set("*?[")]
-    stem = parts[-1].split(".")[0] if parts else ""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:100] or "adapted"
-
-
-def _command(asked: Asked, overrides: Sequence[str]) -> str:
-    """As a line of the shell, by which a run that goes on is known."""
-    words = ["acclimate", "adapt", "--model", asked.model]
-    words += [word for path in asked.domain for word in ("--domain", path)]
-    words += ["--keep", f"{asked.keep:g}"]
-    words += [word for path in asked.general for word in ("--general", path)]
-    words += ["--output-dir", asked.output_dir, "--name", asked.name]
-    words += ["--search"] if asked.search else []
-    words += ["--tokens", str(asked.tokens)] if asked.tokens is not None else []
-    words += ["--epochs", f"{asked.epochs:g}"] if asked.epochs is not None else []
-    words += [word for override in overrides for word in ("--set", override)]
-    return shlex.join(words)
-
-
-def _check_new(asked: Asked, path: Path, policy: Path, run_dir: Path) -> None:
-    for there in (path, policy, run_dir):
-        if there.exists():
-            raise UsageError(
-                f"--name: '{there}' exists and is left alone. The same command with --resume goes on with it; another "
-                f"--name, for example {asked.name}-2, begins anew."
-            )
-
-
-def _check_began(path: Path, command: str) -> None:
-    if not path.is_file():
-        raise UsageError(f"--resume: there is no '{path}' to go on with; leave --resume out to begin.")
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    began = next((line[2:] for line in lines if line.startswith("# acclimate adapt ")), None)
-    if began is None:
-        raise UsageError(
-            f"--resume: '{path}' was not written by acclimate adapt; acclimate train {path} goes on with it."
-        )
-    if began != command:
-        raise UsageError(
-            f"--resume: '{path}' was written for another command: {began}. Give that one, or another --name; what is "
-            f"changed in the file itself is taken up by acclimate train {path}."
-        )
 
 
 HEAD = """\

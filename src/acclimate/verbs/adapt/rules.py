@@ -16,6 +16,7 @@ from acclimate.model.checks.reach import reach_of
 from acclimate.model.load import empty_network, load_config_of, load_tokenizer
 from acclimate.paired.ratio import MINIMUM_DIVERGENCES, MINIMUM_DOCUMENTS
 from acclimate.types.errors import ConfigError
+from acclimate.verbs.adapt.asked import Asked
 from acclimate.verbs.memory import SPARE
 from acclimate.verbs.pace import PASSES, STEPS, usual_rate
 from acclimate.verbs.validate.fit import footprint, room_on
@@ -59,26 +60,6 @@ class Chosen:
         target[leaf] = value
         if why:
             self.reasons[path] = why
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the user says."""
-
-    model: str
-    domain: tuple[str, ...]
-    keep: float
-    general: tuple[str, ...]
-    """Paths; empty: the base writes it."""
-    name: str
-    output_dir: str
-    search: bool = False
-    tokens: int | None = None
-    epochs: float | None = None
-
-    @property
-    def paths(self) -> str | list[str]:
-        return self.domain[0] if len(self.domain) == 1 else list(self.domain)
 
 
 def choose(asked: Asked) -> Chosen:

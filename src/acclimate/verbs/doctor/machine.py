@@ -14,6 +14,7 @@ import torch
 from huggingface_hub import constants, get_token
 from transformers.utils import is_flash_attn_2_available, is_torch_flex_attn_available
 
+from acclimate.disk.files import writable
 from acclimate.model.load import DTYPES, fastest, product_seconds
 from acclimate.verbs.doctor.fact import Fact, Section, gib
 from acclimate.verbs.limits import available_memory, core_limit, memory_limit
@@ -118,9 +119,9 @@ def disk(output_dir: str, cache_dir: str) -> Section:
         place = next(parent for parent in (folder, *folder.parents) if os.path.exists(parent))
         free = shutil.disk_usage(place).free
         value, shown = {"path": tilde(path), "free": free}, f"{tilde(path)}, {gib(free)} free"
-        writable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
-        advice = None if writable else f"{key}: '{tilde(path)}' cannot be written to; choose another folder."
-        found[key] = Fact(value, shown, advice, stops=not writable)
+        open_ = writable(folder)
+        advice = None if open_ else f"{key}: '{tilde(path)}' cannot be written to; choose another folder."
+        found[key] = Fact(value, shown, advice, stops=not open_)
     return found
 
 

@@ -143,7 +143,8 @@ def _progress(console: Console, name: str, wanted: int) -> Iterator[Any]:
     def advance(tokens: int, rate: float) -> None:
         nonlocal said
         tokens = min(tokens, wanted)
-        figures = f"{tokens:,} of {wanted:,} tokens  {rate:.0f} tok/s"
+        pace = f"{rate:.0f} tok/s" if rate else "the first rows are on their way"
+        figures = f"{tokens:,} of {wanted:,} tokens  {pace}"
         bar.update(task, completed=tokens, figures=figures)
         if not console.is_terminal and 10 * tokens // wanted > said:
             said = 10 * tokens // wanted

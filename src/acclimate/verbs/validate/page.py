@@ -98,7 +98,7 @@ def _checks(found: Preflight, checks: Checks) -> str:
     kept = f" · the base's states on them take {found.states_bytes / 2**20:.0f} MiB" if found.states_bytes else ""
     return (
         f"held-out text is measured every {checks.every:,} steps, {checks.count:,} times, {checks.panel:,} tokens "
-        f"each: {checks.part:.1%} of the training's forwards{less}{kept}"
+        f"each: {checks.part:.1%} of the training's work{less}{kept}"
     )
 
 
