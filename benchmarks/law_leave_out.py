@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from scipy.stats import t as student
 from acclimate.laws.anchored import DRIFT, GAIN, INPUTS, drift_forms, gain_forms
 from acclimate.laws.competing import Judged, compete
 from acclimate.runs.cells import Row, TextScores, read_table
+from acclimate.verbs.planning.design import choose_runs
 
 HERE = Path(__file__).parent
 LEVEL = 0.9
@@ -85,6 +86,10 @@ class Run:
     outcomes: dict[str, float]
 
 
+Choice = Callable[[Sequence[Run]], list[list[Run]]]
+"""Of the runs that are left, six that are fitted; several times, or once."""
+
+
 def runs_of(one: Series) -> list[Run]:
     """None where a table is not there: the others alone may be another series."""
     if not all((HERE / source.table).is_file() for source in one.sources):
@@ -136,13 +141,13 @@ class Case:
     inputs: tuple[float, ...]
 
 
-def cases(one: Series, runs: Sequence[Run]) -> tuple[list[Case], list[str]]:
+def cases(one: Series, runs: Sequence[Run], choose: Choice) -> tuple[list[Case], list[str]]:
     """Each setting left out in turn with all of its seeds; and sentences where there was no answer."""
     found, refused = [], []
     for setting in dict.fromkeys(run.inputs for run in runs):
         held = [run for run in runs if run.inputs == setting]
         left = [run for run in runs if run.inputs != setting]
-        for trained in _chosen(left):
+        for trained in choose(left):
             here, why = answered(one.name, trained, held)
             found += here
             refused += why
@@ -172,7 +177,7 @@ def answered(name: str, trained: Sequence[Run], held: Sequence[Run]) -> tuple[li
     return found, refused
 
 
-def _chosen(left: Sequence[Run]) -> list[list[Run]]:
+def by_chance(left: Sequence[Run]) -> list[list[Run]]:
     if len(left) <= RUNS:
         return [list(left)]
     random = np.random.default_rng(0)
@@ -180,7 +185,26 @@ def _chosen(left: Sequence[Run]) -> list[list[Run]]:
     return [[left[place] for place in places] for places in chosen]
 
 
+def by_design(left: Sequence[Run]) -> list[list[Run]]:
+    """The six that `acclimate plan --probe` would take, were these its candidates."""
+    columns = {column: np.array([run.inputs[i] for run in left]) for i, column in enumerate(INPUTS)}
+    varied = {column for column, values in columns.items() if np.ptp(values) > 0}
+    return [[left[place] for place in choose_runs(columns, [*drift_forms(varied), *gain_forms(varied)], RUNS)]]
+
+
 def tables() -> str:
+    return "\n\n".join(
+        [
+            _series(by_chance),
+            _forward(by_chance),
+            "### Six runs by design",
+            _series(by_design),
+            _forward(by_design),
+        ]
+    )
+
+
+def _series(choose: Choice) -> str:
     head = (
         "| {} | cases | covered | narrower than the spread | than Student's | median width / spread | no answer |\n"
         "|---|---|---|---|---|---|---|"
@@ -191,7 +215,7 @@ def tables() -> str:
         if len({run.inputs for run in runs}) < 4:
             blocks.append(f"| {one.name} | not run yet | | | | | |")
             continue
-        found, refused = cases(one, runs)
+        found, refused = cases(one, runs, choose)
         every += found
         refusals += len(refused)
         for outcome in runs[0].outcomes:
@@ -201,13 +225,13 @@ def tables() -> str:
     for kind in (GAIN, DRIFT):
         blocks.append(_line(f"**all, {kind}**", [case for case in every if case.outcome.startswith(kind)], ""))
     blocks.append(_line("**all**", every, str(refusals)))
-    return "\n".join(blocks) + "\n\n" + _forward()
+    return "\n".join(blocks)
 
 
-def _forward() -> str:
+def _forward(choose: Choice) -> str:
     """From the two shorter lengths to the longest, as a user would ask."""
     lines = [
-        "### From the shorter lengths to 16,384 tokens\n",
+        "From the shorter lengths to 16,384 tokens:\n",
         "| outcome | cases | covered | narrower than the spread | than Student's | median width / spread | no answer |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -218,7 +242,7 @@ def _forward() -> str:
         return lines[0] + "\nNot run yet."
     short = [run for run in runs if run.inputs[3] < tokens[-1]]
     held = [run for run in runs if run.inputs[3] == tokens[-1]]
-    pairs = [answered("forward", trained, held) for trained in _chosen(short)]
+    pairs = [answered("forward", trained, held) for trained in choose(short)]
     found = list(itertools.chain.from_iterable(pair[0] for pair in pairs))
     refused = sum(len(pair[1]) for pair in pairs)
     for outcome in held[0].outcomes:
