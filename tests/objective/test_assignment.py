@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acclimate.objective.assignment import assign
@@ -19,6 +19,7 @@ from tests.fixtures.batches import packed
 SELECTS = torch.tensor([[True, False, True], [False, True, True]])
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 2)), min_size=1, max_size=4), min_size=1, max_size=3),
     st.sampled_from(["token", "sequence"]),
