@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
 from typing import Any
 
@@ -15,6 +16,7 @@ from acclimate.data.deal.loader import Loader, epochs_goal, total_steps
 from acclimate.data.deal.mix import Mixer
 from acclimate.data.deal.pack import PackedSource
 from acclimate.data.deal.passes import Passes
+from acclimate.data.deal.prefetch import Prefetch
 from acclimate.data.deal.shares import constant
 from acclimate.types.central import IGNORE, PAD_DOCUMENT, Batch
 from acclimate.types.errors import ConfigError
@@ -144,6 +146,36 @@ def test_rows_of_like_length_share_a_micro_batch() -> None:
         lengths = (batch.document != PAD_DOCUMENT).sum(1).tolist()
         assert lengths == sorted(lengths, reverse=True)
         assert lengths[0] == batch.input_ids.shape[1]
+
+
+def test_whole_rows_have_few_shapes() -> None:
+    """As on a GPU: the same rows, padded to the length that they were filled up to; a batch's padding is a document."""
+    plain, whole = loader(batch_tokens=256), loader(batch_tokens=256, whole_rows=True)
+    cut, shapes = set(), set()
+    for _ in range(6):
+        for one, other in zip(plain.next_step(), whole.next_step(), strict=True):
+            width = one.input_ids.shape[1]
+            cut.add(width)
+            shapes.add(other.input_ids.shape[1])
+            for name in ("input_ids", "labels", "position_ids", "document", "route"):
+                assert torch.equal(getattr(one, name), getattr(other, name)[:, :width]) or name == "position_ids"
+            behind = other.document[:, width:]
+            assert (behind == PAD_DOCUMENT).all()
+            assert (other.labels[:, width:] == IGNORE).all()
+            assert (other.position_ids >= 0).all()
+    assert shapes == {32}
+    assert len(cut) > 1
+
+
+def test_what_batches_hold_is_found_ahead() -> None:
+    seen: list[tuple[int, str]] = []
+    made = loader()
+    made.ahead = lambda batch: seen.append((id(batch), threading.current_thread().name))
+    ahead = Prefetch(made)
+    batches = ahead.next_step()
+    assert [number for number, _ in seen[: len(batches)]] == [id(batch) for batch in batches]
+    assert threading.current_thread().name not in {name for _, name in seen}
+    ahead.close()
 
 
 def test_a_source_that_is_not_trained_cannot_be_counted() -> None:

@@ -35,6 +35,7 @@ from acclimate.model.packing.states import States
 from acclimate.types.errors import ModelError
 from tests.fixtures.batches import packed
 from tests.fixtures.composite import TOKENS, save_composite
+from tests.fixtures.mixtures import mixture
 from tests.fixtures.pico import pico_model, pico_tokenizer
 
 LONGROPE = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [8.0] * 4}
@@ -160,6 +161,46 @@ def test_experts_pack_to_rounding() -> None:
             )
         )  # fmt: skip
         assert CausalModel(network, pico_tokenizer()).alone is None
+
+
+@pytest.mark.parametrize("experts", ["eager", "batched_mm", "grouped_mm"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_experts_pack_however_they_are_computed(experts: str, dtype: torch.dtype) -> None:
+    """What is asked is whether documents leak: each network is also shown with documents that do."""
+    for seed in range(3):
+        network = mixture("qwen3_moe", seed, num_experts=16, num_experts_per_tok=4).to(dtype).eval()
+        network.set_experts_implementation(experts)
+        assert network.config._experts_implementation == experts
+        states = States(network)
+        with torch.no_grad():
+            assert why_alone(states, 512) is None
+            leaking = _leaking(states)
+            assert why_alone(leaking, 512) == "documents that are packed in one row see each other"
+
+
+def _leaking(states: States) -> States:
+    """Whose positions restart, but whose attention does not: transformers is shown a mask, and makes none."""
+    network = states.network
+
+    def packed_rows(ids: Tensor, places: Tensor, *_: object) -> Tensor:
+        width = ids.shape[1]
+        seen = torch.ones(width, width, dtype=torch.bool).tril().expand(len(ids), 1, width, width)
+        return states(input_ids=ids, position_ids=places.contiguous(), attention_mask=seen)
+
+    network.set_attn_implementation("sdpa")
+    states.packed = packed_rows  # type: ignore[method-assign]
+    return states
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.1, 0.03])
+def test_a_leak_is_seen_where_attention_says_little(strength: float) -> None:
+    """In bfloat16 5 % are rounding; a leak of less than that is told by what one document in place of two makes."""
+    network = pico_model(dtype=torch.bfloat16).eval()
+    with torch.no_grad():
+        for layer in network.model.layers:
+            layer.self_attn.o_proj.weight.mul_(strength)
+        assert why_alone(States(network), 512) is None
+        assert why_alone(_leaking(States(network)), 512) is not None
 
 
 def test_the_attention_computes_alike_with_a_gradient_and_without() -> None:

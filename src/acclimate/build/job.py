@@ -18,6 +18,7 @@ from acclimate.model.checkpoint.gguf import gguf_of
 from acclimate.model.checkpoint.quantisation import quantisation_of
 from acclimate.model.checks.reach import reach_of
 from acclimate.model.load import DTYPES, load_config_of, resolve_device, resolve_dtype, width_of
+from acclimate.model.packing.attention import check_attention_here
 from acclimate.parallel.world import SOLO, World
 from acclimate.runs.beginning import as_begun
 from acclimate.types.errors import ConfigError
@@ -33,8 +34,11 @@ class Job:
     world: World = SOLO
 
     def settled(self, model: CausalModel) -> Job:
-        """With the attention that ``auto`` was for the loaded model, as a run that goes on will have it."""
-        if self.config.model.attention != "auto":
+        """With the attention that ``auto`` was for the loaded model, as a run that goes on will have it.
+
+        ``varlen`` is what some machines have for it: the run stays ``auto``, and can be measured on another one.
+        """
+        if self.config.model.attention != "auto" or model.attention == "varlen":
             return self
         section = self.config.model.model_copy(update={"attention": model.attention})
         return replace(self, config=self.config.model_copy(update={"model": section}))
@@ -110,9 +114,8 @@ def _checked(config: RunConfig, device: torch.device) -> ModelSection:
         raise ConfigError(
             "objective.logits_dtype: bfloat16 has no effect on a float32 model, whose logits are float32; leave it out."
         )
-    if config.model.dtype != "auto":
-        return config.model
-    dtype = resolve_dtype(device, width_of(shape))
+    dtype = DTYPES.get(config.model.dtype) or resolve_dtype(device, width_of(shape))
+    check_attention_here(config.model, dtype, device)
     name = next(name for name, known in DTYPES.items() if known == dtype)
     return config.model.model_copy(update={"dtype": name})
 

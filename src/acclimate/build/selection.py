@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from acclimate.data.prepare.ranges import concatenated
 from acclimate.data.prepare.routes import NOT_LEARNED
 from acclimate.data.prepare.store import Writer, key_of, stored
 from acclimate.data.prepare.tokens import TokenCorpus
+from acclimate.kernels.chunk_size import CE_COPIES, chunk_size
 from acclimate.kernels.projection import Projection
 from acclimate.model.causal import CausalModel
 from acclimate.model.identity import model_digest
@@ -132,7 +133,11 @@ def base_nats(
 
 
 def _score(
-    rows: list[Row], offsets: NDArray[np.int64], found: NDArray[np.float32], chunk_tokens: int, model: CausalModel
+    rows: list[Row],
+    offsets: NDArray[np.int64],
+    found: NDArray[np.float32],
+    chunk_tokens: int | Literal["auto"],
+    model: CausalModel,
 ) -> None:
     """Puts the nats of the rows' labels where they belong in ``found``."""
     batch = build_batch(rows).to(model.device)
@@ -147,7 +152,8 @@ def _score(
         hidden = model(batch).flatten(0, 1)
         head = Projection(model.head, torch.promote_types(model.dtype, torch.float32))
         label = batch.labels.flatten()
-        for positions in torch.split((label != IGNORE).nonzero().squeeze(1), chunk_tokens):
+        size = chunk_size(model.device, model.vocabulary, False, CE_COPIES) if chunk_tokens == "auto" else chunk_tokens
+        for positions in torch.split((label != IGNORE).nonzero().squeeze(1), size):
             nats = torch.nn.functional.cross_entropy(head.logits(hidden[positions]), label[positions], reduction="none")
             found[places.reshape(-1)[positions.cpu().numpy()]] = nats.float().cpu().numpy()
 

@@ -54,7 +54,8 @@ from acclimate.training.probe import NET_CHANGE, Probe
 from acclimate.training.schedule import factor
 from acclimate.training.training import Training
 from acclimate.training.weights import Weights
-from acclimate.types.central import Callback, RoutedTerm
+from acclimate.types.batch import Bounds
+from acclimate.types.central import Batch, Callback, RoutedTerm
 from acclimate.types.dials import dials_of
 from acclimate.types.errors import ConfigError, listed
 from acclimate.types.plan import Plan, PlanContext
@@ -95,7 +96,7 @@ def build_training(
     pad_id = model.tokenizer.pad_token_id
     if pad_id is not None and pad_id >= model.vocabulary:
         pad_id = None  # a token that was added for padding alone has no embedding
-    loader = build_loader(config, corpora, objective, mixture, pad_id, world, moved)
+    loader = build_loader(config, corpora, objective, mixture, pad_id, world, moved, model)
     weights = Weights(model.trainable())
     chain = Chain([*plan.transforms, ClipNorm(config.optimizer.max_grad_norm)], weights.masters)
     for name, taker in (plan.takes or {}).items():
@@ -274,7 +275,7 @@ def build_objective(
         normalise=config.objective.normalise,
         average=config.objective.average,
         logits_dtype=DTYPES[config.objective.logits_dtype],
-        chunk_tokens=config.objective.chunk_tokens,
+        chunk_tokens=None if config.objective.chunk_tokens == "auto" else config.objective.chunk_tokens,
         world=world,
     )
 
@@ -287,12 +288,20 @@ def build_loader(
     pad_id: int | None,
     world: World = SOLO,
     moved: Shares | None = None,
+    model: CausalModel | None = None,
 ) -> Loader:
     """This rank's stream of micro-batches, at its beginning.
 
     Args:
         moved: shares that are given while training, in place of the mixture's own.
+        model: that will compute them; what it and the objective ask of a micro-batch is then found by the loader.
     """
+
+    def ahead(batch: Batch) -> None:
+        objective.assign_ahead(batch)
+        if model is not None and model.wants_bounds:
+            batch.bounds = Bounds.of(batch.position_ids)
+
     return Loader(
         Mixer(
             {n: rows_of(config, corpora.sources[n], objective.active, mixture.row_lengths[n]) for n in mixture.shares},
@@ -308,6 +317,8 @@ def build_loader(
         mixture.total_steps,
         mixture.goal,
         world.all_or_none,
+        whole_rows=model is not None and model.device.type == "cuda" and model.alone is None,
+        ahead=None if model is None else ahead,
     )
 
 

@@ -49,8 +49,10 @@ class ModelSection(Section):
     quantization: Literal["nf4"] | None = Field(
         None, description="nf4, with lora: keep the frozen base in 4 bits (QLoRA); extra `qlora`"
     )
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2", "flex_attention"] = Field(
-        "auto", description="auto: of sdpa and eager the fastest that computes packed documents as each by itself"
+    attention: Literal["auto", "varlen", "sdpa", "eager", "flash_attention_2", "flex_attention"] = Field(
+        "auto",
+        description="auto: of varlen (CUDA), sdpa and eager the fastest that computes packed documents as each by "
+        "itself",
     )
     device: Annotated[str, Apart.WORK] = Field("auto", description="auto (a GPU where there is one), cpu, cuda, cuda:1")
 
@@ -90,8 +92,10 @@ class ObjectiveSection(Section):
         "float32",
         description="bfloat16 rounds logits: a KL gradient that is wrong near the base (docs/howto/performance.md)",
     )
-    chunk_tokens: Annotated[int, Apart.WORK] = Field(
-        256, ge=1, description="tokens whose logits exist at one time, in memory: 4 bytes x tokens x vocabulary"
+    chunk_tokens: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], Apart.WORK] = Field(
+        "auto",
+        description="tokens whose logits exist at one time, in memory: 4 bytes x tokens x vocabulary; auto: 256 on a "
+        "CPU, on a GPU up to 1024 with a reference and 2048 without, by vocabulary and free memory",
     )
 
 

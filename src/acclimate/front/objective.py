@@ -36,7 +36,8 @@ class Objective:
         normalise: ``term`` divides each term by its own count, ``all`` every term by the count of all learned tokens.
         average: ``token`` weighs every token alike, ``sequence`` every document's piece of a row.
         logits_dtype: of logits; a KL near the base needs float32.
-        chunk_tokens: tokens whose logits exist at one time, in memory 4 bytes x tokens x vocabulary.
+        chunk_tokens: tokens whose logits exist at one time, in memory 4 bytes x tokens x vocabulary; None takes 256 on
+            a CPU, and on a GPU up to 2048 by vocabulary, term and free memory.
 
     Raises:
         UsageError: no term, a reference that is missing or that no term asks for, or two unlike terms of one name.
@@ -54,7 +55,7 @@ class Objective:
         normalise: Literal["term", "all"] = "term",
         average: Literal["token", "sequence"] = "token",
         logits_dtype: torch.dtype = torch.float32,
-        chunk_tokens: int = 256,
+        chunk_tokens: int | None = None,
     ) -> None:
         self.terms = terms
         self.references = dict(references or {})
@@ -205,7 +206,8 @@ class Objective:
                 )
 
     def _check_routes(self, batch: Batch, table: tuple[Route, ...]) -> None:
-        used = batch.route[batch.labels != IGNORE]
+        host = batch.on_host
+        used = host.route[host.labels != IGNORE]
         if used.numel() and not 0 <= int(used.min()) <= int(used.max()) < len(table):
             worst = int(used.max()) if int(used.max()) >= len(table) else int(used.min())
             raise UsageError(

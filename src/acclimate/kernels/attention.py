@@ -153,11 +153,5 @@ def _is_plain(mask: Tensor | None) -> bool:
     return mask is None or any(getattr(one, "plain", False) for one in (mask, mask._base))
 
 
-def name_of(network: Any) -> str:
-    """The attention of a network as a configuration names it."""
-    name = str(network.config._attn_implementation)
-    return "sdpa" if name == PACKED_SDPA else name
-
-
 AttentionInterface.register(PACKED_SDPA, packed_sdpa)
 AttentionMaskInterface.register(PACKED_SDPA, packed_mask)

@@ -37,11 +37,11 @@ class Group:
     positions: Tensor  # [n], into the hidden states
     references: Mapping[str, tuple[Tensor, Projection]]  # name -> hidden states [P, D] of a frozen model, and its head
     loss: BlockLoss
+    chunk_tokens: int
+    """Most tokens whose logits exist at one time."""
 
 
-def chunked_loss(
-    hidden: Tensor, head: Head, projection: Projection, groups: Sequence[Group], chunk_tokens: int
-) -> Tensor:
+def chunked_loss(hidden: Tensor, head: Head, projection: Projection, groups: Sequence[Group]) -> Tensor:
     """Sum of the groups' losses, differentiable in ``hidden`` and in the head's parameters.
 
     Args:
@@ -49,13 +49,12 @@ def chunked_loss(
         head: the student's, whose parameters get a gradient if they ask for one.
         projection: of ``head``. A reference with this very projection shares the student's products.
         groups: disjoint sets of positions.
-        chunk_tokens: most tokens whose logits exist at one time.
 
     Returns:
         A scalar in the projection's dtype.
     """
     loss: Tensor = _GradientInForward.apply(  # type: ignore[no-untyped-call]
-        hidden, head.weight, head.bias, projection, groups, chunk_tokens
+        hidden, head.weight, head.bias, projection, groups
     )
     return loss
 
@@ -69,7 +68,6 @@ class _GradientInForward(torch.autograd.Function):
         bias: Tensor | None,
         student: Projection,
         groups: Sequence[Group],
-        chunk_tokens: int,
     ) -> Tensor:
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         learns = wants_hidden or wants_weight or wants_bias
@@ -80,15 +78,16 @@ class _GradientInForward(torch.autograd.Function):
         total = hidden.new_zeros((), dtype=dtype)
         workspace: dict[int, Tensor] = {}
         for group in groups:
-            for positions in torch.tensor_split(group.positions, math.ceil(len(group.positions) / chunk_tokens)):
+            for positions in torch.tensor_split(group.positions, math.ceil(len(group.positions) / group.chunk_tokens)):
                 inputs = hidden[positions]  # [n, D]
                 raw, references = _products(inputs, positions, student, group.references, workspace)
                 for here in _blocks(raw):
                     total += _block(group.loss, positions[here], raw[here], references, here, student, learns)
+                grad = student.operand(raw) if grad_hidden is not None or grad_weight is not None else raw
                 if grad_hidden is not None:
-                    grad_hidden[positions] = student.hidden_gradient(raw)
+                    grad_hidden[positions] = student.hidden_gradient(grad)
                 if grad_weight is not None:
-                    student.add_weight_gradient(raw, inputs, grad_weight)
+                    student.add_weight_gradient(grad, inputs, grad_weight)
                 if grad_bias is not None:
                     grad_bias += raw.sum(0)
         ctx.save_for_backward(
@@ -102,8 +101,8 @@ class _GradientInForward(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (scale,) = grad_outputs
         if scale == 1:  # the ordinary case; a trained head's gradient is large
-            return (*ctx.saved_tensors, None, None, None)
-        return (*(None if g is None else g * scale.to(g.dtype) for g in ctx.saved_tensors), None, None, None)
+            return (*ctx.saved_tensors, None, None)
+        return (*(None if g is None else g * scale.to(g.dtype) for g in ctx.saved_tensors), None, None)
 
 
 def _products(

@@ -10,6 +10,10 @@ from torch import Tensor
 
 from acclimate.kernels.head import Head
 
+ADDS_FLOAT32 = torch.__version__ >= (2, 10)
+"""Whether ``addmm`` of bfloat16 operands adds to a float32 matrix: before, that had to be bfloat16 [from code]
+(pytorch #154086, mended by #167931). torch.compile does not know it (pytorch #163880), and nothing here is compiled."""
+
 
 class Projection:
     """A detached head that is ready for products with results in ``dtype``.
@@ -51,6 +55,10 @@ class Projection:
         """Room for the products of that many tokens, [rows, V]."""
         return torch.empty(rows, self.weight.shape[0], dtype=self.dtype, device=self.weight.device)
 
+    def operand(self, grad: Tensor) -> Tensor:
+        """The gradient of ``raw`` [n, V] as the two products of the way back read it: on CUDA rounded here, once."""
+        return grad.to(self.weight.dtype) if self._keeps_weight else grad
+
     def hidden_gradient(self, grad: Tensor) -> Tensor:
         """Gradient of ``raw`` [n, V] to that of the hidden states [n, D]."""
         out = torch.empty(len(grad), self.weight.shape[1], dtype=self.dtype, device=grad.device)
@@ -59,7 +67,11 @@ class Projection:
     def add_weight_gradient(self, grad: Tensor, hidden: Tensor, total: Tensor) -> None:
         """Adds the weight's gradient [V, D], from that of ``raw`` [n, V] and hidden states [n, D], to ``total``."""
         if self._keeps_weight:
-            total += torch.mm(grad.T.to(hidden.dtype), hidden, out_dtype=self.dtype)
+            grad = self.operand(grad)
+            if ADDS_FLOAT32:  # a product of its own would be written, read and added: 10 GB at V = 152k and D = 4096
+                torch.addmm(total, grad.T, hidden, out_dtype=self.dtype, out=total)
+            else:
+                total += torch.mm(grad.T, hidden, out_dtype=self.dtype)
             return
         with _bfloat16_operands(self.short):
             total.addmm_(grad.T, hidden.to(self.dtype))

@@ -9,14 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from acclimate.kernels.attention import name_of
 from acclimate.kernels.head import Head, head_of
+from acclimate.kernels.varlen import PACKED_VARLEN
 from acclimate.model.checks.reach import Reach, reach_of
 from acclimate.model.mixture.routing import Routing
+from acclimate.model.packing.attention import name_of
 from acclimate.model.packing.probe import check_alone, why_alone
 from acclimate.model.packing.regrouped import Regrouped
-from acclimate.model.packing.states import States, inference
+from acclimate.model.packing.states import FLASH, States, inference
 from acclimate.model.whole.towers import decoder_of
+from acclimate.types.batch import Bounds
 from acclimate.types.central import PAD_DOCUMENT, Batch
 from acclimate.types.errors import ModelError
 
@@ -114,7 +116,9 @@ class CausalModel(nn.Module):
         """
         if batch.input_ids.shape[1] > self.positions:
             raise ModelError(f"Rows of {batch.input_ids.shape[1]} tokens are more than the {self.reach}; shorten them.")
-        regrouped = None if self.alone is None else Regrouped.of(batch.position_ids, self.agree)
+        regrouped = None
+        if self.alone is not None:
+            regrouped = Regrouped.of(batch.on_host.position_ids, self.agree, batch.input_ids.device)
         computed = batch.input_ids.numel() if regrouped is None else regrouped.positions
         backward = (2 if self.peft is None else 1) if torch.is_grad_enabled() else 0
         self.forwards += computed * (1 + backward)
@@ -127,8 +131,19 @@ class CausalModel(nn.Module):
 
     def _hidden(self, batch: Batch, regrouped: Regrouped | None) -> Tensor:
         if regrouped is None:
-            return self.states.packed(batch.input_ids, batch.position_ids)
+            return self.states.packed(batch.input_ids, batch.position_ids, self._bounds(batch))
         return regrouped.hidden(self.states.alone, batch.input_ids)
+
+    def _bounds(self, batch: Batch) -> Bounds | None:
+        """Where its documents lie, for an attention that asks; found on the host, unless it was ahead."""
+        if batch.bounds is None and self.wants_bounds:
+            return Bounds.of(batch.on_host.position_ids).to(batch.input_ids.device)
+        return batch.bounds
+
+    @property
+    def wants_bounds(self) -> bool:
+        """Whether attention is told where documents lie."""
+        return self.alone is None and self.network.config._attn_implementation in (PACKED_VARLEN, FLASH)
 
     def rows(self, input_ids: Tensor, position_ids: Tensor, mask: Tensor | None) -> Tensor:
         """[B, T] rows of one document each to hidden states [B, T, D].

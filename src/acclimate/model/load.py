@@ -25,7 +25,7 @@ from acclimate.model.checkpoint.quantisation import check_quantisation, forget_q
 from acclimate.model.checks.causality import check_causality
 from acclimate.model.folder import check_weights
 from acclimate.model.mixture.unquantised import check_quantised
-from acclimate.model.packing.attention import choose_attention, set_attention
+from acclimate.model.packing.attention import asked_attention, check_attention_here, choose_attention, set_attention
 from acclimate.model.whole.carried import PROCESSOR
 from acclimate.model.whole.classes import build, class_of, is_composite
 from acclimate.model.whole.noise import Path as Place
@@ -83,6 +83,7 @@ def load_network(
     Raises:
         ModelError: it cannot be loaded, or the checkpoint lacks weights that its configuration promises.
     """
+    check_attention_here(section, dtype, device)
     factory: Any = AutoModelForCausalLM
     options: dict[str, Any] = {}
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # transformers would ask a service to convert pickles
@@ -108,7 +109,7 @@ def load_network(
         factory,
         section,
         dtype=dtype,
-        attn_implementation=_asked_attention(section),
+        attn_implementation=asked_attention(section),
         use_safetensors=True,
         ignore_mismatched_sizes=True,  # refused below, with names
         output_loading_info=True,
@@ -151,11 +152,6 @@ def _changed(network: Any, section: ModelSection, recorded: Sequence[Change] = (
             change.change_network(network)
         replay(recorded, tokenizer, network)
     return network
-
-
-def _asked_attention(section: ModelSection) -> str | None:
-    """None lets transformers take the fastest that the family has."""
-    return None if section.attention == "auto" else section.attention
 
 
 def _of_part(noise: dict[Place, float], config: Any, part: Any) -> dict[Place, float]:
@@ -209,7 +205,7 @@ def empty_network(section: ModelSection) -> Any:
 def _structure(section: ModelSection, config: Any) -> Any:
     try:
         with torch.device("meta"):
-            network = build(config, _asked_attention(section), section.trust_remote_code)
+            network = build(config, asked_attention(section), section.trust_remote_code)
         network.origin = Origin(towers=freeze(network))
     except ImportError as error:
         check_library(section, error)

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from acclimate.kernels.chunk_size import JS_COPIES, KL_COPIES
 from acclimate.types.central import Chunk
 
 Direction = Literal["reverse", "forward", "js"]
@@ -38,6 +39,11 @@ class Divergence:
     def per_nat(self) -> float:
         """Of a small KL, its own nats: both KLs are then equal, and Jensen-Shannon is a quarter of them."""
         return 0.25 if self.direction == "js" else 1.0
+
+    @property
+    def logit_copies(self) -> float:
+        """Tensors of the logits' size that it keeps alive at once, by which chunks are sized."""
+        return JS_COPIES if self.direction == "js" else KL_COPIES
 
     def __call__(self, chunk: Chunk) -> Tensor:
         assert chunk.reference_logits is not None

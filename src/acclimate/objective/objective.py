@@ -18,8 +18,10 @@ from torch import Tensor
 
 from acclimate.kernels.projection import Projection
 from acclimate.model.reference import Reference
+from acclimate.objective.assignment import assign
 from acclimate.objective.step import Step
 from acclimate.parallel.world import SOLO, World
+from acclimate.types.batch import Assignment
 from acclimate.types.central import Batch, Route, RoutedTerm
 
 Expected = Sequence[float | None] | Callable[[int], Sequence[float | None]]
@@ -41,6 +43,7 @@ class Objective:
         terms: what the plan routes where.
         routes: the run's route table, R entries.
         references: by name, those that ``terms`` ask for.
+        chunk_tokens: tokens whose logits exist at one time; None chooses by device, vocabulary and term.
         expected: [K] of a sparse term what a step is expected to hold of it, in the unit of ``average``; None of the
             others. A sparse term divides by it under ``normalise="term"``, so that its pull over steps is its weight.
             Where shares move, a function of the steps before.
@@ -55,12 +58,16 @@ class Objective:
     normalise: str = "term"
     average: str = "token"
     logits_dtype: torch.dtype = torch.float32
-    chunk_tokens: int = 256
+    chunk_tokens: int | None = None
     expected: Expected | None = None
     balance: float = 0.0
     world: World = SOLO
     projections: list[tuple[Tensor, Projection]] = field(default_factory=list, init=False, repr=False, compare=False)
     """Of frozen heads, which steps share; the step of a trained head has its own."""
+    chunk_sizes: dict[tuple[torch.device, int, bool, float], int] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """Tokens of a chunk by device, vocabulary, and what a term makes of logits; the first micro-batch decides."""
 
     def step(self, batches: Sequence[Batch], means: Mapping[int, Tensor] | None = None, before: int = 0) -> Step:
         """One optimizer step: its denominators, and the sums that its micro-batches add up to.
@@ -71,6 +78,16 @@ class Objective:
             before: steps before this one.
         """
         return Step(self, batches, means or {}, before)
+
+    def assigned(self, batch: Batch) -> Assignment:
+        """Which labels of the batch are whose: found now, unless :meth:`assign_ahead` has."""
+        host = batch.on_host
+        known = host.assignment
+        return known if known is not None and known.by is self else assign(self, host, self.selects, self.average)
+
+    def assign_ahead(self, batch: Batch) -> None:
+        """Lets a batch in main memory, which nobody changes any more, bring along which of its labels are whose."""
+        batch.assignment = assign(self, batch, self.selects, self.average)
 
     @cached_property
     def selects(self) -> Tensor:

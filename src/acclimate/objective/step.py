@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from acclimate.kernels.chunk_size import CE_COPIES, KL_COPIES, chunk_size
 from acclimate.kernels.chunked import BlockLoss, Group, chunked_loss
 from acclimate.kernels.head import Head
 from acclimate.kernels.projection import Projection
 from acclimate.model.causal import CausalModel
+from acclimate.objective.assignment import by_piece, pieces, shares
 from acclimate.parallel.world import World
-from acclimate.types.central import IGNORE, PAD_DOCUMENT, WEIGHTS, Batch, Chunk, Metrics
+from acclimate.types.batch import moved
+from acclimate.types.central import PAD_DOCUMENT, WEIGHTS, Batch, Chunk, Metrics
 from acclimate.types.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ class Step:
         self.sums: Sums | None = None
         """Of the micro-batches so far, on this rank."""
         self._trained_heads: list[tuple[Tensor, Projection]] = []
-        self._units = [self._units_of(batch) for batch in batches]
+        self._assigned = [objective.assigned(batch) for batch in batches]
         self.counts, self._present = self._count()
         """Denominator of each term, over all ranks: [K] float64."""
         weights = torch.tensor([float(routed.weight) for routed in objective.terms], dtype=torch.float64)
@@ -72,10 +75,11 @@ class Step:
         reference, since FSDP gathers its weights together."""
         objective, world = self.objective, self.objective.world
         units = torch.zeros(len(self.batches), len(objective.terms), dtype=torch.float64)
-        for b, own in enumerate(self._units):
-            units[b] = torch.stack([of_term.sum() for of_term in own]).cpu()
+        for b, assigned in enumerate(self._assigned):
+            units[b] = torch.stack([of_term.sum() for of_term in assigned.units])
         if objective.normalise == "all":
-            everything = sum(float(self._shares(batch, objective.selects.any(0)).sum()) for batch in self.batches)
+            learned, hosts = objective.selects.any(0), [batch.on_host for batch in self.batches]
+            everything = sum(float(shares(host, learned, objective.average).sum()) for host in hosts)
             counts = torch.full_like(units[0], everything)
         else:
             counts = units.sum(0)
@@ -89,20 +93,8 @@ class Step:
 
     def _tokens(self) -> float:
         """Those that are no padding, over all micro-batches and ranks."""
-        own = sum(float((batch.document != PAD_DOCUMENT).sum()) for batch in self.batches)
+        own = sum(float((batch.on_host.document != PAD_DOCUMENT).sum()) for batch in self.batches)
         return float(self.objective.world.sum(torch.tensor([own], dtype=torch.float64)))
-
-    def _units_of(self, batch: Batch) -> Tensor:
-        """[K, P] float64: how much each token weighs in term k; 0 where the term does not look."""
-        return torch.stack([self._shares(batch, selected).flatten() for selected in self.objective.selects])
-
-    def _shares(self, batch: Batch, selected: Tensor) -> Tensor:
-        """1 for each learned token on a selected route; under sequence averaging one over those of its piece."""
-        learned = ((batch.labels != IGNORE) & selected.to(batch.route.device)[batch.route]).double()
-        if self.objective.average == "token":
-            return learned
-        sizes = _by_piece(batch, learned)
-        return learned / sizes.clamp_min(1)[_pieces(batch)].view_as(learned)
 
     def _references_of(self, present: Tensor) -> set[str]:
         """References of the terms k with ``present[k]``."""
@@ -126,23 +118,27 @@ class Step:
                 hidden = model(batch).flatten(0, 1)
                 head = self._projection(model.head, torch.promote_types(hidden.dtype, objective.logits_dtype))
                 for k in asking:
-                    found[k].append(self._sequence_means(batch, k, hidden, head).cpu())
+                    found[k].append(self._sequence_means(b, k, hidden, head).cpu())
         for k in asking:
             if every := [means for rank in objective.world.gather(found[k]) for means in rank]:  # none: a step without
                 self.means[k] = torch.cat(every)
 
     @torch.no_grad()
-    def _sequence_means(self, batch: Batch, k: int, hidden: Tensor, head: Projection) -> Tensor:
-        """[S] mean nats per token of term k of every sequence that holds some. ``hidden`` is [P, D]."""
-        objective = self.objective
-        chosen = (batch.labels != IGNORE) & objective.selects[k].to(hidden.device)[batch.route]
-        nats = torch.zeros(chosen.shape, dtype=torch.float64, device=hidden.device)
-        tokens = _Tokens(batch)
-        for positions in torch.split(chosen.flatten().nonzero().squeeze(1), objective.chunk_tokens):
-            chunk = tokens.chunk(positions, head.logits(hidden[positions]))
-            nats.view(-1)[positions] = objective.terms[k].term(chunk).double()
-        sizes = _by_piece(batch, chosen.double())
-        return (_by_piece(batch, nats) / sizes)[sizes > 0]
+    def _sequence_means(self, b: int, k: int, hidden: Tensor, head: Projection) -> Tensor:
+        """[S] mean nats per token of term k of every sequence of the b-th micro-batch that holds some.
+
+        ``hidden`` is [P, D].
+        """
+        batch, learned = self.batches[b], self._assigned[b].units[k] > 0
+        nats = torch.zeros(learned.shape, dtype=torch.float64, device=hidden.device)
+        tokens, term = _Tokens(batch), self.objective.terms[k]
+        for chosen in torch.split(learned.nonzero().squeeze(1), self._chunk_tokens([k], head)):
+            positions = moved(chosen, hidden.device)
+            nats[positions] = term.term(tokens.chunk(positions, head.logits(hidden[positions]))).double()
+        piece, count = pieces(batch.on_host)
+        sizes = by_piece(piece, count, learned.double())
+        held = moved((sizes > 0).nonzero().squeeze(1), hidden.device)
+        return (by_piece(moved(piece, hidden.device), count, nats) / moved(sizes, hidden.device))[held]
 
     def loss(self, model: CausalModel, batch: Batch) -> Tensor:
         """A micro-batch's part of the step's loss, a scalar; its sums are added to the step's.
@@ -163,8 +159,7 @@ class Step:
                 "The micro-batch is none of those that the step was made of, so nothing counts its tokens."
             )
         objective, terms, means = self.objective, self.objective.terms, self.means
-        tokens, route = _Tokens(batch), batch.route.flatten()  # [P]
-        chosen = objective.selects.to(route.device)[:, route] & (tokens.labels != IGNORE)  # [K, P]
+        assigned, tokens = self._assigned[b], _Tokens(batch)
         compared = self._references_of(self._present[b])
         states = {
             name: reference.hidden(batch).flatten(0, 1)
@@ -176,17 +171,12 @@ class Step:
         dtype = torch.promote_types(hidden.dtype, objective.logits_dtype)  # float64 stays float64, for tests
         student = self._projection(head, dtype)
         seen = {name: (states[name], self._projection(objective.references[name].head, dtype)) for name in states}
-        units = self._units[b]
-        if (weights := batch.columns.get(WEIGHTS)) is not None:
-            units = units * weights.flatten().double()  # they scale the nats, never the count
-        if self._strengths is not None:
-            units = units * self._strengths.to(units.device)[:, route]
-        factors = (units * self._pull.to(units.device)[:, None]).to(dtype)  # [K, P]
+        factors = moved(self._factors(b).to(dtype), hidden.device)  # [K, P]
         nats, token_weights = torch.zeros_like(factors), torch.zeros_like(factors)  # [K, P]
         means = means | {
-            k: self._sequence_means(batch, k, hidden.flatten(0, 1), student)
+            k: self._sequence_means(b, k, hidden.flatten(0, 1), student)
             for k, t in enumerate(terms)
-            if t.weighting is not None and t.weighting.means_of == "batch" and chosen[k].any()
+            if t.weighting is not None and t.weighting.means_of == "batch" and assigned.tokens[k].any()
         }
 
         def loss_of(members: Sequence[int]) -> BlockLoss:
@@ -205,31 +195,47 @@ class Step:
 
             return loss
 
-        # Tokens with the same set of terms are chunked together: no chunk computes logits that a term drops, and a
-        # reference's product has the student's shape, so that equal hidden states give exactly equal logits.
         groups = []
-        pattern = (chosen.long() * (2 ** torch.arange(len(terms), device=hidden.device))[:, None]).sum(0)  # [P]
-        for signature in torch.unique(pattern).tolist():
-            members = [k for k in range(len(terms)) if signature >> k & 1]
-            names = [name for k in members if (name := terms[k].reference) is not None]
-            if members:
-                positions = (pattern == signature).nonzero().squeeze(1)
-                groups.append(Group(positions, {name: seen[name] for name in names}, loss_of(members)))
-        loss = chunked_loss(hidden.flatten(0, 1), head, student, groups, objective.chunk_tokens)
+        for members, positions in assigned.groups:
+            references = {name: seen[name] for k in members if (name := terms[k].reference) is not None}
+            here, size = moved(positions, hidden.device), self._chunk_tokens(members, student)
+            groups.append(Group(here, references, loss_of(members), size))
+        loss = chunked_loss(hidden.flatten(0, 1), head, student, groups)
         balance, load = loss.new_zeros((), dtype=torch.float64), loss.new_zeros(0, dtype=torch.float64)
         if routed is not None:
             load = routed.load
             if routed.balance is not None:
                 share = routed.balance * (routed.tokens / self._routed)
                 loss, balance = loss + objective.balance * share.to(loss.dtype), share.detach().double()
-        zeros = torch.zeros(3, len(terms), len(objective.routes), dtype=torch.float64, device=hidden.device)
-        for k, here in enumerate(chosen):
-            zeros[0, k].index_add_(0, route[here], nats[k, here].double())
-            zeros[1, k].index_add_(0, route[here], torch.ones_like(route[here], dtype=torch.float64))
-            zeros[2, k].index_add_(0, route[here], token_weights[k, here].double())
-        sums = Sums(zeros[0], zeros[1], zeros[2], loss.detach().double(), balance, load)
+        by_route, route = torch.zeros(2, *assigned.tokens.shape, dtype=torch.float64, device=hidden.device), batch.route
+        for k in range(len(terms)):
+            for values, of_token in zip(by_route[:, k], (nats[k], token_weights[k]), strict=True):
+                values.index_add_(0, route.flatten(), of_token.double())  # 0 where the term does not look
+        counted = moved(assigned.tokens, hidden.device)
+        sums = Sums(by_route[0], counted, by_route[1], loss.detach().double(), balance, load)
         self.sums = sums if self.sums is None else self.sums + sums
         return loss
+
+    def _factors(self, b: int) -> Tensor:
+        """[K, P] float64 on the host: what a token's nats are multiplied by in term k, all denominators included."""
+        batch, units = self.batches[b].on_host, self._assigned[b].units
+        if (weights := batch.columns.get(WEIGHTS)) is not None:
+            units = units * weights.flatten().double()  # they scale the nats, never the count
+        if self._strengths is not None:
+            units = units * self._strengths[:, batch.route.flatten()]
+        return units * self._pull[:, None]
+
+    def _chunk_tokens(self, members: Sequence[int], head: Projection) -> int:
+        """Tokens of these terms whose logits exist at one time."""
+        if self.objective.chunk_tokens is not None:
+            return self.objective.chunk_tokens
+        terms = [self.objective.terms[k] for k in members]
+        compared = any(routed.reference is not None for routed in terms)
+        copies = max(getattr(routed.term, "logit_copies", KL_COPIES if compared else CE_COPIES) for routed in terms)
+        known, key = self.objective.chunk_sizes, (head.weight.device, len(head.weight), compared, copies)
+        if key not in known:
+            known[key] = chunk_size(*key)
+        return known[key]
 
     def _projection(self, head: Head, dtype: torch.dtype) -> Projection:
         """One projection per weight, which references share with the student; of a trained one, one per step, and of
@@ -307,15 +313,3 @@ class _Tokens:
     def chunk(self, positions: Tensor, logits: Tensor, reference_logits: Tensor | None = None) -> Chunk:
         columns = {name: column[positions] for name, column in self.columns.items()}
         return Chunk(logits, self.labels[positions], self.document[positions], reference_logits, columns)
-
-
-def _pieces(batch: Batch) -> Tensor:
-    """[P] number of each position's piece: every piece of a document restarts at position 0."""
-    return (batch.position_ids == 0).flatten().cumsum(0) - 1
-
-
-def _by_piece(batch: Batch, values: Tensor) -> Tensor:
-    """[pieces] sums of ``values`` [B, T]."""
-    piece = _pieces(batch)
-    sums = torch.zeros(int(piece[-1]) + 1, dtype=values.dtype, device=values.device)
-    return sums.index_add_(0, piece, values.flatten())

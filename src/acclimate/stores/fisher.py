@@ -143,5 +143,5 @@ class _Draw:
                     for part in hidden.split(LOGIT_TOKENS)
                 ]
             labels = torch.where(batch.labels != IGNORE, torch.cat(drawn).view_as(batch.labels), IGNORE)
-            found.append(Batch(**{**vars(batch), "labels": labels}))
+            found.append(replace(batch, labels=labels))
         return found

@@ -62,7 +62,7 @@ def _step(training: Training) -> None:
     training.step += 1
     if training.alignment is not None:
         metrics |= training.alignment.measured(training, batches)
-    tokens = sum(int((batch.labels >= 0).sum()) for batch in batches)
+    tokens = sum(int((batch.on_host.labels >= 0).sum()) for batch in batches)
     forwards = training.counted_forwards() - before
     told = torch.tensor([tokens, training.stop.signal, forwards], dtype=torch.float64)
     tokens, asked, forwards = world.sum(told).tolist()

@@ -6,15 +6,16 @@ Losses are in nats per token; evaluation is in bits per byte.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
+from acclimate.types.batch import Batch as Batch  # noqa: PLC0414
+from acclimate.types.batch import Route as Route  # noqa: PLC0414
 from acclimate.types.dials import Dial
 from acclimate.types.token_weighting import TokenSelection, TokenWeighting
 
@@ -31,43 +32,6 @@ METHOD_ROUTES = ("domain", "general")
 """Routes that every method knows; a method may leave one of them untrained."""
 
 Metrics = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Route:
-    """One entry of the run's route table: where a token came from and whose terms it gets.
-
-    ``source`` is the name of the corpus in the configuration, ``name`` the route that loss terms
-    select (``domain`` and ``general`` are the two every method knows).
-    """
-
-    source: str
-    name: str
-
-
-@dataclass
-class Batch:
-    """One micro-batch of packed rows. Labels are already shifted: ``labels[b, t]`` is the token after
-    ``input_ids[b, t]``, and ``route[b, t]`` is the route of that *label*."""
-
-    input_ids: Tensor  # [B, T] int64
-    labels: Tensor  # [B, T] int64, IGNORE where nothing is learned
-    position_ids: Tensor  # [B, T] int64, restarts at 0 at each document
-    document: Tensor  # [B, T] int64, id within the run, PAD_DOCUMENT for padding
-    route: Tensor  # [B, T] int64, index into the run's route table
-    columns: Mapping[str, Tensor] = field(default_factory=dict, kw_only=True)
-    """By name, [B, T] or [B, T, ...]: what a term or a measure wants to know of each token."""
-    routes: tuple[Route, ...] = field(default=(), kw_only=True)
-    """The table that ``route`` points into, of a batch that is used outside of a run; a run has its own."""
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        """The batch of every tensor's ``change``, columns included."""
-        tensors = {name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        columns = {name: change(column) for name, column in self.columns.items()}
-        return Batch(**tensors, columns=columns, routes=self.routes)
-
-    def to(self, device: torch.device | str) -> Batch:
-        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
 
 @dataclass

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from acclimate.config.load import RunConfig
+from acclimate.kernels.chunk_size import CPU_TOKENS
 from acclimate.types.errors import UsageError
 
 PROCESS_BYTES = 2**30
@@ -79,7 +80,9 @@ def needed(config: RunConfig, sizes: Sizes, copies: int) -> float:
     # arXiv 2205.05198, counts 34 bytes in 16 bit without the attention matrix), one with it
     per_layer = 2 if config.training.gradient_checkpointing else 17
     activations = rows * sizes.hidden * sizes.depth * per_layer * width
-    logits = 4 * config.objective.chunk_tokens * sizes.vocabulary * 4
+    asked = config.objective.chunk_tokens
+    tokens = CPU_TOKENS if asked == "auto" else asked  # on a GPU auto takes more, of memory that is free by then
+    logits = 4 * tokens * sizes.vocabulary * 4
     learns = config.lora is None or bool(config.model.add_tokens)
     heads = 4 * sizes.vocabulary * sizes.hidden * (1 + learns + copies)  # float32 casts, gradient
     return float(PROCESS_BYTES + width * sizes.total * (1 + copies) + states + activations + logits + heads)

@@ -61,6 +61,9 @@ class Loader:
         last_step, goal: the number of the last step, and the counted tokens with which it ends.
         rank, world_size: every rank draws the same rows and keeps its part; all have equally many micro-batches.
         all_or_none: in which what one rank alone cannot do fails on all; of use with live sources.
+        whole_rows: pads rows to the length that they were filled up to, but for live ones. On a GPU few shapes make
+            for reused memory, and a step costs little more: packed rows are nearly full.
+        ahead: gets every batch when it is made, which is before its step is asked for, to find out what it holds.
 
     Raises:
         ConfigError: nothing of ``count`` is trained, or no more after some tokens, or a row may hold more than a step.
@@ -79,6 +82,8 @@ class Loader:
         last_step: int = 0,
         goal: int | None = None,
         all_or_none: Callable[[], AbstractContextManager[None]] = nullcontext,
+        whole_rows: bool = False,
+        ahead: Callable[[Batch], None] | None = None,
     ) -> None:
         sources = mixer.sources | mixer.live.sources
         if count != "all" and count not in sources:
@@ -102,6 +107,7 @@ class Loader:
         self.micro_batch_size, self.compares, self.pad_id = micro_batch_size, compares, pad_id
         self.rank, self.world_size = rank, world_size
         self.last_step, self.goal, self.all_or_none = last_step, goal, all_or_none
+        self.whole_rows, self.ahead = whole_rows, ahead
         self.step = 0
 
     @property
@@ -129,7 +135,7 @@ class Loader:
 
     def prepared(self) -> list[Batch]:
         """Those of the next step that can be made before it is asked for."""
-        return self._batches(self.next_rows())
+        return self._batches(self.next_rows(), self.whole_rows)
 
     def next_rows(self) -> list[Row]:
         """The rows of the next step, of all ranks, without those of live sources."""
@@ -149,22 +155,26 @@ class Loader:
 
     def made_now(self, given: int) -> list[Batch]:
         """Those of live sources, beside a step with which the others have given so many tokens."""
-        return self._batches(self.live.rows(given))
+        return self._batches(self.live.rows(given), whole=False)
 
-    def _batches(self, rows: Sequence[Row]) -> list[Batch]:
+    def _batches(self, rows: Sequence[Row], whole: bool) -> list[Batch]:
         batches: list[Batch] = []
         references = [int(np.bitwise_or.reduce(self.compares[list(row.routes)])) for row in rows]
         for wanted in sorted(set(references)):
-            batches += self._micro_batches([row for row, has in zip(rows, references, strict=True) if has == wanted])
+            group = [row for row, has in zip(rows, references, strict=True) if has == wanted]
+            batches += self._micro_batches(group, whole)
+        if self.ahead is not None:
+            for batch in batches:
+                self.ahead(batch)
         return batches
 
-    def _micro_batches(self, group: Sequence[Row]) -> list[Batch]:
+    def _micro_batches(self, group: Sequence[Row], whole: bool) -> list[Batch]:
         # Rows of like length share a micro-batch and ranks get like amounts; the sum over a step has no order.
         ordered = sorted(group, key=lambda row: -row.length)
         mine = ordered[self.rank :: self.world_size]
         count = math.ceil(math.ceil(len(ordered) / self.world_size) / self.micro_batch_size)
         chunks = [mine[i * self.micro_batch_size : (i + 1) * self.micro_batch_size] for i in range(count)]
-        return [build_batch(chunk, self.pad_id) if chunk else self._dummy() for chunk in chunks]
+        return [build_batch(chunk, self.pad_id, whole) if chunk else self._dummy() for chunk in chunks]
 
     def _dummy(self) -> Batch:
         """A batch without labels, so that this rank takes part in the other ranks' collectives."""

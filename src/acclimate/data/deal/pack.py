@@ -184,14 +184,15 @@ class PackedSource:
         return Rows(self, pieces[np.argsort(by_row, kind="stable")], starts)
 
 
-def build_batch(rows: Sequence[Row], pad_id: int = 0) -> Batch:
+def build_batch(rows: Sequence[Row], pad_id: int = 0, whole: bool = False) -> Batch:
     """Fills a batch, padded to its longest row.
 
     Args:
         rows: of any sources.
         pad_id: input at padding; nothing attends to it and nothing is learned from it.
+        whole: padded to the length that its rows were filled up to, so that few shapes occur.
     """
-    shape = (len(rows), max(row.length for row in rows))
+    shape = (len(rows), max(max(row.length, whole * row.source.row_length) for row in rows))
     input_ids, labels = np.full(shape, pad_id, dtype=np.int64), np.full(shape, IGNORE, dtype=np.int64)
     document = np.full(shape, PAD_DOCUMENT, dtype=np.int64)
     positions, routes = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)

@@ -13,6 +13,7 @@ from torch import Tensor
 from acclimate.kernels.attention import PACKED_SDPA
 from acclimate.kernels.chunked import by_blocks
 from acclimate.kernels.projection import Projection
+from acclimate.kernels.varlen import PACKED_VARLEN
 from acclimate.measurement.panel.encode import Encoded
 from acclimate.measurement.panel.rows import Rows, batches, build, rows_of
 from acclimate.model.causal import CausalModel
@@ -23,7 +24,7 @@ from acclimate.paired.metrics import DRIFT, REVERSE_DRIFT
 CHUNK_TOKENS = 512
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Tokens of one forward, padding included."""
-MASKS = ("sdpa", "eager", PACKED_SDPA)
+MASKS = ("sdpa", "eager", PACKED_SDPA, PACKED_VARLEN)
 """Kinds of attention that take a mask of any form."""
 PROBE_ERROR = {torch.float32: 1e-3, torch.float64: 1e-9}
 

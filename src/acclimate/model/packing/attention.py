@@ -6,20 +6,52 @@ from typing import Any
 
 import torch
 
-from acclimate.kernels.attention import PACKED_SDPA, name_of
+from acclimate.config.schema import ModelSection
+from acclimate.kernels.attention import PACKED_SDPA
+from acclimate.kernels.varlen import PACKED_VARLEN, why_no_varlen
 from acclimate.model.checks.reach import reach_of
 from acclimate.model.packing.probe import why_alone
 from acclimate.model.packing.states import States, inference
 from acclimate.types.errors import ModelError
 
 FASTEST_FIRST = ("sdpa", "eager")
+OURS = {PACKED_SDPA: "sdpa", PACKED_VARLEN: "varlen"}
+"""What transformers knows under a name of ours, as a configuration names it."""
 LEARNED = 32
 """Tokens of a text that is computed with a gradient and without."""
 
 
+def name_of(network: Any) -> str:
+    """The attention of a network as a configuration names it."""
+    name = str(network.config._attn_implementation)
+    return OURS.get(name, name)
+
+
+def asked_attention(section: ModelSection) -> str | None:
+    """As transformers is asked for it; None lets it take the fastest that the family has."""
+    if section.attention == "auto":
+        return None
+    return PACKED_VARLEN if section.attention == "varlen" else section.attention
+
+
+def check_attention_here(section: ModelSection, dtype: torch.dtype, device: torch.device) -> None:
+    """Refuses an attention that was asked for and that this machine has not got.
+
+    Raises:
+        ModelError: it is ``varlen``, and there is no such kernel for this device and dtype.
+    """
+    if section.attention == "varlen" and (why := why_no_varlen(device, dtype)) is not None:
+        raise ModelError(
+            f"model.attention: 'varlen' is not usable here: {why}. Leave it out, and the fastest that is exact here is "
+            "taken."
+        )
+
+
 def set_attention(network: Any, name: str, device: torch.device) -> bool:
     """Whether the network runs this attention from now on; on a CPU ``sdpa`` is ours, which regroups documents."""
-    wanted = PACKED_SDPA if name == "sdpa" and device.type == "cpu" else name
+    wanted = PACKED_VARLEN if name == "varlen" else name
+    if name == "sdpa" and device.type == "cpu":
+        wanted = PACKED_SDPA
     parts = (network.config, network.config.get_text_config())  # transformers may have chosen for each by itself
     if any(part._attn_implementation != wanted for part in parts):
         try:
@@ -36,7 +68,9 @@ def choose_attention(network: Any, device: torch.device) -> None:
     Where none is, the family's fastest: its documents then get rows of their own.
     """
     first = name_of(network)  # of those that the family has
-    for name in dict.fromkeys((first, *FASTEST_FIRST)):
+    dtype = network.get_input_embeddings().weight.dtype
+    fastest = ("varlen",) if why_no_varlen(device, dtype) is None else ()
+    for name in dict.fromkeys((*fastest, first, *FASTEST_FIRST)):
         if not set_attention(network, name, device):
             continue
         try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,7 +24,8 @@ ROUNDING = {torch.float64: 1e-11, torch.float32: 1e-5}
 BFLOAT16_ROUNDING = 0.05
 TIMES, MOST = 10.0, 0.15
 """A network that rounds more than that between two batches of one document may differ by so many times as much, but
-never by more than MOST: experts that are chosen otherwise at a near tie move whole tokens."""
+never by more than MOST: experts that are chosen otherwise at a near tie move whole tokens. Nor by so much that the
+difference is nearer, by ratio, to what a leak makes than to rounding [ours]."""
 WINDOWS = (
     "sliding_window",
     "window_size",
@@ -111,18 +114,27 @@ class _Probe:
         self.alone = states.alone(self.documents)
         rounds = _difference(states.alone(self.documents[:1]), self.alone[:1])
         self.allowed = min(MOST, max(ROUNDING.get(self.alone.dtype, BFLOAT16_ROUNDING), TIMES * rounds))
+        self.rounds = max(rounds, torch.finfo(self.alone.dtype).eps)
+
+    @cached_property
+    def limit(self) -> float:
+        """Difference up to which packed documents are those alone: what is allowed, and nearer to rounding than to what
+        a leak makes, where positions do not restart and a document is one with that before it."""
+        together = torch.arange(2 * self.length, device=self.places.device).expand(2, -1)
+        leak = _difference(self.beside(self.before, together), self.alone)
+        return min(self.allowed, max(self.rounds, math.sqrt(self.rounds * leak)))
 
     def beside(self, before: Tensor, places: Tensor) -> Tensor:
         """[2, length, D] of the documents, behind other ones in their rows."""
         return self.states.packed(torch.cat([before, self.documents], 1), places)[:, self.length :]
 
     def is_right(self, found: Tensor) -> bool:
-        return _difference(found, self.alone) <= self.allowed
+        return _difference(found, self.alone) <= self.limit
 
     def differs(self) -> str | None:
         """What changes a document in a packed row."""
         found = self.beside(self.before, self.places)
-        if _difference(self.beside(self.others, self.places), found) > self.allowed:
+        if _difference(self.beside(self.others, self.places), found) > self.limit:
             return "documents that are packed in one row see each other"
         return None if self.is_right(found) else "a document's place in its row changes what is computed of it"
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from acclimate.kernels.attention import Packing
+from acclimate.types.batch import moved
 
 DUMMY = (1, 2)
 """One row of two tokens, which are none of the micro-batch's: its hidden states are used nowhere, with gradient 0."""
@@ -27,14 +28,15 @@ class Regrouped:
     packing: Packing
 
     @classmethod
-    def of(cls, position_ids: Tensor, agree: Callable[[int], int]) -> Regrouped:
+    def of(cls, position_ids: Tensor, agree: Callable[[int], int], device: torch.device | None = None) -> Regrouped:
         """Reads the documents off position ids [B, T] that restart at each.
 
         Args:
             agree: the number of forwards that every rank makes, from what this one needs. FSDP gathers weights in
                 each, so a rank with fewer adds dummy rows.
+            device: of the tokens, where the position ids are not on it.
         """
-        packing = Packing.of(position_ids.cpu())
+        packing = Packing.of(position_ids.cpu())  # which waits for a device that they are on
         missing = agree(len(packing.shapes)) - len(packing.shapes)
         slots, real = packing.slots, packing.real
         if missing:
@@ -42,12 +44,12 @@ class Regrouped:
             real = torch.ones(len(slots), dtype=torch.bool) if real is None else real
             real = torch.cat([real, torch.zeros(room, dtype=torch.bool)])
             slots = torch.cat([slots, slots.new_zeros(room)])
-        to = position_ids.device
+        to = position_ids.device if device is None else device
         return cls(
             Packing(
-                slots.to(to),
-                None if real is None else real.to(to),
-                packing.places.to(to),
+                moved(slots, to),
+                None if real is None else moved(real, to),
+                moved(packing.places, to),
                 packing.shapes + (DUMMY,) * missing,
             )
         )

@@ -44,6 +44,8 @@ def outlook(section: ModelSection, device: torch.device) -> Outlook | None:
         if sum(weight.numel() for weight in network.parameters()) > LARGEST:
             return None
         _fill(network, device)
+        if device.type == "cuda" and section.dtype != "float32":
+            network.to(torch.bfloat16)  # in which a GPU has kernels that float32 has not
         if section.attention == "auto":
             choose_attention(network, device)
         else:

@@ -11,11 +11,14 @@ from torch import Tensor
 
 from acclimate.kernels.attention import PACKED_SDPA, with_packing
 from acclimate.kernels.head import check_head, form_of, head_of
+from acclimate.kernels.varlen import PACKED_VARLEN, with_bounds
 from acclimate.model.whole.towers import decoder_of
+from acclimate.types.batch import Bounds
 from acclimate.types.errors import ModelError, reason
 
 PROBE = 8
 """Tokens of the text that shows what a network's decoder gives and what its head makes of it."""
+FLASH = "flash_attention_2"
 UNFIT = (TypeError, ValueError, AttributeError, LookupError, RuntimeError, AssertionError)
 """What code raises that is called in a way it is not made for."""
 
@@ -84,11 +87,36 @@ class States:
             self.network(use_cache=False, **inputs)
         return given[-1]
 
-    def packed(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
-        """[B, T] ids, and positions that restart at each document, to hidden states [B, T, D]."""
-        if self.network.config._attn_implementation == PACKED_SDPA:
+    def packed(self, input_ids: Tensor, position_ids: Tensor, bounds: Bounds | None = None) -> Tensor:
+        """[B, T] ids, and positions that restart at each document, to hidden states [B, T, D].
+
+        Args:
+            bounds: of the documents, where they were found ahead.
+        """
+        name = self.network.config._attn_implementation
+        if name == PACKED_SDPA:
             position_ids = with_packing(position_ids)
+        if name in (PACKED_VARLEN, FLASH):
+            bounds = bounds or Bounds.of(position_ids)
+        if name == PACKED_VARLEN:
+            assert bounds is not None
+            return self(input_ids=input_ids, **with_bounds(position_ids, bounds))
+        if name == FLASH:
+            assert bounds is not None
+            return self._in_one_line(input_ids, position_ids, bounds)
         return self(input_ids=input_ids, position_ids=position_ids)
+
+    def _in_one_line(self, input_ids: Tensor, position_ids: Tensor, bounds: Bounds) -> Tensor:
+        """All rows as one, since transformers' flash attention tells documents of several rows not apart."""
+        found = self(
+            input_ids=input_ids.view(1, -1),
+            position_ids=position_ids.view(1, -1),
+            cu_seq_lens_q=bounds.starts,
+            cu_seq_lens_k=bounds.starts,
+            max_length_q=bounds.longest,
+            max_length_k=bounds.longest,
+        )
+        return found.view(*input_ids.shape, -1)
 
     def alone(self, input_ids: Tensor) -> Tensor:
         """[B, T] rows that each begin with the beginning of their only document, to hidden states [B, T, D]."""

@@ -15,6 +15,7 @@ from huggingface_hub import constants, get_token
 from transformers.utils import is_flash_attn_2_available, is_torch_flex_attn_available
 
 from acclimate.disk.files import writable
+from acclimate.kernels.varlen import why_no_varlen
 from acclimate.model.load import DTYPES, fastest, product_seconds
 from acclimate.verbs.doctor.fact import Fact, Section, gib
 from acclimate.verbs.limits import available_memory, core_limit, memory_limit
@@ -71,13 +72,19 @@ def dtypes(device: torch.device) -> Section:
 
 def attention() -> Section:
     """The values of ``model.attention`` that would load."""
+    device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    missing = why_no_varlen(device, torch.bfloat16)
     found = {
+        "varlen": missing is None,
         "sdpa": True,
         "eager": True,
         "flash_attention_2": bool(is_flash_attn_2_available()),
         "flex_attention": bool(is_torch_flex_attn_available()),
     }
-    return {name: Fact(usable, "usable" if usable else "not installed") for name, usable in found.items()}
+    shown = {name: "usable" if usable else "not installed" for name, usable in found.items()}
+    if missing is not None:
+        shown["varlen"] = f"not here: {missing}"
+    return {name: Fact(usable, shown[name]) for name, usable in found.items()}
 
 
 def memory() -> Section:
