@@ -42,7 +42,7 @@ def four(pico_folder: Path, corpora: Path, tmp_path_factory: pytest.TempPathFact
         for rank in range(4)
     ]  # fmt: skip
     try:
-        assert [worker.wait(timeout=200) for worker in workers] == [0] * 4
+        assert [worker.wait(timeout=900) for worker in workers] == [0] * 4
     finally:
         for worker in workers:
             worker.kill()

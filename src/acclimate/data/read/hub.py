@@ -43,8 +43,7 @@ class HubDataset:
         self._read: Any = None  # the dataset as it is being read
 
     def rows(self, schema: RecordSchema, start: int, place: dict[str, Any] | None = None) -> Iterator[Row]:
-        """Rows from ``start`` on. ``place`` is what :meth:`place` gave there: reading then begins at its shard, and not at
-        the first row."""
+        """Rows from ``start`` on. With ``place``, which :meth:`place` gave there, reading begins at its shard."""
         number = start
         try:
             from datasets import __version__, load_dataset
