@@ -135,7 +135,7 @@ def main() -> None:
 
     # 2. What resuming reads, and that both read what the other wrote.
     for name, other in (("copies", "line"), ("line", "copies")):
-        settings = setting(model, corpora, output, f"{other} again", strategy="fsdp", replicate=1 + (other == "copies"))
+        settings = setting(model, corpora, output, f"{other}-again", strategy="fsdp", replicate=1 + (other == "copies"))
         training = built(settings, torch.float32, world)
         folder = Layout(output / name).step_checkpoints[-1]
         original, Counting.read = tensorfiles.safe_open, 0
