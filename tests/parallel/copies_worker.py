@@ -160,7 +160,7 @@ def main() -> None:
     def full_disk(*given: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    if world.rank == 2:
+    if world.rank == 1:
         saved.save_file = full_disk
     writer.write(output / "full", *both)
     try:
