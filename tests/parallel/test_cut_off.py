@@ -21,7 +21,7 @@ from tests.fixtures.nursery import Warm
 from tests.fixtures.runs import config
 from tests.fixtures.sentences import says
 
-SECONDS = 3
+SECONDS = 4
 LONG: dict[str, Any] = {
     "budget": {"steps": 4000, "batch_tokens": 128},
     "training": {"micro_batch_size": 2, "save_steps": 3},
@@ -83,7 +83,7 @@ def test_a_rank_that_dies_without_a_launcher(pico_folder: Path, corpora: Path, t
     finally:
         ranks[1].kill()
     assert ranks[1].returncode == 1
-    assert says(errors, "Error: Rank 1 of 2, on …, has lost its connection to another rank at …; … --resume …\n")
+    assert says(errors, "Error: Rank 1 of 2, on …, has lost its connection to another rank …; … --resume …\n")
 
 
 def test_ranks_that_do_not_meet(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
@@ -140,5 +140,6 @@ def test_a_machine_that_is_cut_off(machines: tuple[str, str], pico_folder: Path,
             rank.kill()
     assert [rank.returncode for rank in ranks] == [1, 1]
     for rank, errors in enumerate(said):
-        assert says(errors, f"Error: Rank {rank} of 2, on …, has heard nothing of another rank … --resume …\n")
+        said_last = errors.splitlines()[-1]  # after torch's on names that cannot be looked up
+        assert says(said_last, f"Error: Rank {rank} of 2, on …, has heard nothing of another rank … --resume …")
     assert Layout(settings.run_dir).step_checkpoints

@@ -44,7 +44,7 @@ def idle_ranks(job: Job, training: Training, corpora: Corpora, mixture: Mixture)
     for name, tokens in mixture.asked.mean(mixture.total_steps).items():
         corpus = corpora.sources[name].train
         labels = np.where(objective.active, corpus.route_counts(len(corpora.routes)), 0)
-        positions = tokens * len(corpus.ids) / max(1, labels.sum())
+        positions = tokens * corpus.tokens / max(1, labels.sum())
         wanted = int(np.bitwise_or.reduce(objective.compares[labels > 0]))
         rows[wanted] = rows.get(wanted, 0.0) + positions / mixture.row_lengths[name]
     fewest = min(rows.values())
