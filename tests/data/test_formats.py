@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,42 @@ def test_a_hub_id_is_streamed_at_one_commit(monkeypatch: pytest.MonkeyPatch) -> 
     assert source.identity()[1:] == [["owner/name (train)", "en", "c0ffee"]]
     with refused("owner/name (train): sources.law.fields needs 'body' in this file; it has 'id', 'text'."):
         list(reader("owner/name", split="train", fields={"text": "body"}).read())
+
+
+def test_a_hub_stream_goes_on_in_its_shard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From every place, also inside of a shard; shards before it are not read. Of another version's place all are."""
+    from datasets import IterableDataset
+
+    read: list[int] = []
+
+    def rows(shards: list[int]) -> Any:
+        for shard in shards:
+            read.append(shard)
+            yield from ({"text": f"document {shard} {number}"} for number in range(4))
+
+    def load(path: str, **settings: Any) -> Any:
+        return IterableDataset.from_generator(rows, gen_kwargs={"shards": [0, 1, 2]})
+
+    Hub(monkeypatch)
+    monkeypatch.setattr("datasets.load_dataset", load)
+    source = reader("owner/name", split="train")
+    whole = [document.text for document, _ in source.read()]
+    assert len(whole) == 12
+    kept = []
+    for position, (_, cursor) in enumerate(source.read()):
+        kept.append(Cursor(**json.loads(json.dumps(asdict(source.kept(cursor))))))
+        assert kept[-1].record == position + 1
+    for position, cursor in enumerate(kept):
+        read.clear()
+        again = reader("owner/name", split="train")
+        found = list(again.read(cursor))
+        assert [document.text for document, _ in found] == whole[position + 1 :]
+        assert [place.record for _, place in found] == list(range(position + 2, 13))
+        assert min(read, default=3) >= position // 4
+    other = replace(kept[8], place={"datasets": "0", "state": None})
+    read.clear()
+    assert [document.text for document, _ in source.read(other)] == whole[9:]
+    assert min(read) == 0
 
 
 def test_what_the_hub_refuses_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

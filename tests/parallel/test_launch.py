@@ -18,9 +18,10 @@ import torch
 
 from acclimate.config.load import RunConfig, save_config
 from acclimate.parallel.launch import _wait
+from acclimate.parallel.saved import read_folder
 from acclimate.runs.layout import Layout
 from acclimate.runs.scores import read_lines
-from acclimate.training.checkpoint import load_checkpoint, read_folder, save_checkpoint
+from acclimate.training.checkpoint import load_checkpoint, save_checkpoint
 from acclimate.verbs.run import train
 from tests.fixtures.gradients import built
 from tests.fixtures.nursery import FRESH, Warm
@@ -179,7 +180,7 @@ def training_process(settings: RunConfig, *options: str) -> tuple[Warm, list[psu
 LONG: dict[str, Any] = {"budget": {"steps": 4000, "batch_tokens": 128}, "training": TRAINING | {"save_steps": 3}}
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)])
 @pytest.mark.parametrize("options", [(), ("--nproc", "2")], ids=["one", "two"])
 def test_signals(
     number: int, code: int, options: tuple[str, ...], pico_folder: Path, corpora: Path, tmp_path: Path

@@ -11,10 +11,11 @@ import torch
 from rich.console import Console
 
 from acclimate.paired.metrics import DRIFT
+from acclimate.parallel.saved import read_folder
 from acclimate.runs.layout import Layout
 from acclimate.training.callbacks.exceeded import EXCEEDED, MOST, ROLLED_BACK, Exceeded, Judge
 from acclimate.training.callbacks.progress import ProgressBar
-from acclimate.training.checkpoint import checkpoint_weights, read_folder
+from acclimate.training.checkpoint import checkpoint_weights
 from acclimate.training.control.budget import Budget
 from acclimate.types.errors import UsageError
 from acclimate.verbs.run import train

@@ -162,7 +162,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_sentence(
         train(settings, resume=True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 @pytest.mark.parametrize("save_steps", [100, None])
 def test_a_stopped_run_keeps_its_last_step(
     number: signal.Signals,

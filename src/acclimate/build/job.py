@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from acclimate.build.plan import anchored
+from acclimate.config.chosen.parallel import ParallelSection
 from acclimate.config.load import RunConfig
-from acclimate.config.schema import ModelSection, ParallelSection
+from acclimate.config.schema import ModelSection
 from acclimate.config.source_schema import AUTO
 from acclimate.data.corpora import Corpora
 from acclimate.model.causal import CausalModel
@@ -21,7 +22,7 @@ from acclimate.model.load import DTYPES, load_config_of, resolve_device, resolve
 from acclimate.model.packing.attention import check_attention_here
 from acclimate.parallel.world import SOLO, World
 from acclimate.runs.beginning import as_begun
-from acclimate.types.errors import ConfigError
+from acclimate.types.errors import ConfigError, listed
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def resolve(config: RunConfig, world: World = SOLO, resume: bool = False, keep_m
         config = anchored(config, keep_missing)
         if resume:
             config = as_begun(config)
+        _check_copies(config.parallel, world.size)
         device = resolve_device(config.model, world.local_rank)
         model = _checked(config, device)
     return Job(config.model_copy(update={"model": world.agree(model)}), device, world)  # of a dtype chosen by its speed
@@ -118,6 +120,21 @@ def _checked(config: RunConfig, device: torch.device) -> ModelSection:
     check_attention_here(config.model, dtype, device)
     name = next(name for name, known in DTYPES.items() if known == dtype)
     return config.model.model_copy(update={"dtype": name})
+
+
+def _check_copies(section: ParallelSection, ranks: int) -> None:
+    """Of the model, each spread over equally many ranks (HSDP). A single process has no use for the section at all."""
+    if section.replicate == 1 or ranks == 1:
+        return
+    if ranks % section.replicate or section.replicate == ranks:
+        why = (
+            "leaves each a whole copy, which is strategy: ddp" if section.replicate == ranks else "does not divide them"
+        )
+        accepted = [str(n) for n in range(1, ranks) if ranks % n == 0]
+        raise ConfigError(
+            f"parallel.replicate: {section.replicate} copies of the model in {ranks} processes: that {why}; accepted: "
+            f"{listed(accepted)}."
+        )
 
 
 def _check_quantised(section: ModelSection) -> None:

@@ -115,7 +115,15 @@ def build_training(
         *ends.first,
         *plan.callbacks,
         *(_watchers(config, console, total, budget) if world.is_main else ()),
-        Save(config.run_dir, section.save_steps, section.keep_last, _watch(config, corpora), world, say),
+        Save(
+            config.run_dir,
+            section.save_steps,
+            section.keep_last,
+            _watch(config, corpora),
+            world,
+            say,
+            behind=section.save_in_background,
+        ),
         *ends.last,
     ]
     training = Training(

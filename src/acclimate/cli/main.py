@@ -1,7 +1,7 @@
 """The verbs put together, and the exit code of what happened.
 
 Exit codes: 0 ok, 1 runtime error, 2 a gate failed, 3 usage error, 4 a loss or gradient became NaN, 5 a gate cannot
-tell; 130, 143 and 129 when a signal stopped a training after its checkpoint (docs/reference/command-line.md).
+tell; 130, 143, 138 and 129 when a signal stopped a training after its checkpoint (docs/reference/command-line.md).
 """
 
 from __future__ import annotations
@@ -173,11 +173,13 @@ def _run() -> int:
                 f"Error: Out of memory ({reason(error)}). {LESS_MEMORY}", style="red", highlight=False, markup=False
             )
             return RUNTIME_ERROR
-        from acclimate.parallel.launch import is_lost_peer
+        from acclimate.parallel.launch import lost_peer
 
-        if isinstance(error, MemoryError) or not is_lost_peer(error):
+        if isinstance(error, MemoryError) or (said := lost_peer(error)) is None:
             raise
-        return RUNTIME_ERROR  # the process that ended, or the launcher, said why
+        if said:
+            problems.print(f"Error: {said}", style="red", highlight=False, markup=False, soft_wrap=True)
+        return RUNTIME_ERROR
     except OSError as error:
         where = f" '{error.filename}'" if error.filename else ""
         problems.print(f"Error:{where} {error.strerror or reason(error)}.", style="red", highlight=False, markup=False)

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from acclimate.config.apart import Apart
 from acclimate.config.chosen.mixture import MixtureSection, mixing
+from acclimate.config.chosen.parallel import ParallelSection
 from acclimate.config.chosen.retain import RetainSection, retaining
 from acclimate.config.chosen.search import SearchSection, searching
 from acclimate.config.chosen.training import TrainingSection
@@ -184,25 +185,6 @@ class DataSection(Section):
     cache_dir: Annotated[str, Apart.PLACE] = Field(
         "~/.cache/acclimate", min_length=1, description="prepared corpora, keyed by content and settings"
     )
-
-
-class ParallelSection(Section):
-    """How several processes share the work (torchrun, or --nproc); without effect in a single one."""
-
-    strategy: Literal["ddp", "fsdp"] = Field(
-        "ddp", description="ddp: every process holds the model; fsdp: weights and optimizer state are spread (FSDP2)"
-    )
-    cpu_offload: bool = Field(False, description="fsdp: keep weights and optimizer state in CPU memory between uses")
-    reshard_after_forward: bool = Field(
-        True, description="fsdp: gather a layer's weights again for its backward; false is faster and takes more memory"
-    )
-
-    @model_validator(mode="after")
-    def _options_of_fsdp(self) -> ParallelSection:
-        if self.strategy == "ddp" and (self.cpu_offload or not self.reshard_after_forward):
-            given = "cpu_offload" if self.cpu_offload else "reshard_after_forward"
-            raise ValueError(f"{given} has no effect with strategy: ddp; set strategy: fsdp or leave it out")
-        return self
 
 
 class RunConfig(SettingsFile):

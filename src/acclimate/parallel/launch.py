@@ -48,7 +48,8 @@ def launch(arguments: Sequence[str], processes: int) -> int:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
-    before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    handed = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+    before = {number: signal.signal(number, hand_on) for number in handed}
     try:
         return _wait(running)
     finally:
@@ -72,9 +73,12 @@ def _wait(running: Sequence[subprocess.Popen[bytes]]) -> int:
     if code > 0:
         return max(failed.values())  # the others end with 1 because of it
     name = signal.Signals(-code).name
+    late = (
+        ", as NCCL does where a rank is not heard of for parallel.timeout_minutes," if code == -signal.SIGABRT else ""
+    )
     print(
-        f"Error: process {rank} was killed by {name}, so the others are ended; --resume continues from the last "
-        "checkpoint.",
+        f"Error: process {rank} was killed by {name}{late or ','} so the others are ended; --resume continues from the "
+        "last checkpoint.",
         file=sys.stderr,
     )
     return 128 - code
@@ -105,10 +109,17 @@ def speaks() -> bool:
     return _joined() is not None or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def is_lost_peer(error: RuntimeError) -> bool:
-    """Whether a collective failed because another process is gone."""
-    dist = _joined()
-    return dist is not None and ("gloo" in str(error) or isinstance(error, dist.DistBackendError))
+def lost_peer(error: RuntimeError) -> str | None:
+    """A sentence on a collective that failed because another process is gone or stuck; None of any other error.
+
+    It is empty where :func:`launch` sees the other process end, and says why.
+    """
+    if _joined() is None:
+        return None
+    from acclimate.parallel.world import is_late, lost
+
+    said = lost(error)
+    return "" if said is not None and LAUNCHED in os.environ and not is_late(error) else said
 
 
 def _joined() -> Any:

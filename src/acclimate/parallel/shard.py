@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import (
     CPUOffloadPolicy,
     FSDPModule,
@@ -16,9 +16,9 @@ from torch.distributed.fsdp import (
     fully_shard,
     register_fsdp_forward_method,
 )
-from torch.distributed.tensor import DTensor, Partial, distribute_tensor
+from torch.distributed.tensor import DTensor, Partial, Replicate, distribute_tensor
 
-from acclimate.config.schema import ParallelSection
+from acclimate.config.chosen.parallel import ParallelSection
 from acclimate.parallel.world import World
 
 
@@ -32,10 +32,10 @@ def shard(model: nn.Module, layers: Iterable[nn.Module], world: World, section: 
 
     Args:
         layers: of the model's decoder.
-        section: ``cpu_offload`` and ``reshard_after_forward``.
+        section: ``replicate``, ``cpu_offload`` and ``reshard_after_forward``.
     """
     device = next(model.parameters()).device
-    mesh = init_device_mesh(device.type, (world.size,))
+    mesh = mesh_of(device.type, world.size, section.replicate)
     dtype = next(model.parameters()).dtype
     precision = MixedPrecisionPolicy(reduce_dtype=torch.promote_types(dtype, torch.float32), cast_forward_inputs=False)
     offload = CPUOffloadPolicy() if section.cpu_offload else OffloadPolicy()
@@ -48,6 +48,14 @@ def shard(model: nn.Module, layers: Iterable[nn.Module], world: World, section: 
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
+
+
+def mesh_of(device: str, size: int, replicate: int) -> DeviceMesh:
+    """All ranks in a line; or with copies (HSDP) in ``replicate`` lines of ranks that follow each other, each of which
+    holds one copy: weights travel along a line, and the sums of gradients also between lines."""
+    if replicate == 1:
+        return init_device_mesh(device, (size,))
+    return init_device_mesh(device, (replicate, size // replicate), mesh_dim_names=("replicate", "shard"))
 
 
 def release(model: nn.Module) -> None:
@@ -85,7 +93,8 @@ def sum_of_parts(part: Tensor, like: Tensor) -> Tensor:
     if not isinstance(like, DTensor):
         return part
     mesh = like.device_mesh
-    return DTensor.from_local(part.to(mesh.device_type), mesh, [Partial()]).full_tensor().to(part.device)
+    sums = [Replicate() if placement.is_replicate() else Partial() for placement in like.placements]  # of one copy
+    return DTensor.from_local(part.to(mesh.device_type), mesh, sums).full_tensor().to(part.device)
 
 
 def spread_like(full: Tensor, like: Tensor) -> Tensor:

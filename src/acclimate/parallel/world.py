@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import distributed_c10d
 
 from acclimate.parallel.launch import launched_processes, launched_rank
-from acclimate.types.errors import ModelError, PeerError, UsageError, listed
+from acclimate.types.errors import ModelError, PeerError, RunError, UsageError, listed, reason
 
 T = TypeVar("T")
 BUCKET_BYTES = 2**26
 """Gradients that travel in one collective."""
 PATIENCE = timedelta(days=1)
-"""How long ranks wait for one that reads or tokenises a corpus. A rank that dies is noticed at once."""
+"""How long ranks wait for one that reads or tokenises a corpus. A process that dies closes its connections, which gloo
+notices at once; a machine that is gone, or a process that is stuck, is noticed after this only."""
+SAVING = timedelta(hours=1)
+"""How long ranks wait for the slowest disk."""
+FIRST = 3.0
+"""Meeting, and a run's first step, may take so many times what a later step may: torchtitan's ratio, 300 s to 100 s
+[from code]."""
 LAUNCHER = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -28,7 +38,8 @@ LAUNCHER = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 class World:
     """This process (``rank``) among ``size`` of them; ``local_rank`` counts those on this machine.
 
-    Every method is a collective: all ranks call it, in the same order. In a world of one each is a no-op.
+    Every method is a collective, but those about waiting: all ranks call it, in the same order. In a world of one each
+    is a no-op.
     """
 
     rank: int = 0
@@ -36,6 +47,10 @@ class World:
     local_rank: int = 0
     control: Any = None
     """Group for short messages on the CPU, which outlives a long wait."""
+    behind: Any = None
+    """Another one, for what goes on in a background thread, since the messages of one group have an order."""
+    minutes: float = 10.0
+    """How long the others wait for a rank in a step: ``parallel.timeout_minutes``."""
 
     @property
     def is_main(self) -> bool:
@@ -100,26 +115,50 @@ class World:
         raise PeerError(f"Rank {first} stopped with an error.")
 
     def main_first(self, work: Callable[[], T]) -> T:
-        """The result of ``work``, done by rank 0 before the others, who then find what it left in caches."""
+        """The result of ``work``, done by rank 0, then by the first rank of each other machine, then by the rest, who
+        find what it left in caches: on a disk that all machines see, or on their own."""
         result: list[T] = []
-        for turn in (True, False):
+        mine = 0 if self.is_main else 1 if self.local_rank == 0 else 2
+        for turn in range(3):
             with self.all_or_none():
-                if self.is_main == turn:
+                if turn == mine:
                     result.append(work())
         return result[0]
+
+    def in_background(self) -> World:
+        """The same ranks, for the collectives of a thread of each."""
+        return replace(self, control=self.behind)
+
+    def hurry(self, times: float = 1.0) -> None:
+        """From here on whoever waits for a rank longer than ``times`` of ``minutes`` ends with an error: in a step all
+        ranks do alike, so one that is late is gone or stuck."""
+        if self.size > 1:
+            _wait_at_most(timedelta(minutes=times * self.minutes), *_of_tensors(self), self.control)
+
+    def be_patient(self, wait: timedelta = PATIENCE) -> None:
+        """From here on one rank may be long at work that the others wait for by a message."""
+        if self.size > 1:
+            _wait_at_most(wait, self.control)
 
 
 SOLO = World()
 """One process."""
 
 
-def join(device: str) -> World:
+def join(device: str, minutes: float = World.minutes) -> World:
     """Joins the processes that the launcher's environment describes (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and
     MASTER_PORT, as torchrun sets them); without it, the world is this process.
+
+    Collectives on tensors, NCCL's among them, wait for minutes from the start: no rank reads a corpus while others are
+    in one. Short messages are patient until :meth:`World.hurry`.
+
+    Args:
+        minutes: ``parallel.timeout_minutes``; ranks may take three times as long to meet.
 
     Raises:
         UsageError: the environment speaks of several processes and does not say which this is.
         ModelError: there are more processes on this machine than GPUs.
+        RunError: not all of them come.
     """
     size = launched_processes()
     if size == 1:
@@ -138,9 +177,54 @@ def join(device: str) -> World:
         )
     if on_gpu:
         torch.cuda.set_device(local_rank)
+    try:
+        if not dist.is_initialized():
+            wait = timedelta(minutes=FIRST * minutes)
+            dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=wait)
+        control, behind = _groups()
+    except RuntimeError as error:  # of the store where they meet, or of the connections between them
+        raise RunError(
+            f"Rank {rank} on {socket.gethostname()} did not meet the others of {size} processes at "
+            f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} ({reason(error)}). Look whether all were "
+            "started, and whether that address and port can be reached from every machine; parallel.timeout_minutes "
+            f"({minutes:g}) times {FIRST:g} is how long they wait."
+        ) from error
+    return World(rank, size, local_rank, control, behind, minutes)
+
+
+@cache
+def _groups() -> tuple[Any, Any]:
+    """For messages, and for those of a thread. A process joins once, also where it trains several runs."""
+    return dist.new_group(backend="gloo", timeout=PATIENCE), dist.new_group(backend="gloo", timeout=SAVING)
+
+
+def is_late(error: RuntimeError) -> bool:
+    """Whether a collective waited for as long as it may, rather than saw a connection end."""
+    return re.search(r"timed? ?out", str(error), re.IGNORECASE) is not None
+
+
+def lost(error: RuntimeError) -> str | None:
+    """A sentence on a collective that failed because another process is gone or stuck; None of any other error.
+
+    Example:
+        >>> lost(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+        True
+    """
     if not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
-    return World(rank, size, local_rank, dist.new_group(backend="gloo", timeout=PATIENCE))
+        return None
+    text = str(error)
+    if "gloo" not in text and not isinstance(error, dist.DistBackendError):
+        return None
+    who = f"Rank {dist.get_rank()} of {dist.get_world_size()}, on {socket.gethostname()},"
+    if is_late(error):
+        how = "has heard nothing of another rank for as long as parallel.timeout_minutes lets it wait"
+    else:
+        peer = re.search(r"peer \[(.+?)\]", text)
+        how = f"has lost its connection to another rank{f' at {peer[1]}' if peer else ''}"
+    return (
+        f"{who} {how}; that one died, is stuck, or cannot be reached. A rank that says nothing here is the one to look "
+        "for. The same command with --resume continues from the last checkpoint."
+    )
 
 
 def in_turns(world: World, items: Sequence[T]) -> Iterator[T | None]:
@@ -148,6 +232,17 @@ def in_turns(world: World, items: Sequence[T]) -> Iterator[T | None]:
     turns = max(world.gather(len(items)))
     for turn in range(turns):
         yield items[turn] if turn < len(items) else None
+
+
+def _of_tensors(world: World) -> list[Any]:
+    """The groups in which ranks exchange tensors: that of all, and those of a mesh."""
+    return [group for group in distributed_c10d._world.pg_map if group not in (world.control, world.behind)]
+
+
+def _wait_at_most(wait: timedelta, *groups: Any) -> None:
+    for group in groups:  # as torchtitan shortens its timeouts after the first step [from code]
+        if group != dist.GroupMember.NON_GROUP_MEMBER:
+            distributed_c10d._set_pg_timeout(wait, group)
 
 
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:

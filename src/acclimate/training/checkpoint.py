@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
-from acclimate.disk.digest import sha256_of
-from acclimate.disk.files import discard, sync
-from acclimate.disk.tensorfiles import SavedTensors
-from acclimate.parallel.shard import is_spread, local, spread_like
+from acclimate.parallel.parts import placed_if_alike
+from acclimate.parallel.saved import read_folder, recover, verify, write_folder
 from acclimate.parallel.world import World
 from acclimate.runs.layout import Layout
 from acclimate.runs.scores import last_line
 from acclimate.types.central import Callback
 from acclimate.types.dials import Controller
-from acclimate.types.errors import AcclimateError, DamagedError, RunError, reason
+from acclimate.types.errors import DamagedError, RunError
 
 if TYPE_CHECKING:
     from acclimate.training.training import Training
@@ -34,7 +27,16 @@ FORMER_NAMES = {"Save": "save"}
 
 
 def save_checkpoint(training: Training, folder: Path) -> None:
-    """Writes weights, optimizer, transform, dial, controller, callback and data state to ``folder``, all or nothing."""
+    """Writes the state of a run to ``folder``, all or nothing; every rank calls it, and waits."""
+    write_folder(folder, *saved_state(training), training.world)
+
+
+def saved_state(training: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights, optimizer, transform, dial, controller, callback, random and data state. A collective.
+
+    Returns:
+        Tensors, which are those that the next step changes, and plain data.
+    """
     optimizer_state = training.optimizer.state_dict()["state"]
     names = list(training.weights.masters)
     tensors: dict[str, Tensor] = {f"weights/{name}": t for name, t in training.weights.state_dict().items()}
@@ -56,7 +58,7 @@ def save_checkpoint(training: Training, folder: Path) -> None:
         "controllers": states(training.controllers),
         "callbacks": states(training.callbacks),
     }
-    write_folder(folder, tensors, document, training.world)
+    return tensors, document
 
 
 def load_checkpoint(training: Training, folder: Path) -> None:
@@ -77,12 +79,13 @@ def load_checkpoint(training: Training, folder: Path) -> None:
     state = training.optimizer.state_dict()
     for index, (name, master) in enumerate(masters.items()):
         if saved := tensors.under(f"optimizer/{name}/"):
-            state["state"][index] = {key: _placed(tensor, master) for key, tensor in saved.items()}
+            state["state"][index] = {key: _placed(saved, key, master) for key in saved}
     training.optimizer.load_state_dict(state)
     transforms: list[dict[str, Any]] = [{} for _ in training.gradients.states]
     for index, found in enumerate(transforms):
-        for name, tensor in tensors.under(f"transform/{index}/").items():
-            found[name] = _placed(tensor.to(training.model.device), masters.get(name))
+        saved = tensors.under(f"transform/{index}/")
+        for name in saved:
+            found[name] = _placed(saved, name, masters.get(name), training.model.device)
     training.gradients.load_state_dict(transforms)
     training.step, training.seconds = document["step"], document["seconds"]
     training.forwards, training.ended = document["forwards"], document.get("ended")
@@ -115,9 +118,10 @@ def states(parts: Sequence[Callback | Controller]) -> dict[str, Any]:
     return found
 
 
-def _placed(tensor: Tensor, master: Tensor | None) -> Tensor:
-    """Spread as the master is, if it is of the master's shape (a step count is not)."""
-    return spread_like(tensor, master) if master is not None and tensor.shape == master.shape else tensor
+def _placed(saved: Mapping[str, Tensor], key: str, master: Tensor | None, device: torch.device | None = None) -> Tensor:
+    """Spread as the master is, if it is of the master's shape (a step count is not); else on the device."""
+    found = placed_if_alike(saved, key, master)
+    return found if found is not None else saved[key].to(device or "cpu")
 
 
 def _random_state(training: Training) -> dict[str, Tensor]:
@@ -157,7 +161,7 @@ def read_best(training: Training, run_dir: Path) -> tuple[Mapping[str, Tensor], 
                     f"training.final: best, but '{run_dir}' has no checkpoints/best any more; move its last step's "
                     "checkpoint away and --resume, so that it is measured again."
                 )
-            verify(folder)
+    verify(folder, training.world)
     tensors, best = read_folder(folder)
     return tensors.under("weights/"), best
 
@@ -185,114 +189,24 @@ def _changes(measured: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {change:+.1f} %" for name, change in found.items()) + " bits per byte"
 
 
-def write_folder(folder: Path, tensors: Mapping[str, Tensor], document: dict[str, Any], world: World) -> None:
-    """Tensors as safetensors, the rest as JSON, and a manifest of digests; atomic.
-
-    The files land in a temporary sibling first; a manifest with their digests is written last, and one rename makes
-    the checkpoint appear. Rank 0 writes, and of tensors that are spread each rank its own part, to a file of its own.
-    """
-    partial = folder.with_name(f".{folder.name}.partial")
-    mine = {key: local(t).detach().contiguous().cpu() for key, t in tensors.items() if world.is_main or is_spread(t)}
-    try:
-        with world.all_or_none(), _one_sentence(folder):
-            if world.is_main:
-                shutil.rmtree(partial, ignore_errors=True)
-                recover(folder)
-                partial.mkdir(parents=True)
-        with world.all_or_none(), _one_sentence(folder):
-            if mine:
-                save_file(mine, partial / f"tensors-{world.rank:05d}.safetensors")
-        with world.all_or_none(), _one_sentence(folder):
-            if world.is_main:
-                _finish(partial, folder, document)
-    except AcclimateError:
-        if world.is_main:
-            shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _finish(partial: Path, folder: Path, document: dict[str, Any]) -> None:
-    (partial / "state.json").write_text(json.dumps(document), encoding="utf-8")
-    digests = {path.name: sha256_of([path]) for path in sorted(partial.iterdir())}
-    (partial / "manifest.json").write_text(json.dumps({"sha256": digests}, indent=1), encoding="utf-8")
-    for path in (*partial.iterdir(), partial):
-        sync(path)
-    if folder.exists():  # the same step again, or a new best: the old one stays until the new one is whole
-        stale = folder.with_name(f".{folder.name}.stale")
-        shutil.rmtree(stale, ignore_errors=True)
-        if stale.is_dir():  # it could not be removed, here or before
-            discard(stale)
-        folder.rename(stale)
-        partial.rename(folder)
-        discard(stale)
-    else:
-        partial.rename(folder)
-    sync(folder.parent)
-
-
-@contextmanager
-def _one_sentence(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise RunError(
-            f"The checkpoint '{folder}' could not be written ({reason(error)}); checkpoints saved before are unharmed."
-        ) from error
-
-
-def recover(folder: Path) -> None:
-    """After a kill between the two renames of :func:`_finish` the older one is still there, set aside."""
-    stale = folder.with_name(f".{folder.name}.stale")
-    if stale.is_dir() and not folder.exists():
-        stale.rename(folder)
-
-
-def verify(folder: Path) -> None:
-    """Compares every file with its digest.
-
-    Raises:
-        DamagedError: a file is missing, cut short or changed.
-    """
-    try:
-        digests = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["sha256"]
-        for name, digest in digests.items():
-            if sha256_of([folder / name]) != digest:
-                raise DamagedError(
-                    f"The checkpoint '{folder}' is damaged: {name} differs from its digest in the manifest."
-                )
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise DamagedError(f"The checkpoint '{folder}' is incomplete ({reason(error)}).") from None
-
-
-def read_folder(folder: Path) -> tuple[SavedTensors, dict[str, Any]]:
-    """What :func:`write_folder` wrote; :func:`verify` it first."""
-    document: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    return SavedTensors.of(sorted(folder.glob("tensors-*.safetensors"))), document
-
-
 def newest_intact(run_dir: Path, world: World) -> tuple[Path | None, list[str]]:
-    """The last checkpoint whose files are what was written, and what is wrong with each later one.
+    """The last checkpoint whose files are what was written, and what is wrong with each later one. A collective.
 
     Raises:
-        DamagedError: there are checkpoints, but none is intact.
+        DamagedError: on all ranks, where there are checkpoints, but none is intact.
     """
-    with world.all_or_none():
-        intact, problems = _newest_intact(run_dir) if world.is_main else (None, [])
-    return world.agree((intact, problems))
-
-
-def _newest_intact(run_dir: Path) -> tuple[Path | None, list[str]]:
     problems = []
-    for folder in reversed(Layout(run_dir).step_checkpoints):
+    for folder in reversed(world.agree(Layout(run_dir).step_checkpoints)):
         try:
-            verify(folder)
+            verify(folder, world)
         except DamagedError as error:
             problems.append(str(error))
         else:
             return folder, problems
-    if problems:
-        raise DamagedError(
-            f"No checkpoint of '{run_dir}' is intact: {' '.join(problems)} To begin again at step 0, move its "
-            "checkpoints/ away."
-        )
+    with world.all_or_none():
+        if problems and world.is_main:
+            raise DamagedError(
+                f"No checkpoint of '{run_dir}' is intact: {' '.join(problems)} To begin again at step 0, move its "
+                "checkpoints/ away."
+            )
     return None, []

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import time
 
 import torch
 
+from acclimate.parallel.world import FIRST
 from acclimate.training.finite import stop_if_not_finite
 from acclimate.training.training import Training
 from acclimate.types.central import Metrics
@@ -20,19 +20,23 @@ def run_loop(training: Training) -> None:
         NonFiniteError: a loss or gradient is infinite or NaN; the optimizer step was not taken.
         Stopped: ``training.stop`` asked for it; the callbacks of the step have run.
     """
+    world = training.world
     try:
+        world.hurry(FIRST)
         while not training.done:
             started = time.perf_counter()
             _step(training)
             training.seconds += time.perf_counter() - started
+            world.hurry()
             if training.stop.agreed:
                 raise Stopped(
                     f"Stopped after step {training.step} of {training.total_steps}, whose checkpoint is written. The "
                     "same command with --resume goes on from there.",
-                    training.stop.signal or signal.SIGTERM,
+                    training.stop.agreed,
                 )
         for callback in training.callbacks:
             callback.on_train_end(training)
+        world.be_patient()
     finally:
         training.data.close()
         for callback in training.callbacks:
@@ -64,9 +68,9 @@ def _step(training: Training) -> None:
         metrics |= training.alignment.measured(training, batches)
     tokens = sum(int((batch.on_host.labels >= 0).sum()) for batch in batches)
     forwards = training.counted_forwards() - before
-    told = torch.tensor([tokens, training.stop.signal, forwards], dtype=torch.float64)
-    tokens, asked, forwards = world.sum(told).tolist()
-    training.stop.agreed = asked > 0
+    told = torch.tensor([tokens, forwards, *training.stop.asked], dtype=torch.float64)
+    tokens, forwards, *asked = world.sum(told).tolist()
+    training.stop.agree(asked)
     training.forwards += forwards
     metrics |= training.data.progress()
     metrics |= {

@@ -1,9 +1,9 @@
-"""SIGTERM, SIGHUP and Ctrl-C while training: the step is finished, a checkpoint written, and the run ends."""
+"""SIGTERM, SIGUSR1, SIGHUP and Ctrl-C while training: the step is finished, a checkpoint written, and the run ends."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -11,21 +11,34 @@ from typing import Any
 
 from rich.console import Console
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+"""The first that a rank got is the one that the run ends with."""
+
 
 @dataclass
 class StopRequest:
     """Whether the run was asked to stop.
 
-    ``signal`` is the number that this process got, 0 for none; ``agreed`` is what all ranks know after a step, so
-    that they stop after the same one.
+    ``signal`` is the number that this process got, 0 for none; ``agreed`` is the one that all ranks know of after a
+    step, so that they stop after the same one and with the same exit code.
     """
 
     signal: int = 0
-    agreed: bool = False
+    agreed: int = 0
+
+    @property
+    def asked(self) -> list[bool]:
+        """Which of ``SIGNALS`` this process got."""
+        return [self.signal == number for number in SIGNALS]
+
+    def agree(self, asked: Sequence[float]) -> None:
+        """How many ranks got each of them."""
+        self.agreed = next((number for number, ranks in zip(SIGNALS, asked, strict=True) if ranks), 0)
 
     @contextmanager
     def listening(self, console: Console) -> Iterator[None]:
-        """Notes the first SIGTERM, SIGHUP or SIGINT; a second one interrupts at once.
+        """Notes the first of ``SIGNALS``, among which SIGUSR1 is Slurm's usual word that a job's time ends; a second
+        one interrupts at once.
 
         Only the main thread of a process can listen; elsewhere signals do what they did before.
         """
@@ -39,7 +52,7 @@ class StopRequest:
 
         before: dict[int, Any] = {}
         try:
-            for wanted in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for wanted in SIGNALS:
                 if signal.getsignal(wanted) == signal.SIG_IGN:  # nohup
                     continue
                 before[wanted] = signal.signal(wanted, note)

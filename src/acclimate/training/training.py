@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from acclimate.gradient.chain import Chain
 from acclimate.model.causal import CausalModel
@@ -14,7 +15,7 @@ from acclimate.model.reference import Reference
 from acclimate.objective.objective import Objective
 from acclimate.parallel.world import SOLO, World
 from acclimate.training.callbacks.rollback import KeptState
-from acclimate.training.checkpoint import save_checkpoint, states
+from acclimate.training.checkpoint import saved_state, states
 from acclimate.training.control.online.alignment import Alignment
 from acclimate.training.probe import Probe
 from acclimate.training.stop import StopRequest
@@ -67,7 +68,7 @@ class Training:
 
     @property
     def stopping(self) -> bool:
-        return self.stop.agreed
+        return self.stop.agreed > 0
 
     @property
     def done(self) -> bool:
@@ -78,9 +79,9 @@ class Training:
         """This step is the run's last."""
         self.ended = why
 
-    def save(self, folder: Path) -> None:
-        """Writes a checkpoint, all or nothing; every rank calls it."""
-        save_checkpoint(self, folder)
+    def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What a checkpoint is made of, tensors and plain data; every rank calls it."""
+        return saved_state(self)
 
     def counted_forwards(self, *others: Reference) -> float:
         """Of the student, its references and others, since they were loaded, on this rank."""

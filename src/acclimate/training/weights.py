@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from acclimate.parallel.shard import is_spread, spread_like
+from acclimate.parallel.parts import placed
+from acclimate.parallel.shard import is_spread
 from acclimate.parallel.world import World
 
 
@@ -92,5 +93,5 @@ class Weights:
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         for name, master in self.masters.items():
-            master.copy_(spread_like(state[name], master))
+            master.copy_(placed(state, name, master))
         self.publish()

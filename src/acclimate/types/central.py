@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -132,8 +131,8 @@ class TrainingState(Protocol):
     @property
     def weights(self) -> TrainedWeights: ...
 
-    def save(self, folder: Path) -> None:
-        """Writes a checkpoint, all or nothing; every rank calls it."""
+    def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What a checkpoint is made of, tensors and plain data; every rank calls it."""
         ...
 
 

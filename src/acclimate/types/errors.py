@@ -39,7 +39,7 @@ class PeerError(AcclimateError):
 
 
 class Stopped(AcclimateError):
-    """SIGTERM or Ctrl-C ended the training after a checkpoint; ``signal`` is its number."""
+    """SIGTERM, SIGUSR1 or Ctrl-C ended the training after a checkpoint; ``signal`` is its number."""
 
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)

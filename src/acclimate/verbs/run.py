@@ -46,6 +46,7 @@ from acclimate.model.load import asked_changes, load_tokenizer, written_changes
 from acclimate.model.lora.coverage import coverage
 from acclimate.model.pair import Pair
 from acclimate.parallel.shard import is_sharded, whole_state
+from acclimate.parallel.shared import check_shared
 from acclimate.parallel.world import SOLO, World, join
 from acclimate.reports import model_card
 from acclimate.runs.beginning import begin_session, check_digests, say_what_changed, turn_ends, without_effect
@@ -83,9 +84,9 @@ def train(config: RunConfig, resume: bool = False, console: Console | None = Non
         UsageError: the run folder exists and ``resume`` is false, or its configuration differs.
         DataError, ModelError, ConfigError: before anything is trained.
         NonFiniteError: a loss or gradient became infinite or NaN.
-        Stopped: SIGTERM or Ctrl-C while training; a checkpoint is written first.
+        Stopped: SIGTERM, SIGUSR1 or Ctrl-C while training; a checkpoint is written first.
     """
-    world = join(config.model.device)
+    world = join(config.model.device, config.parallel.timeout_minutes)
     console = console if console is not None and world.is_main else Console(quiet=True)
     config = anchored(config)  # as its folder has it
     with _writing(config, resume, world):
@@ -104,7 +105,7 @@ def chosen(config: RunConfig, resume: bool = False, console: Console | None = No
     """
     if config.method != AUTO:
         raise UsageError("--freeze: has no effect without method: auto; the configuration is plain already.")
-    world = join(config.model.device)
+    world = join(config.model.device, config.parallel.timeout_minutes)
     console = console if console is not None and world.is_main else Console(quiet=True)
     config = anchored(config)
     with _writing(config, resume, world):
@@ -120,6 +121,7 @@ def _writing(config: RunConfig, resume: bool, world: World) -> Iterator[None]:
                 check_run_dir(config, resume)
                 held.enter_context(sole_writer(config.run_dir))
                 check_run_dir(config, resume)  # now that nobody else writes
+        check_shared(config.run_dir, "output_dir", world)
         yield
 
 

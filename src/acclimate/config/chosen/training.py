@@ -41,6 +41,11 @@ class TrainingSection(Section):
         description="checkpoint every so many steps and at the last; null keeps no checkpoint to resume from",
     )
     keep_last: Annotated[int, Apart.KEPT] = Field(2, ge=1, description="checkpoints kept besides the best")
+    save_in_background: Annotated[bool, Apart.KEPT] = Field(
+        True,
+        description="write a checkpoint from a copy in CPU memory while the next steps run (asynchronous "
+        "checkpointing); false: the steps wait, and no copy is kept",
+    )
     final: Literal["last", "best"] = Field(
         "last",
         description="which weights become the run's model/: those of the last step, or of the best measured one, which "

@@ -124,7 +124,8 @@ class DocumentStream:
         documents: list[Document] = []
         characters, read, begun_at_start = 0, at.read, at.read == 0
         size = self.section.shuffle_buffer or SHUFFLE_BUFFER
-        for document, cursor in Reader(self.name, self.section).read(at.cursor):
+        reader = Reader(self.name, self.section)
+        for document, cursor in reader.read(at.cursor):
             if read == self.section.max_documents:
                 break
             read += 1
@@ -133,8 +134,9 @@ class DocumentStream:
             documents.append(document)
             characters += len(document.text)
             if len(documents) == size or characters >= WINDOW_CHARACTERS:
+                kept = reader.kept(cursor)
                 yield self._window(at, documents)
-                at = Place(at.epoch, at.window + 1, cursor, read, at.kept + len(documents))
+                at = Place(at.epoch, at.window + 1, kept, read, at.kept + len(documents))
                 documents, characters = [], 0
         if documents:
             yield self._window(at, documents)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from acclimate.config.source_schema import KINDS, SourceSection
 from acclimate.data.prepare.digests import Digests
 from acclimate.data.read.dialects import Readings
 from acclimate.data.read.files import Table, find_tables, shown_paths
+from acclimate.data.read.hub import HubDataset
 from acclimate.data.read.records import BadRow, Document, Part, RecordSchema
 from acclimate.data.read.unread import Unread
 from acclimate.types.errors import DataError
@@ -27,6 +28,8 @@ class Cursor:
 
     file: int = 0
     record: int = 0
+    place: dict[str, Any] | None = None
+    """Of a dataset on the hub: the record's shard, and its place there."""
 
 
 class Reader:
@@ -66,8 +69,14 @@ class Reader:
             DataError: a file or record that cannot be read, or more bad rows than ``max_bad_rows``.
         """
         for index in range(start.file, len(self.files)):
-            first, schema = start.record if index == start.file else 0, self._schemas[self.files[index].kind]
-            for number, where, value, aside in self.files[index].rows(schema, first):
+            table, schema = self.files[index], self._schemas[self.files[index].kind]
+            at = start if index == start.file else Cursor()
+            rows = (
+                table.rows(schema, at.record, at.place)
+                if isinstance(table, HubDataset)
+                else table.rows(schema, at.record)
+            )
+            for number, where, value, aside in rows:
                 try:
                     if isinstance(value, BadRow):
                         raise value
@@ -79,6 +88,11 @@ class Reader:
                     self.dropped["empty"] += 1
                 else:
                     yield document, Cursor(index, number + 1)
+
+    def kept(self, cursor: Cursor) -> Cursor:
+        """The cursor that came with the last document, to be saved: it holds all that reading on there needs."""
+        table = self.files[cursor.file]
+        return replace(cursor, place=table.place()) if isinstance(table, HubDataset) else cursor
 
     def identity(self, digests: Digests | None = None) -> list[Any]:
         """What decides the documents, found without parsing them. Plain data for JSON.

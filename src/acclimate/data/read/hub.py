@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from acclimate.config.source_schema import SourceSection
@@ -39,24 +40,41 @@ class HubDataset:
             ) from None
         self.path, self.split, self.subset = path, section.split, section.subset
         self.name = f"{path} ({section.split})"
+        self._read: Any = None  # the dataset as it is being read
 
-    def rows(self, schema: RecordSchema, start: int) -> Iterator[Row]:
+    def rows(self, schema: RecordSchema, start: int, place: dict[str, Any] | None = None) -> Iterator[Row]:
+        """Rows from ``start`` on. With ``place``, which :meth:`place` gave there, reading begins at its shard."""
         number = start
         try:
-            from datasets import load_dataset
+            from datasets import __version__, load_dataset
 
             dataset = load_dataset(self.path, name=self.subset, split=self.split, revision=self.commit, streaming=True)
             aside: tuple[str, ...] = ()
             if dataset.column_names is not None:
                 columns, aside = table_columns(dataset.column_names, self.name, schema)
                 dataset = dataset.select_columns(columns)
-            for record in dataset.skip(start):
+            if place is not None and place["datasets"] == __version__:  # another version's states may mean another row
+                dataset.load_state_dict(place["state"])
+                records = iter(dataset)
+            else:
+                records = islice(dataset, start, None)
+            self._read = dataset
+            for record in records:
                 yield Row(number, f"{self.name} row {number + 1}", without_nulls(record), aside)
                 number += 1
         except DataError:
             raise
         except Exception as error:  # of the network, of what the dataset is made of
             raise DataError(f"{self.name} cannot be read after row {number}: {reason(error)}.") from None
+
+    def place(self) -> dict[str, Any] | None:
+        """Where the row after the last one stands: its shard, and the rows before it there. Plain data for JSON; None
+        before the first row."""
+        if self._read is None:
+            return None
+        from datasets import __version__
+
+        return {"datasets": __version__, "state": self._read.state_dict()}
 
     def identity(self, digests: Digests | None) -> list[Any]:
         return [self.name, self.subset, self.commit]

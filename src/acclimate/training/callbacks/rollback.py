@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from acclimate.parallel.shard import is_spread, local, spread_like
+from acclimate.parallel.parts import placed_if_alike
+from acclimate.parallel.shard import is_spread, local
 from acclimate.training.weights import Weights
 
 
@@ -48,10 +49,10 @@ class KeptState:
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """What a checkpoint held, each whole."""
         self.tensors = {}
-        for key, tensor in tensors.items():
+        for key in tensors:
             master = self.weights.masters[key.split("/")[1]]
-            alike = is_spread(master) and tensor.shape == master.shape
-            self.tensors[key] = spread_like(tensor, master) if alike else tensor.clone()
+            found = placed_if_alike(tensors, key, master) if is_spread(master) else None
+            self.tensors[key] = tensors[key].clone() if found is None else found
 
     def _now(self) -> Iterator[tuple[str, Tensor]]:
         for name, master in self.weights.masters.items():

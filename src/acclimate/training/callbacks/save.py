@@ -10,9 +10,10 @@ from statistics import fmean
 from typing import Any, Protocol
 
 from acclimate.disk.files import discard, sync, unwritable
+from acclimate.parallel.background import FolderWriter
+from acclimate.parallel.saved import recover, verify
 from acclimate.parallel.world import World
 from acclimate.runs.layout import Layout
-from acclimate.training.checkpoint import recover, verify, write_folder
 from acclimate.training.control.retention import SPENT
 from acclimate.types.central import Callback, Metrics, TrainingState
 from acclimate.types.errors import DamagedError, reason
@@ -67,7 +68,8 @@ class Save(Callback):
     when the run was asked to stop.
 
     When the step's metrics have a rank by ``watch`` and it is the lowest so far, the trained weights go to
-    ``checkpoints/best``.
+    ``checkpoints/best``. What goes wrong while ``behind`` the next steps a checkpoint is written, the next one raises,
+    or the run's end, which waits for it.
     """
 
     name = "save"
@@ -80,9 +82,10 @@ class Save(Callback):
         watch: Watch,
         world: World,
         say: Callable[[str], None],
+        behind: bool = False,
     ) -> None:
         self.run, self.every, self.keep_last, self.watch = Layout(run_dir), every, keep_last, watch
-        self.world, self.say = world, say
+        self.world, self.say, self.writer = world, say, FolderWriter(world, behind)
         self.best: list[float] | None = None
         self._told: set[Path] = set()
 
@@ -92,20 +95,29 @@ class Save(Callback):
             self.best = rank
             weights = {f"weights/{name}": tensor for name, tensor in state.weights.state_dict().items()}
             measured = {name: found for name, found in metrics.items() if name.startswith("eval/")}
-            write_folder(self.run.best, weights, {"step": state.step, **measured}, self.world)
+            self.writer.write(self.run.best, weights, {"step": state.step, **measured})
         due = self.every is not None and state.step % self.every == 0 and state.step < state.total_steps
         if due or state.stopping:
             self._save(state)
+        if state.stopping:
+            self.writer.wait()
 
     def on_train_end(self, state: TrainingState) -> None:
         if self.every is not None:
             self._save(state)
+        self.writer.wait()
+
+    def close(self) -> None:
+        if (said := self.writer.close()) is not None and self.world.is_main:
+            self.say(said)
 
     def _save(self, state: TrainingState) -> None:
         with self.world.all_or_none():
             if self.world.is_main:
                 self._sync_metrics()
-        state.save(self.run.checkpoint(state.step))
+        self.writer.write(self.run.checkpoint(state.step), *state.saved(), self._remove_old)
+
+    def _remove_old(self) -> None:
         if not self.world.is_main:
             return
         for old in self.run.step_checkpoints[: -self.keep_last]:
@@ -131,8 +143,9 @@ class Save(Callback):
             return
         with suppress(OSError):  # another rank has done it
             recover(self.run.best)
+        self.world.agree(None)
         try:
-            verify(self.run.best)
+            verify(self.run.best, self.world)
         except DamagedError as error:
             self.best = None
             self.say(f"{error} The best weights are chosen anew from here on.")

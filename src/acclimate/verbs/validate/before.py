@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from acclimate.build import Job, Mixture
@@ -27,10 +29,31 @@ def print_before(
     """Notes and plan of a built training."""
     model = training.model
     rows = [] if model.alone is None else [f"each document has a row of its own, since otherwise {model.alone}."]
-    for note in (*rows, *plan.notes, *warnings(job.config, composition, corpora, mixture, model.tokenizer)):
+    found = (*plan.notes, *warnings(job.config, composition, corpora, mixture, model.tokenizer))
+    for note in (*rows, *found, *idle_ranks(job, training, corpora, mixture)):
         console.print(f"Note: {note}", style="yellow", highlight=False, markup=False)
     for line in outlook_lines(job, composition, training, corpora, mixture):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def idle_ranks(job: Job, training: Training, corpora: Corpora, mixture: Mixture) -> Iterator[str]:
+    """A note where a step has fewer rows than ranks, of those that need the same references and so share micro-batches:
+    some ranks then compute padding."""
+    objective, ranks = training.objective, job.world.size
+    rows: dict[int, float] = {}
+    for name, tokens in mixture.asked.mean(mixture.total_steps).items():
+        corpus = corpora.sources[name].train
+        labels = np.where(objective.active, corpus.route_counts(len(corpora.routes)), 0)
+        positions = tokens * corpus.tokens / max(1, labels.sum())
+        wanted = int(np.bitwise_or.reduce(objective.compares[labels > 0]))
+        rows[wanted] = rows.get(wanted, 0.0) + positions / mixture.row_lengths[name]
+    fewest = min(rows.values())
+    if fewest < ranks:
+        least = math.ceil(job.config.budget.batch_tokens * ranks / fewest)
+        yield (
+            f"a step has about {max(1, round(fewest))} rows that share micro-batches, and there are {ranks} processes: "
+            f"those without a row compute padding. Raise budget.batch_tokens to about {least:,}, or start fewer."
+        )
 
 
 def outlook_lines(
