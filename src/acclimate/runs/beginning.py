@@ -108,8 +108,8 @@ def _knows_pairs(section: SourceSection) -> bool:
 
 
 def with_saved_choices(config: RunConfig) -> RunConfig:
-    """``auto`` means what it did as the run began: dtype, attention, ``chunk_tokens``, ``eval_steps``, shares, pairs and
-    ``heldout``."""
+    """``auto`` means what it did as the run began, in dtype, attention, ``chunk_tokens``, ``eval_steps``, shares, pairs
+    and ``heldout``."""
     path = begun_config(config)
     if not path.exists():
         return config
