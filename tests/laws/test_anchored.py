@@ -61,6 +61,15 @@ def test_drift_saturates_where_a_form_says_so() -> None:
     assert far == pytest.approx(further)
 
 
+def test_in_balance_what_is_held_comes_to_rest_and_what_is_free_drifts_on() -> None:
+    (form,) = [form for form in DRIFTS if form.name == "balance"]
+    values = {"A": 0.3, "b": 0.5, "g": 1.0, "K": 9.0}
+    held = form.curve(runs(tokens=[1e12, 1e13], share=0.75), values)
+    np.testing.assert_allclose(held, 1 / (9 * 0.5), rtol=1e-3)  # K sqrt(1 - 0.75)
+    near, far = form.curve(runs(tokens=[1e4, 4e4], share=1.0, rate=1e-4), values)
+    assert (near, far) == (pytest.approx(0.3), pytest.approx(0.6))
+
+
 @pytest.mark.parametrize("varied", [{"share"}, {"share", "tokens"}, {"rate"}, {"share", "tokens", "rate"}], ids=sorted)
 def test_few_parameters_and_only_for_what_varies(varied: set[str]) -> None:
     for form in (*drift_forms(varied), *gain_forms(varied)):
@@ -68,7 +77,7 @@ def test_few_parameters_and_only_for_what_varies(varied: set[str]) -> None:
         names = {parameter.name for parameter in form.parameters}
         assert "rate" in varied or not names & {"g", "h"}
         assert "tokens" in form.inputs if {"tokens"} <= varied and form.outcome == "drift" else True
-        assert "share" in varied or not names & {"B", "a", "f", "k", "c"}
+        assert "share" in varied or not names & {"B", "a", "f", "k", "K", "c"}
         assert not form.inputs or set(form.inputs) <= varied | {"share", "weight"}
 
 

@@ -89,7 +89,7 @@ def test_blocks_keep_neighbouring_steps_together() -> None:
     assert alike > 0.4  # shuffled steps would have about 0
 
 
-@pytest.mark.parametrize("name", ["root", "saturating", "floor"])
+@pytest.mark.parametrize("name", ["root", "saturating", "floor", "balance"])
 def test_refits_are_scipys(name: str) -> None:
     (form,) = [form for form in drift_forms({"share", "tokens"}) if form.name == name]
     random = np.random.default_rng(1)

@@ -35,7 +35,11 @@ def drift_forms(varied: Collection[str]) -> tuple[Form, ...]:
         root         A t^b e^g / sqrt(1 + B q)
         injection    A t^b e^g / (1 + B q)^a
         floor        A t^b e^g (f + (1 - f) exp(-q / k))
+        balance      1 / (1 / (A t^b e^g) + K sqrt(q))
         saturating   A (1 - exp(-t e^g / T)) / sqrt(1 + B q)
+
+    ``balance`` is the one whose factors do not part: what is not held drifts on with tokens and rate, and what is held
+    comes to rest where the anchor's pull, which grows with drift, balances the domain's.
 
     Args:
         varied: of :data:`INPUTS`, those that differ between runs; what is the same in all is part of A.
@@ -47,7 +51,7 @@ def drift_forms(varied: Collection[str]) -> tuple[Form, ...]:
         pre-training data and the outcome a loss. The other shapes, and all uses for a KL, are [ours].
 
     >>> [form.name for form in drift_forms({"share"})]
-    ['root', 'injection', 'floor']
+    ['root', 'injection', 'floor', 'balance']
     """
     moved, held = _split(varied)
     power, powers = _power(moved)
@@ -60,6 +64,7 @@ def drift_forms(varied: Collection[str]) -> tuple[Form, ...]:
             "root": (_root, (strength,), " / sqrt(1 + B q)"),
             "injection": (_injection, (strength, exponent), " / (1 + B q)^a"),
             "floor": (_floor, floor, " (f + (1 - f) exp(-q / k))"),
+            "balance": (_balance(power), (Parameter("K", (5.0,), 0.0, 1e4),), " / (1 + K D sqrt(q)), D what stands before"),
         }
     forms = [
         _form(name or "power", DRIFT, held | moved, power, shape, (*powers, *own), _power_words(moved) + words)
@@ -211,6 +216,11 @@ def _injection(table: Mapping[str, Array], values: Values) -> Array:
 
 def _floor(table: Mapping[str, Array], values: Values) -> Array:
     return values["f"] + (1 - values["f"]) * np.exp(-_pull(table) / values["k"])
+
+
+def _balance(free: Factor) -> Factor:
+    """1 / (1 / free + K sqrt(q)), over ``free``: stiffnesses add."""
+    return lambda table, values: 1 / (1 + values["K"] * free(table, values) * np.sqrt(_pull(table)))
 
 
 def _effect(table: Mapping[str, Array], values: Values) -> Array:
