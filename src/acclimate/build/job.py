@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from acclimate.build.optimizer import check_optimizer
 from acclimate.build.plan import anchored
 from acclimate.config.load import RunConfig
 from acclimate.config.schema import ModelSection, ParallelSection
@@ -111,9 +112,11 @@ def _checked(config: RunConfig, device: torch.device) -> ModelSection:
             "objective.logits_dtype: bfloat16 has no effect on a float32 model, whose logits are float32; leave it out."
         )
     if config.model.dtype != "auto":
+        check_optimizer(config.optimizer, config.model.dtype)
         return config.model
     dtype = resolve_dtype(device, width_of(shape))
     name = next(name for name, known in DTYPES.items() if known == dtype)
+    check_optimizer(config.optimizer, name)
     return config.model.model_copy(update={"dtype": name})
 
 

@@ -1,0 +1,79 @@
+"""Bytes of the tensors that live at one time, by what they were made for."""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the storages of all tensors that operations make while it is on, and forgets those that are freed.
+
+    A view has its base's storage, so nothing is counted twice. Tensors that were there before are not counted. On the
+    meta device nothing is computed, and the count is that of any other device, but for what kernels use inside.
+
+    Args:
+        kind_of: overrides :attr:`kind` for a tensor, or gives None.
+
+    >>> import torch
+    >>> with LiveBytes() as bytes:
+    ...     kept = torch.empty(10, 10, device="meta")
+    ...     _ = (kept + 1) * 2  # two more at one time, which are gone after it
+    >>> bytes.total, bytes.peak
+    (400, 1200)
+    """
+
+    def __init__(self, kind_of: Callable[[Tensor], str | None] = lambda tensor: None) -> None:
+        super().__init__()
+        self.kind = "others"
+        """What is made from now on is for."""
+        self.live: Counter[str] = Counter()
+        self.at_peak: Counter[str] = Counter()
+        """As :attr:`live` was when most was."""
+        self.peak = 0
+        self._kind_of = kind_of
+        self._known: dict[int, tuple[str, int]] = {}
+
+    @property
+    def total(self) -> int:
+        return sum(self.live.values())
+
+    def begin(self, kind: str) -> None:
+        """Another part of the work, whose peak is its own."""
+        self.kind, self.peak, self.at_peak = kind, self.total, Counter(self.live)
+
+    def rename(self, tensor: Tensor, kind: str) -> None:
+        """What the tensor's bytes are for, from now on."""
+        key = tensor.untyped_storage()._cdata
+        if key in self._known:
+            before, size = self._known[key]
+            self.live[before] -= size
+            self.live[kind] += size
+            self._known[key] = (kind, size)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        tree_map_only(Tensor, self._see, made)
+        if (total := self.total) > self.peak:
+            self.peak, self.at_peak = total, Counter(self.live)
+        return made
+
+    def _see(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._known:
+            return
+        kind, size = self._kind_of(tensor) or self.kind, storage.nbytes()
+        self._known[key] = (kind, size)
+        self.live[kind] += size
+        weakref.finalize(storage, self._gone, key).atexit = False
+
+    def _gone(self, key: int) -> None:
+        kind, size = self._known.pop(key)
+        self.live[kind] -= size
