@@ -12,13 +12,13 @@ from acclimate.build.expert import base_apart, experts
 from acclimate.build.plan import Composition
 from acclimate.config.load import RunConfig
 from acclimate.data.corpus import Corpora
+from acclimate.kernels.recompute import How, recompute
 from acclimate.model.causal import CausalModel
 from acclimate.model.changes import changes_digest
 from acclimate.model.load import DTYPES, all_changes, load_network, load_tokenizer
-from acclimate.kernels.recompute import How, recompute
 from acclimate.model.lora.adapter import attach_lora, load_adapter
-from acclimate.model.whole.chosen import train_only
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference, base_reference
+from acclimate.model.whole.chosen import train_only
 from acclimate.types.errors import ModelError, RunError
 from acclimate.types.plan import Plan
 

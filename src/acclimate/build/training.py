@@ -19,7 +19,7 @@ from acclimate.build.models import check_vocabulary, load_references
 from acclimate.build.online.alignment import alignment_of
 from acclimate.build.online.moved import online_weights
 from acclimate.build.online.notes import online_notes
-from acclimate.build.optimizer import OPTIMIZERS, build_optimizer, groups_of
+from acclimate.build.optimizer import OPTIMIZERS, build_optimizer, parameter_groups
 from acclimate.build.plan import Composition, build_plan
 from acclimate.build.stores import check_stores
 from acclimate.config.load import RunConfig
@@ -104,7 +104,7 @@ def build_training(
     data: Stream = Prefetch(loader)
     dialled = DialledShares(moved, data) if moved is not None else None
     total = mixture.total_steps
-    groups = groups_of(config.optimizer, weights.masters, model.network)
+    groups = parameter_groups(config.optimizer, weights.masters, model.network)
     optimizer = build_optimizer(config.optimizer, weights.masters, groups, plan.frozen)
     budget = budget_in(plan)
 

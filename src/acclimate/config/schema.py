@@ -43,8 +43,8 @@ class ModelSection(Section):
     trust_remote_code: bool = Field(False, description="run code that ships with the model")
     train: list[str] = Field(
         [],
-        description="names of the parameters that are trained, with * and ? as in file names; a module's name means all "
-        "in it; none: all (docs/howto/memory.md)",
+        description="names of the parameters that are trained, with * and ? as in file names; a module's name means "
+        "all in it; none: all (docs/howto/memory.md)",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="dtype of the weights in forward and backward; auto times one step of each on a CPU"
@@ -251,7 +251,7 @@ class RunConfig(SettingsFile):
         name, spread = self.optimizer.name, self.parallel.strategy == "fsdp"
         if self.model.train and self.lora is not None:
             raise ValueError(
-                "model.train: has no effect beside lora, whose base is frozen; lora.target_modules names what is adapted"
+                "model.train: has no effect beside lora, whose base is frozen; lora.target_modules names what learns"
             )
         if name == "muon" and self.lora is not None:
             raise ValueError("optimizer.name: muon is for whole hidden matrices, not for lora's factors; use adamw")

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint
 from acclimate.types.errors import ModelError
 
 How = Literal["layers", "selective"]
-"""layers: of each layer its input alone is kept. selective: its products and attention, too, which cost most to make."""
+"""layers: of each layer its input alone is kept. selective: its products and attention, too, which cost most."""
 
 PRODUCTS = frozenset(
     {
@@ -26,13 +26,13 @@ PRODUCTS = frozenset(
 the kernels of attention on a CPU and the fused adapter's."""
 
 
-def recompute(network: Any, how: How) -> None:
+def recompute(network: Any, how: How | None) -> None:
     """Lets every layer of ``network`` be computed again in the backward; gradients stay bitwise the same, dropout too.
 
     Args:
         network: a transformers model, with its adapter, where it has one.
         how: ``layers`` takes least memory and about a third more time; ``selective`` computes norms, activations and
-            rotations again, and no matrix product.
+            rotations again, and no matrix product; None computes nothing again.
 
     Raises:
         ModelError: the family has no gradient checkpointing.
@@ -43,8 +43,14 @@ def recompute(network: Any, how: How) -> None:
     for module in network.modules():
         if hasattr(module, "one_operation"):  # a fused adapter
             module.one_operation = how == "selective"
+    # transformers 5.23 calls them otherwise, and warns of the name that older versions have
+    enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable
+    disable = getattr(network, "activation_checkpointing_disable", None) or network.gradient_checkpointing_disable
+    if how is None:
+        disable()
+        return
     try:
-        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+        enable(options)
     except ValueError:
         raise ModelError(
             f"training.gradient_checkpointing: transformers cannot compute the layers of a {type(network).__name__} "

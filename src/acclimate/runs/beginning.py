@@ -108,12 +108,13 @@ def _knows_pairs(section: SourceSection) -> bool:
 
 
 def with_saved_choices(config: RunConfig) -> RunConfig:
-    """``auto`` means what it did as the run began: dtype, attention, ``eval_steps``, checkpointing, shares, pairs,
-    ``heldout``."""
+    """``auto`` means what it did as the run began: dtype, attention, ``eval_steps``, ``gradient_checkpointing``,
+    shares, pairs and ``heldout``."""
     path = begun_config(config)
     if not path.exists():
         return config
-    saved, left = load_config(path), {"model": ("dtype", "attention"), "training": ("eval_steps", "gradient_checkpointing")}
+    saved = load_config(path)
+    left = {"model": ("dtype", "attention"), "training": ("eval_steps", "gradient_checkpointing")}
     changes: dict[str, Any] = {}
     for name, keys in left.items():
         then, now = getattr(saved, name), getattr(config, name)

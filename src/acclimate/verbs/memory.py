@@ -90,7 +90,7 @@ def needed(config: RunConfig, sizes: Sizes, copies: int) -> float:
 
 
 def activation_bytes(config: RunConfig, tokens: int, hidden: int, depth: int) -> float:
-    """What the layers of a plain transformer keep of a micro-batch, at most: for where they cannot be run to count it."""
+    """What the layers of a plain transformer keep of a micro-batch, at most, where they cannot be run to count it."""
     kept = {True: 3, "selective": 24}.get(config.training.gradient_checkpointing, KEPT)
     return float(tokens * hidden * depth * kept * width_of(config))
 

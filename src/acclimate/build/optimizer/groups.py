@@ -23,7 +23,7 @@ class GroupOf:
     """A matrix between embeddings and head."""
 
 
-def groups_of(section: OptimizerSection, shapes: Mapping[str, Any], network: Any) -> dict[str, GroupOf]:
+def parameter_groups(section: OptimizerSection, shapes: Mapping[str, Any], network: Any) -> dict[str, GroupOf]:
     """The group of each trained parameter, by name.
 
     Args:

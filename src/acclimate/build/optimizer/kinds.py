@@ -101,9 +101,7 @@ def _adamw(hidden: Groups, others: Groups, section: OptimizerSection) -> torch.o
 def _adamw_8bit(hidden: Groups, others: Groups, section: OptimizerSection) -> torch.optim.Optimizer:
     from bitsandbytes.optim import AdamW8bit
 
-    optimizer: torch.optim.Optimizer = AdamW8bit(
-        others, lr=section.learning_rate, betas=section.betas, eps=section.eps
-    )
+    optimizer: torch.optim.Optimizer = AdamW8bit(others, lr=section.learning_rate, betas=section.betas, eps=section.eps)
     return optimizer
 
 

@@ -23,7 +23,7 @@ def train_only(network: Any, patterns: Sequence[str], new_tokens: bool = False) 
     """
     if not patterns:
         return
-    names = {name: parameter for name, parameter in network.named_parameters(remove_duplicate=False)}
+    names = dict(network.named_parameters(remove_duplicate=False))
     chosen: set[int] = set()
     for pattern in patterns:
         found = [name for name in names if any(fnmatchcase(one, pattern) for one in _with_modules(name))]
@@ -35,7 +35,9 @@ def train_only(network: Any, patterns: Sequence[str], new_tokens: bool = False) 
                 f"'{next(iter(names))}', with * and ?.{nearest(pattern, known) or nearest(plain, known)}"
             )
         if not any(names[name].requires_grad for name in found):
-            raise ConfigError(f"model.train: '{pattern}' names what text never passes ('{found[0]}' first); leave it out.")
+            raise ConfigError(
+                f"model.train: '{pattern}' names what text never passes ('{found[0]}' first); leave it out."
+            )
         chosen |= {id(names[name]) for name in found}
     if new_tokens and id(network.get_input_embeddings().weight) not in chosen:
         table = next(name for name, one in names.items() if one is network.get_input_embeddings().weight)

@@ -16,9 +16,9 @@ from acclimate.model.checks.reach import reach_of
 from acclimate.model.load import empty_network, load_config_of, load_tokenizer
 from acclimate.paired.ratio import MINIMUM_DIVERGENCES, MINIMUM_DOCUMENTS
 from acclimate.types.errors import ConfigError
+from acclimate.verbs.footprint import footprint, room_on
 from acclimate.verbs.memory import SPARE
 from acclimate.verbs.pace import PASSES, STEPS, usual_rate
-from acclimate.verbs.footprint import footprint, room_on
 
 FEWEST = 8
 """Documents of a source that holds some out and learns from the rest."""
@@ -206,7 +206,9 @@ def _tuning(chosen: Chosen, asked: Asked, looked: RunConfig, device: torch.devic
         kind = f"all weights ({said})" if all_weights else f"an adapter on {_count(weights)} weights"
         chosen.put("optimizer.learning_rate", rate, f"usual for {kind}")
     chosen.put("schedule", {"type": "cosine", "warmup_ratio": 0.05})
-    needs = full if all_weights else {size: _needed(looked, size, length, lora=True, device=device.type) for size in sizes}
+    needs = (
+        full if all_weights else {size: _needed(looked, size, length, lora=True, device=device.type) for size in sizes}
+    )
     fitting = next((size for size in sizes if needs[size] <= SPARE * free), 1)
     chosen.put("training.micro_batch_size", fitting, f"rows in one forward: about {needs[fitting] / 2**30:.1f} GiB")
     if needs[1] > SPARE * free:

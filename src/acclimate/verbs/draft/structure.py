@@ -9,8 +9,8 @@ from acclimate.model.checkpoint.opening import from_pretrained
 from acclimate.model.checks.reach import reach_of
 from acclimate.model.load import empty_network, load_config_of
 from acclimate.verbs.draft.seen import LENGTH, ROWS, Seen, as_template
-from acclimate.verbs.memory import Room
 from acclimate.verbs.footprint import changed, fit_of, footprint, room_on
+from acclimate.verbs.memory import Room
 
 
 def by_structure(model: str, gpu: Room | None) -> Seen:

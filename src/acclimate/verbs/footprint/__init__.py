@@ -2,7 +2,7 @@
 
 from acclimate.verbs.footprint.estimate import Estimate, Work, estimate, expert_copies
 from acclimate.verbs.footprint.fit import Fit, changed, copies_of, fit_of, footprint, room_on, structure
-from acclimate.verbs.footprint.settle import settle, settled
+from acclimate.verbs.footprint.settle import settled, with_checkpointing
 
 __all__ = [
     "Estimate",
@@ -15,7 +15,7 @@ __all__ = [
     "fit_of",
     "footprint",
     "room_on",
-    "settle",
     "settled",
     "structure",
+    "with_checkpointing",
 ]

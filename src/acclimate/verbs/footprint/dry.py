@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from acclimate.kernels.attention import PACKED_SDPA, Packing
 from acclimate.model.packing.attention import set_attention
@@ -60,6 +60,7 @@ def dry_run(network: Any, shape: Shape, accumulated: bool) -> Dry | None:
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
     was, attention = network.training, network.config._attn_implementation
     live = LiveBytes(lambda tensor: MASKS if _is_square(tensor, shape.length) else None)
+    live.leave_out([*network.parameters(), *network.buffers()])
     try:
         with ExitStack() as held:
             for parameter in learned:
@@ -78,7 +79,7 @@ def dry_run(network: Any, shape: Shape, accumulated: bool) -> Dry | None:
 
 
 def _passes(network: Any, shape: Shape, live: LiveBytes, learned: list[nn.Parameter], accumulated: bool) -> Dry:
-    with _Fused(), live:
+    with _kernels(), live:
         network.eval()
         with torch.no_grad():
             live.begin("reference")
@@ -119,14 +120,16 @@ def _is_square(tensor: Tensor, length: int) -> bool:
     return tensor.dim() >= 2 and tensor.shape[-2:] == (length, length) and tensor.dim() > 2
 
 
-class _Fused(TorchFunctionMode):
+@contextmanager
+def _kernels() -> Iterator[None]:
     """Scaled dot-product attention by the kernels that a device has: the meta device takes the formula, whose
-    probabilities [T, T] no kernel keeps."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.nn.functional.scaled_dot_product_attention:
-            return _fused(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+    probabilities [T, T] no kernel keeps. A function mode would be off while layers are computed again."""
+    functional, own = torch.nn.functional, torch.nn.functional.scaled_dot_product_attention
+    functional.scaled_dot_product_attention = _fused
+    try:
+        yield
+    finally:
+        functional.scaled_dot_product_attention = own
 
 
 def _fused(

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from acclimate.build.models import checkpointing
-from acclimate.build.optimizer import OPTIMIZERS, groups_of, state_bytes, step_bytes
+from acclimate.build.optimizer import OPTIMIZERS, parameter_groups, state_bytes, step_bytes
 from acclimate.config.load import RunConfig
 from acclimate.kernels.head import head_of
 from acclimate.kernels.quantised import BYTES
@@ -19,7 +19,6 @@ from acclimate.model.causal import layers_of
 from acclimate.model.load import DTYPES
 from acclimate.model.lora.coverage import expert_weights
 from acclimate.types.central import RoutedTerm
-from acclimate.types.errors import ModelError
 from acclimate.verbs.footprint.dry import ACTIVATIONS, GRADIENTS, MASKS, TEMPORARIES, Dry, Shape, dry_run
 from acclimate.verbs.footprint.head import HeadBytes, HeadSizes, head_bytes
 from acclimate.verbs.memory import GIB, PROCESS_BYTES, activation_bytes, width_of
@@ -161,7 +160,7 @@ def _standing(config: RunConfig, network: Any, sizes: _Sizes, work: Work) -> dic
         weights = weights / spread + gathered
     parts["weights"], parts["reference"] = weights, weights * work.copies
     masters = 4 * sizes.trained if short and kind.masters else 0
-    groups = groups_of(config.optimizer, sizes.learned, network)
+    groups = parameter_groups(config.optimizer, sizes.learned, network)
     parts["masters"] = masters / spread
     parts["optimizer"] = state_bytes(config.optimizer, sizes.learned, groups) / spread
     parts[GRADIENTS] = masters / spread  # room for the sum over micro-batches, kept from the first step on
@@ -190,7 +189,7 @@ def _dry(config: RunConfig, network: Any, work: Work, cpu: bool) -> Dry | None:
         found = dry_run(network, shape, work.accumulated and _own_masters(config))
     finally:
         if how is not None:
-            network.gradient_checkpointing_disable()
+            recompute(network, None)
     return found if found is None or work.computed == 1 else _scaled(found, work.computed)
 
 

@@ -31,9 +31,11 @@ def room_on(device: torch.device) -> Room:
     return Room(available_memory(), "of memory", SPARE)
 
 
-USUAL = (
-    RoutedTerm("cross_entropy", CrossEntropy(), ("domain",)),
-    RoutedTerm("reverse_kl", Divergence(), ("general",), reference="base"),
+USUAL = Work(
+    (
+        RoutedTerm("cross_entropy", CrossEntropy(), ("domain",)),
+        RoutedTerm("reverse_kl", Divergence(), ("general",), reference="base"),
+    )
 )
 """What is learned where no method is chosen yet."""
 
@@ -52,7 +54,7 @@ def structure(config: RunConfig) -> Any:
 
 
 def footprint(
-    config: RunConfig, references: Sequence[str] = (), work: Work = Work(USUAL), device: str = "cuda"
+    config: RunConfig, references: Sequence[str] = (), work: Work = USUAL, device: str = "cuda"
 ) -> Estimate:
     """What a run takes, as `validate` prints it.
 
@@ -116,7 +118,7 @@ def fit_of(
     config: RunConfig,
     room: Room,
     references: Sequence[str] = (),
-    work: Work = Work(USUAL),
+    work: Work = USUAL,
     device: str = "cuda",
 ) -> Fit:
     """Whether the run fits, and the settings that make it fit: those first that change least.
@@ -177,10 +179,10 @@ def _smaller(config: RunConfig) -> Iterator[dict[str, Any]]:
         yield changes
     section = config.model
     dense = gguf_of(section.path) is None and quantisation_of(load_config_of(section)) is None
-    if "lora.rank" in changes or config.lora is not None:
-        if section.quantization is None and dense and not spread:
-            changes = changes | {"model.quantization": "nf4"}
-            yield changes
+    adapts = "lora.rank" in changes or config.lora is not None
+    if adapts and section.quantization is None and dense and not spread:
+        changes = changes | {"model.quantization": "nf4"}
+        yield changes
     length = config.data.sequence_length
     while length > SHORTEST:
         length = max(SHORTEST, length // 2)

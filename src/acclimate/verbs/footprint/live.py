@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_map_only
 class LiveBytes(TorchDispatchMode):
     """Counts the storages of all tensors that operations make while it is on, and forgets those that are freed.
 
-    A view has its base's storage, so nothing is counted twice. Tensors that were there before are not counted. On the
+    A view has its base's storage, so nothing is counted twice. On the
     meta device nothing is computed, and the count is that of any other device, but for what kernels use inside.
 
     Args:
@@ -47,6 +47,11 @@ class LiveBytes(TorchDispatchMode):
     def begin(self, kind: str) -> None:
         """Another part of the work, whose peak is its own."""
         self.kind, self.peak, self.at_peak = kind, self.total, Counter(self.live)
+
+    def leave_out(self, tensors: Iterable[Tensor]) -> None:
+        """Of these, and of their views, nothing is counted; they have to stay."""
+        for tensor in tensors:
+            self._known[tensor.untyped_storage()._cdata] = (self.kind, 0)
 
     def rename(self, tensor: Tensor, kind: str) -> None:
         """What the tensor's bytes are for, from now on."""

@@ -22,7 +22,7 @@ CHOICES = (False, "selective", True)
 """Least time first."""
 
 
-def settle(job: Job, composition: Composition, console: Console) -> Job:
+def with_checkpointing(job: Job, composition: Composition, console: Console) -> Job:
     """The job with what ``auto`` is on this machine, the same for all ranks, which is said where it costs time.
 
     Raises:
@@ -41,7 +41,9 @@ def settle(job: Job, composition: Composition, console: Console) -> Job:
             work = Work(composition.terms, ranks=spread)
             return footprint(config, composition.required_references, work, job.device.type)
 
-        config, told = (job.config, None) if _is_little(job.config, room, job.device.type == "cpu") else settled(job.config, room, needed)[::2]
+        config, told = job.config, None
+        if not _is_little(config, room, job.device.type == "cpu"):
+            config, _, told = settled(config, room, needed)
         how = config.training.gradient_checkpointing
         how = world.agree(False if how == "auto" else how)
     if told is not None:

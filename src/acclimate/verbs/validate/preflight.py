@@ -26,7 +26,7 @@ from acclimate.build import (
     validation_sets,
 )
 from acclimate.build.mixture import epochs
-from acclimate.build.optimizer import groups_of
+from acclimate.build.optimizer import parameter_groups
 from acclimate.build.plan import anchored, compose
 from acclimate.config.chosen.search import AUTO
 from acclimate.config.load import RunConfig, located
@@ -47,7 +47,18 @@ from acclimate.runs.layout import Layout
 from acclimate.types.errors import DataError
 from acclimate.types.notebook import printed
 from acclimate.types.plan import PlanContext
-from acclimate.verbs.footprint import Estimate, Fit, Work, changed, copies_of, estimate, fit_of, footprint, room_on, settled
+from acclimate.verbs.footprint import (
+    Estimate,
+    Fit,
+    Work,
+    changed,
+    copies_of,
+    estimate,
+    fit_of,
+    footprint,
+    room_on,
+    settled,
+)
 from acclimate.verbs.memory import Room
 from acclimate.verbs.pace import usual_rate
 from acclimate.verbs.replay import Unwritten, with_placeholders
@@ -158,7 +169,7 @@ def _checked(config: RunConfig, show: int, gpu: Room | None) -> Preflight:
     beside = sum(s.size for s in composition.statistics) + states_bytes
     if config.mixture is not None and config.mixture.doge is not None:
         beside += 4 * trained  # the target's gradient
-    groups_of(config.optimizer, {n: p for n, p in network.named_parameters() if p.requires_grad}, network)
+    parameter_groups(config.optimizer, {n: p for n, p in network.named_parameters() if p.requires_grad}, network)
     copies = copies_of(config, [*references])
     work = Work(composition.terms, copies, len(batches) > 1, computed, alone, beside=beside)
     on_cpu, room = job.device.type == "cpu", room_on(job.device)
