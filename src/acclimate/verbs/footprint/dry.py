@@ -117,7 +117,8 @@ def _hidden(network: Any, shape: Shape) -> Tensor:
 
 
 def _is_square(tensor: Tensor, length: int) -> bool:
-    return tensor.dim() >= 2 and tensor.shape[-2:] == (length, length) and tensor.dim() > 2
+    """[B, H, T, T]; a layer's [B, T, I] may have I = T."""
+    return tensor.dim() == 4 and tensor.shape[-2:] == (length, length)
 
 
 @contextmanager

@@ -71,10 +71,12 @@ class LiveBytes(TorchDispatchMode):
 
     def _see(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
-        key = storage._cdata
+        key, told = storage._cdata, self._kind_of(tensor)
         if key in self._known:
+            if told is not None and self._known[key][0] != told:  # seen before in another shape
+                self.rename(tensor, told)
             return
-        kind, size = self._kind_of(tensor) or self.kind, storage.nbytes()
+        kind, size = told or self.kind, storage.nbytes()
         self._known[key] = (kind, size)
         self.live[kind] += size
         weakref.finalize(storage, self._gone, key).atexit = False
