@@ -30,8 +30,6 @@ class Dry:
     """At the forward's peak."""
     backward: Counter[str]
     """At the backward's, with the gradients that are there then."""
-    reference: int
-    """At the peak of a forward without gradient."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +77,8 @@ def dry_run(network: Any, shape: Shape, accumulated: bool) -> Dry | None:
 
 
 def _passes(network: Any, shape: Shape, live: LiveBytes, learned: list[nn.Parameter], accumulated: bool) -> Dry:
+    network.train()
     with _kernels(), live:
-        network.eval()
-        with torch.no_grad():
-            live.begin("reference")
-            _hidden(network, shape)
-            reference = live.peak
-        network.train()
         live.begin(GRADIENTS)
         if accumulated:
             for parameter in learned:
@@ -95,7 +88,7 @@ def _passes(network: Any, shape: Shape, live: LiveBytes, learned: list[nn.Parame
         kept, forward = Counter(live.live), live.at_peak
         live.begin(TEMPORARIES)
         hidden.backward(torch.empty_like(hidden))
-        return Dry(kept, forward, live.at_peak, reference)
+        return Dry(kept, forward, live.at_peak)
 
 
 def _hidden(network: Any, shape: Shape) -> Tensor:

@@ -59,7 +59,6 @@ class Estimate:
 
 
 WHEN = {
-    "reference": "in the reference's forward",
     "forward": "in the forward",
     "head": "in the loss",
     "backward": "in the backward",
@@ -202,7 +201,7 @@ def _scaled(dry: Dry, computed: float) -> Dry:
     def scaled(bytes: Counter[str]) -> Counter[str]:
         return Counter({k: size if k == GRADIENTS else round(size * computed) for k, size in bytes.items()})
 
-    return Dry(scaled(dry.kept), scaled(dry.forward), scaled(dry.backward), round(dry.reference * computed))
+    return Dry(scaled(dry.kept), scaled(dry.forward), scaled(dry.backward))
 
 
 def _by_formula(config: RunConfig, network: Any, sizes: _Sizes, accumulated: bool) -> Dry:
@@ -212,7 +211,7 @@ def _by_formula(config: RunConfig, network: Any, sizes: _Sizes, accumulated: boo
     gradients = round(width_of(config) * sizes.trained)
     before = gradients if accumulated and _own_masters(config) else 0
     forward = Counter({ACTIVATIONS: round(kept), GRADIENTS: before})
-    return Dry(forward, forward, Counter({ACTIVATIONS: round(kept), GRADIENTS: gradients}), 0)
+    return Dry(forward, forward, Counter({ACTIVATIONS: round(kept), GRADIENTS: gradients}))
 
 
 def expert_copies(config: RunConfig, network: Any, asked: bool = False) -> float:
@@ -240,9 +239,7 @@ def _moments(config: RunConfig, sizes: _Sizes, dry: Dry, head: HeadBytes, work: 
     update = Counter({GRADIENTS: gradients / work.ranks if _own_masters(config) else 0})
     shapes: Iterator[Tensor] = iter(sizes.learned.values())
     update[TEMPORARIES] = round(step_bytes(config.optimizer, shapes) / work.ranks)
-    before = Counter({GRADIENTS: dry.kept[GRADIENTS], TEMPORARIES: dry.reference if work.copies or compared else 0})
-    return {
-        "reference": before,
+    return {  # a reference's forward keeps nothing, and takes less than the student's
         "forward": dry.forward + Counter({"head": compared}),
         "head": dry.kept + Counter({"head": compared + head.chunk}),
         "backward": backward + Counter({"head": compared + head.step}),

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves
 
 
 class LiveBytes(TorchDispatchMode):
@@ -36,13 +36,10 @@ class LiveBytes(TorchDispatchMode):
         self.live: Counter[str] = Counter()
         self.at_peak: Counter[str] = Counter()
         """As :attr:`live` was when most was."""
-        self.peak = 0
+        self.total, self.peak = 0, 0
         self._kind_of = kind_of
         self._known: dict[int, tuple[str, int]] = {}
-
-    @property
-    def total(self) -> int:
-        return sum(self.live.values())
+        self._watched: dict[int, weakref.ref[Any]] = {}
 
     def begin(self, kind: str) -> None:
         """Another part of the work, whose peak is its own."""
@@ -64,9 +61,11 @@ class LiveBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
-        tree_map_only(Tensor, self._see, made)
-        if (total := self.total) > self.peak:
-            self.peak, self.at_peak = total, Counter(self.live)
+        for tensor in (made,) if isinstance(made, Tensor) else tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self._see(tensor)
+        if self.total > self.peak:
+            self.peak, self.at_peak = self.total, Counter(self.live)
         return made
 
     def _see(self, tensor: Tensor) -> None:
@@ -79,8 +78,11 @@ class LiveBytes(TorchDispatchMode):
         kind, size = told or self.kind, storage.nbytes()
         self._known[key] = (kind, size)
         self.live[kind] += size
-        weakref.finalize(storage, self._gone, key).atexit = False
+        self.total += size
+        self._watched[key] = weakref.ref(storage, lambda _: self._gone(key))
 
     def _gone(self, key: int) -> None:
+        del self._watched[key]
         kind, size = self._known.pop(key)
         self.live[kind] -= size
+        self.total -= size
