@@ -21,7 +21,11 @@ from pathlib import Path
 from typing import Any
 
 GIB = 2**30
-LORA = {"lora": {"rank": 16, "alpha": 32}, "data": {"sequence_length": 256}}
+LORA = {
+    "lora": {"rank": 16, "alpha": 32},
+    "data": {"sequence_length": 256},
+    "budget": {"batch_tokens": 500},
+}
 SETTINGS: dict[str, dict[str, Any]] = {
     "pico, full, mol": {
         "model": {"path": "pico"},
