@@ -3,7 +3,7 @@
     python benchmarks/memory.py --model FOLDER [--only NAME ...] > DATE-memory.md
 
 Each setting trains two steps in a process of its own. Two peaks are measured there. `tensors` is the most that torch's
-allocator held at one time, by the profiler's record of each allocation, with the weights that are mapped from a file.
+allocator held at one time in the training's thread, by the profiler's record of each allocation, with the weights.
 It is exact, and it is what the estimate is of, but for the process. `resident` is the kernel's VmHWM, which kills:
 libraries, pages that malloc cannot give back, and buffers that oneDNN takes past torch are in it.
 """
@@ -37,7 +37,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "data": {"sequence_length": 256},
         "training": {"gradient_checkpointing": True},
     },
-    "pico, LoRA, mol": {"model": {"path": "pico"}, } | LORA,
+    "pico, LoRA, mol": {
+        "model": {"path": "pico"},
+    }
+    | LORA,
     "SmolLM2, full, mol": {},
     "SmolLM2, full, mol, selective": {"training": {"gradient_checkpointing": "selective"}},
     "SmolLM2, full, mol, all layers again": {"training": {"gradient_checkpointing": True}},
@@ -105,7 +108,9 @@ def estimated(data: dict[str, Any], micro_batches: float) -> Any:
 
     config = parse_config(data)
     composition = compose(config)
-    return footprint(config, composition.required_references, Work(composition.terms, accumulated=micro_batches > 1), "cpu")
+    return footprint(
+        config, composition.required_references, Work(composition.terms, accumulated=micro_batches > 1), "cpu"
+    )
 
 
 def measured(data: dict[str, Any]) -> dict[str, float]:
@@ -124,8 +129,9 @@ def measured(data: dict[str, Any]) -> dict[str, float]:
     job.config.run_dir.mkdir(parents=True)
     corpora = load_corpora(job.config, load_tokenizer(job.config.model))
     before = _status("VmHWM")
+    model = load_model(job.config, job.device)  # some weights are mapped, others are made by threads
+    weights = sum(t.numel() * t.element_size() for t in (*model.network.parameters(), *model.network.buffers()))
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        model = load_model(job.config, job.device)
         training, _, _ = build_training(job, compose(job.config), model, corpora, Console(quiet=True))
         forwards = 0
         accumulate = training.weights.accumulate
@@ -143,22 +149,13 @@ def measured(data: dict[str, Any]) -> dict[str, float]:
     for _, change in changes:
         live += change
         peak = max(peak, live)
-    tensors = peak + _mapped(model.network)
-    return {"tensors": tensors, "resident": _status("VmHWM"), "before": before, "micro_batches": forwards / 2}
+    return {"tensors": peak + weights, "resident": _status("VmHWM"), "before": before, "micro_batches": forwards / 2}
 
 
 def _status(field: str) -> int:
     found = re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.M)
     assert found is not None
     return int(found[1]) * 1024
-
-
-def _mapped(network: Any) -> int:
-    """Bytes of parameters that lie in a mapped file, which no allocator knows of."""
-    lines = [line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(".safetensors")]
-    ranges = [tuple(int(edge, 16) for edge in line.split(maxsplit=1)[0].split("-")) for line in lines]
-    found = {p.data_ptr(): p.numel() * p.element_size() for p in network.parameters()}
-    return sum(size for place, size in found.items() if any(begin <= place < end for begin, end in ranges))
 
 
 def main() -> None:

@@ -150,9 +150,7 @@ def test_lion_has_betas_of_its_own() -> None:
 def test_embeddings_that_are_not_trained_have_no_rate(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     from acclimate.verbs.validate import validate
 
-    run = config(
-        pico_folder, corpora, tmp_path, lora={"rank": 4}, optimizer={"embedding_learning_rate": 1e-4}
-    )
+    run = config(pico_folder, corpora, tmp_path, lora={"rank": 4}, optimizer={"embedding_learning_rate": 1e-4})
     with pytest.raises(ConfigError, match=r"optimizer.embedding_learning_rate: has no effect, since no embeddings"):
         validate(run)
 

@@ -92,5 +92,5 @@ def test_a_fused_adapter_is_not_computed_again() -> None:
 def test_a_family_without_it_is_refused() -> None:
     network = pico_model()
     network.supports_gradient_checkpointing = False
-    with pytest.raises(ModelError, match=r"training.gradient_checkpointing: .* LlamaForCausalLM again; set it to false"):
+    with pytest.raises(ModelError, match=r"gradient_checkpointing: .* LlamaForCausalLM again; set it to false"):
         recompute(network, "layers")

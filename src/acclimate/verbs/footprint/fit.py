@@ -53,9 +53,7 @@ def structure(config: RunConfig) -> Any:
     return network
 
 
-def footprint(
-    config: RunConfig, references: Sequence[str] = (), work: Work = USUAL, device: str = "cuda"
-) -> Estimate:
+def footprint(config: RunConfig, references: Sequence[str] = (), work: Work = USUAL, device: str = "cuda") -> Estimate:
     """What a run takes, as `validate` prints it.
 
     Args:
