@@ -69,7 +69,7 @@ def dry_run(network: Any, shape: Shape, accumulated: bool) -> Dry | None:
                 held.callback(setattr, parameter, "grad", None)
             set_attention(network, shape.attention, torch.device("cpu" if shape.cpu else "cuda"))
             return _passes(network, shape, live, learned, accumulated)
-    except (*UNFIT, NotImplementedError):
+    except UNFIT:
         return None
     finally:
         network.train(was)

@@ -79,5 +79,5 @@ def _times(routed: RoutedTerm) -> float:
             if nats.requires_grad:
                 torch.autograd.grad(nats.sum(), leaf)
             return live.at_peak["term"] / (rows * vocabulary * FLOAT)
-    except (*UNFIT, NotImplementedError):
+    except UNFIT:
         return MOST

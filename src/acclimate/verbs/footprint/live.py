@@ -24,7 +24,8 @@ class LiveBytes(TorchDispatchMode):
     >>> import torch
     >>> with LiveBytes() as bytes:
     ...     kept = torch.empty(10, 10, device="meta")
-    ...     _ = (kept + 1) * 2  # two more at one time, which are gone after it
+    ...     double = (kept + 1) * 2  # two more at one time
+    ...     del double
     >>> bytes.total, bytes.peak
     (400, 1200)
     """
