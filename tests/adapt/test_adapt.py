@@ -125,7 +125,7 @@ def test_ten_documents_are_enough_and_the_base_may_write_the_rest(pico_folder: P
 
 
 def test_little_memory_means_an_adapter(pico_folder: Path, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acclimate.verbs.adapt.rules.room_on", lambda device: Room(2**30, "of memory", SPARE))
+    monkeypatch.setattr("acclimate.verbs.adapt.rules.room_on", lambda device: Room(2**29, "of memory", SPARE))
     chosen = choose(asked(pico_folder, texts / "domain.jsonl", texts / "general.jsonl"))
     assert at(chosen, "lora") == {"rank": 16, "alpha": 32}
     assert at(chosen, "optimizer.learning_rate") == 1.5e-3 or at(chosen, "optimizer.learning_rate") == 2e-3

@@ -49,7 +49,7 @@ def test_a_domain_folder_alone_is_enough(
     assert config.sources["general"].is_self
     assert config.sources["domain"].heldout == config.sources["domain"].share == "auto"
     cache = ("--set", f"data.cache_dir={tmp_path}/cache")
-    words = ("validate", "acclimate.yaml", "--policy", "acclimate.gate.yaml", "--gpu", "1GB", *cache)
+    words = ("validate", "acclimate.yaml", "--policy", "acclimate.gate.yaml", "--gpu", "0.5GB", *cache)
     code, said = acclimate(monkeypatch, capsys, *words)
     assert "every rule is about a set that this run measures" in said
     assert "The run does not fit" in said

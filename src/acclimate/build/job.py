@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from acclimate.build.optimizer import check_optimizer
 from acclimate.build.plan import anchored
 from acclimate.config.chosen.parallel import ParallelSection
 from acclimate.config.load import RunConfig
@@ -119,6 +120,7 @@ def _checked(config: RunConfig, device: torch.device) -> ModelSection:
     dtype = DTYPES.get(config.model.dtype) or resolve_dtype(device, width_of(shape))
     check_attention_here(config.model, dtype, device)
     name = next(name for name, known in DTYPES.items() if known == dtype)
+    check_optimizer(config.optimizer, name)
     return config.model.model_copy(update={"dtype": name})
 
 

@@ -12,11 +12,13 @@ from acclimate.build.expert import base_apart, experts
 from acclimate.build.plan import Composition
 from acclimate.config.load import RunConfig
 from acclimate.data.corpus import Corpora
+from acclimate.kernels.recompute import How, recompute
 from acclimate.model.causal import CausalModel
 from acclimate.model.changes import changes_digest
 from acclimate.model.load import DTYPES, all_changes, load_network, load_tokenizer
 from acclimate.model.lora.adapter import attach_lora, load_adapter
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference, base_reference
+from acclimate.model.whole.chosen import train_only
 from acclimate.types.errors import ModelError, RunError
 from acclimate.types.plan import Plan
 
@@ -26,12 +28,19 @@ def load_model(config: RunConfig, device: torch.device) -> CausalModel:
     torch.manual_seed(config.seed)  # LoRA's A is random
     network = load_network(config.model, DTYPES[config.model.dtype], device)
     tokenizer = load_tokenizer(config.model)
+    train_only(network, config.model.train, bool(config.model.add_tokens))
     new = tokenizer.convert_tokens_to_ids(config.model.add_tokens)
     peft = attach_lora(network, config.lora, new) if config.lora is not None else None
     model = CausalModel(network, tokenizer, peft)
-    if config.training.gradient_checkpointing:
-        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if (how := checkpointing(config)) is not None:
+        recompute(network, how)
     return model
+
+
+def checkpointing(config: RunConfig) -> How | None:
+    """What the backward computes again; ``auto``, where nobody asked the memory, is nothing."""
+    how = config.training.gradient_checkpointing
+    return "selective" if how == "selective" else "layers" if how is True else None
 
 
 def load_references(

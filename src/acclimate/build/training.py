@@ -19,10 +19,10 @@ from acclimate.build.models import check_vocabulary, load_references
 from acclimate.build.online.alignment import alignment_of
 from acclimate.build.online.moved import online_weights
 from acclimate.build.online.notes import online_notes
+from acclimate.build.optimizer import OPTIMIZERS, build_optimizer, parameter_groups
 from acclimate.build.plan import Composition, build_plan
 from acclimate.build.stores import check_stores
 from acclimate.config.load import RunConfig
-from acclimate.config.schema import OptimizerSection
 from acclimate.data.chat.rendering import special_tokens
 from acclimate.data.corpus import Corpora, Corpus
 from acclimate.data.deal.loader import Loader
@@ -97,14 +97,17 @@ def build_training(
     if pad_id is not None and pad_id >= model.vocabulary:
         pad_id = None  # a token that was added for padding alone has no embedding
     loader = build_loader(config, corpora, objective, mixture, pad_id, world, moved, model)
-    weights = Weights(model.trainable())
+    kind = OPTIMIZERS[config.optimizer.name]
+    weights = Weights(model.trainable(), masters=kind.masters)
     chain = Chain([*plan.transforms, ClipNorm(config.optimizer.max_grad_norm)], weights.masters)
     for name, taker in (plan.takes or {}).items():
         hand_over(model.network.get_parameter(name), taker)
     data: Stream = Prefetch(loader)
     dialled = DialledShares(moved, data) if moved is not None else None
     total = mixture.total_steps
-    optimizer, budget = _optimizer(config.optimizer, weights, plan.frozen), budget_in(plan)
+    groups = parameter_groups(config.optimizer, weights.masters, model.network)
+    optimizer = build_optimizer(config.optimizer, weights.masters, groups, plan.frozen)
+    budget = budget_in(plan)
 
     def say(note: str) -> None:
         console.print(f"Note: {note}", style="yellow", highlight=False, markup=False)
@@ -240,21 +243,6 @@ def _watch(config: RunConfig, corpora: Corpora) -> Watch:
     if config.retain is None:
         return Lowest(NET_CHANGE)
     return InsideBudget(tuple(name for name, corpus in corpora.sources.items() if corpus.role == "domain"))
-
-
-def _optimizer(section: OptimizerSection, weights: Weights, frozen: bool) -> torch.optim.Optimizer:
-    """AdamW; where nothing is updated SGD at rate 0, which keeps no moments."""
-    masters = list(weights.masters.values())
-    if frozen:
-        return torch.optim.SGD(masters, lr=0.0)
-    return torch.optim.AdamW(
-        masters,
-        lr=section.learning_rate,
-        betas=section.betas,
-        eps=section.eps,
-        weight_decay=section.weight_decay,
-        fused=True,
-    )
 
 
 def hand_over(parameter: torch.nn.Parameter, taker: GradientTaker) -> None:

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from acclimate.config.apart import Apart
 from acclimate.config.chosen.mixture import MixtureSection, mixing
+from acclimate.config.chosen.optimizer import OptimizerSection
 from acclimate.config.chosen.parallel import ParallelSection
 from acclimate.config.chosen.retain import RetainSection, retaining
 from acclimate.config.chosen.search import SearchSection, searching
@@ -41,6 +42,11 @@ class ModelSection(Section):
     base_revision: str | None = Field(None, description="hub revision of `base`")
     add_tokens: NewTokens = Field([], description="new tokens, each as a text spells it (docs/howto/running.md)")
     trust_remote_code: bool = Field(False, description="run code that ships with the model")
+    train: list[str] = Field(
+        [],
+        description="names of the parameters that are trained, with * and ? as in file names; a module's name means "
+        "all in it; none: all (docs/howto/memory.md)",
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="dtype of the weights in forward and backward; auto times one step of each on a CPU"
     )
@@ -98,28 +104,6 @@ class ObjectiveSection(Section):
         description="tokens whose logits exist at one time, in memory: 4 bytes x tokens x vocabulary; auto: 256 on a "
         "CPU, on a GPU up to 1024 with a reference and 2048 without, by vocabulary and free memory",
     )
-
-
-class OptimizerSection(Section):
-    """AdamW, with float32 master weights where the model is bfloat16."""
-
-    learning_rate: float = Field(
-        5e-5,
-        gt=0,
-        le=1,
-        description="the peak; full tuning wants 1e-5 to 5e-5, LoRA 2e-4; a model of 0.1B 2e-4 and 1e-3",
-    )
-    weight_decay: float = Field(0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = Field(1e-8, gt=0)
-    max_grad_norm: float | None = Field(1.0, gt=0, description="clip the gradient's 2-norm; null to leave it alone")
-
-    @field_validator("betas")
-    @classmethod
-    def _betas(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not all(0 <= beta < 1 for beta in value):
-            raise ValueError("needs two numbers in [0, 1)")
-        return value
 
 
 class ScheduleSection(Section):
@@ -246,6 +230,19 @@ class RunConfig(SettingsFile):
                 )
         if self.parallel.strategy == "fsdp":
             raise ValueError("parallel.strategy: fsdp does not spread quantised weights; use ddp")
+        return self
+
+    @model_validator(mode="after")
+    def _what_moves_weights(self) -> RunConfig:
+        name, spread = self.optimizer.name, self.parallel.strategy == "fsdp"
+        if self.model.train and self.lora is not None:
+            raise ValueError(
+                "model.train: has no effect beside lora, whose base is frozen; lora.target_modules names what learns"
+            )
+        if name == "muon" and self.lora is not None:
+            raise ValueError("optimizer.name: muon is for whole hidden matrices, not for lora's factors; use adamw")
+        if name != "adamw" and spread:
+            raise ValueError(f"optimizer.name: {name} does not take spread weights; use adamw with fsdp, or ddp")
         return self
 
     @model_validator(mode="after")

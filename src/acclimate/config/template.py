@@ -28,7 +28,7 @@ class Suited:
     rows_why: str = "packed rows in one forward; lower it if memory runs out"
     epochs: int = 1
     batch_tokens: int = 4096
-    checkpointing: bool = False
+    checkpointing: bool | str = False
     nf4: bool = False
 
 
@@ -87,7 +87,7 @@ GIVEN = """\
     heldout: auto
 """
 NF4 = "  quantization: nf4              # the frozen base in 4 bits, since memory is short; extra `qlora`\n"
-CHECKPOINTING = "  gradient_checkpointing: true   # activations are computed again, since memory is short\n"
+CHECKPOINTING = "  gradient_checkpointing: {how}   # activations are computed again, since memory is short\n"
 
 
 def write_template(path: Path, domain: str, general: str, model: str, suited: Suited | None = None) -> None:
@@ -113,7 +113,7 @@ def write_template(path: Path, domain: str, general: str, model: str, suited: Su
         batch=_line("batch_tokens", str(suited.batch_tokens), "per optimizer step"),
         length=suited.length,
         rows=_line("micro_batch_size", str(suited.rows), suited.rows_why),
-        checkpointing=CHECKPOINTING if suited.checkpointing else "",
+        checkpointing=CHECKPOINTING.format(how=str(suited.checkpointing).lower()) if suited.checkpointing else "",
     )
     write_with_schema(path, text)
 

@@ -7,6 +7,7 @@ forward and in backward, which took a sixth of a layer's time here. Here the sma
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -40,26 +41,52 @@ def _is_plain(module: Linear | ParamWrapper) -> bool:
 class FusedLinear(Linear):  # type: ignore[misc]
     """``y = W x + b + s B A x``, equal to PEFT's layer but for rounding; the matrices are where PEFT has them."""
 
+    one_operation = False
+    """Whether torch sees the forward as one operation, whose result selective checkpointing may keep; the product of
+    the frozen matrix alone, which is added to in place, it may not."""
+
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         a, b = self.lora_A["default"].weight, self.lora_B["default"].weight
         if args or kwargs or self.disable_adapters or self.merged or x.dtype != a.dtype:
             y: Tensor = super().forward(x, *args, **kwargs)
             return y
         base = self.base_layer
-        y = _Adapted.apply(x, base.weight, base.bias, a, b, self.scaling["default"])  # type: ignore[no-untyped-call]
+        product = torch.ops.acclimate.adapted if self.one_operation else adapted
+        y = _Adapted.apply(  # type: ignore[no-untyped-call]
+            x, base.weight, base.bias, a, b, self.scaling["default"], product
+        )
         return y
+
+
+def adapted(
+    x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float
+) -> tuple[Tensor, Tensor]:
+    """``W x + b + s B A x`` [..., out], and ``A x`` [n, r]."""
+    y = functional.linear(x, weight, bias)  # [..., out]; the very product that the base alone has
+    low = x.flatten(0, -2) @ a.T  # [n, r]
+    y.view(-1, y.shape[-1]).addmm_(low, b.T, alpha=scaling)
+    return y, low
+
+
+_LIBRARY = torch.library.Library("acclimate", "DEF")
+_LIBRARY.define("adapted(Tensor x, Tensor weight, Tensor? bias, Tensor a, Tensor b, float scaling) -> (Tensor, Tensor)")
+_LIBRARY.impl("adapted", adapted, "CompositeExplicitAutograd")
 
 
 class _Adapted(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        scaling: float,
+        product: Callable[..., tuple[Tensor, Tensor]],
     ) -> Tensor:
-        y = functional.linear(x, weight, bias)  # [..., out]; the very product that the base alone has
-        rows = x.flatten(0, -2)  # [n, in]
-        low = rows @ a.T  # [n, r]
-        y.view(-1, y.shape[-1]).addmm_(low, b.T, alpha=scaling)
-        ctx.save_for_backward(rows, low, weight, a, b)
+        y, low = product(x, weight, bias, a, b, scaling)
+        ctx.save_for_backward(x.flatten(0, -2), low, weight, a, b)
         ctx.scaling = scaling
         return y
 
@@ -67,7 +94,7 @@ class _Adapted(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         rows, low, weight, a, b = ctx.saved_tensors
         (grad,) = grad_outputs
-        wants_x, wants_weight, wants_bias, wants_a, wants_b, _ = ctx.needs_input_grad
+        wants_x, wants_weight, wants_bias, wants_a, wants_b, *_ = ctx.needs_input_grad
         flat = grad.flatten(0, -2)  # [n, out]
         low_grad = (flat @ b).mul_(ctx.scaling) if wants_x or wants_a else None  # [n, r]
         x_grad = None
@@ -79,5 +106,6 @@ class _Adapted(torch.autograd.Function):
             flat.sum(0) if wants_bias else None,
             low_grad.T @ rows if wants_a and low_grad is not None else None,
             (flat.T @ low).mul_(ctx.scaling) if wants_b else None,
+            None,
             None,
         )

@@ -166,9 +166,8 @@ class CausalModel(nn.Module):
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The decoder's layers: the largest list of modules in it; a tower may have a larger one."""
-        lists = [module for module in decoder_of(self.network).modules() if isinstance(module, nn.ModuleList)]
-        return max(lists, key=lambda found: sum(p.numel() for p in found.parameters()))
+        """The decoder's."""
+        return layers_of(self.network)
 
     @contextmanager
     def adapter_off(self) -> Iterator[None]:
@@ -185,3 +184,9 @@ class CausalModel(nn.Module):
     def inference(self) -> AbstractContextManager[None]:
         """Evaluation mode without gradients; the previous mode comes back."""
         return inference(self.network)
+
+
+def layers_of(network: Any) -> nn.ModuleList:
+    """The decoder's layers: the largest list of modules in it; a tower may have a larger one."""
+    lists = [module for module in decoder_of(network).modules() if isinstance(module, nn.ModuleList)]
+    return max(lists, key=lambda found: sum(p.numel() for p in found.parameters()))

@@ -37,11 +37,17 @@ def saved_state(training: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Returns:
         Tensors, which are those that the next step changes, and plain data.
     """
-    optimizer_state = training.optimizer.state_dict()["state"]
-    names = list(training.weights.masters)
     tensors: dict[str, Tensor] = {f"weights/{name}": t for name, t in training.weights.state_dict().items()}
-    for index, state in optimizer_state.items():
-        tensors |= {f"optimizer/{names[index]}/{key}": torch.as_tensor(value) for key, value in state.items()}
+    numbers: dict[str, dict[str, int]] = {}
+    tables: set[int] = set()
+    for name, master in training.weights.masters.items():
+        for key, value in training.optimizer.state.get(master, {}).items():
+            if not isinstance(value, Tensor):
+                numbers.setdefault(name, {})[key] = value
+                continue
+            shared = id(value) in tables  # a table of all parameters, which a file holds once under each name
+            tables.add(id(value))
+            tensors[f"optimizer/{name}/{key}"] = value.clone() if shared else value
     for index, state in enumerate(training.gradients.state_dict()):
         tensors |= {f"transform/{index}/{key}": value for key, value in state.items()}
     if training.kept is not None:
@@ -53,6 +59,7 @@ def saved_state(training: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "seconds": training.seconds,
         "forwards": training.forwards,
         "ended": training.ended,
+        "optimizer": numbers,
         "data": training.data.state_dict(),
         "dials": {name: float(dial) for name, dial in training.dials.items()},
         "controllers": states(training.controllers),
@@ -76,10 +83,12 @@ def load_checkpoint(training: Training, folder: Path) -> None:
     if set(weights) != set(masters):
         raise RunError(f"The checkpoint '{folder}' trains other parameters than this configuration does.")
     training.weights.load_state_dict(weights)
-    state = training.optimizer.state_dict()
-    for index, (name, master) in enumerate(masters.items()):
+    state, names = training.optimizer.state_dict(), {id(master): name for name, master in masters.items()}
+    in_order = [names[id(master)] for group in training.optimizer.param_groups for master in group["params"]]
+    for index, name in enumerate(in_order):
         if saved := tensors.under(f"optimizer/{name}/"):
-            state["state"][index] = {key: _placed(saved, key, master) for key in saved}
+            own = {key: _placed(saved, key, masters[name]) for key in saved}
+            state["state"][index] = own | document.get("optimizer", {}).get(name, {})
     training.optimizer.load_state_dict(state)
     transforms: list[dict[str, Any]] = [{} for _ in training.gradients.states]
     for index, found in enumerate(transforms):

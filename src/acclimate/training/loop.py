@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import torch
 
@@ -58,8 +59,9 @@ def _step(training: Training) -> None:
     metrics |= training.gradients.update(weights.reduce(world), training.step)
     stop_if_not_finite(training, metrics, step)
     scale = training.update_scale(metrics) if training.update_scale else 1.0
+    rate = training.learning_rate(training.step) * scale
     for group in training.optimizer.param_groups:
-        group["lr"] = training.learning_rate(training.step) * scale
+        _set_rate(group, rate * group.get("rate", 1.0))
     weights.leave_unreached(training.optimizer, world)
     training.optimizer.step()
     weights.publish()
@@ -74,7 +76,7 @@ def _step(training: Training) -> None:
     training.forwards += forwards
     metrics |= training.data.progress()
     metrics |= {
-        "learning_rate": training.optimizer.param_groups[0]["lr"],
+        "learning_rate": rate,
         "tokens_per_second": tokens / (time.perf_counter() - started),
     }
     if training.probe is not None:
@@ -85,3 +87,10 @@ def _step(training: Training) -> None:
             metrics[f"infeasible/{controller.name}"] = 1.0
     for callback in training.callbacks:
         callback.on_step_end(training, metrics)
+
+
+def _set_rate(group: dict[str, Any], rate: float) -> None:
+    if isinstance(group["lr"], torch.Tensor):  # of an optimizer that is compiled, where a number would be a constant
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate

@@ -18,12 +18,16 @@ class Weights:
     A bfloat16 parameter has 8 bits of mantissa: an update below 1/256 of it would be lost, and so would small
     gradients added over micro-batches. Its master and the master's gradient are float32; the parameter is a rounded
     copy. A float32 (or float64) parameter is its own master.
+
+    Args:
+        masters: False of an optimizer that rounds at random, so that a small update is kept on average: then every
+            parameter is its own master, and gradients are added over micro-batches in its dtype.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
+    def __init__(self, parameters: Mapping[str, nn.Parameter], masters: bool = True) -> None:
         self.parameters = dict(parameters)
         self.masters: dict[str, Tensor] = {
-            name: p if p.dtype in (torch.float32, torch.float64) else p.detach().float().requires_grad_()
+            name: p if not masters or p.dtype in (torch.float32, torch.float64) else p.detach().float().requires_grad_()
             for name, p in self.parameters.items()
         }
         self._room: dict[str, Tensor] = {}

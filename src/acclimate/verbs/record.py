@@ -129,7 +129,7 @@ def _recording(config: RunConfig, recorder: Recorder, output: Path, tokens: int,
             "objective": config.objective.model_copy(
                 update={"average": recorder.average, "normalise": "term", "router_aux_loss": 0.0}
             ),
-            "optimizer": config.optimizer.model_copy(update={"weight_decay": 0.0}),
+            "optimizer": config.optimizer.model_copy(update={"weight_decay": 0.0, "no_decay": False}),
             "budget": config.budget.model_copy(
                 update={"count": "all", "tokens": tokens, "steps": None, "epochs": None}
             ),

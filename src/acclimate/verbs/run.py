@@ -64,6 +64,7 @@ from acclimate.training.loop import run_loop
 from acclimate.training.training import Training
 from acclimate.training.tuned import TunedRun
 from acclimate.types.errors import RunError, UsageError
+from acclimate.verbs.footprint import with_checkpointing
 from acclimate.verbs.replay import with_rows
 from acclimate.verbs.result import RunResult
 from acclimate.verbs.search import search
@@ -136,7 +137,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
         return RunResult(run_dir, summary)
     with world.all_or_none():
         composition = compose(config)  # configuration errors before slow work
-    job = resolve(config, world, resume)
+    job = with_checkpointing(resolve(config, world, resume), composition, console)
     if world.is_main and run.config.exists():
         say_what_changed(config, console)
     config, device = job.config, job.device

@@ -15,8 +15,10 @@ class TrainingSection(Section):
     """The loop."""
 
     micro_batch_size: Annotated[int, Apart.WORK] = Field(4, ge=1, description="packed rows in one forward")
-    gradient_checkpointing: Annotated[bool, Apart.WORK] = Field(
-        False, description="compute activations again in the backward: less memory, about a third more time"
+    gradient_checkpointing: Annotated[bool | Literal["auto", "selective"], Apart.WORK] = Field(
+        "auto",
+        description="compute activations again in the backward: less memory, about a third more time; selective: all "
+        "but products and attention; auto: what memory asks for (docs/howto/memory.md)",
     )
     eval_steps: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
         None,
@@ -61,6 +63,17 @@ class TrainingSection(Section):
             return value
         accepted = "a number of steps from 1 on, auto or null"
         raise ValueError(f"{value!r} is not accepted; accepted: {accepted}.{nearest(str(value), ['auto'])}")
+
+    @field_validator("gradient_checkpointing", mode="before")
+    @classmethod
+    def _how(cls, value: Any) -> Any:
+        """One sentence, where a union would give one a branch."""
+        if isinstance(value, bool) or value in ("auto", "selective"):
+            return value
+        if (spelt := str(value).lower()) in ("true", "false"):
+            return spelt == "true"
+        accepted = "true, false, auto or selective"
+        raise ValueError(f"{value!r} is not accepted; accepted: {accepted}.{nearest(spelt, ['auto', 'selective'])}")
 
     @model_validator(mode="after")
     def _nothing_without_effect(self) -> TrainingSection:

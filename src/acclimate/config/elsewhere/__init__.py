@@ -7,6 +7,9 @@ from collections.abc import Mapping
 CALLED: Mapping[str, str] = {
     "lr": "optimizer.learning_rate",
     "learning_rate": "optimizer.learning_rate",
+    "optim": "optimizer.name",
+    "embedding_lr": "optimizer.embedding_learning_rate",
+    "unfrozen_parameters": "model.train",
     "weight_decay": "optimizer.weight_decay",
     "max_grad_norm": "optimizer.max_grad_norm",
     "adam_epsilon": "optimizer.eps",
@@ -107,9 +110,7 @@ INSTEAD: Mapping[str, str] = {
     "load_in_8bit": "Only 4 bits are kept while training: model.quantization: nf4.",
     "fp16": "There is no float16 here: model.dtype: bfloat16, or float32.",
     "tf32": "Matrix products are what model.dtype says; there is nothing to set.",
-    "optim": "The optimizer is AdamW, with moments in float32; there is no other, and nothing to set.",
-    "optimizer.name": "The optimizer is AdamW; there is no other, and nothing to set.",
-    "optimizer.type": "The optimizer is AdamW; there is no other, and nothing to set.",
+    "optimizer.type": "Here it is called 'optimizer.name'.",
     "neftune_noise_alpha": "There is no noise on embeddings here.",
     "use_peft": "The section lora makes an adapter; without it all weights are trained.",
     "adapter": "The section lora makes an adapter; without it all weights are trained.",
@@ -151,8 +152,8 @@ def counterpart(key: str, section: str, here: list[str], at_root: bool) -> str |
 
     >>> counterpart("lora_r", "", [], True)
     "Here it is called 'lora.rank'."
-    >>> counterpart("name", "optimizer", [], False)
-    'The optimizer is AdamW; there is no other, and nothing to set.'
+    >>> counterpart("type", "optimizer", [], False)
+    "Here it is called 'optimizer.name'."
     """
     if (said := INSTEAD.get(f"{section}.{key}") or INSTEAD.get(key)) is not None:
         return said

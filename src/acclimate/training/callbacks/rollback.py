@@ -42,8 +42,12 @@ class KeptState:
             if any(f"optimizer/{name}/{key}" not in self.tensors for key in state):  # it had none then
                 del self.optimizer.state[master]
                 continue
-            for key, tensor in state.items():
-                local(tensor).copy_(local(self.tensors[f"optimizer/{name}/{key}"]))
+            for key, value in state.items():
+                before = self.tensors[f"optimizer/{name}/{key}"]
+                if isinstance(value, Tensor):
+                    local(value).copy_(local(before))
+                else:
+                    state[key] = type(value)(before.item())
         self.weights.publish()
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -58,4 +62,4 @@ class KeptState:
         for name, master in self.weights.masters.items():
             yield f"weights/{name}", master.detach()
             for key, value in self.optimizer.state.get(master, {}).items():
-                yield f"optimizer/{name}/{key}", value
+                yield f"optimizer/{name}/{key}", torch.as_tensor(value)

@@ -17,9 +17,9 @@ from acclimate.model.load import empty_network, load_config_of, load_tokenizer
 from acclimate.paired.ratio import MINIMUM_DIVERGENCES, MINIMUM_DOCUMENTS
 from acclimate.types.errors import ConfigError
 from acclimate.verbs.adapt.asked import Asked
+from acclimate.verbs.footprint import footprint, room_on
 from acclimate.verbs.memory import SPARE
 from acclimate.verbs.pace import PASSES, STEPS, usual_rate
-from acclimate.verbs.validate.fit import footprint, room_on
 
 FEWEST = 8
 """Documents of a source that holds some out and learns from the rest."""
@@ -170,7 +170,7 @@ def _tuning(chosen: Chosen, asked: Asked, looked: RunConfig, device: torch.devic
     free, where = room.size, room.where
     rows = max(1, min(8, chosen.settings["budget"]["batch_tokens"] // length))
     sizes = [2**power for power in range(int(math.log2(rows)), -1, -1)]
-    full = {size: _needed(looked, size, length, lora=False) for size in sizes}
+    full = {size: _needed(looked, size, length, lora=False, device=device.type) for size in sizes}
     all_weights = weights <= LARGEST_FULL and full[1] <= SPARE * free
     said = (
         f"{weights / 1e9:.2g}B weights; tuning all takes about {full[1] / 2**30:.1f} of {free / 2**30:.1f} GiB {where}"
@@ -187,7 +187,9 @@ def _tuning(chosen: Chosen, asked: Asked, looked: RunConfig, device: torch.devic
         kind = f"all weights ({said})" if all_weights else f"an adapter on {_count(weights)} weights"
         chosen.put("optimizer.learning_rate", rate, f"usual for {kind}")
     chosen.put("schedule", {"type": "cosine", "warmup_ratio": 0.05})
-    needs = full if all_weights else {size: _needed(looked, size, length, lora=True) for size in sizes}
+    needs = (
+        full if all_weights else {size: _needed(looked, size, length, lora=True, device=device.type) for size in sizes}
+    )
     fitting = next((size for size in sizes if needs[size] <= SPARE * free), 1)
     chosen.put("training.micro_batch_size", fitting, f"rows in one forward: about {needs[fitting] / 2**30:.1f} GiB")
     if needs[1] > SPARE * free:
@@ -202,12 +204,12 @@ def _count(weights: int) -> str:
     return f"{weights / 1e9:.2g}B" if weights >= 10**7 else f"{weights:,}"
 
 
-def _needed(looked: RunConfig, rows: int, length: int, lora: bool) -> float:
+def _needed(looked: RunConfig, rows: int, length: int, lora: bool, device: str) -> float:
     """Bytes of a run with these rows."""
     data = looked.model_dump(mode="json") | {"lora": {} if lora else None}
     data["data"]["sequence_length"] = length
     data["training"]["micro_batch_size"] = rows
-    return footprint(parse_config(data), ["base"])
+    return footprint(parse_config(data), ["base"], device=device).total
 
 
 def _sources(

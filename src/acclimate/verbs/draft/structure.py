@@ -9,8 +9,8 @@ from acclimate.model.checkpoint.opening import from_pretrained
 from acclimate.model.checks.reach import reach_of
 from acclimate.model.load import empty_network, load_config_of
 from acclimate.verbs.draft.seen import LENGTH, ROWS, Seen, as_template
+from acclimate.verbs.footprint import changed, fit_of, footprint, room_on
 from acclimate.verbs.memory import Room
-from acclimate.verbs.validate.fit import changed, fit_of, footprint, room_on
 
 
 def by_structure(model: str, gpu: Room | None) -> Seen:
@@ -27,8 +27,9 @@ def by_structure(model: str, gpu: Room | None) -> Seen:
     job = resolve(config)
     room = gpu or room_on(job.device)
     config = job.config if gpu is None else changed(config, {"model.dtype": "bfloat16"})
-    fit = fit_of(config, room, ["base"])
+    device = "cuda" if gpu is not None else job.device.type
+    fit = fit_of(config, room, ["base"], device=device)
     takes = fit.changes or {"training.micro_batch_size": ROWS}
-    needs = footprint(changed(config, takes), ["base"])
+    needs = footprint(changed(config, takes), ["base"], device=device).total
     short = () if fit.fits or fit.then <= room.usable * room.size else (fit.sentence,)
     return Seen(network.num_parameters(), positions, chats, room, needs, takes, short)

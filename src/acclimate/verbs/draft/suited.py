@@ -56,11 +56,11 @@ def suited_to(model: str, gpu: Room | None = None) -> tuple[Suited, list[str]]:
         about=f"{size}, {kind}",
         rate=usual_rate(seen.weights, lora=True),
         rate_why=f"usual for LoRA on {size}; for full tuning {usual_rate(seen.weights, lora=False):g}",
-        length=min(LENGTH, seen.positions),
+        length=seen.takes.get("data.sequence_length", min(LENGTH, seen.positions)),
         longest=min(LENGTH, seen.positions // 2),  # the prompt needs room, too
         rows=seen.takes.get("training.micro_batch_size", ROWS),
         rows_why=f"packed rows in one forward: {memory}",
-        checkpointing="training.gradient_checkpointing" in seen.takes,
+        checkpointing=seen.takes.get("training.gradient_checkpointing", False),
         nf4="model.quantization" in seen.takes,
     )
     return suited, [f"Model: {size}, {kind}. Memory: {memory}.", *seen.short]

@@ -20,6 +20,12 @@ ATTENTION = {
     "fa2": "flash_attention_2", "sdpa": "sdpa", "eager": "eager", "disabled": "eager", "flash_attention_2":
     "flash_attention_2", "flex_attention": "flex_attention", "auto": "auto",
 }  # fmt: skip
+OPTIMIZERS = {
+    "adamw_8bit": "adamw_8bit", "adamw_bnb_8bit": "adamw_8bit", "adamw_torch_8bit": "adamw_8bit",
+    "paged_adamw_8bit": "adamw_8bit", "lion": "lion", "lion_32bit": "lion", "lion_pytorch": "lion",
+    "lion_8bit": "lion_8bit", "paged_lion_32bit": "lion", "paged_lion_8bit": "lion_8bit",
+}  # fmt: skip
+"""Those that mean the same here; adafactor and muon count their learning rate otherwise."""
 MOMENTS = re.compile(r"adamw(_(torch|hf|apex)(_fused)?)?")
 
 
@@ -144,7 +150,9 @@ class Sections:
         else:
             self.put("optimizer.max_grad_norm", norm, why)
         name, why = given.take("optim", "optimizer")
-        if name is not None and not MOMENTS.fullmatch(str(name)):
+        if name is not None and (known := OPTIMIZERS.get(str(name))) is not None:
+            self.put("optimizer.name", known, why)
+        elif name is not None and not MOMENTS.fullmatch(str(name)):
             rate_too = "" if "adam" in str(name) else "; look for another learning rate"
             given.drop(why, f"the optimizer is AdamW with moments in float32{rate_too}")
 

@@ -12,16 +12,16 @@ from torch import nn
 from acclimate.build import Mixture
 from acclimate.build.mixture import all_tokens
 from acclimate.config.load import RunConfig
-from acclimate.data.deal.loader import Loader
 from acclimate.kernels.head import head_of
-from acclimate.kernels.quantised import BYTES
 from acclimate.model.load import DTYPES
-from acclimate.model.lora.coverage import expert_factors, expert_weights
+from acclimate.model.lora.coverage import expert_factors
 from acclimate.model.mixture.routing import balance_weight, is_frozen, own_weight
 from acclimate.model.packing.regrouped import Regrouped
 from acclimate.model.whole.origin import origin_of
 from acclimate.model.whole.towers import decoder_of, tower_sizes
-from acclimate.verbs.memory import Sizes, needed, width_of
+from acclimate.types.central import Batch
+from acclimate.verbs.footprint import expert_copies
+from acclimate.verbs.memory import width_of
 from acclimate.verbs.replay import Unwritten
 
 EFFICIENCY = {"float32": 0.55, "bfloat16": 0.12}
@@ -36,21 +36,6 @@ STATE_BYTES = 4 + 4 + 8
 """Of a trained parameter of an adapter: itself, its gradient, AdamW's moments, in float32."""
 
 
-def memory(config: RunConfig, network: Any, trained: int, total: int, copies: int) -> float:
-    """Bytes of a run of this network, by :func:`acclimate.verbs.memory.needed`.
-
-    Args:
-        network: with its adapter, where it has one.
-        copies: frozen networks beside it.
-    """
-    needs = needed(config, Sizes(total, trained, *_sizes(network)), copies)
-    if config.model.quantization is not None:
-        layers = {m for m in network.modules() if isinstance(m, nn.Linear)} - {network.get_output_embeddings()}
-        frozen = sum(m.weight.numel() for m in layers if not m.weight.requires_grad)
-        needs -= (width_of(config) - BYTES) * frozen * (1 + copies)
-    return needs + expert_copies(config, network)
-
-
 def _sizes(network: Any) -> tuple[int, int, int]:
     """Rows of the head, width of what it gets, and layers of the decoder; not every family's configuration has them."""
     vocabulary, hidden = head_of(network).weight.shape
@@ -62,19 +47,6 @@ def _sizes(network: Any) -> tuple[int, int, int]:
 def kept_states(config: RunConfig, network: Any, positions: int) -> float:
     """Bytes of a base's last hidden states on so many positions."""
     return float(positions * _sizes(network)[1] * width_of(config))
-
-
-def expert_copies(config: RunConfig, network: Any, asked: bool = False) -> float:
-    """Bytes of experts with an adapter, a second time: PEFT adds it to the whole stack in each forward, and the sum
-    stays until the backward; under gradient checkpointing that of a layer at a time [from code].
-
-    Args:
-        asked: as if all experts had one.
-    """
-    width, stacks = width_of(config), expert_weights(network, asked)
-    if config.training.gradient_checkpointing:
-        return float(width * max(stacks, default=0) * 2)
-    return float(width * sum(stacks))
 
 
 def seconds(config: RunConfig, device: torch.device, network: Any, mixture: Mixture, total: int) -> float:
@@ -92,10 +64,8 @@ def seconds(config: RunConfig, device: torch.device, network: Any, mixture: Mixt
     return float(all_tokens(config, mixture) * per_token)
 
 
-def regrouped(loader: Loader) -> float:
-    """Positions that are computed of the first step's documents in rows of their own, over those of its packed rows."""
-    batches = loader.prepared()
-    loader.close()
+def regrouped(batches: Sequence[Batch]) -> float:
+    """Positions that are computed of these documents in rows of their own, over those of their packed rows."""
     own = sum(Regrouped.of(batch.position_ids, lambda count: count).positions for batch in batches)
     return own / sum(batch.input_ids.numel() for batch in batches)
 

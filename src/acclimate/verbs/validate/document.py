@@ -22,6 +22,12 @@ def document(found: Preflight) -> dict[str, Any]:
         "trained_parameters": found.trained_parameters,
         "total_parameters": found.total_parameters,
         "memory_bytes": found.memory_bytes,
+        "memory": {
+            "at": found.memory.at,
+            "parts": found.memory.parts,
+            "counted": found.memory.counted,
+            "gradient_checkpointing": config.training.gradient_checkpointing,
+        },
         "seconds": found.seconds,
         "writing_seconds": found.writing_seconds,
         **found.data,

@@ -56,6 +56,7 @@ def print_preflight(found: Preflight, console: Console) -> None:
         f"training about {_duration(found.seconds)} at this machine's rate of matrix products",
         highlight=False,
     )
+    console.print(_memory(found), highlight=False, markup=False)
     if found.fit is not None and (found.fit.room.asked or not found.fit.fits):
         console.print(found.fit.sentence, style=None if found.fit.fits else "red", highlight=False, markup=False)
     console.print(_rows(found), highlight=False, markup=False)
@@ -70,6 +71,13 @@ def print_preflight(found: Preflight, console: Console) -> None:
     for warning in found.warnings:
         console.print(f"Note: {warning}", style="yellow", highlight=False, markup=False)
     print_documents(found.shown, console)
+
+
+def _memory(found: Preflight) -> str:
+    """What the memory is for, and whether layers are computed again."""
+    how = found.config.training.gradient_checkpointing
+    again = {False: "off", True: "on"}.get(how, how)
+    return f"{found.memory.sentence} · gradient checkpointing {again}"
 
 
 def _schedule(stages: Sequence[Mapping[str, Any]]) -> Table:

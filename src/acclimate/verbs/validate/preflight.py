@@ -26,6 +26,7 @@ from acclimate.build import (
     validation_sets,
 )
 from acclimate.build.mixture import epochs
+from acclimate.build.optimizer import parameter_groups
 from acclimate.build.plan import anchored, compose
 from acclimate.config.chosen.search import AUTO
 from acclimate.config.load import RunConfig, located
@@ -38,6 +39,7 @@ from acclimate.model.lora.adapter import attach_lora
 from acclimate.model.lora.coverage import Coverage, coverage, partial
 from acclimate.model.lora.targets import targets_of
 from acclimate.model.packing.sketch import Outlook, outlook
+from acclimate.model.whole.chosen import train_only
 from acclimate.model.whole.origin import origin_of
 from acclimate.model.whole.towers import said_of_towers
 from acclimate.runs.claim import check_place
@@ -45,12 +47,23 @@ from acclimate.runs.layout import Layout
 from acclimate.types.errors import DataError
 from acclimate.types.notebook import printed
 from acclimate.types.plan import PlanContext
+from acclimate.verbs.footprint import (
+    Estimate,
+    Fit,
+    Work,
+    changed,
+    copies_of,
+    estimate,
+    fit_of,
+    footprint,
+    room_on,
+    settled,
+)
 from acclimate.verbs.memory import Room
 from acclimate.verbs.pace import usual_rate
 from acclimate.verbs.replay import Unwritten, with_placeholders
 from acclimate.verbs.search import Foresight, foresee
-from acclimate.verbs.validate.cost import expert_notes, kept_states, memory, regrouped, seconds, writing_seconds
-from acclimate.verbs.validate.fit import Fit, changed, copies_of, fit_of, room_on
+from acclimate.verbs.validate.cost import expert_notes, kept_states, regrouped, seconds, writing_seconds
 from acclimate.verbs.validate.labels import turn_ends
 from acclimate.verbs.validate.reading import read_as
 from acclimate.verbs.validate.shown import ShownDocument, first_documents
@@ -68,7 +81,7 @@ class Preflight:
     data: dict[str, Any]  # as data.json of a run
     trained_parameters: int
     total_parameters: int
-    memory_bytes: float
+    memory: Estimate
     seconds: float
     warnings: list[str]
     turn_ends: list[str]  # a line for each way in which answers end
@@ -89,6 +102,11 @@ class Preflight:
         from acclimate.verbs.validate.page import print_preflight
 
         return printed(lambda console: print_preflight(self, console))
+
+    @property
+    def memory_bytes(self) -> float:
+        """At the run's peak."""
+        return self.memory.total
 
     @property
     def attention(self) -> str:
@@ -123,6 +141,7 @@ def _checked(config: RunConfig, show: int, gpu: Room | None) -> Preflight:
     towers = said_of_towers(network, origin_of(network).towers)
     tokenizer = load_tokenizer(config.model)
     new_tokens = tokenizer.convert_tokens_to_ids(config.model.add_tokens)
+    train_only(network, config.model.train, bool(new_tokens))
     reached = _with_adapter(network, config.lora, new_tokens) if config.lora is not None else []
     total = network.num_parameters()
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
@@ -138,7 +157,10 @@ def _checked(config: RunConfig, show: int, gpu: Room | None) -> Preflight:
     plan = plan_of(config, composition, corpora, mixture, PlanContext())
     loader = build_loader(config, corpora, objective, mixture, None)  # packs, and refuses a batch smaller than a row
     foreseen = outlook(config.model, job.device)
-    computed = 1.0 if foreseen is None or foreseen.alone is None else regrouped(loader)
+    batches = loader.prepared()
+    loader.close()
+    alone = foreseen is not None and foreseen.alone is not None
+    computed = regrouped(batches) if alone else 1.0
     validation_sets(config, corpora)
     checks, drifts = checks_of(config, corpora, mixture), metrics_read(config, plan)
     loaded = config.model.base is not None or config.parallel.strategy == "fsdp"  # else its states alone are kept
@@ -147,16 +169,22 @@ def _checked(config: RunConfig, show: int, gpu: Room | None) -> Preflight:
     beside = sum(s.size for s in composition.statistics) + states_bytes
     if config.mixture is not None and config.mixture.doge is not None:
         beside += 4 * trained  # the target's gradient
-    needs = memory(config, network, trained, total, copies_of(config, [*references])) + beside
-    there = config
-    if gpu is not None and asked_dtype == "auto":
-        there = changed(config, {"model.dtype": "bfloat16"})
-    fit = Fit(room_on(job.device), needs)
-    if gpu is not None or not fit.fits:
-        fit = fit_of(there, gpu or fit.room, [*references], beside)
+    parameter_groups(config.optimizer, {n: p for n, p in network.named_parameters() if p.requires_grad}, network)
+    copies = copies_of(config, [*references])
+    work = Work(composition.terms, copies, len(batches) > 1, computed, alone, beside=beside)
+    on_cpu, room = job.device.type == "cpu", room_on(job.device)
+    config, found, chosen = settled(config, room, lambda trial: estimate(trial, network, work, on_cpu))
+    fit = Fit(room, found.total)
+    if gpu is not None:
+        there = changed(job.config, {"model.dtype": "bfloat16"} if asked_dtype == "auto" else {})
+        there, _, chosen = settled(there, gpu, lambda trial: footprint(trial, [*references], work))
+        fit = fit_of(there, gpu, [*references], work)
+    elif not fit.fits:
+        fit = fit_of(config, room, [*references], work, job.device.type)
     notes = [
         *towers,
         *plan.notes,
+        *([chosen] if chosen is not None else []),
         *warnings(config, composition, corpora, mixture, tokenizer),
         *expert_notes(config, network),
     ]
@@ -187,7 +215,7 @@ def _checked(config: RunConfig, show: int, gpu: Room | None) -> Preflight:
         data=data_record(config, corpora, mixture),
         trained_parameters=trained,
         total_parameters=total,
-        memory_bytes=needs,
+        memory=found,
         fit=fit,
         seconds=seconds(config, job.device, network, mixture, total) * computed,
         warnings=notes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,11 +13,15 @@ from acclimate.model.checkpoint.gguf import gguf_of
 from acclimate.model.checkpoint.quantisation import quantisation_of
 from acclimate.model.load import empty_network, load_config_of
 from acclimate.model.lora.adapter import attach_lora
+from acclimate.model.whole.chosen import train_only
+from acclimate.objective.cross_entropy import CrossEntropy
+from acclimate.objective.divergence import Divergence
+from acclimate.types.central import RoutedTerm
 from acclimate.types.errors import AcclimateError
+from acclimate.verbs.footprint.estimate import Estimate, Work, estimate
 from acclimate.verbs.limits import available_memory
 from acclimate.verbs.memory import GIB, SPARE, Room
 from acclimate.verbs.pace import usual_rate
-from acclimate.verbs.validate.cost import memory
 
 
 def room_on(device: torch.device) -> Room:
@@ -27,17 +31,38 @@ def room_on(device: torch.device) -> Room:
     return Room(available_memory(), "of memory", SPARE)
 
 
-def footprint(config: RunConfig, references: Sequence[str] = ()) -> float:
-    """Bytes of a run, by the estimate that `validate` prints.
+USUAL = Work(
+    (
+        RoutedTerm("cross_entropy", CrossEntropy(), ("domain",)),
+        RoutedTerm("reverse_kl", Divergence(), ("general",), reference="base"),
+    )
+)
+"""What is learned where no method is chosen yet."""
+
+
+def structure(config: RunConfig) -> Any:
+    """The network that is trained, on the meta device: with its adapter, and without gradient where it is frozen.
+
+    Raises:
+        ConfigError, ModelError: there is no such network, or it cannot be trained so.
+    """
+    network = empty_network(config.model)
+    train_only(network, config.model.train, bool(config.model.add_tokens))
+    if config.lora is not None:
+        attach_lora(network, config.lora)
+    return network
+
+
+def footprint(config: RunConfig, references: Sequence[str] = (), work: Work = USUAL, device: str = "cuda") -> Estimate:
+    """What a run takes, as `validate` prints it.
 
     Args:
         references: frozen models that it compares with; ``base`` costs nothing beside an adapter on it.
+        work: all of it but the copies, which follow from the references.
+        device: its type.
     """
-    network = empty_network(config.model)
-    if config.lora is not None:
-        attach_lora(network, config.lora)
-    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    return memory(config, network, trained, network.num_parameters(), copies_of(config, references))
+    work = replace(work, copies=copies_of(config, references))
+    return estimate(config, structure(config), work, device == "cpu")
 
 
 def copies_of(config: RunConfig, references: Sequence[str]) -> int:
@@ -53,6 +78,8 @@ class Fit:
     room: Room
     needs: float
     """Bytes of the run as it is configured."""
+    parts: str = ""
+    """What they are for, where it does not fit."""
     changes: dict[str, Any] = field(default_factory=dict)
     """Dotted path -> value of what makes it smaller; empty where it fits, or nothing does."""
     then: float = 0.0
@@ -69,6 +96,7 @@ class Fit:
         if self.fits:
             return f"The run fits: about {needs} of {size}."
         said = f"The run does not fit: it needs about {needs} GiB, and of {size} {self.room.usable:.0%} can be used."
+        said = f"{said} {self.parts}" if self.parts else said
         if not self.changes:
             return f"{said} {NOTHING_LEFT}"
         switches = " ".join(f"--set {path}={_written(value)}" for path, value in self.changes.items())
@@ -80,25 +108,34 @@ class Fit:
 NOTHING_LEFT = (
     "A smaller model, a shorter data.sequence_length, or several GPUs with parallel.strategy: fsdp would need less."
 )
+SHORTEST = 512
+"""Positions of a row below which none is cut: many documents would be."""
 
 
-def fit_of(config: RunConfig, room: Room, references: Sequence[str] = (), beside: float = 0.0) -> Fit:
+def fit_of(
+    config: RunConfig,
+    room: Room,
+    references: Sequence[str] = (),
+    work: Work = USUAL,
+    device: str = "cuda",
+) -> Fit:
     """Whether the run fits, and the settings that make it fit: those first that change least.
 
     Args:
-        beside: bytes that no setting here changes.
+        references, work, device: as in :func:`footprint`.
     """
-    needs = footprint(config, references) + beside
-    found = Fit(room, needs)
+    limit = room.usable * room.size
+    needs = footprint(config, references, work, device)
+    found = Fit(room, needs.total, "" if needs.total <= limit else f"{needs.sentence[0].upper()}{needs.sentence[1:]}.")
     if found.fits:
         return found
     for changes in _smaller(config):
         try:
-            then = footprint(changed(config, changes), references) + beside
-        except AcclimateError:  # this model takes no adapter, or cannot be quantised
+            then = footprint(changed(config, changes), references, work, device).total
+        except AcclimateError:  # this model takes no adapter, or cannot be quantised or computed again
             continue
-        found = Fit(room, needs, changes, then)
-        if then <= room.usable * room.size:
+        found = replace(found, changes=changes, then=then)
+        if then <= limit:
             break
     return found
 
@@ -118,24 +155,37 @@ def changed(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
 
 
 def _smaller(config: RunConfig) -> Iterator[dict[str, Any]]:
-    """Settings that take less and less memory: slower first, then an adapter, then its base in 4 bits."""
+    """Settings that take less and less memory: slower ones first, which learn the same; then states of 8 bits, an
+    adapter, its base in 4 bits, and shorter rows."""
     changes: dict[str, Any] = {}
+    if config.training.gradient_checkpointing is not True:
+        if config.training.gradient_checkpointing != "selective":
+            yield {"training.gradient_checkpointing": "selective"}
+        changes = changes | {"training.gradient_checkpointing": True}
+        yield changes
     rows = config.training.micro_batch_size
     while rows > 1:
         rows //= 2
         changes = changes | {"training.micro_batch_size": rows}
         yield changes
-    if not config.training.gradient_checkpointing:
-        changes = changes | {"training.gradient_checkpointing": True}
-        yield changes
-    if config.lora is None:
+    spread = config.parallel.strategy == "fsdp"
+    if config.lora is None and config.optimizer.name == "adamw" and not spread:
+        yield changes | {"optimizer.name": "adamw_8bit"}
+    if config.lora is None and not config.model.train and config.optimizer.name != "muon":
         rate = usual_rate(empty_network(config.model).num_parameters(), lora=True)
         changes = changes | {"lora.rank": 16, "optimizer.learning_rate": rate}
         yield changes
     section = config.model
     dense = gguf_of(section.path) is None and quantisation_of(load_config_of(section)) is None
-    if section.quantization is None and dense and config.parallel.strategy != "fsdp":
-        yield changes | {"model.quantization": "nf4"}
+    adapts = "lora.rank" in changes or config.lora is not None
+    if adapts and section.quantization is None and dense and not spread:
+        changes = changes | {"model.quantization": "nf4"}
+        yield changes
+    length = config.data.sequence_length
+    while length > SHORTEST:
+        length = max(SHORTEST, length // 2)
+        changes = changes | {"data.sequence_length": length}
+        yield changes
 
 
 def _written(value: Any) -> str:
