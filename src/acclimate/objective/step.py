@@ -13,6 +13,7 @@ from acclimate.kernels.chunked import BlockLoss, Group, chunked_loss
 from acclimate.kernels.head import Head
 from acclimate.kernels.projection import Projection
 from acclimate.model.causal import CausalModel
+from acclimate.parallel.shard import release
 from acclimate.parallel.world import World
 from acclimate.types.central import IGNORE, PAD_DOCUMENT, WEIGHTS, Batch, Chunk, Metrics
 from acclimate.types.errors import UsageError
@@ -216,6 +217,9 @@ class Step:
                 positions = (pattern == signature).nonzero().squeeze(1)
                 groups.append(Group(positions, {name: seen[name] for name in names}, loss_of(members)))
         loss = chunked_loss(hidden.flatten(0, 1), head, student, groups, objective.chunk_tokens)
+        for other in [objective.references[name].model for name in states]:
+            if other is not model:  # the backward pass needs no head but the student's
+                release(other)
         balance, load = loss.new_zeros((), dtype=torch.float64), loss.new_zeros(0, dtype=torch.float64)
         if routed is not None:
             load = routed.load

@@ -1,0 +1,147 @@
+"""One of two ranks: trains each case twice, read in parts and loaded whole before it is spread, and compares shards.
+
+WORLD_SIZE=2 RANK=r python -m tests.parallel.sharded_worker MODELS CORPORA OUTPUT
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from safetensors.torch import save_file
+
+from acclimate.build import build_training, load_model, resolve, select_labels
+from acclimate.build.plan import compose
+from acclimate.config.load import RunConfig
+from acclimate.data.corpus import load_corpora
+from acclimate.model.load import load_tokenizer
+from acclimate.parallel.shard import is_sharded, local, whole
+from acclimate.parallel.world import SOLO, World, join
+from acclimate.training.loop import run_loop
+from acclimate.training.training import Training
+from tests.fixtures.runs import config
+
+CASES: dict[str, dict[str, Any]] = {
+    "tied mol": {},
+    "untied sft": {"model": {"path": "untied"}, "method": "sft"},
+    "tied lora": {"lora": {"rank": 4}},
+    "bfloat16": {"model": {"path": "untied", "dtype": "bfloat16"}},
+    "bfloat16 lora": {"model": {"path": "untied", "dtype": "bfloat16"}, "lora": {"rank": 4}},
+    "experts": {"model": {"path": "qwen3_moe"}},
+    "experts sft": {"model": {"path": "qwen3_moe"}, "method": "sft"},
+    "experts in one stack": {"model": {"path": "gpt_oss", "dtype": "bfloat16"}},
+    "new tokens": {"model": {"add_tokens": ["kidney", "river"]}},
+    "new tokens lora": {"model": {"path": "untied", "add_tokens": ["kidney"]}, "lora": {"rank": 4}},
+    "rows of their own": {"model": {"path": "lfm2"}},
+    "an expert and chosen labels": {
+        "method": [{"name": "dae", "expert": "tuned", "distillation_weight": 0.5}, {"name": "stm", "percentile": 80}]
+    },
+    "checkpointing": {"training": {"gradient_checkpointing": True}, "parallel": {"reshard_after_forward": False}},
+}
+
+
+def setting(models: Path, corpora: Path, output: Path, case: str) -> RunConfig:
+    changes = json.loads(json.dumps(CASES[case]))
+    changes["model"] = {"path": "tied"} | changes.get("model", {})
+    changes["model"]["path"] = str(models / changes["model"]["path"])
+    changes["training"] = {"micro_batch_size": 1} | changes.get("training", {})
+    changes["parallel"] = {"strategy": "fsdp"} | changes.get("parallel", {})
+    if case == "an expert and chosen labels":
+        changes["method"][0]["expert"] = str(models / "tuned")
+    short = {"budget": {"steps": 3, "batch_tokens": 64}, "optimizer": {"max_grad_norm": None, "learning_rate": 3e-3}}
+    return config(models, corpora, output, name=case.replace(" ", "_"), **(short | changes))
+
+
+def trained(settings: RunConfig, world: World = SOLO, parts: bool = False, said: list[str] | None = None) -> Training:
+    """A run's loop, with a model that is read in parts or loaded whole."""
+    training = prepared(settings, world, parts, said)
+    run_loop(training)
+    return training
+
+
+def prepared(settings: RunConfig, world: World, parts: bool, said: list[str] | None = None) -> Training:
+    job = resolve(settings, world)
+    settings, composition = job.config, compose(job.config)
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    corpora = world.main_first(lambda: load_corpora(settings, load_tokenizer(settings.model)))
+    model = load_model(settings, job.device, world if parts else SOLO, (said if said is not None else []).append)
+    if is_sharded(model):
+        learned = select_labels(settings, composition, corpora, model, world)
+    else:
+        learned = world.main_first(lambda: select_labels(settings, composition, corpora, model))
+    return build_training(job, composition, model, learned, Console(quiet=True))[0]
+
+
+def alike(one: Training, other: Training) -> list[str]:
+    """What differs between two trainings on this rank."""
+    found = []
+    for name, master in one.weights.masters.items():
+        twin = other.weights.masters[name]
+        if master.dtype != twin.dtype or not torch.equal(local(master), local(twin)):
+            found.append(name)
+    references = (one.objective.references, other.objective.references)
+    assert references[0].keys() == references[1].keys()
+    for key in references[0]:
+        twins = [dict(reference[key].model.network.named_parameters()) for reference in references]
+        assert twins[0].keys() == twins[1].keys()
+        found += [f"{key}/{n}" for n, p in twins[0].items() if not torch.equal(local(p), local(twins[1][n]))]
+    return found
+
+
+def anonymous() -> int:
+    """Bytes that no file holds."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
+
+
+@contextmanager
+def watched() -> Iterator[list[int]]:
+    """Anonymous memory above that of now: its peak, and what is left."""
+    before, marks, done = anonymous(), [0], threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            marks[0] = max(marks[0], anonymous() - before)
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield marks
+    finally:
+        done.set()
+        thread.join()
+        marks.append(anonymous() - before)
+
+
+def main() -> None:
+    models, corpora, output = map(Path, sys.argv[1:])
+    torch.set_num_threads(1)
+    world = join("cpu")
+    for case in CASES:
+        said: list[str] = []
+        settings = setting(models, corpora, output, case)
+        spread = trained(settings, world, parts=True, said=said)
+        slow = trained(settings, world)
+        found = {"differs": alike(spread, slow), "said": said, "sharded": is_sharded(spread.model)}
+        found["blank"] = spread.model.blank is not None
+        (output / f"{case} {world.rank}.json").write_text(json.dumps(found))
+        full = {name: whole(master.detach()) for name, master in spread.weights.masters.items()}
+        if world.is_main:
+            save_file({name: tensor.clone() for name, tensor in full.items()}, output / f"{case}.safetensors")
+    world.agree(None)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
