@@ -8,10 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +41,7 @@ CASES: dict[str, dict[str, Any]] = {
     "an expert and chosen labels": {
         "method": [{"name": "dae", "expert": "tuned", "distillation_weight": 0.5}, {"name": "stm", "percentile": 80}]
     },
+    "with code of its own": {"model": {"trust_remote_code": True}},
     "checkpointing": {"training": {"gradient_checkpointing": True}, "parallel": {"reshard_after_forward": False}},
 }
 
@@ -57,7 +54,11 @@ def setting(models: Path, corpora: Path, output: Path, case: str) -> RunConfig:
     changes["parallel"] = {"strategy": "fsdp"} | changes.get("parallel", {})
     if case == "an expert and chosen labels":
         changes["method"][0]["expert"] = str(models / "tuned")
-    short = {"budget": {"steps": 3, "batch_tokens": 64}, "optimizer": {"max_grad_norm": None, "learning_rate": 3e-3}}
+    short = {
+        "budget": {"steps": 3, "batch_tokens": 64},
+        "data": {"sequence_length": 64},
+        "optimizer": {"max_grad_norm": None, "learning_rate": 3e-3},
+    }
     return config(models, corpora, output, name=case.replace(" ", "_"), **(short | changes))
 
 
@@ -95,32 +96,6 @@ def alike(one: Training, other: Training) -> list[str]:
         assert twins[0].keys() == twins[1].keys()
         found += [f"{key}/{n}" for n, p in twins[0].items() if not torch.equal(local(p), local(twins[1][n]))]
     return found
-
-
-def anonymous() -> int:
-    """Bytes that no file holds."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
-    return int(line.split()[1]) * 1024
-
-
-@contextmanager
-def watched() -> Iterator[list[int]]:
-    """Anonymous memory above that of now: its peak, and what is left."""
-    before, marks, done = anonymous(), [0], threading.Event()
-
-    def watch() -> None:
-        while not done.is_set():
-            marks[0] = max(marks[0], anonymous() - before)
-            time.sleep(0.002)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield marks
-    finally:
-        done.set()
-        thread.join()
-        marks.append(anonymous() - before)
 
 
 def main() -> None:

@@ -97,9 +97,7 @@ def load_base(config: RunConfig, model: CausalModel, sharding: Sharding | None =
     if model.peft is not None:
         return AdapterOff(model)
     return FrozenCopy(
-        opened(
-            config.model, model.dtype, model.device, model.tokenizer, like=model, frozen=True, sharding=sharding
-        )
+        opened(config.model, model.dtype, model.device, model.tokenizer, like=model, frozen=True, sharding=sharding)
     )
 
 

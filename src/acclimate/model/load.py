@@ -21,7 +21,7 @@ from acclimate.model.checkpoint.dense import dense_checkpoint
 from acclimate.model.checkpoint.gguf import gguf_of, unpacked_gguf
 from acclimate.model.checkpoint.loaded import forget_gguf, say_what_is_tied, say_where_from
 from acclimate.model.checkpoint.opening import check_attention, check_library, from_pretrained
-from acclimate.model.checkpoint.parts import NotCut, Parts, Split, check_cuttable, parts_of
+from acclimate.model.checkpoint.parts import NotCut, Parts, Split, parts_of, read_whole
 from acclimate.model.checkpoint.quantisation import check_quantisation, forget_quantisation, quantisation_of
 from acclimate.model.checks.causality import check_causality
 from acclimate.model.folder import check_weights
@@ -146,10 +146,9 @@ def load_parts(section: ModelSection, dtype: torch.dtype, split: Split) -> Parts
         ModelError: as :func:`load_network`.
     """
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
-    check_cuttable(section)
+    if (why := why_whole(section)) is not None:
+        raise NotCut(why)
     config = load_config_of(section)
-    if quantisation_of(config) is not None:
-        raise NotCut("its checkpoint is quantised, and is multiplied out a tensor at a time")
     noise = switch_off(config)
     network = _built(section, config)
     noise = _of_part(noise, config, network.config)
@@ -170,6 +169,13 @@ def load_parts(section: ModelSection, dtype: torch.dtype, split: Split) -> Parts
     quieten(network)
     _say_origin(network, section, noise)
     return parts
+
+
+def why_whole(section: ModelSection) -> str | None:
+    """Why no process can read a part of this checkpoint, as far as that is known before it is read."""
+    if (why := read_whole(section)) is None and quantisation_of(load_config_of(section)) is not None:
+        return "its checkpoint is quantised, and is multiplied out a tensor at a time"
+    return why
 
 
 def settle_attention(network: Any, section: ModelSection, device: torch.device) -> None:

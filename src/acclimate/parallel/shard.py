@@ -39,7 +39,7 @@ def shard(
     device: torch.device,
     dtype: torch.dtype,
 ) -> dict[str, torch.dtype]:
-    """Spreads the weights of every group over the ranks, and the rest (final norm, head, tied embeddings) as the root's.
+    """Spreads the weights of every group over the ranks, and the rest (norm, head, tied embeddings) as the root's.
 
     The head stays in the root group, whose weights are whole from the model's forward until its backward: the
     objective reads it as a plain tensor. A group's are whole while it runs. Activations keep the model's dtype;
@@ -81,9 +81,7 @@ def shard(
         fully_shard(module, reshard_after_forward=False, mp_policy=precision(other), **options)
     for group in groups:
         _widen(group, dtype)
-        fully_shard(
-            group, reshard_after_forward=section.reshard_after_forward, mp_policy=precision(dtype), **options
-        )
+        fully_shard(group, reshard_after_forward=section.reshard_after_forward, mp_policy=precision(dtype), **options)
     _widen(model, dtype)
     fully_shard(model, reshard_after_forward=False, mp_policy=precision(dtype), **options)
     for method in FORWARDS:
@@ -124,26 +122,25 @@ def fill(model: nn.Module, value: Callable[[str, Tensor], Tensor]) -> None:
         model: of :func:`shard`, on the meta device.
         value: this rank's part of a parameter, or a whole buffer, from its name and itself.
     """
-    placed: dict[int, nn.Parameter] = {}
-    for name, empty in list(model.named_parameters(remove_duplicate=False)):
-        if not empty.is_meta:
-            continue
-        parameter = placed.get(id(empty))  # tied names stay names of one
-        if parameter is None:
-            part = value(name, empty)
-            assert isinstance(empty, DTensor)
-            assert part.shape == empty.to_local().shape, name
-            spread = DTensor.from_local(
-                part.to(empty.dtype), empty.device_mesh, empty.placements, run_check=False,
-                shape=empty.shape, stride=empty.stride(),
-            )  # fmt: skip
-            parameter = placed[id(empty)] = nn.Parameter(spread, requires_grad=empty.requires_grad)
+    placed: dict[int, Tensor] = {}  # tied names stay names of one
+    both = (model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
+    for name, empty in [found for named in both for found in named if found[1].is_meta]:
+        if (tensor := placed.get(id(empty))) is None:
+            tensor = placed[id(empty)] = _filled(empty, value(name, empty))
         module, _, last = name.rpartition(".")
-        setattr(model.get_submodule(module), last, parameter)  # FSDP takes it up when it is first run
-    for name, buffer in list(model.named_buffers(remove_duplicate=False)):
-        if buffer.is_meta:
-            module, _, last = name.rpartition(".")
-            model.get_submodule(module)._buffers[last] = value(name, buffer)
+        setattr(model.get_submodule(module), last, tensor)  # FSDP takes it up when it is first run
+
+
+def _filled(empty: Tensor, part: Tensor) -> Tensor:
+    if not isinstance(empty, nn.Parameter):
+        return part
+    assert isinstance(empty, DTensor)
+    assert part.shape == empty.to_local().shape
+    local_part, shape, stride = part.to(empty.dtype), empty.shape, empty.stride()
+    spread = DTensor.from_local(
+        local_part, empty.device_mesh, empty.placements, run_check=False, shape=shape, stride=stride
+    )
+    return nn.Parameter(spread, requires_grad=empty.requires_grad)
 
 
 def release(model: nn.Module) -> None:

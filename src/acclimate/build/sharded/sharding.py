@@ -1,4 +1,4 @@
-"""Models of which each rank holds its part from the first byte on: read so, built without weights, filled, then looked at.
+"""Models of which each rank holds its part from the first byte on: read so, built empty, filled, then looked at.
 
 Checks that run a network are collectives here: they come after its weights are spread.
 """
@@ -76,7 +76,7 @@ class Sharding:
             except NotCut as error:
                 why = str(error)
         if why is not None:
-            self.say(f"'{section.path}': every process loads the whole model before it is spread, since {why}.")
+            self.say(said_of_whole(section, why))
             with self.world.all_or_none():
                 network = load_network(section, dtype, self.device, recorded)
                 return CausalModel(network, tokenizer, prepare(network) if prepare is not None else None, like)
@@ -156,6 +156,11 @@ class Sharding:
     def _cut(self, model: CausalModel, dtype: torch.dtype) -> None:
         kept = shard(model, model.groups, self.world, self.section, self.device, dtype)
         model.shorter = {name.removeprefix(PREFIX): short for name, short in kept.items()}
+
+
+def said_of_whole(section: ModelSection, why: str) -> str:
+    """A note about a model that is loaded whole although it is spread."""
+    return f"parallel.strategy: fsdp: every process loads all of '{section.path}' before it is spread, since {why}."
 
 
 def opened(

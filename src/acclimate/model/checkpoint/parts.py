@@ -1,7 +1,7 @@
 """One process's part of a checkpoint: transformers reads of each tensor the rows that FSDP2 keeps here.
 
-What it loads is a network of its own, with FSDP2 groups of its own. Here that is no more than a bag of tensors by name, for
-a network of the same class on the meta device.
+What it loads is a network of its own, with FSDP2 groups of its own. Here that is no more than a bag of tensors by name,
+for a network of the same class on the meta device.
 """
 
 from __future__ import annotations
@@ -67,17 +67,15 @@ class Parts:
     tensors: Mapping[str, Tensor]
 
 
-def check_cuttable(section: ModelSection) -> None:
-    """
-    Raises:
-        NotCut: it is known without a look at the checkpoint.
-    """
+def read_whole(section: ModelSection) -> str | None:
+    """Why a checkpoint has no parts, where its setting tells."""
     if gguf_of(section.path) is not None:
-        raise NotCut("a GGUF file is multiplied out whole")
+        return "a GGUF file is multiplied out whole"
     if section.quantization is not None:
-        raise NotCut("its weights are quantised while they are loaded")
+        return "its weights are quantised while they are loaded"
     if section.trust_remote_code:
-        raise NotCut("it brings its own code, of which nobody knows that it can be built without weights")
+        return "it brings its own code, of which nobody knows that it can be built without weights"
+    return None
 
 
 def parts_of(network: Any, loaded: Any) -> Parts:

@@ -1,0 +1,73 @@
+"""One of two ranks: anonymous memory while models of some hundred MB are made ready to train, in parts and whole.
+
+WORLD_SIZE=2 RANK=r python -m tests.parallel.memory_worker MODELS CORPORA OUTPUT
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from acclimate.parallel.world import join
+from tests.fixtures.runs import config
+from tests.parallel.sharded_worker import prepared
+
+
+def anonymous() -> int:
+    """Bytes in memory that no file holds."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
+
+
+@contextmanager
+def watched() -> Iterator[list[int]]:
+    """Anonymous memory above what there is at the beginning: the most, and what is left at the end."""
+    before, marks, done = anonymous(), [0, 0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.002):
+            marks[0] = max(marks[0], anonymous() - before)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield marks
+    finally:
+        done.set()
+        thread.join()
+        marks[1] = anonymous() - before
+
+
+def main() -> None:
+    models, corpora, output = map(Path, sys.argv[1:])
+    torch.set_num_threads(1)
+    world, found = join("cpu"), dict[str, dict[str, list[int]]]()
+    for folder in sorted(models.iterdir()):
+        settings = config(
+            folder, corpora, output, name=folder.name, parallel={"strategy": "fsdp"},
+            model={"attention": "eager", "dtype": "bfloat16" if folder.name.endswith("bf16") else "float32"},
+            budget={"steps": 1, "batch_tokens": 64}, data={"sequence_length": 64},
+        )  # fmt: skip
+        found[folder.name] = {}
+        for way in ("parts", "whole"):  # what the first leaves to the allocator makes the second look smaller
+            with watched() as marks:
+                training = prepared(settings, world, parts=way == "parts")
+            found[folder.name][way] = marks
+            training.data.close()
+            del training
+        world.agree(None)
+    (output / f"{world.rank}.json").write_text(json.dumps(found))
+    world.agree(None)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
