@@ -219,7 +219,7 @@ class Step:
         loss = chunked_loss(hidden.flatten(0, 1), head, student, groups, objective.chunk_tokens)
         for other in [objective.references[name].model for name in states]:
             if other is not model:  # the backward pass needs no head but the student's
-                release(other)
+                release(other, root_alone=True)
         balance, load = loss.new_zeros((), dtype=torch.float64), loss.new_zeros(0, dtype=torch.float64)
         if routed is not None:
             load = routed.load

@@ -143,10 +143,12 @@ def _filled(empty: Tensor, part: Tensor) -> Tensor:
     return nn.Parameter(spread, requires_grad=empty.requires_grad)
 
 
-def release(model: nn.Module) -> None:
-    """Gives the whole weights of the root group back after a forward that no backward follows."""
-    if isinstance(model, FSDPModule):
-        model.reshard()
+def release(model: nn.Module, root_alone: bool = False) -> None:
+    """Gives whole weights back after a forward that no backward follows: the root's, and those of groups that keep
+    theirs (``reshard_after_forward: false``)."""
+    for module in (model,) if root_alone else model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def hold(model: nn.Module) -> None:
