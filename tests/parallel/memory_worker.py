@@ -1,10 +1,12 @@
-"""One of two ranks: anonymous memory while models of some hundred MB are made ready to train, in parts and whole.
+"""One of two ranks: anonymous memory while a model of some hundred MB is made ready to train, in parts or whole.
 
-WORLD_SIZE=2 RANK=r python -m tests.parallel.memory_worker MODELS CORPORA OUTPUT
+WORLD_SIZE=2 RANK=r python -m tests.parallel.memory_worker MODELS CORPORA OUTPUT MODEL parts|whole
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import os
 import sys
@@ -18,6 +20,9 @@ import torch
 from acclimate.parallel.world import join
 from tests.fixtures.runs import config
 from tests.parallel.sharded_worker import prepared
+
+M_MMAP_THRESHOLD = -3
+"""Of glibc."""
 
 
 def anonymous() -> int:
@@ -46,24 +51,23 @@ def watched() -> Iterator[list[int]]:
 
 
 def main() -> None:
-    models, corpora, output = map(Path, sys.argv[1:])
+    models, corpora, output = map(Path, sys.argv[1:4])
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**16)  # or what is freed stays, and hides what is taken after it
     torch.set_num_threads(1)
-    world, found = join("cpu"), dict[str, dict[str, list[int]]]()
-    for folder in sorted(models.iterdir()):
-        settings = config(
-            folder, corpora, output, name=folder.name, parallel={"strategy": "fsdp"},
-            model={"attention": "eager", "dtype": "bfloat16" if folder.name.endswith("bf16") else "float32"},
+    world, found = join("cpu"), list[int]()
+    for name in ("small", sys.argv[4]):  # what libraries take once is not measured
+        given = config(
+            models / name, corpora, output, name=name, parallel={"strategy": "fsdp"},
+            model={"attention": "eager", "dtype": "bfloat16" if name.endswith("bf16") else "float32"},
             budget={"steps": 1, "batch_tokens": 64}, data={"sequence_length": 64},
         )  # fmt: skip
-        found[folder.name] = {}
-        for way in ("parts", "whole"):  # what the first leaves to the allocator makes the second look smaller
-            with watched() as marks:
-                training = prepared(settings, world, parts=way == "parts")
-            found[folder.name][way] = marks
-            training.data.close()
-            del training
+        gc.collect()
+        with watched() as found:
+            training = prepared(given, world, parts=sys.argv[5] == "parts")
+            gc.collect()
+        training.data.close()
         world.agree(None)
-    (output / f"{world.rank}.json").write_text(json.dumps(found))
+    (output / f"{sys.argv[4]} {sys.argv[5]} {world.rank}.json").write_text(json.dumps(found))
     world.agree(None)
     sys.stdout.flush()
     os._exit(0)

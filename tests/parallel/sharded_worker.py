@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ from safetensors.torch import save_file
 
 from acclimate.build import build_training, load_model, resolve, select_labels
 from acclimate.build.plan import compose
-from acclimate.config.load import RunConfig
+from acclimate.config.load import RunConfig, parse_config
 from acclimate.data.corpus import load_corpora
 from acclimate.model.load import load_tokenizer
 from acclimate.parallel.shard import is_sharded, local, whole
 from acclimate.parallel.world import SOLO, World, join
 from acclimate.training.loop import run_loop
 from acclimate.training.training import Training
-from tests.fixtures.runs import config
+from tests.fixtures.runs import settings
 
 CASES: dict[str, dict[str, Any]] = {
     "tied mol": {},
@@ -55,30 +56,33 @@ def setting(models: Path, corpora: Path, output: Path, case: str) -> RunConfig:
     if case == "an expert and chosen labels":
         changes["method"][0]["expert"] = str(models / "tuned")
     short = {
-        "budget": {"steps": 3, "batch_tokens": 64},
+        "budget": {"steps": 3, "batch_tokens": 96 if changes.get("method") == "sft" else 64},
         "data": {"sequence_length": 64},
         "optimizer": {"max_grad_norm": None, "learning_rate": 3e-3},
     }
-    return config(models, corpora, output, name=case.replace(" ", "_"), **(short | changes))
+    plain = settings(models, corpora, output, name=case.replace(" ", "_"), **(short | changes))
+    shares = {"domain": 0.6, "general": 0.4}  # so that no step has more than two micro-batches
+    plain["sources"] = {name: plain["sources"][name] | {"share": share} for name, share in shares.items()}
+    return parse_config(plain)
 
 
-def trained(settings: RunConfig, world: World = SOLO, parts: bool = False, said: list[str] | None = None) -> Training:
+def trained(given: RunConfig, world: World, parts: bool, said: list[str]) -> Training:
     """A run's loop, with a model that is read in parts or loaded whole."""
-    training = prepared(settings, world, parts, said)
+    training = prepared(given, world, parts, said.append)
     run_loop(training)
     return training
 
 
-def prepared(settings: RunConfig, world: World, parts: bool, said: list[str] | None = None) -> Training:
-    job = resolve(settings, world)
-    settings, composition = job.config, compose(job.config)
-    settings.run_dir.mkdir(parents=True, exist_ok=True)
-    corpora = world.main_first(lambda: load_corpora(settings, load_tokenizer(settings.model)))
-    model = load_model(settings, job.device, world if parts else SOLO, (said if said is not None else []).append)
+def prepared(given: RunConfig, world: World, parts: bool, say: Callable[[str], None] = lambda note: None) -> Training:
+    job = resolve(given, world)
+    run, composition = job.config, compose(job.config)
+    run.run_dir.mkdir(parents=True, exist_ok=True)
+    corpora = world.main_first(lambda: load_corpora(run, load_tokenizer(run.model)))
+    model = load_model(run, job.device, world if parts else SOLO, say)
     if is_sharded(model):
-        learned = select_labels(settings, composition, corpora, model, world)
+        learned = select_labels(run, composition, corpora, model, world)
     else:
-        learned = world.main_first(lambda: select_labels(settings, composition, corpora, model))
+        learned = world.main_first(lambda: select_labels(run, composition, corpora, model))
     return build_training(job, composition, model, learned, Console(quiet=True))[0]
 
 
@@ -104,9 +108,9 @@ def main() -> None:
     world = join("cpu")
     for case in CASES:
         said: list[str] = []
-        settings = setting(models, corpora, output, case)
-        spread = trained(settings, world, parts=True, said=said)
-        slow = trained(settings, world)
+        given = setting(models, corpora, output, case)
+        spread = trained(given, world, parts=True, said=said)
+        slow = trained(given, world, parts=False, said=said)
         found = {"differs": alike(spread, slow), "said": said, "sharded": is_sharded(spread.model)}
         found["blank"] = spread.model.blank is not None
         (output / f"{case} {world.rank}.json").write_text(json.dumps(found))

@@ -30,7 +30,8 @@ def stand_ins(network: Any, device: torch.device) -> Iterator[None]:
     finally:
         for module, name, weight in _weights(network):
             if (back := taken.get(id(weight))) is not None:
-                module._parameters[name] = back.requires_grad_(weight.requires_grad)
+                back.requires_grad_(weight.requires_grad)
+                module._parameters[name] = back
 
 
 def _weights(network: Any) -> list[tuple[nn.Module, str, nn.Parameter]]:
