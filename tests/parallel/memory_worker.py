@@ -54,7 +54,7 @@ def main() -> None:
     models, corpora, output = map(Path, sys.argv[1:4])
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**16)  # or what is freed stays, and hides what is taken after it
     torch.set_num_threads(1)
-    world, found = join("cpu"), list[int]()
+    world = join("cpu")
     for name in ("small", sys.argv[4]):  # what libraries take once is not measured
         given = config(
             models / name, corpora, output, name=name, parallel={"strategy": "fsdp"},
@@ -62,12 +62,12 @@ def main() -> None:
             budget={"steps": 1, "batch_tokens": 64}, data={"sequence_length": 64},
         )  # fmt: skip
         gc.collect()
-        with watched() as found:
+        with watched() as marks:
             training = prepared(given, world, parts=sys.argv[5] == "parts")
             gc.collect()
         training.data.close()
         world.agree(None)
-    (output / f"{sys.argv[4]} {sys.argv[5]} {world.rank}.json").write_text(json.dumps(found))
+    (output / f"{sys.argv[4]} {sys.argv[5]} {world.rank}.json").write_text(json.dumps(marks))
     world.agree(None)
     sys.stdout.flush()
     os._exit(0)

@@ -134,10 +134,13 @@ class Sharding:
         if frozen:
             network.requires_grad_(False)
         here = {name: held[id(p)] for name, p in _by_name(network).items() if id(p) in held}
+        tensors.clear()  # each is let go when it is in its place: kept longer than it was read, it is another one
+        held.clear()
 
         # 2. As a module it is spread, filled, and then looked at.
         def spread(model: CausalModel) -> None:
-            self._place(model, lambda name, _: _part(here[name], self.device, self.section.cpu_offload), dtype)
+            self._place(model, lambda name, _: _part(here.pop(name), self.device, self.section.cpu_offload), dtype)
+            here.clear()
             check_causality(network, section.path)
             settle_attention(network, section, self.device)
 

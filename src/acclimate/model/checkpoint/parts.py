@@ -64,7 +64,7 @@ class Parts:
     """A network on the meta device, and by its names what this process holds: DTensors, and whole buffers."""
 
     network: Any
-    tensors: Mapping[str, Tensor]
+    tensors: dict[str, Tensor]
 
 
 def read_whole(section: ModelSection) -> str | None:
@@ -107,6 +107,8 @@ def parts_of(network: Any, loaded: Any) -> Parts:
             tensor.data = tensor.data.to(read.dtype)
     if loose := [name for name, module in network.named_modules() for v in vars(module).values() if _is_loose(v)]:
         raise NotCut(f"'{loose[0]}' holds numbers that are neither weights nor buffers")
+    for module in loaded.modules():  # its groups hold it in circles, and each weight shall go when it is used
+        module._parameters.clear()
     return Parts(network, tensors)
 
 
