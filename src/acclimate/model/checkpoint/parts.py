@@ -105,16 +105,21 @@ def parts_of(network: Any, loaded: Any) -> Parts:
             raise NotCut(f"'{name}' was not read")
         if tensor.dtype != read.dtype:  # families keep some weights in float32
             tensor.data = tensor.data.to(read.dtype)
-    if loose := [name for name, module in network.named_modules() for v in vars(module).values() if _is_loose(v)]:
-        raise NotCut(f"'{loose[0]}' holds numbers that are neither weights nor buffers")
+    if (loose := _loose(network)) is not None:
+        raise NotCut(f"'{loose}' holds numbers that are neither weights nor buffers")
     for module in loaded.modules():  # its groups hold it in circles, and each weight shall go when it is used
         module._parameters.clear()
     return Parts(network, tensors)
 
 
-def _is_loose(value: Any) -> bool:
-    values = value if isinstance(value, list | tuple) else [value]
-    return any(isinstance(one, Tensor) and one.is_meta for one in values)
+def _loose(network: nn.Module) -> str | None:
+    """The first module with a tensor that nobody would fill."""
+    for name, module in network.named_modules():
+        for value in vars(module).values():
+            values = value if isinstance(value, list | tuple) else [value]
+            if any(isinstance(one, Tensor) and one.is_meta for one in values):
+                return name
+    return None
 
 
 def _plan(network: Any) -> dict[str, str]:
