@@ -115,10 +115,11 @@ def parts_of(network: Any, loaded: Any) -> Parts:
 def _loose(network: nn.Module) -> str | None:
     """The first module with a tensor that nobody would fill."""
     for name, module in network.named_modules():
+        found: str = name
         for value in vars(module).values():
             values = value if isinstance(value, list | tuple) else [value]
             if any(isinstance(one, Tensor) and one.is_meta for one in values):
-                return name
+                return found
     return None
 
 
