@@ -10,6 +10,7 @@ from typing import Any
 
 from acclimate.build.online.watched import REFERENCE
 from acclimate.build.plan import Composition
+from acclimate.build.sharded import Sharding, opened
 from acclimate.config.load import RunConfig, load_config
 from acclimate.config.schema import ModelSection
 from acclimate.disk.digest import sha256_of
@@ -17,7 +18,7 @@ from acclimate.model.causal import CausalModel
 from acclimate.model.changes import Change, widened
 from acclimate.model.checks.reach import reach_of
 from acclimate.model.identity import model_digest, model_identity
-from acclimate.model.load import all_changes, load_config_of, load_network, load_tokenizer, said_of
+from acclimate.model.load import all_changes, load_config_of, load_tokenizer, said_of
 from acclimate.model.lora.adapter import load_adapter
 from acclimate.runs.beginning import check_digests
 from acclimate.runs.layout import Layout
@@ -36,8 +37,8 @@ class Frozen:
     changes: Sequence[Change]
     """Of the student: done to this model too, where it has not gone through them, so that the vocabularies agree."""
 
-    def load(self, student: CausalModel) -> CausalModel:
-        """The model with the student's tokenizer, in its dtype and on its device.
+    def load(self, student: CausalModel, sharding: Sharding | None = None) -> CausalModel:
+        """The model with the student's tokenizer, in its dtype and on its device, or spread as the student is.
 
         Raises:
             ModelError, RunError: it cannot be loaded, or the base under its adapter has changed.
@@ -46,10 +47,18 @@ class Frozen:
         with said_of(self.key):
             if load_config_of(section).model_type != student.network.config.model_type:  # the key is of the student's
                 section = section.model_copy(update={"attention": "auto"})
-            network = load_network(section, student.dtype, student.device, self.changes)
-        if self.adapter is not None:
-            check_digests(self.adapter.parent, {"model": model_identity(self.model)}, {})
-        return CausalModel(network, student.tokenizer, load_adapter(network, self.adapter) if self.adapter else None)
+            if (folder := self.adapter) is not None:
+                check_digests(folder.parent, {"model": model_identity(self.model)}, {})
+            return opened(
+                section,
+                student.dtype,
+                student.device,
+                student.tokenizer,
+                self.changes,
+                (lambda network: load_adapter(network, folder)) if folder is not None else None,
+                frozen=True,
+                sharding=sharding,
+            )
 
     def digest(self) -> str:
         """What identifies its weights."""

@@ -13,6 +13,7 @@ import torch
 
 from acclimate.build.job import reopened
 from acclimate.build.models import load_base, load_tuned, untouched
+from acclimate.build.sharded import Sharding
 from acclimate.config.load import RunConfig
 from acclimate.config.schema import ModelSection
 from acclimate.disk.digest import tuned_identity
@@ -25,7 +26,7 @@ from acclimate.model.load import load_config_of, load_network, load_tokenizer, r
 from acclimate.model.lora.adapter import load_adapter, load_adapter_tokenizer
 from acclimate.model.pair import Pair
 from acclimate.model.reference import AdapterOff, FrozenCopy, Reference
-from acclimate.parallel.shard import is_sharded, shard
+from acclimate.parallel.shard import is_sharded
 from acclimate.parallel.world import World
 from acclimate.runs.beginning import check_digests, check_trained, read_config
 from acclimate.runs.layout import Layout, read_json
@@ -58,23 +59,23 @@ def trained_pair(config: RunConfig, model: CausalModel, base: Reference | None, 
         base: that it was trained against, where a term needed one.
     """
 
+    sharding = Sharding.of(config, world, model.device) if is_sharded(model) else None
+
     def spread(other: CausalModel) -> CausalModel:
-        if is_sharded(model) and other is not model:
-            shard(other, other.layers, world, config.parallel)
-        return other
+        return other if sharding is None else sharding.spread(other)
 
     def opened(load: Callable[[], Reference]) -> Reference:
         reference = load()
         spread(reference.model)
         return reference
 
-    load_untouched = untouched(config, model)
+    load_untouched = untouched(config, model, sharding)
     start = config.model.model_copy(update={"base": None, "base_revision": None})
     began = config.model_copy(update={"model": start})
     return Pair(
         model,
-        lambda: base if base is not None else opened(lambda: load_base(config, model)),
-        None if config.model.base is None else lambda: opened(lambda: load_base(began, model)),
+        lambda: base if base is not None else opened(lambda: load_base(config, model, sharding)),
+        None if config.model.base is None else lambda: opened(lambda: load_base(began, model, sharding)),
         None if load_untouched is None else lambda: spread(load_untouched()),
     )
 

@@ -20,12 +20,14 @@ from acclimate.data.corpus import Corpora, Corpus, Mask
 from acclimate.data.deal.pack import PackedSource, Row, build_batch
 from acclimate.data.prepare.ranges import concatenated
 from acclimate.data.prepare.routes import NOT_LEARNED
-from acclimate.data.prepare.store import Writer, key_of, stored
+from acclimate.data.prepare.store import Writer, is_stored, key_of, stored
 from acclimate.data.prepare.tokens import TokenCorpus
 from acclimate.kernels.chunk_size import CE_COPIES, chunk_size
 from acclimate.kernels.projection import Projection
 from acclimate.model.causal import CausalModel
 from acclimate.model.identity import model_digest
+from acclimate.parallel.shard import release
+from acclimate.parallel.world import SOLO, World, in_turns
 from acclimate.types.central import IGNORE
 from acclimate.types.errors import ConfigError, DataError
 
@@ -62,11 +64,14 @@ def check_selection(composition: Composition, corpora: Corpora) -> None:
             )
 
 
-def select_labels(config: RunConfig, composition: Composition, corpora: Corpora, model: CausalModel) -> Corpora:
+def select_labels(
+    config: RunConfig, composition: Composition, corpora: Corpora, model: CausalModel, world: World = SOLO
+) -> Corpora:
     """The corpora without the labels that the method leaves out.
 
     Args:
         model: untrained, so that it is its own base.
+        world: whose ranks score together, where the model is spread over them.
 
     Raises:
         ConfigError: a source is streamed.
@@ -82,7 +87,7 @@ def select_labels(config: RunConfig, composition: Composition, corpora: Corpora,
     used = {name: corpus for name, corpus in reached.items() if labels[name].chosen.any()}
     if not used:  # refused later, with every route that no token is on
         return corpora
-    nats = {name: base_nats(config, corpus, labels[name], routes, model) for name, corpus in used.items()}
+    nats = {name: base_nats(config, corpus, labels[name], routes, model, world) for name, corpus in used.items()}
     first = [labels[name].first[labels[name].chosen] for name in used]
     learned = selection(np.concatenate([nats[name] for name in used]), np.concatenate(first))
     parts = np.split(learned, np.cumsum([len(nats[name]) for name in used])[:-1])
@@ -104,7 +109,12 @@ def _routes(composition: Composition, corpora: Corpora) -> NDArray[np.bool_]:
 
 
 def base_nats(
-    config: RunConfig, corpus: Corpus, labels: _Labels, routes: NDArray[np.bool_], model: CausalModel
+    config: RunConfig,
+    corpus: Corpus,
+    labels: _Labels,
+    routes: NDArray[np.bool_],
+    model: CausalModel,
+    world: World = SOLO,
 ) -> NDArray[np.float32]:
     """[chosen labels] cross-entropy of each under the model as it is, with the context it has in training."""
     train = corpus.train
@@ -118,18 +128,30 @@ def base_nats(
         "tokens": tokens.hexdigest(),
     }
 
-    def fill(writer: Writer) -> dict[str, Any]:
+    def scored() -> NDArray[np.float32]:
         source = PackedSource(train, corpus.name, config.data.sequence_length, routes, seed=0)
         rows, size = source.rows_in_order(), config.training.micro_batch_size
         offsets = np.cumsum(train.lengths) - train.lengths
         found = np.zeros(len(labels.at), dtype=np.float32)
-        for start in range(0, len(rows), size):
+        starts = range(0, len(rows), size)
+        for own in in_turns(world, starts[world.rank :: world.size]):
+            start = own or 0  # a rank that has no more helps the others to gather weights
             batch = [rows[i] for i in range(start, min(start + size, len(rows)))]
-            _score(batch, offsets, found, config.objective.chunk_tokens, model)
-        writer.append("nats", found[labels.chosen])
+            _score(batch, offsets, found if own is not None else found.copy(), config.objective.chunk_tokens, model)
+        world.sum(torch.from_numpy(found))  # a label is in one row
+        release(model)
+        return found[labels.chosen]
+
+    def fill(writer: Writer) -> dict[str, Any]:
+        writer.append("nats", nats if nats is not None else scored())
         return {}
 
-    return stored(config.data.cache_dir, "base_nats", key_of(identity), fill).arrays["nats"]
+    cache, key, nats = config.data.cache_dir, key_of(identity), None
+    if world.size > 1:
+        if not all(world.gather(is_stored(cache, "base_nats", key))):
+            nats = scored()
+        return world.main_first(lambda: stored(cache, "base_nats", key, fill).arrays["nats"])
+    return stored(cache, "base_nats", key, fill).arrays["nats"]
 
 
 def _score(

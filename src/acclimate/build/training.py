@@ -21,6 +21,7 @@ from acclimate.build.online.moved import online_weights
 from acclimate.build.online.notes import online_notes
 from acclimate.build.optimizer import OPTIMIZERS, build_optimizer, parameter_groups
 from acclimate.build.plan import Composition, build_plan
+from acclimate.build.sharded import Sharding
 from acclimate.build.stores import check_stores
 from acclimate.config.load import RunConfig
 from acclimate.data.chat.rendering import special_tokens
@@ -40,7 +41,6 @@ from acclimate.model.mixture.routing import balance_weight
 from acclimate.model.reference import Reference
 from acclimate.objective.objective import Objective
 from acclimate.paired.metrics import of_drift
-from acclimate.parallel.shard import shard
 from acclimate.parallel.world import SOLO, World
 from acclimate.runs.layout import Layout
 from acclimate.training.callbacks.log import MetricsLog, TensorBoard
@@ -82,13 +82,11 @@ def build_training(
     context = PlanContext(model.lora_scaling, lora_experts=model.lora_experts)
     plan = plan_of(config, composition, corpora, mixture, context)
     moved = Delayed(mixture.first) if plan.moves_shares else None
-    spread = world.size > 1 and config.parallel.strategy == "fsdp"
-    references = load_references(config, composition, plan, model, spread)
-    if spread:
-        copies = [reference.model for reference in references.values() if reference.model is not model]
-        for network in (model, *copies):
-            shard(network, network.layers, world, config.parallel)
-            network.agree = world.largest
+    sharding = Sharding.of(config, world, job.device)
+    references = load_references(config, composition, plan, model, sharding)
+    if sharding is not None:  # what was loaded whole
+        for network in {id(m): m for m in (model, *(reference.model for reference in references.values()))}.values():
+            sharding.spread(network)
     probe = _probe(config, plan, corpora, mixture, references, model, world)
     balance = balance_weight(model.network, config.objective.router_aux_loss)
     expected = mixture.expected if moved is None else mixture.expected_of(moved)

@@ -64,7 +64,11 @@ def drift_forms(varied: Collection[str]) -> tuple[Form, ...]:
             "root": (_root, (strength,), " / sqrt(1 + B q)"),
             "injection": (_injection, (strength, exponent), " / (1 + B q)^a"),
             "floor": (_floor, floor, " (f + (1 - f) exp(-q / k))"),
-            "balance": (_balance(power), (Parameter("K", (5.0,), 0.0, 1e4),), " / (1 + K D sqrt(q)), D what stands before"),
+            "balance": (
+                _balance(power),
+                (Parameter("K", (5.0,), 0.0, 1e4),),
+                " / (1 + K D sqrt(q)), D what stands before",
+            ),
         }
     forms = [
         _form(name or "power", DRIFT, held | moved, power, shape, (*powers, *own), _power_words(moved) + words)

@@ -32,13 +32,22 @@ class CausalModel(nn.Module):
 
     Args:
         like: of the same family, whose documents lie as this one's shall: a divergence of equal weights is then 0.
+        spread: puts the weights of a network on the meta device in place, each rank its part, and leaves those that
+            the probes read whole. What follows is then a collective.
 
     Raises:
         ModelError: its documents can stand neither in one row nor in rows of their own, or its logits are not its
             head's.
     """
 
-    def __init__(self, network: Any, tokenizer: Any, peft: Any | None = None, like: CausalModel | None = None) -> None:
+    def __init__(
+        self,
+        network: Any,
+        tokenizer: Any,
+        peft: Any | None = None,
+        like: CausalModel | None = None,
+        spread: Callable[[CausalModel], None] | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.tokenizer = tokenizer
@@ -48,9 +57,15 @@ class CausalModel(nn.Module):
         frozen and only an adapter learns. Padding counts."""
         self.agree: Callable[[int], int] = lambda own: own
         """How many forwards all ranks make of a micro-batch, from how many this one needs; FSDP wants equally many."""
+        self.shorter: dict[str, torch.dtype] = {}
+        """Parameter -> the type that it is computed and saved in, where FSDP keeps it in a longer one to learn."""
+        self.blank: Any | None = None
+        """The network without weights, where these were spread from the first byte on; frozen copies are made of it."""
         self.routing = Routing.of(network)
         """What its routers decide; None of a dense model."""
         self.reach: Reach = reach_of(network.config)
+        if spread is not None:
+            spread(self)
         self.states = States(network, peft)
         self.device = self.states.device
         self.alone: str | None = None
@@ -67,7 +82,8 @@ class CausalModel(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return self._table.dtype
+        """Of products and of saved weights."""
+        return next(iter(self.shorter.values()), self._table.dtype)
 
     @property
     def vocabulary(self) -> int:
@@ -168,6 +184,17 @@ class CausalModel(nn.Module):
     def layers(self) -> nn.ModuleList:
         """The decoder's."""
         return layers_of(self.network)
+
+    @property
+    def groups(self) -> list[nn.Module]:
+        """What FSDP makes whole only while it runs: the layers, and embeddings that are not the head's, too."""
+        table, head = self.network.get_input_embeddings(), self.network.get_output_embeddings()
+        shared = {id(p) for p in head.parameters()} & {id(p) for p in table.parameters()}
+        inside = any(module is table for layer in self.layers for module in layer.modules())
+        return [*self.layers, *([] if shared or inside else [table])]
+
+    def begin(self) -> None:
+        """A forward of nothing: FSDP finds its groups, and makes the root's weights whole."""
 
     @contextmanager
     def adapter_off(self) -> Iterator[None]:

@@ -21,6 +21,7 @@ from acclimate.model.checkpoint.dense import dense_checkpoint
 from acclimate.model.checkpoint.gguf import gguf_of, unpacked_gguf
 from acclimate.model.checkpoint.loaded import forget_gguf, say_what_is_tied, say_where_from
 from acclimate.model.checkpoint.opening import check_attention, check_library, from_pretrained
+from acclimate.model.checkpoint.parts import NotCut, Parts, Split, parts_of, read_whole
 from acclimate.model.checkpoint.quantisation import check_quantisation, forget_quantisation, quantisation_of
 from acclimate.model.checks.causality import check_causality
 from acclimate.model.folder import check_weights
@@ -115,12 +116,7 @@ def load_network(
         output_loading_info=True,
         **options,
     )
-    absent = [*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])]
-    if absent:
-        raise ModelError(
-            f"model.path: the weights in '{section.path}' are not those its config.json describes: {len(absent)} "
-            f"tensors are missing or of another shape, '{min(absent)}' first; transformers would make them up."
-        )
+    _check_found(found, section)
     if getattr(network, "_hf_peft_config_loaded", False):
         raise ModelError(
             f"model.path: '{section.path}' holds an adapter, which transformers put on its base; name the base, and "
@@ -132,20 +128,81 @@ def load_network(
     say_what_is_tied(network)
     keep_one_kernel(network)
     check_causality(network, section.path)
-    network = _changed(network.to(device), section, recorded)
+    network = changed(network.to(device), section, recorded)
     quieten(network)
+    settle_attention(network, section, device)
+    if "config" in options:
+        noise = _of_part(noise, options["config"], network.config)
+    _say_origin(network, section, noise)
+    return network
+
+
+def load_parts(section: ModelSection, dtype: torch.dtype, split: Split) -> Parts:
+    """What :func:`load_network` loads, as a network on the meta device and this process's part of its weights.
+
+    Neither the configuration's changes are done to it nor is its attention settled: for that it has to run.
+
+    Raises:
+        NotCut: it has to be loaded whole.
+        ModelError: as :func:`load_network`.
+    """
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+    if (why := why_whole(section)) is not None:
+        raise NotCut(why)
+    config = load_config_of(section)
+    noise = switch_off(config)
+    network = _built(section, config)
+    noise = _of_part(noise, config, network.config)
+    loaded, found = from_pretrained(
+        type(network),
+        section,
+        dtype=dtype,
+        attn_implementation=asked_attention(section),
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,  # refused below, with names
+        output_loading_info=True,
+        config=network.config,
+        distributed_config=split.config(network),
+    )
+    _check_found(found, section)
+    parts = parts_of(network, loaded)
+    say_what_is_tied(network)
+    quieten(network)
+    _say_origin(network, section, noise)
+    return parts
+
+
+def why_whole(section: ModelSection) -> str | None:
+    """Why no process can read a part of this checkpoint, as far as that is known before it is read."""
+    if (why := read_whole(section)) is None and quantisation_of(load_config_of(section)) is not None:
+        return "its checkpoint is quantised, and is multiplied out a tensor at a time"
+    return why
+
+
+def settle_attention(network: Any, section: ModelSection, device: torch.device) -> None:
+    """The one that is asked for, or the fastest under which packed documents do not see each other."""
     if section.attention == "auto":
         choose_attention(network, device)
     else:
         set_attention(network, section.attention, device)
-    if "config" in options:
-        noise = _of_part(noise, options["config"], network.config)
+
+
+def _check_found(found: Any, section: ModelSection) -> None:
+    absent = [*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])]
+    if absent:
+        raise ModelError(
+            f"model.path: the weights in '{section.path}' are not those its config.json describes: {len(absent)} "
+            f"tensors are missing or of another shape, '{min(absent)}' first; transformers would make them up."
+        )
+
+
+def _say_origin(network: Any, section: ModelSection, noise: dict[Place, float]) -> None:
     folder = _folder_of(section, is_composite(network.config))
     network.origin = Origin(folder, noise | switch_off(network.config), freeze(network))
-    return network
 
 
-def _changed(network: Any, section: ModelSection, recorded: Sequence[Change] = ()) -> Any:
+def changed(network: Any, section: ModelSection, recorded: Sequence[Change] = ()) -> Any:
+    """The network after what the configuration changes in it, and what was ``recorded`` of another."""
     if recorded or section.add_tokens:
         tokenizer = from_pretrained(AutoTokenizer, section)
         for change in asked(section, tokenizer):
@@ -203,6 +260,10 @@ def empty_network(section: ModelSection) -> Any:
 
 
 def _structure(section: ModelSection, config: Any) -> Any:
+    return changed(_built(section, config), section)
+
+
+def _built(section: ModelSection, config: Any) -> Any:
     try:
         with torch.device("meta"):
             network = build(config, asked_attention(section), section.trust_remote_code)
@@ -217,7 +278,7 @@ def _structure(section: ModelSection, config: Any) -> Any:
             "causal language model that transformers knows."
         ) from None
     check_quantised(network, section.quantization)
-    return _changed(network, section)
+    return network
 
 
 def resolve_device(section: ModelSection, local_rank: int = 0) -> torch.device:

@@ -15,6 +15,7 @@ from acclimate.kernels.head import Head
 from acclimate.kernels.projection import Projection
 from acclimate.model.causal import CausalModel
 from acclimate.objective.assignment import by_piece, pieces, shares
+from acclimate.parallel.shard import release
 from acclimate.parallel.world import World
 from acclimate.types.batch import moved
 from acclimate.types.central import PAD_DOCUMENT, WEIGHTS, Batch, Chunk, Metrics
@@ -201,6 +202,9 @@ class Step:
             here, size = moved(positions, hidden.device), self._chunk_tokens(members, student)
             groups.append(Group(here, references, loss_of(members), size))
         loss = chunked_loss(hidden.flatten(0, 1), head, student, groups)
+        for other in [objective.references[name].model for name in states]:
+            if other is not model:  # the backward pass needs no head but the student's
+                release(other, root_alone=True)
         balance, load = loss.new_zeros((), dtype=torch.float64), loss.new_zeros(0, dtype=torch.float64)
         if routed is not None:
             load = routed.load

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributed import distributed_c10d
 
 from acclimate.parallel.launch import launched_processes, launched_rank
-from acclimate.types.errors import ModelError, PeerError, RunError, UsageError, listed, reason
+from acclimate.types.errors import AcclimateError, ModelError, PeerError, RunError, UsageError, listed, reason
 
 T = TypeVar("T")
 BUCKET_BYTES = 2**26
@@ -113,6 +113,21 @@ class World:
             assert error is not None
             raise error
         raise PeerError(f"Rank {first} stopped with an error.")
+
+    @contextmanager
+    def all_alike(self) -> Iterator[None]:
+        """As :meth:`all_or_none`, of a body with collectives, which fails on all ranks alike: with our own errors.
+
+        Any other is raised where it is, as one of a step is: ranks in the middle of a collective cannot be told.
+        """
+        error: AcclimateError | None = None
+        try:
+            yield
+        except AcclimateError as raised:
+            error = raised
+        with self.all_or_none():
+            if error is not None:
+                raise error
 
     def main_first(self, work: Callable[[], T]) -> T:
         """The result of ``work``, done by rank 0, then by the first rank of each other machine, then by the rest, who

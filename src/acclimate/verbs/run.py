@@ -149,11 +149,14 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     for sentence in downloads(config.model) if world.is_main else ():
         console.print(f"{config.name}: {sentence}", highlight=False, markup=False, soft_wrap=True)
     corpora = world.main_first(lambda: load_corpora(with_rows(config, device, console), load_tokenizer(config.model)))
-    with world.all_or_none():
-        model = load_model(config, device)
+    model = load_model(config, device, world, lambda note: _note(console, note))
     job = job.settled(model).having_read(corpora)
     config = job.config
-    learned = world.main_first(lambda: select_labels(config, composition, corpora, model))
+    if is_sharded(model):
+        with world.all_alike():
+            learned = select_labels(config, composition, corpora, model, world)
+    else:
+        learned = world.main_first(lambda: select_labels(config, composition, corpora, model))
     with world.all_or_none():
         validation = validation_sets(config, corpora)
         training, plan, mixture = build_training(job, composition, model, learned, console)
@@ -173,12 +176,12 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     with training.stop.listening(console):
         run_loop(training)
     if training.ended is not None:
-        console.print(f"Note: {training.ended}", style="yellow", highlight=False, markup=False)
+        _note(console, training.ended)
         if world.is_main:
             record["ended"] = {"step": training.step, "of": training.total_steps, "why": training.ended}
     infeasible = {c.name: c.infeasible for c in training.controllers if c.infeasible is not None}
     for sentence in infeasible.values():
-        console.print(f"Note: {sentence}", style="yellow", highlight=False, markup=False)
+        _note(console, sentence)
     if world.is_main and infeasible:
         record["infeasible"] = infeasible
     costs = {
@@ -200,7 +203,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     if config.retain is not None:
         settled = settle(config, tuned, read_best(training, run_dir))
         for sentence in (settled.says, *settled.record["helps"]):
-            console.print(f"Note: {sentence}", style="yellow", highlight=False, markup=False)
+            _note(console, sentence)
         if world.is_main:
             write_json(run.retain, settled.record)
     costs["apart_forward_tokens"] = round(apart + training.counted_forwards(pair.base))
@@ -209,7 +212,7 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     if world.is_main:
         write_json(run.provenance, record | costs)  # before model/, by which a run is known as trained
     for note in _save(training, config):
-        console.print(f"Note: {note}", style="yellow", highlight=False, markup=False)
+        _note(console, note)
     if world.is_main:
         record = keep_weights(run_dir, record | costs)
     started = time.perf_counter()
@@ -218,6 +221,10 @@ def _train(config: RunConfig, resume: bool, console: Console, world: World) -> R
     if world.is_main:
         write_json(run.provenance, finished(record, time.perf_counter() - started))
     return result
+
+
+def _note(console: Console, sentence: str) -> None:
+    console.print(f"Note: {sentence}", style="yellow", highlight=False, markup=False)
 
 
 def _measured_again(config: RunConfig, console: Console) -> RunResult:
@@ -235,7 +242,7 @@ def _save(training: Training, config: RunConfig) -> list[str]:
     model, world = training.model, training.world
     weights = None
     if is_sharded(model):
-        weights = whole_state(model.network.state_dict(keep_vars=True), keep=world.is_main)
+        weights = whole_state(model.network.state_dict(keep_vars=True), world.is_main, model.shorter)
     with world.all_or_none():
         if world.is_main:
             ends = turn_ends(config.run_dir)["stops_at"]

@@ -88,6 +88,11 @@ def stored(cache_dir: str | Path, kind: str, key: str, fill: Callable[[Writer], 
     return found
 
 
+def is_stored(cache_dir: str | Path, kind: str, key: str) -> bool:
+    """Whether :func:`stored` would find it."""
+    return _map(Path(os.path.expanduser(cache_dir)) / kind / key) is not None
+
+
 def _write(folder: Path, fill: Callable[[Writer], Mapping[str, Any]]) -> None:
     """Fills a sibling folder and renames it, so that nobody ever sees half of it."""
     sweep(_left(folder.parent))

@@ -41,8 +41,9 @@ class States:
         self.network = network
         self.through: Callable[..., Any] | None = None
         """Runs the whole network in its place: a trainer's wrapper, whose hooks have to fire (DDP, autocast)."""
-        self.device: torch.device = next(network.parameters()).device  # FSDP may keep the weights themselves elsewhere
-        ids = torch.arange(1, PROBE + 1, device=self.device).remainder(head_of(network).weight.shape[0])[None]
+        table = head_of(network).weight
+        self.device: torch.device = table.device  # FSDP may keep the weights themselves elsewhere
+        ids = torch.arange(1, PROBE + 1, device=self.device).remainder(table.shape[0])[None]
         with inference(network):
             try:
                 with _watched_head(network) as given:

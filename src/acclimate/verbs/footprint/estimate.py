@@ -153,13 +153,14 @@ class _Sizes:
 def _standing(config: RunConfig, network: Any, sizes: _Sizes, work: Work) -> dict[str, float]:
     """What is there in all parts of a step."""
     kind, short = OPTIMIZERS[config.optimizer.name], width_of(config) == 2
-    weights = sizes.bytes - _saved_by_quantising(config, network)
+    weights = reference = sizes.bytes - _saved_by_quantising(config, network)
+    masters = 4 * sizes.trained if short and kind.masters else 0
     spread, parts = work.ranks, {}
     if spread > 1:  # a rank's part, the root group whole, and the two layers that are gathered at one time
         gathered = sizes.root + 2 * (sizes.bytes - sizes.root) / sizes.layers
-        weights = weights / spread + gathered
-    parts["weights"], parts["reference"] = weights, weights * work.copies
-    masters = 4 * sizes.trained if short and kind.masters else 0
+        own = width_of(config) * sizes.trained if masters else 0  # a float32 shard is its own master
+        weights, reference = (weights - own) / spread + gathered, reference / spread + gathered
+    parts["weights"], parts["reference"] = weights, reference * work.copies
     groups = parameter_groups(config.optimizer, sizes.learned, network)
     parts["masters"] = masters / spread
     parts["optimizer"] = state_bytes(config.optimizer, sizes.learned, groups) / spread
@@ -178,7 +179,10 @@ def _saved_by_quantising(config: RunConfig, network: Any) -> float:
 
 def _dry(config: RunConfig, network: Any, work: Work, cpu: bool) -> Dry | None:
     name = config.model.attention
-    eager, dense = name == "eager", name == "sdpa" or (name == "auto" and width_of(config) == 4)  # else varlen, on a GPU
+    eager, dense = (
+        name == "eager",
+        name == "sdpa" or (name == "auto" and width_of(config) == 4),
+    )  # else varlen, on a GPU
     shape = Shape(
         config.training.micro_batch_size, config.data.sequence_length, "eager" if eager else "sdpa", cpu,
         masked=eager or (not cpu and dense and not work.alone),

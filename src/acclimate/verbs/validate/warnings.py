@@ -10,11 +10,12 @@ import numpy as np
 from acclimate.build import Mixture
 from acclimate.build.heldout.budget import budget_of
 from acclimate.build.plan import Composition
+from acclimate.build.sharded import said_of_whole
 from acclimate.config.load import RunConfig
 from acclimate.config.schema import ModelSection, ScheduleSection
 from acclimate.data.corpus import Corpora
 from acclimate.model.checkpoint.gguf import gguf_of
-from acclimate.model.load import load_config_of
+from acclimate.model.load import load_config_of, why_whole
 from acclimate.paired.ratio import MINIMUM_DOCUMENTS
 from acclimate.types.errors import listed
 from acclimate.verbs.validate.by_source import alike, source_notes
@@ -49,7 +50,7 @@ def warnings(
             f"optimizer.learning_rate is {rate:g}, at which AdamW destroys a trained model; 2e-4 suits LoRA, 1e-5 to "
             "5e-5 full tuning."
         )
-    found += [*_scaled(config, mixture), *_let_in(config, mixture)]
+    found += [*_scaled(config, mixture), *_let_in(config, mixture), *_loaded_whole(config)]
     if tokenizer.eos_token_id is None and any(section.append_eos for section in config.sources.values()):
         found.append(
             "the tokenizer has no eos token, so plain documents end without one and the model cannot learn where to "
@@ -58,6 +59,15 @@ def warnings(
     if mixture.total_steps < 2:
         found.append("the budget buys a single optimizer step; lower budget.batch_tokens.")
     return found
+
+
+def _loaded_whole(config: RunConfig) -> Iterator[str]:
+    """Models that need more memory while they are loaded than when they are spread."""
+    if config.parallel.strategy != "fsdp":
+        return
+    for section in {one.path: one for one in (config.model, config.model.of_base)}.values():
+        if (why := why_whole(section)) is not None:
+            yield said_of_whole(section, why)
 
 
 def _scaled(config: RunConfig, mixture: Mixture) -> Iterator[str]:
