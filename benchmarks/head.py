@@ -53,7 +53,7 @@ def ours(
     # a frozen head is the same for both, as under LoRA; a trained one faces another head, and products of its own
     other = projection if not weight.requires_grad else Projection(Head(weight.detach()), projection.dtype)
     references = {} if kind == "ce" else {"base": (reference, other)}
-    return chunked_loss(hidden, head, projection, [Group(torch.arange(len(hidden)), references, loss)], CHUNK)
+    return chunked_loss(hidden, head, projection, [Group(torch.arange(len(hidden)), references, loss, CHUNK)])
 
 
 def naive(hidden: Tensor, reference: Tensor, weight: Tensor) -> Tensor:
