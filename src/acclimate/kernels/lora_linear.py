@@ -68,8 +68,9 @@ def adapted(
     return y, low
 
 
-_LIBRARY = torch.library.Library("acclimate", "DEF")
-_LIBRARY.define("adapted(Tensor x, Tensor weight, Tensor? bias, Tensor a, Tensor b, float scaling) -> (Tensor, Tensor)")
+_SCHEMA = "adapted(Tensor x, Tensor weight, Tensor? bias, Tensor a, Tensor b, float scaling) -> (Tensor, Tensor)"
+_LIBRARY: Any = torch.library.Library("acclimate", "DEF")  # type: ignore[no-untyped-call]
+_LIBRARY.define(_SCHEMA)
 _LIBRARY.impl("adapted", adapted, "CompositeExplicitAutograd")
 
 

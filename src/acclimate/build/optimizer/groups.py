@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from acclimate.config.schema import OptimizerSection
+from acclimate.config.chosen.optimizer import OptimizerSection
 from acclimate.types.errors import ConfigError
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from acclimate.build.optimizer.groups import GroupOf, grouped
 from acclimate.build.optimizer.muon import MuonWithAdamW
-from acclimate.config.schema import OptimizerSection
+from acclimate.config.chosen.optimizer import OptimizerSection
 from acclimate.types.errors import ConfigError
 
 Groups = list[dict[str, Any]]

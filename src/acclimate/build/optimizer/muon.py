@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from acclimate.config.schema import OptimizerSection
+from acclimate.config.chosen.optimizer import OptimizerSection
 
 
 class MuonWithAdamW(torch.optim.Optimizer):

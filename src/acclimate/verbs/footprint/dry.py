@@ -62,9 +62,7 @@ def dry_run(network: Any, shape: Shape, accumulated: bool) -> Dry | None:
     try:
         with ExitStack() as held:
             for parameter in learned:
-                hook = parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
-                    lambda one: live.rename(one.grad, GRADIENTS)
-                )
+                hook = parameter.register_post_accumulate_grad_hook(lambda one: live.rename(one.grad, GRADIENTS))
                 held.callback(hook.remove)
                 held.callback(setattr, parameter, "grad", None)
             set_attention(network, shape.attention, torch.device("cpu" if shape.cpu else "cuda"))
@@ -87,7 +85,7 @@ def _passes(network: Any, shape: Shape, live: LiveBytes, learned: list[nn.Parame
         hidden = _hidden(network, shape)
         kept, forward = Counter(live.live), live.at_peak
         live.begin(TEMPORARIES)
-        hidden.backward(torch.empty_like(hidden))
+        hidden.backward(torch.empty_like(hidden))  # type: ignore[no-untyped-call]
         return Dry(kept, forward, live.at_peak)
 
 

@@ -140,8 +140,9 @@ class _Sizes:
         inside = {id(tensor) for tensor in (*layers.parameters(), *layers.buffers())}
         size = {key: tensor.numel() * tensor.element_size() for key, tensor in tensors.items()}
         learned = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        vocabulary, hidden = head.weight.shape
         return cls(
-            learned, *head.weight.shape, head.weight.requires_grad, len(layers), sum(size.values()),
+            learned, vocabulary, hidden, head.weight.requires_grad, len(layers), sum(size.values()),
             sum(one for key, one in size.items() if key not in inside),
         )  # fmt: skip
 

@@ -77,6 +77,6 @@ def _times(routed: RoutedTerm) -> float:
             nats: Tensor = routed.term(Chunk(leaf, labels, labels, other))
             if nats.requires_grad:
                 torch.autograd.grad(nats.sum(), leaf)
-            return live.at_peak["term"] / (rows * vocabulary * FLOAT)
+            return float(live.at_peak["term"]) / (rows * vocabulary * FLOAT)
     except UNFIT:
         return MOST

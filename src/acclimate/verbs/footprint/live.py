@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the storages of all tensors that operations make while it is on, and forgets those that are freed.
 
     A view has its base's storage, so nothing is counted twice. On the
@@ -31,7 +31,7 @@ class LiveBytes(TorchDispatchMode):
     """
 
     def __init__(self, kind_of: Callable[[Tensor], str | None] = lambda tensor: None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.kind = "others"
         """What is made from now on is for."""
         self.live: Counter[str] = Counter()

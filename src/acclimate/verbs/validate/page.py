@@ -76,7 +76,7 @@ def print_preflight(found: Preflight, console: Console) -> None:
 def _memory(found: Preflight) -> str:
     """What the memory is for, and whether layers are computed again."""
     how = found.config.training.gradient_checkpointing
-    again = {False: "off", True: "on"}.get(how, how)
+    again = "on" if how is True else "off" if how is False else how
     return f"{found.memory.sentence} · gradient checkpointing {again}"
 
 
