@@ -18,6 +18,7 @@ from acclimate.build.plan import compose
 from acclimate.config.schema import ScheduleSection
 from acclimate.data.corpus import load_corpora
 from acclimate.kernels.projection import Projection
+from acclimate.kernels.varlen import PACKED_VARLEN
 from acclimate.model.load import load_tokenizer
 from acclimate.parallel.world import SOLO
 from acclimate.training.loop import run_loop
@@ -125,6 +126,21 @@ def test_the_broken_document_is_the_one_that_is_named(pico_folder: Path, corpora
     # tied weights: the label's logit is infinite for every document, so look at an untied copy of the head
     training.model.network.lm_head.weight = torch.nn.Parameter(torch.randn_like(training.model.head.weight))
     assert set(_documents_with_non_finite_loss(training, training.objective.step(batches))) == holding
+
+
+def test_the_loader_finds_ahead_what_the_step_asks(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    training = built(config(pico_folder, corpora, tmp_path))
+    batches = training.data.next_step()
+    step = training.objective.step(batches)
+    for batch, assigned in zip(batches, step._assigned, strict=True):
+        assert batch.bounds is None  # which attention on a CPU finds in its own way
+        assert assigned is batch.assignment
+        assert assigned.by is training.objective
+    training.model.network.config._attn_implementation = PACKED_VARLEN
+    for _ in range(3):
+        batches = training.data.next_step()
+    assert all(batch.bounds is not None and batch.bounds.longest > 1 for batch in batches)
+    training.data.close()
 
 
 def test_update_scale_scales_the_update(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:

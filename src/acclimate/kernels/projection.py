@@ -10,7 +10,7 @@ from torch import Tensor
 
 from acclimate.kernels.head import Head
 
-ADDS_FLOAT32 = torch.__version__ >= (2, 10)
+ADDS_FLOAT32 = torch.__version__ >= "2.10"
 """Whether ``addmm`` of bfloat16 operands adds to a float32 matrix: before, that had to be bfloat16 [from code]
 (pytorch #154086, mended by #167931). torch.compile does not know it (pytorch #163880), and nothing here is compiled."""
 

@@ -107,13 +107,15 @@ def packed_varlen(
             f"model.attention 'varlen' has heads of at most {WIDEST_HEAD} numbers, and these have {longest}"
         )
     room = -(-longest // HEAD_STEP) * HEAD_STEP
-    lines = [
+    q, k, v = (
         _padded(x.transpose(1, 2).reshape(rows * width, x.shape[1], x.shape[3]), room) for x in (query, key, value)
-    ]
+    )
     starts, scale = bounds.starts, wide**-0.5 if scaling is None else scaling
     window = (-1, 0) if sliding_window is None else (sliding_window - 1, 0)  # the kernel's left does not count itself
     attended = varlen_attn(
-        *lines,
+        q,
+        k,
+        v,
         starts,
         starts,
         bounds.longest,

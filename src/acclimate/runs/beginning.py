@@ -108,11 +108,13 @@ def _knows_pairs(section: SourceSection) -> bool:
 
 
 def with_saved_choices(config: RunConfig) -> RunConfig:
-    """``auto`` means what it did as the run began: dtype, attention, ``eval_steps``, shares, pairs and ``heldout``."""
+    """``auto`` means what it did as the run began, in dtype, attention, ``chunk_tokens``, ``eval_steps``, shares, pairs
+    and ``heldout``."""
     path = begun_config(config)
     if not path.exists():
         return config
-    saved, left = load_config(path), {"model": ("dtype", "attention"), "training": ("eval_steps",)}
+    saved = load_config(path)
+    left = {"model": ("dtype", "attention"), "objective": ("chunk_tokens",), "training": ("eval_steps",)}
     changes: dict[str, Any] = {}
     for name, keys in left.items():
         then, now = getattr(saved, name), getattr(config, name)
