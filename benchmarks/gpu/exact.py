@@ -23,6 +23,9 @@ TUNINGS: dict[str, dict[str, Any]] = {"full": {}, "LoRA": {"lora": {"rank": 8, "
 
 
 def attentions(on: Machine) -> list[str]:
+    """Those that can be trained with here; flex attention has no backward on a CPU."""
+    if on.device.type != "cuda":
+        return ["sdpa"]
     return ["sdpa", *(["varlen"] if why_no_varlen(on.device, on.dtype) is None else []), "flex_attention"]
 
 
@@ -60,7 +63,7 @@ def _compared(on: Machine, model: Path, corpora: Path, folder: Path, changes: di
         return ["–", "–", f"refused: {error}"]
     metrics = metric_lines(whole)
     drift = next(value for name, value in metrics[0].items() if name.endswith("/reverse_kl"))
-    learned = [line["domain/cross_entropy"] for line in metrics if "domain/cross_entropy" in line]
+    learned = [line["loss/domain/cross_entropy"] for line in metrics if "loss/domain/cross_entropy" in line]
     losses = (learned[0], learned[-1])
     first, second = weights(whole), weights(again)
     apart = max(float((first[name].float() - second[name].float()).abs().max()) for name in first)

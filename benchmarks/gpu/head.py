@@ -84,5 +84,5 @@ def loss(hidden: Tensor, other: Tensor, weight: Tensor, kind: str, chunk: int) -
 
     beside = projection if not weight.requires_grad else Projection(Head(weight.detach()), torch.float32)
     references = {} if kind == "ce" else {"base": (other, beside)}
-    group = Group(torch.arange(len(hidden), device=hidden.device), references, chunked)
-    return chunked_loss(hidden, head, projection, [group], chunk)
+    group = Group(torch.arange(len(hidden), device=hidden.device), references, chunked, chunk)
+    return chunked_loss(hidden, head, projection, [group])
