@@ -10,13 +10,14 @@ INSTALL = $(BIN)/pip install --no-compile --quiet --disable-pip-version-check
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit docs soak bounds format clean
+.PHONY: help demo test lint unit docs soak gpu bounds format clean
 
 help:
 	@echo 'make demo           tune a real 135M model four ways on medical text, write runs/demo/report.html'
 	@echo '                    (about 20 minutes on 2 cores; QUICK=1: about 3; SEEDS=3: three runs a method)'
 	@echo 'make test           format, lint, types, unit tests and one quick demo, as CI runs them'
 	@echo 'make docs           the documentation as a site, site/index.html: it opens from the disk and searches without a network'
+	@echo 'make gpu            on a machine with a GPU: what is claimed of one, measured, on one dated page (25 minutes)'
 	@echo 'make soak           kill -9 a run at 20 random moments, resume it, compare every byte'
 	@echo 'make bounds         the wheel on each Python, and the lowest versions of what judging needs (PYTHONS="python3.10 ...")'
 	@echo 'make format         format the code'
@@ -46,6 +47,9 @@ unit: $(READY)
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+gpu: $(READY)
+	$(BIN)/python -m benchmarks.gpu.kit
 
 soak: $(READY)
 	SOAK=20 $(BIN)/pytest -s --timeout 3600 tests/training/test_soak.py
