@@ -39,7 +39,7 @@ def test_patterns_name_parameters_and_modules() -> None:
     ("pattern", "said"),
     [
         ("model.layers.0.mpl", "Did you mean 'model.layers.0.mlp'?"),
-        ("model.layer.*", "Did you mean 'model.layers'?"),
+        ("model.layer.*", "Did you mean 'model.layers"),
         ("nothing like it", "accepted are names like 'model.embed_tokens.weight'"),
     ],
 )
