@@ -40,6 +40,7 @@ class Fixed:
     batches: list[Batch]
     calls: int = 0
     routing: None = None
+    model: None = None
 
     def hidden(self, batch: Batch) -> Tensor:
         self.calls += 1

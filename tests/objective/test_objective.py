@@ -31,6 +31,7 @@ class FixedReference:
     states: Tensor
     head: Head
     calls: int = 0
+    model: None = None
 
     def hidden(self, batch: Batch) -> Tensor:
         self.calls += 1
