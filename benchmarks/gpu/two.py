@@ -49,6 +49,8 @@ def _trained(
     subprocess.run(command, check=True, stdout=sys.stderr)
     seconds = time.perf_counter() - begun
     learned = [
-        line["loss/domain/cross_entropy"] for line in metric_lines(folder / "runs/run") if "loss/domain/cross_entropy" in line
+        line["loss/domain/cross_entropy"]
+        for line in metric_lines(folder / "runs/run")
+        if "loss/domain/cross_entropy" in line
     ]
     return learned[-1], seconds

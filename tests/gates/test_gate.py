@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from acclimate.config.load import parse_config
 from acclimate.gates import gate, parse_policy
@@ -19,7 +21,7 @@ from acclimate.paired.flips import Flips
 from acclimate.paired.metrics import METRICS
 from acclimate.paired.ratio import items_to_tell_from
 from acclimate.reports import collect
-from acclimate.reports.gate_page import verdict_markdown
+from acclimate.reports.gate_page import verdict_markdown, verdict_page
 from acclimate.runs.scores import read_scores
 from acclimate.types.errors import ConfigError
 from acclimate.verbs.run import train
@@ -167,6 +169,18 @@ def test_exit_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     code, out, _ = run(*written(tmp_path, "", sets=rules, allow_inconclusive=True))
     assert code == 2
     assert "FAIL: 0 of 1 checks passed, 1 failed." in out
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_no_word_of_the_verdict_is_cut(width: int, tmp_path: Path) -> None:
+    console = Console(width=width, record=True, file=StringIO())
+    drift = {"max_drop": {"kl_base_tuned": "0.3 nats/token", "top1_agreement": "20 points"}}
+    console.print(verdict_page(gate(scored_run(tmp_path / "run"), parse_policy(POLICY | {"sets": {"chat": drift}}))))
+    text = console.export_text()
+    assert "…" not in text
+    words = set(text.split())
+    assert {"KL(base‖tuned),", "nats/token"} <= words
+    assert ("interval" in text.split("\n")[2]) == (width == 200)
 
 
 def test_json_and_markdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from rich import box
-from rich.console import Group, JustifyMethod
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -23,15 +25,34 @@ MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "❔"}
 
 def verdict_page(verdict: Verdict) -> Group:
     """For the terminal. Names are text, never markup."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for index, column in enumerate(COLUMNS):
-        justify: JustifyMethod = "right" if 2 <= index <= 7 else "left"
-        table.add_column(column, justify=justify, no_wrap=index not in (1, 3))
-    for check in verdict.checks:
-        *cells, outcome = _cells(check)
-        table.add_row(*(Text(cell) for cell in cells), Text(outcome, style=STYLES[outcome]))
     style = "green" if verdict.passed else "red"
-    return Group(Text(verdict.sentence, style=f"bold {style}"), table, *(Text(note) for note in _notes(verdict)))
+    return Group(
+        Text(verdict.sentence, style=f"bold {style}"), Checks(verdict), *(Text(note) for note in _notes(verdict))
+    )
+
+
+@dataclass(frozen=True)
+class Checks:
+    """A table of them; two lines a check where the terminal is too narrow for it, since no name is broken."""
+
+    verdict: Verdict
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        for index, column in enumerate(COLUMNS):
+            table.add_column(column, justify="right" if 2 <= index <= 7 else "left", no_wrap=True)
+        for check in self.verdict.checks:
+            *cells, outcome = _cells(check)
+            table.add_row(*(Text(cell) for cell in cells), Text(outcome, style=STYLES[outcome]))
+        if Measurement.get(console, options.update(max_width=10_000), table).maximum <= options.max_width:
+            yield table
+            return
+        yield Text()
+        for check in self.verdict.checks:
+            name, what, found, interval, limit, mde, n, unseen, outcome = _cells(check)
+            yield Text.assemble((outcome, STYLES[outcome]), f" {name}: {what} {found} ({interval}), demanded {limit}")
+            yield Text(f"  MDE {mde or '–'}, n {n}, unseen {unseen}")
+        yield Text()
 
 
 def verdict_markdown(verdict: Verdict) -> str:
