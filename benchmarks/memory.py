@@ -69,6 +69,8 @@ def settings(name: str, folder: Path, model: str) -> dict[str, Any]:
     }
     for key, value in SETTINGS[name].items():
         found[key] = found[key] | value if isinstance(value, dict) and key in found else value
+    if found["data"]["sequence_length"] == 256:  # several micro-batches, of which one has full rows
+        found["budget"]["batch_tokens"] = 1000
     if found["model"]["path"] == "pico":
         found["model"]["path"] = str(folder / "pico")
     return found
@@ -179,7 +181,7 @@ def main() -> None:
             data = settings(name, folder, arguments.model)
             (folder / "run.json").write_text(json.dumps(data))
             command = [sys.executable, __file__, "--model", arguments.model, "--measure", str(folder / "run.json")]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             peaks = json.loads(done.stdout.splitlines()[-1])
             found = estimated(data, peaks["micro_batches"])
             own, whole = found.total - PROCESS_BYTES, found.total

@@ -155,7 +155,7 @@ def test_names_of_other_tools_lead_somewhere() -> None:
         ({"beta": 1}, "method: {name: mol, kl_weight: 1}"),
         ({"gradient_accumulation_steps": 8}, "per_device_train_batch_size x gradient_accumulation_steps x processes"),
         ({"dataset_text_field": "t"}, "Here it is called 'sources.NAME.fields'."),
-        ({"optimizer": {"name": "adam"}}, "optimizer.name: there is no such key. The optimizer is AdamW"),
+        ({"optimizer": {"name": "adam"}}, "optimizer.name: there is no optimizer 'adam'; accepted: adamw, adamw_8bit"),
         ({"sources": {"domain": {"path": "a", "type": "alpaca"}}}, "Its format is found by its fields"),
         ({"lora": {"r": 8}}, "lora.r: there is no such key. Here it is called 'lora.rank'."),
     ],

@@ -338,7 +338,7 @@ def test_disk_full_leaves_nothing_half(
 ) -> None:
     from safetensors import SafetensorError
 
-    from acclimate.training import checkpoint
+    from acclimate.parallel import saved
 
     settings = config(pico_folder, corpora, tmp_path, training={"save_steps": 2})
     written = []
@@ -349,12 +349,12 @@ def test_disk_full_leaves_nothing_half(
         written.append(path)
         original(tensors, path)
 
-    original = checkpoint.save_file
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    original = saved.save_file
+    monkeypatch.setattr(saved, "save_file", full)
     with pytest.raises(RunError, match=r"step-00000004' could not be written .*; checkpoints .* are unharmed"):
         train(settings)
     assert [path.name for path in (settings.run_dir / "checkpoints").iterdir()] == ["step-00000002"]
-    monkeypatch.setattr(checkpoint, "save_file", original)
+    monkeypatch.setattr(saved, "save_file", original)
     assert train(settings, resume=True).summary
 
 
