@@ -30,6 +30,7 @@ FREE: dict[str, tuple[Any, str]] = {
     "training.gradient_checkpointing": (True, "what is kept between forward and backward"),
     "training.save_steps": (5, "what is kept"),
     "training.keep_last": (3, "what is kept"),
+    "training.save_in_background": (False, "who waits for the disk"),
     "parallel": ({"strategy": "fsdp"}, "order of sums"),
     "evaluation.documents": (3, "measured after the last step"),
     "evaluation.generations": (0, "measured after the last step"),
