@@ -154,9 +154,9 @@ def test_what_would_stop_a_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     path = write(tmp_path, settings(pico_folder, corpora, tmp_path))
-    sentence, override = "The run needs about 1.0 GiB of memory and 0.5 GiB are free on cpu; lower training.micro_", []
+    sentence, override = "The run needs about 0.5 GiB of memory and 0.2 GiB are free on cpu; lower training.micro_", []
     if case == "memory":
-        free = psutil.virtual_memory()._replace(available=2**29)
+        free = psutil.virtual_memory()._replace(available=2**28)
         monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
     elif case == "cache_dir":
         (tmp_path / "file").write_text("")
