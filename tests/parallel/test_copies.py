@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +17,16 @@ from acclimate.runs.layout import Layout
 from acclimate.training.loop import run_loop
 from acclimate.types.errors import ConfigError
 from tests.fixtures.gradients import built
-from tests.fixtures.nursery import Warm
+from tests.fixtures.ranks import run_ranks
 from tests.fixtures.runs import settings
 from tests.fixtures.sentences import says
 from tests.parallel.copies_worker import setting
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def four(pico_folder: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("four")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {"WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    workers = [
-        Warm(
-            [sys.executable, "-m", "tests.parallel.copies_worker", str(pico_folder), str(corpora), str(output)],
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank % 2)}, cwd=ROOT,
-        )
-        for rank in range(4)
-    ]  # fmt: skip
-    try:
-        assert [worker.wait(timeout=900) for worker in workers] == [0] * 4
-    finally:
-        for worker in workers:
-            worker.kill()
+    run_ranks(4, "tests.parallel.copies_worker", pico_folder, corpora, output, local=2)
     return output
 
 

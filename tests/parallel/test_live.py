@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,9 +13,7 @@ from acclimate.training.checkpoint import load_checkpoint, save_checkpoint
 from acclimate.training.loop import run_loop
 from tests.data.test_ahead import threads
 from tests.fixtures.live import FIRST, SHARES, Continued, live_training
-from tests.fixtures.nursery import Warm
-
-ROOT = Path(__file__).parents[2]
+from tests.fixtures.ranks import run_ranks
 
 
 def test_rows_are_written_by_the_weights_of_their_step(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
@@ -77,22 +72,7 @@ def test_a_resumed_run_writes_and_learns_the_same(pico_folder: Path, corpora: Pa
 def test_two_ranks_share_the_writing(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     alone, write = live_training(pico_folder, corpora, tmp_path)
     run_loop(alone)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    workers = [
-        Warm(
-            [sys.executable, "-m", "tests.parallel.live_worker", str(pico_folder), str(corpora), str(tmp_path)],
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, cwd=ROOT,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    try:
-        assert [worker.wait(timeout=200) for worker in workers] == [0, 0]
-    finally:
-        for worker in workers:
-            worker.kill()
+    run_ranks(2, "tests.parallel.live_worker", pico_folder, corpora, tmp_path)
     parts = [json.loads((tmp_path / f"written-{rank}.json").read_text()) for rank in range(2)]
     both = [(number, ids) for part in parts for number, ids in part]
     assert all((number, ids) in both for number, ids in write.written[:6])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +12,10 @@ from safetensors.torch import load_file
 from acclimate.types.central import PAD_DOCUMENT
 from tests.fixtures.families import pico_of
 from tests.fixtures.gradients import built, step_gradient
-from tests.fixtures.nursery import Warm
 from tests.fixtures.pico import pico_tokenizer, save_pico
+from tests.fixtures.ranks import run_ranks
 from tests.parallel.worker import STRATEGIES, Case, cases, setting
 
-ROOT = Path(__file__).parents[2]
 Gradient = dict[str, torch.Tensor]
 
 
@@ -39,22 +35,7 @@ def gradients(models: Path, corpora: Path, tmp_path_factory: pytest.TempPathFact
     output = tmp_path_factory.mktemp("ranks")
     for case in cases():
         setting(models, corpora, output, case)  # makes the stores, which takes a process of its own
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    workers = [
-        Warm(
-            [sys.executable, "-m", "tests.parallel.worker", str(models), str(corpora), str(output)],
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, cwd=ROOT,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    try:
-        assert [worker.wait(timeout=400) for worker in workers] == [0, 0]
-    finally:
-        for worker in workers:
-            worker.kill()
+    run_ranks(2, "tests.parallel.worker", models, corpora, output)
     return output
 
 

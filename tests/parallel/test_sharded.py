@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +14,9 @@ from acclimate.parallel.world import SOLO
 from acclimate.training.loop import run_loop
 from tests.fixtures.families import pico_of
 from tests.fixtures.mixtures import mixture
-from tests.fixtures.nursery import Warm
 from tests.fixtures.pico import pico_tokenizer, save_pico
+from tests.fixtures.ranks import run_ranks
 from tests.parallel.sharded_worker import CASES, prepared, setting
-
-ROOT = Path(__file__).parents[2]
-
-
-def two(program: str, *arguments: Path | str) -> None:
-    """Two ranks of one of the tests' programs."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    workers = [
-        Warm(
-            [sys.executable, "-m", program, *map(str, arguments)],
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, cwd=ROOT,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    try:
-        assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
-    finally:
-        for worker in workers:
-            worker.kill()
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +36,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def found(models: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("sharded")
-    two("tests.parallel.sharded_worker", models, corpora, output)
+    run_ranks(2, "tests.parallel.sharded_worker", models, corpora, output)
     return output
 
 
@@ -107,7 +82,7 @@ def test_parts_take_a_part_of_the_memory(corpora: Path, tmp_path: Path) -> None:
     output.mkdir()
     most: dict[str, list[int]] = {}
     for way in ("parts", "whole"):
-        two("tests.parallel.memory_worker", models, corpora, output, "experts", way)
+        run_ranks(2, "tests.parallel.memory_worker", models, corpora, output, "experts", way)
         most[way] = [json.loads((output / f"experts {way} {rank}.json").read_text())[0] for rank in range(2)]
     assert min(most["whole"]) > 300e6
     assert max(most["parts"]) < 0.6 * min(most["whole"]), most

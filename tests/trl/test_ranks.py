@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import sys
 from pathlib import Path
 
 from safetensors.torch import load_file
 
 import acclimate as ac
-from tests.fixtures.nursery import Warm
 from tests.fixtures.pico import pico_model, pico_tokenizer
+from tests.fixtures.ranks import run_ranks
 from tests.trl.loops import by_hand, difference, objective, plain, rows
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_two_ranks_take_the_steps_of_one_process(tmp_path: Path) -> None:
     """Two micro-batches of two rows each a rank: a step is all eight rows, and its sums have no order."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    workers = [
-        Warm(
-            [sys.executable, "-m", "tests.trl.worker", str(tmp_path)],
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, cwd=ROOT,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    try:
-        assert [worker.wait(timeout=400) for worker in workers] == [0, 0]
-    finally:
-        for worker in workers:
-            worker.kill()
+    run_ranks(2, "tests.trl.worker", tmp_path)
     own = [load_file(tmp_path / f"weights-{rank}.safetensors") for rank in range(2)]
     assert difference(*own) == 0
     alone = pico_model(0, tie=False)
