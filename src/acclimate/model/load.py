@@ -106,17 +106,7 @@ def load_network(
         empty_network(section)  # refuses what would not be quantised, before it is loaded
         options["quantization_config"] = quantization_config(dtype)
         options["device_map"] = {"": device}
-    network, found = from_pretrained(
-        factory,
-        section,
-        dtype=dtype,
-        attn_implementation=asked_attention(section),
-        use_safetensors=True,
-        ignore_mismatched_sizes=True,  # refused below, with names
-        output_loading_info=True,
-        **options,
-    )
-    _check_found(found, section)
+    network = _read(factory, section, dtype, **options)
     if getattr(network, "_hf_peft_config_loaded", False):
         raise ModelError(
             f"model.path: '{section.path}' holds an adapter, which transformers put on its base; name the base, and "
@@ -153,23 +143,29 @@ def load_parts(section: ModelSection, dtype: torch.dtype, split: Split) -> Parts
     noise = switch_off(config)
     network = _built(section, config)
     noise = _of_part(noise, config, network.config)
-    loaded, found = from_pretrained(
-        type(network),
-        section,
-        dtype=dtype,
-        attn_implementation=asked_attention(section),
-        use_safetensors=True,
-        ignore_mismatched_sizes=True,  # refused below, with names
-        output_loading_info=True,
-        config=network.config,
-        distributed_config=split.config(network),
-    )
-    _check_found(found, section)
+    distributed = split.config(network)
+    loaded = _read(type(network), section, dtype, config=network.config, distributed_config=distributed)
     parts = parts_of(network, loaded)
     say_what_is_tied(network)
     quieten(network)
     _say_origin(network, section, noise)
     return parts
+
+
+def _read(factory: Any, section: ModelSection, dtype: torch.dtype, **options: Any) -> Any:
+    """The network of transformers, whose tensors are those of the checkpoint, by name and shape."""
+    network, found = from_pretrained(
+        factory,
+        section,
+        dtype=dtype,
+        attn_implementation=asked_attention(section),
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,  # refused here, with names
+        output_loading_info=True,
+        **options,
+    )
+    _check_found(found, section)
+    return network
 
 
 def why_whole(section: ModelSection) -> str | None:
