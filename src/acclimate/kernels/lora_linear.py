@@ -68,10 +68,9 @@ def adapted(
     return y, low
 
 
-_SCHEMA = "adapted(Tensor x, Tensor weight, Tensor? bias, Tensor a, Tensor b, float scaling) -> (Tensor, Tensor)"
-_LIBRARY: Any = torch.library.Library("acclimate", "DEF")  # type: ignore[no-untyped-call]
-_LIBRARY.define(_SCHEMA)
-_LIBRARY.impl("adapted", adapted, "CompositeExplicitAutograd")
+_SCHEMA = "(Tensor x, Tensor weight, Tensor? bias, Tensor a, Tensor b, float scaling) -> (Tensor, Tensor)"
+torch.library.define("acclimate::adapted", _SCHEMA)
+torch.library.impl("acclimate::adapted", "CompositeExplicitAutograd", adapted)
 
 
 class _Adapted(torch.autograd.Function):
