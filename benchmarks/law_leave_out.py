@@ -9,123 +9,32 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import cache
 
 import numpy as np
-import yaml
+from benchmarks.law_noise import MOST, fits, prior_of
+from benchmarks.law_runs import Run, Series, column, forms_of, inputs_of, runs_of, series
 from benchmarks.result_page import write_or_print
 from scipy.stats import t as student
 
-from acclimate.laws.anchored import DRIFT, GAIN, INPUTS, drift_forms, gain_forms
-from acclimate.laws.competing import Judged, compete
-from acclimate.runs.cells import Row, TextScores, read_table
+from acclimate.laws.anchored import DRIFT, GAIN, usual_noise
+from acclimate.laws.competing import compete
+from acclimate.laws.form import Array
+from acclimate.laws.intervals import Prior
 from acclimate.verbs.planning.design import choose_runs
 
-HERE = Path(__file__).parent
 LEVEL = 0.9
 RUNS = 6
 CHOICES = 5
 """Of six runs, where more are left."""
 DRAWS = 500
 
-
-@dataclass(frozen=True)
-class Source:
-    """Cells of one table, with the comparisons that say how they were trained."""
-
-    table: str
-    comparisons: tuple[str, ...]
-    kind: str
-    methods: str  # a regular expression of whole names
-
-
-@dataclass(frozen=True)
-class Series:
-    """Runs that one law may describe: one model, domain and method, the same documents."""
-
-    name: str
-    sources: tuple[Source, ...]
-
-
-SCREEN = ("comparison/medical.yaml", "comparison/medical-ratio.yaml")
-FINAL = ("comparison/medical-final.yaml",)
-SHORT = (("4096", "ratio/short-4096"), ("8192", "ratio/short-8192"))
-
-
-def series() -> list[Series]:
-    found = []
-    for method in ("mol", "replay"):
-        names = rf"sft|{method}-(10|25|50|75)"
-        runs = (
-            Source("comparison/medical.jsonl", SCREEN, "run", names),
-            Source("comparison/medical-final.jsonl", FINAL, "run", names),
-        )
-        found.append(Series(f"{method}: shares and tokens", runs))
-    for method in ("mol", "replay"):
-        trials = Source("comparison/medical.jsonl", SCREEN, "trial", rf"sft|sft-low|{method}-(10|50)")
-        found.append(Series(f"{method}: shares and rates", (trials,)))
-    short = tuple(Source(f"{path}.jsonl", (f"{path}.yaml",), "run", r"sft|mol-\d+") for _, path in SHORT)
-    long = Source("ratio/ratio.jsonl", ("ratio/ratio.yaml",), "run", r"sft|mol-term-\d+")
-    found.append(Series("mol: shares and tokens, short", (*short, long)))
-    for name in ("mol-term", "mol-all", "replay-term", "replay-all"):
-        cells = Source("ratio/ratio.jsonl", ("ratio/ratio.yaml",), "run", rf"sft|{name}-\d+")
-        found.append(Series(f"{name}: shares", (cells,)))
-    return found
-
-
-@dataclass(frozen=True)
-class Run:
-    """What was set, and what came of it: outcome -> value. ``gain`` is of the domain, ``drift SET`` of the others."""
-
-    inputs: tuple[float, ...]  # INPUTS
-    seed: int
-    outcomes: dict[str, float]
-
-
 Choice = Callable[[Sequence[Run]], list[list[Run]]]
 """Of the runs that are left, six that are fitted; several times, or once."""
-
-
-def runs_of(one: Series) -> list[Run]:
-    """None where a table is not there: the others alone may be another series."""
-    if not all((HERE / source.table).is_file() for source in one.sources):
-        return []
-    return [run for source in one.sources for run in _runs(source)]
-
-
-def _runs(source: Source) -> Iterator[Run]:
-    methods: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
-    for path in source.comparisons:
-        study = yaml.safe_load((HERE / path).read_text())
-        shared = yaml.safe_load((HERE / path).with_name(study["run"]).read_text())
-        for name, method in study["methods"].items():
-            methods.setdefault(name, (shared, method["set"]))
-    for row in read_table(HERE / source.table):
-        if row.kind == source.kind and row.outcome == "finished" and re.fullmatch(source.methods, row.method):
-            yield _run(row, *methods[row.method])
-
-
-def _run(row: Row, shared: dict[str, Any], own: dict[str, Any]) -> Run:
-    settings = {**own, **row.settings}
-    domain = shared["budget"]["count"]
-    shares = {name: settings.get(f"sources.{name}.share", one["share"]) for name, one in shared["sources"].items()}
-    share = 1.0 if settings["method"] == "sft" else shares[domain] / sum(shares.values())
-    rate = float(settings.get("optimizer.learning_rate", shared["optimizer"]["learning_rate"]))
-    outcomes = {GAIN: _bits(row.texts[domain].base_nats, row, domain) - _bits(row.texts[domain].nats, row, domain)}
-    outcomes |= {f"{DRIFT} {name}": _drift(text) for name, text in row.texts.items() if name != domain}
-    return Run((share, 1.0, rate, float(shared["budget"]["tokens"])), row.seed, outcomes)
-
-
-def _bits(nats: list[float], row: Row, name: str) -> float:
-    return sum(nats) / math.log(2) / sum(row.texts[name].bytes)
-
-
-def _drift(text: TextScores) -> float:
-    return sum(text.kl_base_tuned) / sum(text.tokens)
+Known = Callable[[Series, str, Array], Prior | None]
+"""Of a series, an outcome's kind and its values: what is known of the noise of its runs."""
 
 
 @dataclass(frozen=True)
@@ -138,32 +47,29 @@ class Case:
     width: float
     spread: float
     student: float
-    inputs: tuple[float, ...]
 
 
-def cases(one: Series, runs: Sequence[Run], choose: Choice) -> tuple[list[Case], list[str]]:
+def cases(one: Series, choose: Choice, known: Known) -> tuple[list[Case], list[str]]:
     """Each setting left out in turn with all of its seeds; and sentences where there was no answer."""
+    runs = runs_of(one)
     found, refused = [], []
     for setting in dict.fromkeys(run.inputs for run in runs):
         held = [run for run in runs if run.inputs == setting]
         left = [run for run in runs if run.inputs != setting]
         for trained in choose(left):
-            here, why = answered(one.name, trained, held)
+            here, why = answered(one, trained, held, known)
             found += here
             refused += why
     return found, refused
 
 
-def answered(name: str, trained: Sequence[Run], held: Sequence[Run]) -> tuple[list[Case], list[str]]:
+def answered(one: Series, trained: Sequence[Run], held: Sequence[Run], known: Known) -> tuple[list[Case], list[str]]:
     found, refused = [], []
-    columns = {column: np.array([run.inputs[i] for run in trained]) for i, column in enumerate(INPUTS)}
-    points = {column: np.array([run.inputs[i] for run in held]) for i, column in enumerate(INPUTS)}
-    varied = {column for column, values in columns.items() if np.ptp(values) > 0}
     for outcome in held[0].outcomes:
-        measured = np.array([run.outcomes[outcome] for run in trained])
-        kind = GAIN if outcome == GAIN else DRIFT
-        forms = gain_forms(varied) if kind == GAIN else drift_forms(varied)
-        judged: Judged = compete(forms, {**columns, kind: measured})
+        measured, forms = column(trained, outcome), forms_of(outcome, trained)
+        kind = forms[0].outcome
+        judged = compete(forms, {**inputs_of(trained), kind: measured}, prior=known(one, kind, measured))
+        points = inputs_of(held)
         one_more = 2 * student.ppf((1 + LEVEL) / 2, len(measured) - 1) * measured.std(ddof=1)
         for run, estimate, why in zip(held, judged.predict(points, LEVEL, DRAWS), judged.refusals(points), strict=True):
             if why is not None:
@@ -173,8 +79,30 @@ def answered(name: str, trained: Sequence[Run], held: Sequence[Run]) -> tuple[li
             inside = estimate.low <= truth <= estimate.high
             width = estimate.high - estimate.low
             spread, alone = float(np.ptp(measured)), float(one_more * math.sqrt(1 + 1 / len(measured)))
-            found.append(Case(name, outcome, inside, width, spread, alone, run.inputs))
+            found.append(Case(one.name, outcome, inside, width, spread, alone))
     return found, refused
+
+
+def alone(one: Series, kind: str, measured: Array) -> None:
+    """Nothing: six runs say it themselves."""
+
+
+def usual(one: Series, kind: str, measured: Array) -> Prior:
+    """What `acclimate plan` takes; of all series but the blind ones, so this one may be among them."""
+    return usual_noise(kind, measured)
+
+
+def elsewhere(one: Series, kind: str, measured: Array) -> Prior:
+    """By the same rule, from the tables of other folders alone."""
+    scale, freedom = _elsewhere(one.folder, kind)
+    return Prior(scale * (float(np.abs(measured).max()) if kind == GAIN else 1.0), freedom)
+
+
+@cache
+def _elsewhere(folder: str, kind: str) -> tuple[float, float]:
+    others = fits([one for one in series() if not one.blind and one.folder != folder])
+    prior = prior_of(*zip(*[(one.scale, one.freedom) for one in others if one.kind == kind], strict=True))
+    return prior.scale, min(MOST, prior.freedom)
 
 
 def by_chance(left: Sequence[Run]) -> list[list[Run]]:
@@ -187,40 +115,58 @@ def by_chance(left: Sequence[Run]) -> list[list[Run]]:
 
 def by_design(left: Sequence[Run]) -> list[list[Run]]:
     """The six that `acclimate plan --probe` would take, were these its candidates."""
-    columns = {column: np.array([run.inputs[i] for run in left]) for i, column in enumerate(INPUTS)}
-    varied = {column for column, values in columns.items() if np.ptp(values) > 0}
-    return [[left[place] for place in choose_runs(columns, [*drift_forms(varied), *gain_forms(varied)], RUNS)]]
+    forms = [*forms_of(DRIFT, left), *forms_of(GAIN, left)]
+    return [[left[place] for place in choose_runs(inputs_of(left), forms, RUNS)]]
+
+
+HEAD = (
+    "| {} | cases | covered | narrower than the spread | than Student's | median width / spread | no answer |\n"
+    "|---|---|---|---|---|---|---|"
+)
 
 
 def tables() -> str:
     return "\n\n".join(
         [
-            _series(by_chance),
-            _forward(by_chance),
-            "### Six runs by design",
+            "### Shares and tokens, six runs by design",
+            _bar(),
+            "### All series, six runs by design",
             _series(by_design),
             _forward(by_design),
+            "### All series, six runs by chance",
+            _series(by_chance),
+            _forward(by_chance),
         ]
     )
 
 
+def _bar() -> str:
+    """The cases that the bar names, by what is known of noise."""
+    lines = [HEAD.format("noise known from, series")]
+    asked = [one for one in series() if "tokens" in one.name]
+    for name, known in (
+        ("these six runs alone", alone),
+        ("other tables too", elsewhere),
+        ("all tables but the blind ones", usual),
+    ):
+        every, refusals = [], 0
+        for one in asked:
+            found, refused = cases(one, by_design, known)
+            every += found
+            refusals += len(refused)
+            lines.append(_line(f"{name}; {one.name}{', blind' if one.blind else ''}", found, str(len(refused))))
+        lines.append(_line(f"**{name}**", every, str(refusals)))
+    return "\n".join(lines)
+
+
 def _series(choose: Choice) -> str:
-    head = (
-        "| {} | cases | covered | narrower than the spread | than Student's | median width / spread | no answer |\n"
-        "|---|---|---|---|---|---|---|"
-    )
-    blocks, every, refusals = [head.format("series, outcome")], [], 0
+    blocks, every, refusals = [HEAD.format("series, outcome")], [], 0
     for one in series():
-        runs = runs_of(one)
-        if len({run.inputs for run in runs}) < 4:
-            blocks.append(f"| {one.name} | not run yet | | | | | |")
-            continue
-        found, refused = cases(one, runs, choose)
+        found, refused = cases(one, choose, usual)
         every += found
         refusals += len(refused)
-        for outcome in runs[0].outcomes:
-            here = [case for case in found if case.outcome == outcome]
-            blocks.append(_line(f"{one.name}, {outcome}", here, ""))
+        for outcome in runs_of(one)[0].outcomes:
+            blocks.append(_line(f"{one.name}, {outcome}", [case for case in found if case.outcome == outcome], ""))
         blocks.append(_line(f"**{one.name}**", found, str(len(refused))))
     for kind in (GAIN, DRIFT):
         blocks.append(_line(f"**all, {kind}**", [case for case in every if case.outcome.startswith(kind)], ""))
@@ -230,24 +176,20 @@ def _series(choose: Choice) -> str:
 
 def _forward(choose: Choice) -> str:
     """From the two shorter lengths to the longest, as a user would ask."""
-    lines = [
-        "From the shorter lengths to 16,384 tokens:\n",
-        "| outcome | cases | covered | narrower than the spread | than Student's | median width / spread | no answer |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    (one,) = [one for one in series() if one.name == "mol: shares and tokens, short"]
-    runs = runs_of(one)
-    tokens = sorted({run.inputs[3] for run in runs})
-    if len(tokens) < 3:
-        return lines[0] + "\nNot run yet."
-    short = [run for run in runs if run.inputs[3] < tokens[-1]]
-    held = [run for run in runs if run.inputs[3] == tokens[-1]]
-    pairs = [answered("forward", trained, held) for trained in choose(short)]
-    found = list(itertools.chain.from_iterable(pair[0] for pair in pairs))
-    refused = sum(len(pair[1]) for pair in pairs)
-    for outcome in held[0].outcomes:
-        lines.append(_line(outcome, [case for case in found if case.outcome == outcome], ""))
-    return "\n".join([*lines, _line("**all**", found, str(refused))])
+    blocks = ["From the shorter lengths to 16,384 tokens:"]
+    for one in series():
+        tokens = sorted({run.inputs[-1] for run in runs_of(one)})
+        if len(tokens) < 3:
+            continue
+        short = [run for run in runs_of(one) if run.inputs[-1] < tokens[-1]]
+        held = [run for run in runs_of(one) if run.inputs[-1] == tokens[-1]]
+        pairs = [answered(one, trained, held, usual) for trained in choose(short)]
+        found = list(itertools.chain.from_iterable(pair[0] for pair in pairs))
+        lines = [HEAD.format(f"{one.name}, outcome")]
+        for outcome in held[0].outcomes:
+            lines.append(_line(outcome, [case for case in found if case.outcome == outcome], ""))
+        blocks.append("\n".join([*lines, _line("**all**", found, str(sum(len(pair[1]) for pair in pairs)))]))
+    return "\n\n".join(blocks)
 
 
 def _line(name: str, found: Sequence[Case], refused: str) -> str:

@@ -10,8 +10,10 @@ import pytest
 from acclimate.laws.anchored import drift_forms
 from acclimate.laws.fit import fit
 from acclimate.laws.form import Array, Columns, Form, Parameter, Values
-from acclimate.laws.intervals import Noise, curves_of, refitted
+from acclimate.laws.intervals import Noise, Prior, curves_of, refitted
 from acclimate.laws.law import Law
+from acclimate.types.errors import UsageError
+from tests.fixtures.sentences import refused
 
 LINE = Form(
     "line", "y = a + b x", ("x",), "y", (Parameter("a", (0.0,)), Parameter("b", (0.0,))),
@@ -67,6 +69,42 @@ def test_seeds_of_a_setting_show_luck_and_no_form() -> None:
     assert runs.freedom == pytest.approx(4)
     assert seeds.freedom == pytest.approx(2)
     assert runs.scale == seeds.scale
+
+
+def test_a_prior_moderates_the_scales_and_adds_its_freedom() -> None:
+    law = line([0.1, 0.9, 2.3, 2.8, 4.1])
+    bare, known = (
+        Noise.of(law, np.arange(5), left_out=0.5),
+        Noise.of(law, np.arange(5), left_out=0.5, prior=Prior(0.2, 4)),
+    )
+    assert bare is not None
+    assert known is not None
+    assert known.freedom == pytest.approx(7)
+    assert known.scale == pytest.approx(math.sqrt((3 * bare.scale**2 + 4 * 0.2**2) / 7))
+    assert known.new == pytest.approx(math.sqrt((5 * 0.5**2 + 4 * 0.2**2) / 9))
+
+
+def test_many_seeds_outweigh_a_prior() -> None:
+    """Three settings of ten seeds each: their luck is known, whatever other tables had."""
+    outcomes = np.repeat([0.0, 1.0, 2.0], 10) + np.random.default_rng(0).normal(0, 0.4, 30)
+    law = fit(LINE, {"x": np.repeat([0.0, 1.0, 2.0], 10), "y": outcomes})
+    noise = Noise.of(law, np.arange(30), settings=3, prior=Prior(0.05, 4))
+    assert noise is not None
+    assert 0.3 < noise.scale < 0.5
+
+
+@pytest.mark.parametrize(
+    ("scale", "freedom", "said"),
+    [
+        (0.0, 4.0, "scale is 0"),
+        (0.1, -1.0, "freedom is -1"),
+        (math.inf, 4.0, "scale is inf"),
+        (math.nan, 1.0, "scale is nan"),
+    ],
+)
+def test_a_prior_is_of_numbers_above_0(scale: float, freedom: float, said: str) -> None:
+    with refused(f"The prior's {said}; it is a number above 0.", UsageError):
+        Prior(scale, freedom)
 
 
 def test_draws_have_students_tails() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 
 from acclimate.laws.form import Array, Form, Parameter, Values
+from acclimate.laws.intervals import Prior
 from acclimate.types.errors import UsageError, listed, nearest
 
 INPUTS = ("share", "weight", "rate", "tokens")
@@ -23,6 +24,15 @@ GAIN = "gain"
 TOKENS = 1e4
 RATE = 1e-4
 """Units of a formula's t and e, so that parameters are near 1."""
+
+USUAL = {DRIFT: 0.103, GAIN: 0.0106}
+"""Outcome -> how far runs usually lie off their laws: parts of drift itself, and of the largest gain of a table.
+
+Of 24 fits of drift and 9 of gain to runs of SmolLM2-135M on medical text (benchmarks/2026-11-30-law-noise.md) [ours].
+"""
+USUAL_FREEDOM = 4.0
+"""As many degrees of freedom these scales count. Fits of drift differ as if they had 3.9. Those of gain differ no more
+than small samples do, but one model and one corpus are too few to trust them more [ours]."""
 
 Factor = Callable[[Mapping[str, Array], Values], Array]
 
@@ -127,6 +137,26 @@ def gain_forms(varied: Collection[str]) -> tuple[Form, ...]:
             anchored = f"{name}, anchored"
             forms.append(_form(anchored, GAIN, held | moved, rise, _effect, (*own, effect), f"{words} (1 + c q)"))
     return tuple(forms)
+
+
+def usual_noise(outcome: str, measured: Array) -> Prior:
+    """What other runs tell of the noise of these, for ``compete(..., prior=)``.
+
+    Args:
+        outcome: :data:`DRIFT` or :data:`GAIN`.
+        measured: it, of the runs at hand, [n]; one of them is not 0.
+
+    Raises:
+        UsageError: the outcome has another name, or all of a gain is 0.
+
+    Example:
+        >>> usual_noise(DRIFT, np.array([0.1, 0.3])).scale, usual_noise(GAIN, np.array([0.1, 0.2])).scale
+        (0.103, 0.00212)
+    """
+    if outcome not in USUAL:
+        raise UsageError(f"Noise is known of {listed(USUAL)}; '{outcome}' is neither.{nearest(outcome, USUAL)}")
+    size = 1.0 if outcome == DRIFT else float(np.abs(measured).max())
+    return Prior(USUAL[outcome] * size, USUAL_FREEDOM)
 
 
 def _split(varied: Collection[str]) -> tuple[set[str], set[str]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from acclimate.laws.fit import fit
 from acclimate.laws.form import Array, Columns, Form
-from acclimate.laws.intervals import Noise, curves_of, numbered, outcomes_of_new_runs, refitted
+from acclimate.laws.intervals import Noise, Prior, curves_of, numbered, outcomes_of_new_runs, refitted
 from acclimate.laws.law import Law
 from acclimate.paired.estimate import Estimate
 from acclimate.types.errors import UsageError
@@ -115,6 +115,13 @@ class Judged:
         return [name for name in points if name in self.table]
 
     @property
+    def noise(self) -> float:
+        """Standard deviation of a new run about the law, all forms together; in the forms' units of residuals."""
+        return math.sqrt(
+            sum(self.weights[law.form.name] * one.new**2 for law, one in zip(self.laws, self.noises, strict=True))
+        )
+
+    @property
     def _many(self) -> int:
         return int(self.runs.max()) + 1
 
@@ -125,7 +132,7 @@ def compete(
     groups: Sequence[object] | None = None,
     *,
     unit: str = "",
-    luck: float = 0.0,
+    prior: Prior | None = None,
 ) -> Judged:
     """Fits each form, and weighs it by its errors at settings that are left out.
 
@@ -141,12 +148,11 @@ def compete(
         table: their inputs and outcome, [n] each. Columns that no form reads say how far a point is.
         groups: the run of each row, [n]; None: each row is a run.
         unit: of the outcome.
-        luck: standard deviation of runs that differ in their seed alone, of the outcome's logarithm where forms take
-            it. No noise is drawn that is less.
+        prior: how far runs of this kind usually lie off their laws; None: these runs alone say it.
 
     Raises:
         UsageError: no forms, forms of different outcomes, a missing or non-finite number, a column of another length,
-            an outcome that is not positive where a form takes its logarithm, or luck below 0.
+            or an outcome that is not positive where a form takes its logarithm.
 
     Reference: Yao, Vehtari, Simpson and Gelman (arXiv 1704.02030) weigh by densities of left-out points with such
         bootstraps [abstract only]; a normal density at each form's own error and whole settings left out are [ours].
@@ -160,8 +166,6 @@ def compete(
     ['cannot tell: tokens 1e+06 is more than 4 times the most that was measured (160000)']
     """
     outcome = _outcome(forms)
-    if not 0 <= luck < math.inf:
-        raise UsageError(f"luck is {luck:g}; it is a standard deviation, 0 or more.")
     table = _finite(table, {outcome, *(name for form in forms for name in form.inputs)}, "table")
     measured = table[outcome]
     if groups is not None and len(groups) != len(measured):
@@ -192,7 +196,9 @@ def compete(
         law.form.name: _rms(_scaled(held[law.form.name], law.form.log) - _scaled(measured, law.form.log), settings)
         for law in laws
     }
-    pairs = [(law, noise) for law in laws if (noise := Noise.of(law, runs, many, off[law.form.name], luck)) is not None]
+    pairs = [
+        (law, noise) for law in laws if (noise := Noise.of(law, runs, many, off[law.form.name], prior)) is not None
+    ]
     if not pairs:
         said = (
             f"cannot tell: {_counted(runs, 'run')} at {_counted(settings, 'setting')}; the smallest form has {fewest} "

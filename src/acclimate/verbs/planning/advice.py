@@ -12,6 +12,7 @@ import numpy as np
 from acclimate.laws.anchored import DRIFT, GAIN
 from acclimate.laws.competing import FARTHEST
 from acclimate.paired.estimate import Estimate
+from acclimate.verbs.planning.luck import luck_of_gain
 from acclimate.verbs.planning.predictions import Laws, Prediction, Setting
 from acclimate.verbs.planning.reading.readings import ALIKE
 
@@ -97,7 +98,7 @@ class Advice:
     @cached_property
     def noise(self) -> tuple[float, str]:
         """What a difference of gain must exceed to be seen, and what that is."""
-        luck, error = self.laws.luck(GAIN), self.laws.judged[GAIN].error
+        luck, error = luck_of_gain(self.laws.table), self.laws.judged[GAIN].error
         if luck.own or luck.size >= error:
             return luck.size, luck.says
         return error, "the error of the law at a setting left out"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Group
 from rich.text import Text
 
-from acclimate.laws.anchored import DRIFT, GAIN
+from acclimate.laws.anchored import DRIFT, GAIN, USUAL, USUAL_FREEDOM
 from acclimate.paired.estimate import Estimate
 from acclimate.reports.page import Block, Grid, Page
 from acclimate.reports.pictures.bands import Mark, band
@@ -16,7 +16,6 @@ from acclimate.reports.pictures.palette import FIXED, Slot
 from acclimate.reports.pictures.picture import Numbers, Picture, plain
 from acclimate.verbs.planning.advice import Advice
 from acclimate.verbs.planning.answers import Answer, count, drift, gain, percent, sentence
-from acclimate.verbs.planning.luck import RUNS_ELSEWHERE
 from acclimate.verbs.planning.predictions import LEVEL, Prediction, Setting
 from acclimate.verbs.planning.reading.readings import ALIKE, Reading, alike
 
@@ -84,14 +83,11 @@ def _notes(advice: Advice) -> list[str]:
             f"The plan is {advice.tokens / longest:.2g} times as long as the longest measured run, so every number of "
             "it lies outside of what was measured."
         )
-    foreign = [name for name in advice.laws.judged if not advice.laws.luck(name).own]
-    if foreign:
-        off, bits = (advice.laws.luck(name).size for name in (DRIFT, GAIN))
-        sizes = {DRIFT: f"{percent(off)} of drift", GAIN: f"{bits:g} {table.gain_unit} of gain"}
+    sizes = {DRIFT: f"{percent(USUAL[DRIFT])} of drift", GAIN: f"{percent(USUAL[GAIN])} of the largest gain"}
+    if known := [sizes[name] for name in advice.laws.judged]:
         notes.append(
-            f"Too few runs differ in their seed alone to show the luck of a run. So it is taken to be no less than "
-            f"that of {RUNS_ELSEWHERE} other runs: {' and '.join(sizes[name] for name in foreign)}. Five seeds of one "
-            "setting would show it."
+            f"Few runs hardly show how far runs lie off their laws. So what other runs showed counts beside them, as "
+            f"{USUAL_FREEDOM:g} degrees of freedom: {' and '.join(known)}."
         )
     return [*notes, *table.notes]
 

@@ -79,7 +79,7 @@ class Plan:
             "laws": {
                 name: {
                     "weights": dict(found.weights), "error": found.error, "no_model": found.none,
-                    "luck": self.advice.laws.luck(name).size,
+                    "noise": found.noise,
                 }
                 for name, found in judged.items()
             },

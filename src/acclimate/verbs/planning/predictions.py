@@ -9,11 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
-from acclimate.laws.anchored import DRIFT, GAIN, drift_forms, gain_forms
+from acclimate.laws.anchored import DRIFT, GAIN, drift_forms, gain_forms, usual_noise
 from acclimate.laws.competing import Judged, compete
 from acclimate.laws.form import Array
 from acclimate.paired.estimate import Estimate
-from acclimate.verbs.planning.luck import Luck, luck_of
 from acclimate.verbs.planning.reading.readings import INPUTS, Reading, Readings, worded
 
 LEVEL = 0.9
@@ -80,10 +79,6 @@ class Laws:
                 found[name] = f"{judged.reason[0].upper()}{judged.reason[1:]}."
         return found
 
-    def luck(self, outcome: str) -> Luck:
-        """Of a run: no interval is narrower than it."""
-        return luck_of(self.table, outcome)
-
     @cached_property
     def _fits(self) -> dict[str, Judged | str]:
         return {name: self._fitted(name) for name in FORMS}
@@ -105,7 +100,9 @@ class Laws:
         unit = self.table.gain_unit if outcome == GAIN else "nats/token"
         table = {**_columns(known), outcome: values}
         runs = [one.run for one in known.readings]
-        return compete(FORMS[outcome](varied), table, runs, unit=unit, luck=self.luck(outcome).size)
+        if not values.any():
+            return f"Cannot tell: {what} is 0 for every run."
+        return compete(FORMS[outcome](varied), table, runs, unit=unit, prior=usual_noise(outcome, values))
 
     def predict(self, settings: Sequence[Setting]) -> list[Prediction]:
         """One for each setting, with all forms together."""

@@ -1,4 +1,4 @@
-"""The luck of seeds: where it is taken from, that no interval hides it, and what heads a page."""
+"""What counts beside a table's own runs, and what heads a page."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from acclimate.laws.anchored import DRIFT, GAIN, drift_forms
-from acclimate.laws.competing import compete
+from acclimate.laws.anchored import DRIFT, GAIN, USUAL, USUAL_FREEDOM, usual_noise
 from acclimate.types.errors import UsageError
 from acclimate.verbs.planning.advice import Advice
-from acclimate.verbs.planning.luck import ELSEWHERE, luck_of
+from acclimate.verbs.planning.luck import ELSEWHERE, luck_of_gain
 from acclimate.verbs.planning.plan import Plan
 from acclimate.verbs.planning.predictions import Laws
 from acclimate.verbs.planning.reading.readings import Reading, Readings
@@ -36,40 +35,45 @@ def changed(table: Readings, change: Change) -> Readings:
     return replace(table, readings=tuple(map(change, table.readings)))
 
 
-def test_four_runs_on_a_curve_have_the_luck_of_a_run_all_the_same() -> None:
+def test_four_runs_on_a_curve_have_the_noise_of_a_run_all_the_same() -> None:
     one = Advice(Laws(changed(planted(SHARES), on_the_law)), 0.1, 20_000).best.drift
-    assert math.log(one.high / one.low) > 0.95 * 2 * NORMAL * ELSEWHERE[DRIFT, "nats/token"]
+    assert math.log(one.high / one.low) > 2 * NORMAL * USUAL[DRIFT] * math.sqrt(USUAL_FREEDOM / (USUAL_FREEDOM + 2))
 
 
 def test_seeds_of_a_table_count_from_four_degrees_of_freedom_on() -> None:
     few, many = planted(SHARES[:3], seeds=2), planted(SHARES, seeds=2)
-    assert not luck_of(few, DRIFT).own
-    assert luck_of(few, GAIN).size == ELSEWHERE[GAIN, "bits/byte"]
-    own = luck_of(many, DRIFT)
+    assert not luck_of_gain(few).own
+    assert luck_of_gain(few).size == ELSEWHERE["bits/byte"]
+    own = luck_of_gain(many)
     assert (own.own, own.runs, own.says) == (True, 8, "the luck of seeds over 8 runs")
-    logs = np.log([one.drift for one in many.readings]).reshape(4, 2)
-    assert own.size == pytest.approx(math.sqrt(logs.var(axis=1, ddof=1).mean()))
+    gains = np.array([one.gain for one in many.readings]).reshape(4, 2)
+    assert own.size == pytest.approx(math.sqrt(gains.var(axis=1, ddof=1).mean()))
 
 
 def test_two_seeds_that_differ_by_more_are_believed() -> None:
-    table = changed(planted(SHARES[:1], seeds=2), lambda one: replace(one, drift=0.1 + 0.1 * (one.seed or 0)))
-    assert luck_of(table, DRIFT).size == pytest.approx(math.log(2) / math.sqrt(2))
+    table = changed(planted(SHARES[:1], seeds=2), lambda one: replace(one, gain=0.2 + 0.1 * (one.seed or 0)))
+    assert luck_of_gain(table).size == pytest.approx(0.1 / math.sqrt(2))
 
 
 def test_gain_in_nats_has_a_luck_of_its_own() -> None:
-    assert luck_of(replace(planted(SHARES), gain_unit="nats/token"), GAIN).size == ELSEWHERE[GAIN, "nats/token"]
+    assert luck_of_gain(replace(planted(SHARES), gain_unit="nats/token")).size == ELSEWHERE["nats/token"]
 
 
-def test_luck_is_no_negative_number() -> None:
-    with refused("luck is -1; it is a standard deviation, 0 or more.", UsageError):
-        compete(drift_forms({"tokens"}), {"tokens": [1.0, 2.0, 3.0], "drift": [0.1, 0.2, 0.3]}, luck=-1)
+def test_a_gain_of_0_everywhere_has_no_law() -> None:
+    laws = Laws(changed(planted(SHARES), lambda one: replace(one, gain=0.0)))
+    assert laws.untold[GAIN] == "Cannot tell: gain on the domain is 0 for every run."
 
 
-def test_the_page_says_whose_luck_it_is() -> None:
-    said = [note for note in Plan(Advice(Laws(planted(SHARES)), 0.1, 20_000)).page.notes if "luck" in note]
+def test_usual_noise_is_of_two_outcomes() -> None:
+    with refused("Noise is known of drift or gain; 'drit' is neither. Did you mean 'drift'?", UsageError):
+        usual_noise("drit", np.ones(2))
+
+
+def test_the_page_says_what_counts_beside_its_runs() -> None:
+    said = [note for note in Plan(Advice(Laws(planted(SHARES)), 0.1, 20_000)).page.notes if "lie off" in note]
     assert said == [
-        "Too few runs differ in their seed alone to show the luck of a run. So it is taken to be no less than that of "
-        "54 other runs: 5.6 % of drift and 0.0024 bits/byte of gain. Five seeds of one setting would show it."
+        "Few runs hardly show how far runs lie off their laws. So what other runs showed counts beside them, as 4 "
+        "degrees of freedom: 10.3 % of drift and 1.06 % of the largest gain."
     ]
 
 
