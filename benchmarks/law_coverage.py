@@ -13,9 +13,9 @@ import numpy as np
 from benchmarks.result_page import write_or_print
 from scipy.stats import t as student
 
-from acclimate.laws.anchored import drift_forms
-from acclimate.laws.competing import compete
+from acclimate.laws.anchored import DRIFT
 from acclimate.laws.form import Array
+from acclimate.laws.judgement import judge
 
 LEVEL = 0.9
 TABLES = 20
@@ -77,7 +77,7 @@ def simulate(truth: Truth, noise: float, runs: int, tables: int, draws: int = 10
         }
         outcome = truth(points["tokens"] / 1e4, 1 - points["share"]) * np.exp(noise * random.standard_normal(3))
         # 3. what is said of them
-        judged = compete(drift_forms({"share", "tokens"}), table)
+        judged = judge(DRIFT, table, {"share", "tokens"}).judged
         spread, deviation = np.ptp(table["drift"]), np.std(table["drift"], ddof=1)
         one_more = 2 * student.ppf((1 + LEVEL) / 2, runs - 1) * deviation * np.sqrt(1 + 1 / runs)
         count.asked += 3

@@ -15,14 +15,14 @@ from functools import cache
 
 import numpy as np
 from benchmarks.law_noise import MOST, fits, prior_of
-from benchmarks.law_runs import Run, Series, column, forms_of, inputs_of, runs_of, series
+from benchmarks.law_runs import Run, Series, column, forms_of, inputs_of, runs_of, series, varied_in
 from benchmarks.result_page import write_or_print
 from scipy.stats import t as student
 
-from acclimate.laws.anchored import DRIFT, GAIN, usual_noise
-from acclimate.laws.competing import compete
+from acclimate.laws.anchored import DRIFT, GAIN
 from acclimate.laws.form import Array
 from acclimate.laws.intervals import Prior
+from acclimate.laws.judgement import judge, usual_noise
 from acclimate.verbs.planning.design import choose_runs
 
 LEVEL = 0.9
@@ -33,7 +33,7 @@ DRAWS = 500
 
 Choice = Callable[[Sequence[Run]], list[list[Run]]]
 """Of the runs that are left, six that are fitted; several times, or once."""
-Known = Callable[[Series, str, Array], Prior | None]
+Known = Callable[[Series, str, Array], Prior]
 """Of a series, an outcome's kind and its values: what is known of the noise of its runs."""
 
 
@@ -66,9 +66,9 @@ def cases(one: Series, choose: Choice, known: Known) -> tuple[list[Case], list[s
 def answered(one: Series, trained: Sequence[Run], held: Sequence[Run], known: Known) -> tuple[list[Case], list[str]]:
     found, refused = [], []
     for outcome in held[0].outcomes:
-        measured, forms = column(trained, outcome), forms_of(outcome, trained)
-        kind = forms[0].outcome
-        judged = compete(forms, {**inputs_of(trained), kind: measured}, prior=known(one, kind, measured))
+        measured, kind = column(trained, outcome), GAIN if outcome == GAIN else DRIFT
+        varied, prior = varied_in(trained), known(one, kind, measured)
+        judged = judge(kind, {**inputs_of(trained), kind: measured}, varied, prior=prior).judged
         points = inputs_of(held)
         one_more = 2 * student.ppf((1 + LEVEL) / 2, len(measured) - 1) * measured.std(ddof=1)
         for run, estimate, why in zip(held, judged.predict(points, LEVEL, DRAWS), judged.refusals(points), strict=True):
@@ -81,10 +81,6 @@ def answered(one: Series, trained: Sequence[Run], held: Sequence[Run], known: Kn
             spread, alone = float(np.ptp(measured)), float(one_more * math.sqrt(1 + 1 / len(measured)))
             found.append(Case(one.name, outcome, inside, width, spread, alone))
     return found, refused
-
-
-def alone(one: Series, kind: str, measured: Array) -> None:
-    """Nothing: six runs say it themselves."""
 
 
 def usual(one: Series, kind: str, measured: Array) -> Prior:
@@ -145,7 +141,6 @@ def _bar() -> str:
     lines = [HEAD.format("noise known from, series")]
     asked = [one for one in series() if "tokens" in one.name]
     for name, known in (
-        ("these six runs alone", alone),
         ("other tables too", elsewhere),
         ("all tables but the blind ones", usual),
     ):

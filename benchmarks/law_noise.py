@@ -1,4 +1,4 @@
-"""How far runs lie off their laws: the prior of :func:`acclimate.laws.anchored.usual_noise`, from committed runs.
+"""How far runs lie off their laws: the prior of :func:`acclimate.laws.judgement.usual_noise`, from committed runs.
 
     python -m benchmarks.law_noise --write benchmarks/2026-11-30-law-noise.md
 
@@ -17,9 +17,10 @@ from benchmarks.result_page import write_or_print
 from scipy.optimize import brentq
 from scipy.special import digamma, polygamma
 
-from acclimate.laws.anchored import DRIFT, GAIN, usual_noise
+from acclimate.laws.anchored import DRIFT, GAIN
 from acclimate.laws.competing import compete
 from acclimate.laws.intervals import Prior
+from acclimate.laws.judgement import usual_noise
 
 MOST = 4.0
 """Degrees of freedom of a prior: where fits differ no more than small samples do, their number says too much."""

@@ -107,8 +107,11 @@ def column(runs: Sequence[Run], outcome: str) -> Array:
 
 def forms_of(outcome: str, runs: Sequence[Run]) -> tuple[Form, ...]:
     """Those that may describe an outcome of runs that differ in some inputs."""
-    varied = {name for name, values in inputs_of(runs).items() if np.ptp(values) > 0}
-    return gain_forms(varied) if outcome == GAIN else drift_forms(varied)
+    return gain_forms(varied_in(runs)) if outcome == GAIN else drift_forms(varied_in(runs))
+
+
+def varied_in(runs: Sequence[Run]) -> set[str]:
+    return {name for name, values in inputs_of(runs).items() if np.ptp(values) > 0}
 
 
 def _runs(source: Source) -> Iterator[Run]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -89,7 +90,9 @@ def test_luck_of_seeds_is_the_noise_where_there_are_seeds() -> None:
 def test_drift_never_turns_and_repeating_is_counted(told: Advice) -> None:
     found = by_key(told)
     assert found["turning"].value == math.inf
-    assert "Every law of drift here rises with tokens" in found["turning"].says
+    assert re.search(
+        r"rises to .*\. A law that falls again has [\d.]+ % of the weight beside them\.$", found["turning"].says
+    )
     assert found["repeating"].value == pytest.approx(1.968, abs=1e-3)
     assert "2 passes over 10,000 tokens are worth 1.97" in found["repeating"].says
 
@@ -106,6 +109,36 @@ def test_drift_never_turns_and_repeating_is_counted(told: Advice) -> None:
 )
 def test_the_band_of_repeated_text_is_said(corpus: float | None, says: str, told: Advice) -> None:
     assert says in repeating(advice(replace(told.laws.table, corpus=corpus))).says
+
+
+def test_a_drift_that_turns_is_told() -> None:
+    """Four lengths on both sides of the turn, at 20,000 tokens, with the luck of a few per cent."""
+
+    def falling(one: Reading) -> Reading:
+        length = one.tokens / 1e4
+        return replace(one, drift=one.drift / length**0.4 * length * math.exp(-length / 2))
+
+    table = planted(settings(shares=(0.5, 0.9), rates=(1e-4,), lengths=(5_000, 20_000, 60_000, 120_000)))
+    found = turning(advice(replace(table, readings=tuple(map(falling, table.readings))), tokens=60_000))
+    assert found.says.startswith("At ")
+    assert found.value == pytest.approx(20_000, rel=0.35)
+
+
+def test_a_turn_that_is_not_beyond_doubt_is_not_told() -> None:
+    table = planted(settings(shares=(0.5, 0.9), rates=(1e-4,), lengths=(5_000, 10_000, 20_000)))
+    bent = {5_000: 1.0, 10_000: 1.0, 20_000: 0.72}
+    flat = [replace(one, drift=one.drift * bent[int(one.tokens)]) for one in table.readings]
+    found = turning(advice(replace(table, readings=tuple(flat))))
+    assert found.value is None
+    assert "but no measured length is beyond doubt below it" in found.says
+    assert found.run == "one at several lengths, at the advised setting"
+
+
+def test_few_runs_without_steps_say_nothing_of_a_turn() -> None:
+    table = planted([(0.5, 1e-4, 5_000.0), (0.5, 1e-4, 10_000.0), (0.5, 1e-4, 20_000.0)])
+    found = turning(advice(table))
+    assert found.value is None
+    assert "too few to try a law that falls again, and none was measured at several steps" in found.says
 
 
 def test_a_drift_that_fell_is_no_never() -> None:

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from acclimate.laws.anchored import DRIFT, GAIN, USUAL, USUAL_FREEDOM, usual_noise
+from acclimate.laws.anchored import DRIFT, GAIN
+from acclimate.laws.judgement import USUAL, USUAL_FREEDOM, usual_noise
 from acclimate.types.errors import UsageError
 from acclimate.verbs.planning.advice import Advice
 from acclimate.verbs.planning.luck import ELSEWHERE, luck_of_gain

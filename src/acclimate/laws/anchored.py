@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 
 from acclimate.laws.form import Array, Form, Parameter, Values
-from acclimate.laws.intervals import Prior
 from acclimate.types.errors import UsageError, listed, nearest
 
 INPUTS = ("share", "weight", "rate", "tokens")
@@ -25,15 +24,7 @@ TOKENS = 1e4
 RATE = 1e-4
 """Units of a formula's t and e, so that parameters are near 1."""
 
-USUAL = {DRIFT: 0.103, GAIN: 0.0106}
-"""Outcome -> how far runs usually lie off their laws: parts of drift itself, and of the largest gain of a table.
-
-Of 24 fits of drift and 9 of gain to runs of SmolLM2-135M on medical text (benchmarks/2026-11-30-law-noise.md) [ours].
-"""
-USUAL_FREEDOM = 4.0
-"""As many degrees of freedom these scales count. Fits of drift differ as if they had 3.9. Those of gain differ no more
-than small samples do, but one model and one corpus are too few to trust them more [ours]."""
-
+TURNING = "turning"
 Factor = Callable[[Mapping[str, Array], Values], Array]
 
 
@@ -49,7 +40,7 @@ def drift_forms(varied: Collection[str]) -> tuple[Form, ...]:
         saturating   A (1 - exp(-t e^g / T)) / sqrt(1 + B q)
 
     ``balance`` is the one whose factors do not part: what is not held drifts on with tokens and rate, and what is held
-    comes to rest where the anchor's pull, which grows with drift, balances the domain's.
+    comes to rest where the anchor's pull, which grows with drift, balances the domain's. All rise with tokens.
 
     Args:
         varied: of :data:`INPUTS`, those that differ between runs; what is the same in all is part of A.
@@ -84,14 +75,32 @@ def drift_forms(varied: Collection[str]) -> tuple[Form, ...]:
         _form(name or "power", DRIFT, held | moved, power, shape, (*powers, *own), _power_words(moved) + words)
         for name, (shape, own, words) in shapes.items()
     ]
+    shape, own, words = shapes["root" if held else ""]
     if moved:
-        parameters = (Parameter("A", (0.3,), 1e-6, 1e2), *_approach(moved))
-        shape, own, words = shapes["root" if held else ""]
-        words = f"A (1 - exp(-{_x_words(moved)})){words}"
-        forms.append(
-            _form("saturating", DRIFT, held | moved, _saturating(_reached(moved)), shape, (*parameters, *own), words)
-        )
+        risen = (Parameter("A", (0.3,), 1e-6, 1e2), *_approach(moved), *own)
+        said = f"A (1 - exp(-{_x_words(moved)})){words}"
+        forms.append(_form("saturating", DRIFT, held | moved, _saturating(_reached(moved)), shape, risen, said))
     return tuple(forms)
+
+
+def turning_form(varied: Collection[str]) -> Form:
+    """Drift that falls again: A t^b e^g exp(-t / H) / sqrt(1 + B q), at its largest at t = b H.
+
+    Args:
+        varied: of :data:`INPUTS`; tokens are among them.
+
+    Reference: [ours]. A loss of general text that rises and then falls is that of arXiv 2407.17467 [paper], with other
+        terms.
+
+    >>> turning_form({"tokens"}).formula
+    'drift = A t^b exp(-t / H)'
+    """
+    moved, held = _split(varied)
+    power, powers = _power(moved)
+    shape, own, words = (_root, (Parameter("B", (10.0,), 0.0, 1e4),), " / sqrt(1 + B q)") if held else (_one, (), "")
+    own = (*powers, Parameter("H", (3.0, 30.0), 0.05, 1e4), *own)
+    said = f"{_power_words(moved)} exp(-t / H){words}"
+    return _form(TURNING, DRIFT, held | moved, _turning(power), shape, own, said)
 
 
 def gain_forms(varied: Collection[str]) -> tuple[Form, ...]:
@@ -137,26 +146,6 @@ def gain_forms(varied: Collection[str]) -> tuple[Form, ...]:
             anchored = f"{name}, anchored"
             forms.append(_form(anchored, GAIN, held | moved, rise, _effect, (*own, effect), f"{words} (1 + c q)"))
     return tuple(forms)
-
-
-def usual_noise(outcome: str, measured: Array) -> Prior:
-    """What other runs tell of the noise of these, for ``compete(..., prior=)``.
-
-    Args:
-        outcome: :data:`DRIFT` or :data:`GAIN`.
-        measured: it, of the runs at hand, [n]; one of them is not 0.
-
-    Raises:
-        UsageError: the outcome has another name, or all of a gain is 0.
-
-    Example:
-        >>> usual_noise(DRIFT, np.array([0.1, 0.3])).scale, usual_noise(GAIN, np.array([0.1, 0.2])).scale
-        (0.103, 0.00212)
-    """
-    if outcome not in USUAL:
-        raise UsageError(f"Noise is known of {listed(USUAL)}; '{outcome}' is neither.{nearest(outcome, USUAL)}")
-    size = 1.0 if outcome == DRIFT else float(np.abs(measured).max())
-    return Prior(USUAL[outcome] * size, USUAL_FREEDOM)
 
 
 def _split(varied: Collection[str]) -> tuple[set[str], set[str]]:
@@ -263,6 +252,10 @@ def _effect(table: Mapping[str, Array], values: Values) -> Array:
 
 def _saturating(x: Factor) -> Factor:
     return lambda table, values: -values["A"] * np.expm1(-x(table, values))
+
+
+def _turning(power: Factor) -> Factor:
+    return lambda table, values: power(table, values) * np.exp(-_units(table, "tokens") / values["H"])
 
 
 def _shift(x: Factor) -> Factor:

@@ -144,7 +144,10 @@ def returns(advice: Advice) -> Answer:
 
 
 def turning(advice: Advice) -> Answer:
-    """Where drift is largest, over tokens, before it falls again; infinite where it never does."""
+    """Where drift is largest, over tokens, before it falls again; infinite where it does not fall.
+
+    A turn is told where the whole interval at the longest measured length lies below the largest drift [ours].
+    """
     if unvaried := _unvaried(advice, "turning", "tokens"):
         return unvaried
     if DRIFT in advice.laws.untold:
@@ -152,14 +155,29 @@ def turning(advice: Advice) -> Answer:
     series = [one for one in advice.by_tokens if one.drift.bounded]
     if len(series) < 2:
         return Answer("turning", "Cannot tell: no length lies within what the laws predict.")
-    if fell := _fell(advice):
-        says = f"Cannot tell: drift fell between two steps of {fell}, and every law of drift here rises with tokens."
-        return Answer("turning", says, run="one at several lengths, at the advised setting")
-    last = series[-1]
-    says = (
-        f"Never, up to {count(last.setting.tokens)} tokens of the domain: drift rises to {drift(last)}. Every law of "
-        f"drift here rises with tokens, and {_seen(advice)}."
+    most = max(series, key=lambda one: one.drift.value)
+    longest = max((one for one in series if one.setting.tokens <= 1.001 * advice.laws.range("tokens")[1]), key=_length)
+    length, several = (
+        f"{count(most.setting.tokens)} tokens of the domain",
+        "one at several lengths, at the advised setting",
     )
+    if _length(most) < _length(longest) and longest.drift.high < most.drift.value:
+        says = f"At {length}: drift is {drift(most)} there, and {drift(longest)} at {count(longest.setting.tokens)}."
+        return Answer("turning", says, most.setting.tokens, "tokens")
+    weight, steps = advice.laws.turning, _steps(advice)
+    told = ""
+    if most is not series[-1]:
+        told = f"drift is largest at {length}, with {drift(most)}, but no measured length is beyond doubt below it"
+    elif fell := ", ".join(run for run, drifts in steps.items() if drifts[-1] < max(drifts)):
+        told = f"the laws rise up to {length}, but drift fell between two steps of {fell}"
+    elif weight is None and not steps:
+        told = "these runs are too few to try a law that falls again, and none was measured at several steps"
+    if told:
+        return Answer("turning", f"Cannot tell: {told}.", run=several)
+    seen = [] if weight is None else [f"a law that falls again has {percent(weight)} of the weight beside them"]
+    seen += [f"in none of {len(steps)} runs that were measured at several steps it fell"] if steps else []
+    because = " and ".join(seen)
+    says = f"Never, up to {length}: drift rises to {drift(most)}. {because[0].upper()}{because[1:]}."
     return Answer("turning", says, math.inf, "tokens")
 
 
@@ -232,17 +250,8 @@ def _unvaried(advice: Advice, key: str, name: str) -> Answer | None:
     return Answer(key, f"Cannot tell: {said}.{also}", run=run)
 
 
-def _fell(advice: Advice) -> str:
-    """Runs whose drift fell from one measured step to a later one."""
-    fell = [run for run, drifts in _steps(advice).items() if drifts[-1] < max(drifts)]
-    return ", ".join(fell)
-
-
-def _seen(advice: Advice) -> str:
-    several = len(_steps(advice))
-    if not several:
-        return "no run was measured at several steps, which would show a fall"
-    return f"in none of {several} runs that were measured at several steps it fell"
+def _length(one: Prediction) -> float:
+    return one.setting.tokens
 
 
 def _steps(advice: Advice) -> dict[str, list[float]]:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from rich.console import Group
 from rich.text import Text
 
-from acclimate.laws.anchored import DRIFT, GAIN, USUAL, USUAL_FREEDOM
+from acclimate.laws.anchored import DRIFT, GAIN
+from acclimate.laws.judgement import USUAL, USUAL_FREEDOM
 from acclimate.paired.estimate import Estimate
 from acclimate.reports.page import Block, Grid, Page
 from acclimate.reports.pictures.bands import Mark, band

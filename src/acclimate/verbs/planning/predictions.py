@@ -9,15 +9,16 @@ from functools import cached_property
 
 import numpy as np
 
-from acclimate.laws.anchored import DRIFT, GAIN, drift_forms, gain_forms, usual_noise
-from acclimate.laws.competing import Judged, compete
+from acclimate.laws.anchored import DRIFT, GAIN
+from acclimate.laws.competing import Judged
 from acclimate.laws.form import Array
+from acclimate.laws.judgement import Judgement, judge
 from acclimate.paired.estimate import Estimate
 from acclimate.verbs.planning.reading.readings import INPUTS, Reading, Readings, worded
 
 LEVEL = 0.9
 """Of every interval of a plan."""
-FORMS = {DRIFT: drift_forms, GAIN: gain_forms}
+OUTCOMES = (DRIFT, GAIN)
 COLUMNS = {"share": "share", "weight": "weight", "learning_rate": "rate", "tokens": "tokens"}
 """Attribute of a reading -> column of the forms."""
 
@@ -66,24 +67,34 @@ class Laws:
     @cached_property
     def judged(self) -> dict[str, Judged]:
         """Outcome -> its forms, fitted and weighed; those that have none are in :attr:`untold`."""
-        return {name: found for name in FORMS if isinstance(found := self._fits[name], Judged) and not found.reason}
+        return {
+            name: found.judged
+            for name, found in self._fits.items()
+            if isinstance(found, Judgement) and found.judged.reason is None
+        }
+
+    @property
+    def turning(self) -> float | None:
+        """The weight of a drift that falls again, beside the forms that rise; None where it was not tried."""
+        found = self._fits[DRIFT]
+        return found.turning if isinstance(found, Judgement) else None
 
     @cached_property
     def untold(self) -> dict[str, str]:
         """Outcome -> why no law of it follows: a sentence."""
         found = {}
-        for name, judged in self._fits.items():
-            if isinstance(judged, str):
-                found[name] = judged
-            elif judged.reason is not None:
-                found[name] = f"{judged.reason[0].upper()}{judged.reason[1:]}."
+        for name, fit in self._fits.items():
+            if isinstance(fit, str):
+                found[name] = fit
+            elif (why := fit.judged.reason) is not None:
+                found[name] = f"{why[0].upper()}{why[1:]}."
         return found
 
     @cached_property
-    def _fits(self) -> dict[str, Judged | str]:
-        return {name: self._fitted(name) for name in FORMS}
+    def _fits(self) -> dict[str, Judgement | str]:
+        return {name: self._fitted(name) for name in OUTCOMES}
 
-    def _fitted(self, outcome: str) -> Judged | str:
+    def _fitted(self, outcome: str) -> Judgement | str:
         known = self.table.measured(outcome)
         what = "gain on the domain" if outcome == GAIN else self.table.drift_of
         if not known.readings:
@@ -102,14 +113,14 @@ class Laws:
         runs = [one.run for one in known.readings]
         if not values.any():
             return f"Cannot tell: {what} is 0 for every run."
-        return compete(FORMS[outcome](varied), table, runs, unit=unit, prior=usual_noise(outcome, values))
+        return judge(outcome, table, varied, runs, unit=unit)
 
     def predict(self, settings: Sequence[Setting]) -> list[Prediction]:
         """One for each setting, with all forms together."""
         points = {column: np.array([getattr(one, name) for one in settings]) for name, column in COLUMNS.items()}
         estimates: dict[str, list[Estimate]] = {}
         refusals: dict[str, list[str | None]] = {}
-        for outcome in FORMS:
+        for outcome in OUTCOMES:
             judged = self.judged.get(outcome)
             if judged is None:
                 estimates[outcome] = [Estimate(math.nan)] * len(settings)
@@ -124,7 +135,7 @@ class Laws:
                 estimates[GAIN][at],
                 estimates[DRIFT][at],
                 self.nearest(setting),
-                {name: why for name in FORMS if (why := refusals[name][at]) is not None},
+                {name: why for name in OUTCOMES if (why := refusals[name][at]) is not None},
             )
             for at, setting in enumerate(settings)
         ]

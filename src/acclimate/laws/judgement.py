@@ -1,0 +1,97 @@
+"""Laws of anchored runs over a table: which forms compete, and what other runs tell of their noise."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from acclimate.laws.anchored import DRIFT, GAIN, TURNING, drift_forms, gain_forms, turning_form
+from acclimate.laws.competing import Judged, compete
+from acclimate.laws.form import Array, Columns
+from acclimate.laws.intervals import Prior
+from acclimate.types.errors import UsageError, listed, nearest
+
+TURNS = 0.5
+"""From this weight on a drift that falls again is believed [ours]."""
+USUAL = {DRIFT: 0.103, GAIN: 0.0106}
+"""Outcome -> how far runs usually lie off their laws: parts of drift itself, and of the largest gain of a table.
+
+Of 24 fits of drift and 9 of gain to runs of SmolLM2-135M on medical text (benchmarks/2026-11-30-law-noise.md) [ours].
+"""
+USUAL_FREEDOM = 4.0
+"""As many degrees of freedom these scales count. Fits of drift differ as if they had 3.9. Those of gain differ no more
+than small samples do, but one model and one corpus are too few to trust them more [ours]."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Competing laws of anchored runs.
+
+    Args:
+        turning: the weight of a drift that falls again, beside the forms that rise; None where it was not tried.
+    """
+
+    judged: Judged
+    turning: float | None = None
+
+
+def judge(
+    outcome: str,
+    table: Columns,
+    varied: Collection[str],
+    groups: Sequence[object] | None = None,
+    *,
+    unit: str = "",
+    prior: Prior | None = None,
+) -> Judgement:
+    """The forms of drift or gain over a table, with the noise that other runs show.
+
+    Drift that falls again is a rare thing, and six runs seldom deny it. So :func:`turning_form` is tried beside the
+    forms that rise, and joins them where it has half of the weight or more [ours].
+
+    Args:
+        outcome: :data:`DRIFT` or :data:`GAIN`, a column of the table.
+        table: :data:`INPUTS`, or those of them that are known, and the outcome; [n] each.
+        varied: of :data:`INPUTS`, those that laws are over.
+        groups: the run of each row, [n]; None: each row is a run.
+        prior: None: :func:`usual_noise`.
+
+    Raises:
+        UsageError: as :func:`~acclimate.laws.competing.compete` and :func:`usual_noise`.
+
+    Example:
+        >>> runs = {"tokens": [1e4, 2e4, 4e4, 8e4, 1.6e5], "drift": [0.1, 0.14, 0.21, 0.28, 0.41]}
+        >>> found = judge("drift", runs, {"tokens"}, unit="nats/token")
+        >>> round(found.judged.predict({"tokens": [1e5]})[0].value, 2), found.turning < 0.5
+        (0.32, True)
+    """
+    prior = prior or usual_noise(outcome, np.asarray(table[outcome], dtype=np.float64))
+    forms = drift_forms(varied) if outcome == DRIFT else gain_forms(varied)
+    judged = compete(forms, table, groups, unit=unit, prior=prior)
+    if outcome == GAIN or "tokens" not in varied or judged.reason is not None:
+        return Judgement(judged)
+    both = compete([*forms, turning_form(varied)], table, groups, unit=unit, prior=prior)
+    weight = both.weights.get(TURNING)
+    return Judgement(both if (weight or 0.0) >= TURNS else judged, weight)
+
+
+def usual_noise(outcome: str, measured: Array) -> Prior:
+    """What other runs tell of the noise of these, for ``compete(..., prior=)``.
+
+    Args:
+        outcome: :data:`DRIFT` or :data:`GAIN`.
+        measured: it, of the runs at hand, [n]; one of them is not 0.
+
+    Raises:
+        UsageError: the outcome has another name, or all of a gain is 0.
+
+    Example:
+        >>> usual_noise(DRIFT, np.array([0.1, 0.3])).scale, usual_noise(GAIN, np.array([0.1, 0.2])).scale
+        (0.103, 0.00212)
+    """
+    if outcome not in USUAL:
+        raise UsageError(f"Noise is known of {listed(USUAL)}; '{outcome}' is neither.{nearest(outcome, USUAL)}")
+    size = 1.0 if outcome == DRIFT else float(np.abs(measured).max())
+    return Prior(USUAL[outcome] * size, USUAL_FREEDOM)
