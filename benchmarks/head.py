@@ -15,14 +15,8 @@ from typing import Any
 
 import torch
 from alternate import header, middle, race, ratios, serve, spread
+from gpu.loss import head_loss
 from torch import Tensor
-
-from acclimate.kernels.chunked import Group, chunked_loss
-from acclimate.kernels.head import Head
-from acclimate.kernels.projection import Projection
-from acclimate.objective.cross_entropy import CrossEntropy
-from acclimate.objective.divergence import Divergence
-from acclimate.types.central import Chunk
 
 SHAPES = {"512 x 49k": (512, 576, 49152), "2048 x 49k": (2048, 576, 49152), "1024 x 152k": (1024, 896, 151936)}
 CHUNK = 256  # acclimate's default, objective.chunk_tokens
@@ -41,19 +35,7 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 def ours(
     hidden: Tensor, reference: Tensor, weight: Tensor, kind: str = "forward", logits_dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    head = Head(weight)
-    projection = Projection(head, torch.promote_types(hidden.dtype, logits_dtype))
-    labels = torch.arange(len(hidden)) * 37 % len(weight)
-    term: Any = CrossEntropy() if kind == "ce" else Divergence(kind)  # type: ignore[arg-type]
-
-    def loss(positions: Tensor, logits: Tensor, references: Any) -> Tensor:
-        found: Tensor = term(Chunk(logits, labels[positions], positions, references.get("base"))).sum()
-        return found
-
-    # a frozen head is the same for both, as under LoRA; a trained one faces another head, and products of its own
-    other = projection if not weight.requires_grad else Projection(Head(weight.detach()), projection.dtype)
-    references = {} if kind == "ce" else {"base": (reference, other)}
-    return chunked_loss(hidden, head, projection, [Group(torch.arange(len(hidden)), references, loss, CHUNK)])
+    return head_loss(hidden, reference, weight, kind, CHUNK, logits_dtype)
 
 
 def naive(hidden: Tensor, reference: Tensor, weight: Tensor) -> Tensor:

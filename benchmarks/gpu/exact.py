@@ -18,7 +18,7 @@ from acclimate.kernels.varlen import why_no_varlen
 from acclimate.types.errors import AcclimateError
 from acclimate.verbs.run import train
 
-STEPS = 20
+STEPS, REHEARSED = 20, 4
 TUNINGS: dict[str, dict[str, Any]] = {"full": {}, "LoRA": {"lora": {"rank": 8, "alpha": 16}}}
 
 
@@ -48,16 +48,17 @@ def why(on: Machine) -> str:
 
 
 def _compared(on: Machine, model: Path, corpora: Path, folder: Path, changes: dict[str, Any]) -> list[str]:
+    steps = REHEARSED if on.rehearsed else STEPS
     asked = {
         "model": {"dtype": "bfloat16", "device": str(on.device), "attention": folder.parent.name},
-        "budget": {"steps": STEPS, "batch_tokens": 128},
-        "training": {"save_steps": STEPS // 2},
+        "budget": {"steps": steps, "batch_tokens": 128},
+        "training": {"save_steps": steps // 2},
         "evaluation": {"generations": 0},
     } | changes
     try:
         whole = train(config(model, corpora, folder / "whole", **asked)).run_dir
         parted = config(model, corpora, folder / "parted", **asked)
-        killed_after(STEPS // 2, parted)
+        killed_after(steps // 2, parted)
         again = train(parted, resume=True).run_dir
     except AcclimateError as error:
         return ["–", "–", f"refused: {error}"]

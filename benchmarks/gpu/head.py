@@ -10,16 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from benchmarks.gpu.loss import head_loss
 from benchmarks.gpu.machine import Machine, gib, spread, table
 from torch import Tensor
 
 from acclimate.kernels.chunk_size import CE_COPIES, JS_COPIES, KL_COPIES, chunk_size
-from acclimate.kernels.chunked import Group, chunked_loss
-from acclimate.kernels.head import Head
-from acclimate.kernels.projection import Projection
-from acclimate.objective.cross_entropy import CrossEntropy
-from acclimate.objective.divergence import Divergence
-from acclimate.types.central import Chunk
 
 SHAPES = [(49_152, 576), (151_936, 1024), (151_936, 2560), (128_256, 4096)]  # V, D
 TOKENS, CHUNKS = (2048, 16_384), (256, 1024, 2048, 4096)
@@ -54,7 +49,7 @@ def _lines(on: Machine, kind: str, many: int, vocabulary: int, width: int, train
 
         def work(size: int = chunk) -> None:
             hidden.grad = weight.grad = None
-            loss(hidden, other, weight, kind, size).backward()  # type: ignore[no-untyped-call]
+            head_loss(hidden, other, weight, kind, size).backward()  # type: ignore[no-untyped-call]
 
         taken, peak = on.seconds(work, rounds=5), on.peak(work)
         named = f"{chunk}{' (auto)' * (chunk == auto)}"
@@ -70,19 +65,3 @@ def _product(hidden: Tensor, weight: Tensor) -> None:
     """One of N x D x V, in slices, so that no N x V tensor is needed."""
     for part in hidden.detach().split(2048):
         part @ weight.detach().T
-
-
-def loss(hidden: Tensor, other: Tensor, weight: Tensor, kind: str, chunk: int) -> Tensor:
-    head = Head(weight)
-    projection = Projection(head, torch.float32)
-    labels = torch.arange(len(hidden), device=hidden.device) * 37 % len(weight)
-    term: Any = CrossEntropy() if kind == "ce" else Divergence(kind)  # type: ignore[arg-type]
-
-    def chunked(positions: Tensor, logits: Tensor, references: Any) -> Tensor:
-        found: Tensor = term(Chunk(logits, labels[positions], positions, references.get("base"))).sum()
-        return found
-
-    beside = projection if not weight.requires_grad else Projection(Head(weight.detach()), torch.float32)
-    references = {} if kind == "ce" else {"base": (other, beside)}
-    group = Group(torch.arange(len(hidden), device=hidden.device), references, chunked, chunk)
-    return chunked_loss(hidden, head, projection, [group])

@@ -6,7 +6,6 @@ WORLD_SIZE=4 RANK=r LOCAL_RANK=r%2 python -m tests.parallel.copies_worker MODEL 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from acclimate.training.checkpoint import load_checkpoint, save_checkpoint
 from acclimate.training.loop import run_loop
 from acclimate.types.errors import AcclimateError
 from tests.fixtures.gradients import built
+from tests.fixtures.ranks import leave_together
 from tests.fixtures.runs import config
 
 ROWS, WIDTH = 4_099, 512
@@ -196,9 +196,7 @@ def main() -> None:
         except AcclimateError as error:
             facts[f"replicate {replicate}"] = str(error)
     (output / f"facts-{world.rank}.json").write_text(json.dumps(facts))
-    world.agree(None)
-    sys.stdout.flush()
-    os._exit(0)
+    leave_together(world)
 
 
 if __name__ == "__main__":

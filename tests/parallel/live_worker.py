@@ -6,7 +6,6 @@ WORLD_SIZE=2 RANK=r python -m tests.parallel.live_worker MODEL CORPORA OUTPUT
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from acclimate.parallel.world import join
 from acclimate.training.loop import run_loop
 from acclimate.types.errors import AcclimateError, DataError
 from tests.fixtures.live import live_training
+from tests.fixtures.ranks import leave_together
 
 
 def main() -> None:
@@ -41,9 +41,7 @@ def main() -> None:
         run_loop(training)
     except AcclimateError as error:
         (output / f"fails-{world.rank}").write_text(f"{type(error).__name__}: {error}")
-    world.agree(None)
-    sys.stdout.flush()
-    os._exit(0)
+    leave_together(world)
 
 
 if __name__ == "__main__":

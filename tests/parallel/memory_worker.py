@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
-import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 import torch
 
 from acclimate.parallel.world import join
+from tests.fixtures.ranks import leave_together
 from tests.fixtures.runs import config
 from tests.parallel.sharded_worker import prepared
 
@@ -68,9 +68,7 @@ def main() -> None:
         training.data.close()
         world.agree(None)
     (output / f"{sys.argv[4]} {sys.argv[5]} {world.rank}.json").write_text(json.dumps(marks))
-    world.agree(None)
-    sys.stdout.flush()
-    os._exit(0)
+    leave_together(world)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ WORLD_SIZE=2 RANK=r python -m tests.parallel.sharded_worker MODELS CORPORA OUTPU
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from acclimate.parallel.shard import is_sharded, local, whole
 from acclimate.parallel.world import SOLO, World, join
 from acclimate.training.loop import run_loop
 from acclimate.training.training import Training
+from tests.fixtures.ranks import leave_together
 from tests.fixtures.runs import settings
 
 CASES: dict[str, dict[str, Any]] = {
@@ -117,9 +117,7 @@ def main() -> None:
         full = {name: whole(master.detach()) for name, master in spread.weights.masters.items()}
         if world.is_main:
             save_file({name: tensor.clone() for name, tensor in full.items()}, output / f"{case}.safetensors")
-    world.agree(None)
-    sys.stdout.flush()
-    os._exit(0)
+    leave_together(world)
 
 
 if __name__ == "__main__":

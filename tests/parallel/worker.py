@@ -5,7 +5,6 @@ WORLD_SIZE=2 RANK=r python -m tests.parallel.worker MODEL CORPORA OUTPUT
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from acclimate.types.central import IGNORE
 from acclimate.types.errors import AcclimateError, DataError
 from tests.fixtures.gradients import built, step_gradient
 from tests.fixtures.methods import spec
+from tests.fixtures.ranks import leave_together
 from tests.fixtures.runs import config
 
 STRATEGIES = ("ddp", "fsdp")
@@ -109,9 +109,7 @@ def main() -> None:
         (output / f"one fails, rank {world.rank}").write_text(f"{type(error).__name__}: {error}")
     if sum(world.gather(alone)) and world.is_main:
         (output / "some rank had nothing to do").touch()
-    world.agree(None)
-    sys.stdout.flush()
-    os._exit(0)
+    leave_together(world)
 
 
 if __name__ == "__main__":
