@@ -83,7 +83,7 @@ def forecast(losses: Sequence[float]) -> float:
             guess = [losses[0] - losses[-1], 0.1, losses[-1]]
             found, _ = curve_fit(decay, np.arange(count, dtype=np.float64), losses, p0=guess, maxfev=2000)
             then = float(decay(np.array(float(count + AHEAD)), *found))
-    except RuntimeError:  # no curve after 2,000 trials
+    except (RuntimeError, ValueError):  # no curve after 2,000 trials, or a loss that is no number
         return 0.0
     return losses[-1] - max(then, 0.0) if np.isfinite(then) else 0.0
 
