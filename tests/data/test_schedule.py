@@ -181,7 +181,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"sources": {"domain": {"share": {0: 2}}}}, r"domain\.share: 2 is not accepted; accepted: a part from 0 to 1"),
     ({"sources": {"domain": {"share": {0: 0}}}}, r"domain\.share: every stage is 0; share: 0 measures"),
     ({"sources": {"domain": {"share": "hlaf"}}}, r"domain\.share: 'hlaf' is not accepted; .* stages as \{0: 0\.2"),
-    ({"mixture": {}}, r"mixture: needs exactly one of temperature, priorities, ramp, doremi, doge or odm, got none"),
+    ({"mixture": {}}, r"mixture: needs exactly one of temperature, .* ramp, doremi, doge, odm or dids, got none"),
     ({"mixture": {"temprature": 5}}, r"mixture\.temprature: .* Did you mean 'temperature'"),
     ({"mixture": {"temperature": "warm"}},
      r"mixture\.temperature: 'warm' is not accepted; accepted: a tau of 0\.1 or more"),

@@ -11,8 +11,11 @@ from acclimate.verbs.run import train
 from tests.fixtures.runs import config, lines
 from tests.parallel.test_launch import run
 
+RULES = [{"doge": {"every": 2}}, {"doremi": {"eta": 4}}, {"dids": {"every": 1}}]
+READ = ("alignment/", "fisher/", "validation/", "influence/", "credit/")
 
-@pytest.mark.parametrize("rule", [{"doge": {"every": 2}}, {"doremi": {"eta": 4}}], ids=["doge", "doremi"])
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: next(iter(rule)))
 def test_two_processes_move_shares_alike(rule: Any, pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     """What a rank holds none of, another may hold; the target's rows are those of both."""
     changes: dict[str, Any] = {
@@ -23,7 +26,7 @@ def test_two_processes_move_shares_alike(rule: Any, pico_folder: Path, corpora: 
     run(spread, "--nproc", "2")
     alone = train(config(pico_folder, corpora, tmp_path, name="one", **changes)).run_dir
     one, two = lines(alone), lines(spread.run_dir)
-    read = [key for line in one for key in line if key.startswith("alignment/") or key.endswith("/excess")]
+    read = [key for line in one for key in line if key.startswith(READ) or key.endswith("/excess")]
     assert len(read) > 4
     for here, there in zip(one, two, strict=True):
         keys = [key for key in here if key.startswith(("dial/", "online/")) or key in read]

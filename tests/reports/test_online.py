@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from acclimate.reports import collect, write_report
 from acclimate.reports.sections.steps import online_notes
 from acclimate.runs.scores import read_lines
 from tests.reports.runs import write_run
 
 
-def moved(folder: Path, seed: int, last: float) -> Path:
+def moved(folder: Path, seed: int, last: float, rule: str) -> Path:
     """240 steps, of which the first half is dealt evenly."""
-    run = write_run(folder, seed=seed, config={"mixture": {"temperature": None, "doremi": {"eta": 1.0}, "odm": None}})
+    run = write_run(folder, seed=seed, config={"mixture": {"temperature": None, "ramp": None, rule: {"route": None}}})
     rows = []
     for row in read_lines(run / "metrics.jsonl"):
         law = 0.5 if row["step"] <= 120 else last
@@ -24,10 +26,11 @@ def moved(folder: Path, seed: int, last: float) -> Path:
     return run
 
 
-def test_mean_and_drift_and_the_control_beside_them(tmp_path: Path) -> None:
-    runs = [moved(tmp_path / f"s{seed}", seed, last) for seed, last in enumerate((0.6, 0.8))]
+@pytest.mark.parametrize("rule", ["doremi", "dids"])
+def test_mean_and_drift_and_the_control_beside_them(rule: str, tmp_path: Path) -> None:
+    runs = [moved(tmp_path / f"s{seed}", seed, last, rule) for seed, last in enumerate((0.6, 0.8))]
     note, control = online_notes(collect(runs))
-    assert "doremi gave, as a mean over the steps" in note
+    assert f"{rule} gave, as a mean over the steps" in note
     shown = note.replace("\u00a0", " ")
     assert "domain 60.0 % (from 50.0 % to 70.0 %); general 40.0 % (from 50.0 % to 30.0 %)" in shown
     assert "changed by at most 0.3." in shown

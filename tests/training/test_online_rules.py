@@ -11,16 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acclimate.objective.cross_entropy import ExcessCrossEntropy
-from acclimate.training.control.online import ODM, DoGE, DoReMi, OnlineWeights, Rule
+from acclimate.training.control.online import DIDS, ODM, Credit, DoGE, DoReMi, OnlineWeights, Rule
+from acclimate.training.control.online.dids import dids, forecast, influence, progress, utilities
 from acclimate.training.control.online.doge import alignment, bounded, doge
 from acclimate.training.control.online.doremi import doremi
+from acclimate.training.control.online.influence import difference, fisher, last, product
 from acclimate.training.control.online.odm import exp3, exploration, odm, smoothed
 from acclimate.types.central import Chunk
 from acclimate.types.dials import Dial
 
 NAN = math.nan
 EVEN = np.array([0.5, 0.5])
-RULES: list[Rule] = [DoReMi(), DoGE(), ODM(), ODM("exp3")]
+RULES: list[Rule] = [DoReMi(), DoGE(), ODM(), ODM("exp3"), DIDS()]
 
 
 def test_doremi_of_one_step() -> None:
@@ -74,6 +76,100 @@ def test_odm_waits_for_its_warmup() -> None:
         shares = rule.shares(shares, scores, step)
         assert (shares == prior).all() == (step <= 3)
     assert shares == pytest.approx(odm(smoothed([0, 0], [1.0, 4.0]), 4))
+
+
+def vector(*values: float) -> dict[str, torch.Tensor]:
+    return {"w": torch.tensor(values, dtype=torch.float32)}
+
+
+def test_the_difference_prefers_what_agrees_and_the_product_what_does_not() -> None:
+    """g_e (1, 0), g_1 (1, 0), g_2 (0, 1), F 1. The released code turns either form by max - value."""
+    one, target, sources = vector(1, 1), vector(1, 0), [vector(1, 0), vector(0, 1)]
+    distances = [[difference(one, source, target)] for source in sources]
+    products = [[product(one, source, target)] for source in sources]
+    assert distances == [[0.0], [1.0]]
+    assert products == [[0.5], [0.0]]
+    assert influence(distances).tolist() == [[1.0], [0.0]]
+    assert influence(products).tolist() == [[0.0], [1.0]]
+
+
+def test_fisher_weighs_a_difference_by_coordinate() -> None:
+    """Squares (1, 9), (1, 1), (4, 0), of which the means are 2 and 10/3; 1/2 (2 1 + 10/3 9) = 16."""
+    gradients = [vector(1, 3), vector(1, -1), vector(2, 0)]
+    weight = fisher(gradients)
+    assert weight["w"].tolist() == pytest.approx([2, 10 / 3])
+    assert difference(weight, gradients[0], gradients[2]) == pytest.approx(16)
+    assert product(weight, gradients[0], gradients[1]) == pytest.approx(0.5 * (2 - 10))
+
+
+def test_influence_is_of_each_set_by_itself() -> None:
+    """Of a set the farthest gets nothing; where all are alike nobody gets anything."""
+    found = influence([[0.0, 5.0, 7.0], [3.0, 5.0, 1.0], [4.0, 5.0, 7.0]])
+    assert found == pytest.approx(np.array([[0.8, 0, 0], [0.2, 0, 1], [0, 0, 0]]))
+
+
+def test_what_is_compared_are_the_last_tensors() -> None:
+    assert last(list("abcdefghijklmno"), 0.2) == ["m", "n", "o"]
+    assert last(list("abc"), 0.1) == ["c"]
+    assert last(list("abc"), 1.0) == ["a", "b", "c"]
+
+
+def test_a_forecast_is_of_the_sixth_evaluation_after_the_last() -> None:
+    """Of 2 e^(-x / 2) + 1 at x = 0 to 4, asked at 10; of fewer than five losses, and of level ones, there is none."""
+    losses = [2 * math.exp(-x / 2) + 1 for x in range(5)]
+    still = 2 * math.exp(-2) - 2 * math.exp(-5)
+    assert forecast(losses) == pytest.approx(still, rel=1e-6)
+    assert forecast(losses[:4]) == 0
+    assert forecast([2.0] * 6) == pytest.approx(0, abs=1e-9)
+    assert progress(losses) == pytest.approx(losses[-2] - losses[-1] + still, rel=1e-6)
+    assert progress(losses[:2]) == losses[0] - losses[1]
+
+
+def test_a_forecast_is_not_below_zero_nats() -> None:
+    """4 e^(-x / 5) - 1.5 is at -0.96 by then. Of a straight line no curve is found, and nothing is forecast."""
+    losses = [4 * math.exp(-x / 5) - 1.5 for x in range(5)]
+    assert forecast(losses) == losses[-1] > 0
+    assert forecast([5.0, 4.0, 3.0, 2.0, 1.0]) == 0
+
+
+def test_dids_by_hand() -> None:
+    """Credits (.3, .1, -.2) over a (.5, .25, .25) are .6, .4 and nothing: u / sum (.6, .4, 1e-7)."""
+    u = utilities([0.3, 0.1, -0.2], [0.5, 0.25, 0.25])
+    assert u.tolist() == pytest.approx([0.6, 0.4, 1e-7])
+    assert dids([0.5, 0.25, 0.25], u) == pytest.approx([0.1 + 0.48, 0.05 + 0.32, 0.05], abs=1e-6)
+    assert dids([0.5, 0.25, 0.25], u, beta=0.1)[2] == pytest.approx(0.025, abs=1e-6)
+
+
+def test_dids_under_which_every_loss_rises_goes_to_equal_shares() -> None:
+    shares = np.array([0.9, 0.1])
+    for _ in range(9):
+        shares = dids(shares, utilities([-0.1, -0.3], shares))
+    assert shares == pytest.approx([0.5, 0.5], abs=1e-5)
+
+
+def test_a_source_is_credited_with_what_its_sets_improve() -> None:
+    """law is all of set a and tax all of b; a falls by .4 and b rises by .2, each counted half."""
+    values = {"fisher/law/a": 0.1, "fisher/tax/a": 0.9, "fisher/law/b": 2.0, "fisher/tax/b": 0.5}
+    credit = Credit(["law", "tax"], ["a", "b"])
+    first = credit.on_measured(values | {"validation/a": 3.0, "validation/b": 2.0}, {})
+    assert first == {"influence/law": 0.5, "influence/tax": 0.5}  # one loss is no progress
+    assert credit.on_measured({"loss": 1.0}, {}) == {}  # most steps measure nothing
+    again = Credit(["law", "tax"], ["a", "b"])
+    again.load_state_dict(credit.state_dict())
+    absent = {key: value for key, value in values.items() if "tax" not in key}  # the step held none of tax
+    for one in (credit, again):
+        second = one.on_measured(absent | {"validation/a": 2.6, "validation/b": 2.2}, {})
+        assert second["credit/law"] == pytest.approx(0.2)
+        assert second["credit/tax"] == pytest.approx(-0.1)
+    assert again.state_dict() == credit.state_dict()
+
+
+def test_nothing_is_credited_before_every_source_was_measured() -> None:
+    credit = Credit(["law", "tax"], ["a"])
+    for loss in (3.0, 2.0):
+        assert credit.on_measured({"fisher/law/a": 0.1, "validation/a": loss}, {}) == {}
+    later = credit.on_measured({"fisher/tax/a": 0.2, "validation/a": 1.5}, {})
+    assert later["credit/law"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{type(rule).__name__}-{getattr(rule, 'form', '')}")

@@ -20,6 +20,8 @@ from acclimate.config.load import RunConfig, load_config, parse_config
 from acclimate.data.corpus import load_corpora
 from acclimate.methods.registry import METHODS
 from acclimate.model.load import load_tokenizer
+from acclimate.training.control.online.alignment import Alignment
+from acclimate.training.control.online.influence import Influence
 from acclimate.training.loop import run_loop
 from acclimate.training.training import Training
 from acclimate.types.central import IGNORE, Batch, Callback
@@ -158,6 +160,66 @@ def test_doge_feeds_what_the_target_is_like(planted: Planted) -> None:
     assert last["learnable"] > max(last["known"], last["noise"])
 
 
+@pytest.mark.parametrize(("form", "order"), [("difference", [1, 2, 0]), ("product", [0, 2, 1])])
+def test_dids_feeds_what_is_near_and_its_released_form_what_is_far(
+    form: str, order: list[int], planted: Planted
+) -> None:
+    """All that is held out is learnable, and its loss falls. Noise shares more with it than what the base knows."""
+    rule = {"every": 2, "part": 0.3, "influence": form}
+    settings = planted.settings("dids", planted.base, EQUAL, steps=6, mixture={"dids": rule})
+    kept_out = {n: s.model_copy(update={"heldout": 12 if n == "learnable" else 0}) for n, s in settings.sources.items()}
+    training, kept = built(settings.model_copy(update={"sources": kept_out}))
+    run_loop(training)
+    first, second = (line for line in kept.lines[:4] if "validation/learnable" in line)
+    assert second["validation/learnable"] < first["validation/learnable"]
+    assert shares(kept.lines[3]) == pytest.approx(EQUAL)  # one loss is no progress
+    moved = list(shares(kept.lines[5]).values())
+    assert sorted(range(3), key=lambda k: -moved[k]) == order
+    assert min(moved) == pytest.approx(0.2 / 3, abs=1e-5)  # the last one is credited with nothing
+    assert second[f"influence/{SOURCES[order[-1]]}"] == 0
+
+
+def test_influence_is_the_weighted_difference_of_gradients(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+    """Of the last tensors, over what no gradient at all would be away; the loss is the mean over the set's tokens."""
+    training, _ = built(
+        config(
+            pico_folder, corpora, tmp_path, method="replay", mixture={"dids": {"every": 1, "part": 0.4}},
+            budget={"count": "all", "batch_tokens": 512}, evaluation={"validation_documents": 3},
+            training={"micro_batch_size": 2},
+        )
+    )  # fmt: skip
+    measure = training.alignment
+    assert isinstance(measure, Influence)
+    batches, training.step = training.data.next_step(), 1
+    found = measure.measured(training, batches)
+    assert all(master.grad is None for master in training.weights.masters.values())
+    names = list(training.model.trainable())
+    compared = names[-int(0.4 * len(names)) :]
+    assert 1 < len(compared) < len(names)
+
+    def mean(of: list[Batch], source: str) -> tuple[torch.Tensor, float]:
+        nats = []
+        for rows in of:
+            own = torch.tensor([route.source == source for route in training.objective.routes])[rows.route]
+            here = own & (rows.labels != IGNORE)
+            logits = (training.model(rows)[here] @ training.model.head.weight.T).log_softmax(-1)
+            nats.append(-logits.gather(1, rows.labels[here][:, None])[:, 0])
+        loss = torch.cat(nats).mean()
+        grads = torch.autograd.grad(loss, [training.model.trainable()[name] for name in compared])
+        return torch.cat([grad.flatten() for grad in grads]).double(), loss.item()
+
+    sources = {name: mean(batches, name)[0] for name in ("domain", "general", "chat")}
+    sets = {name: mean(list(rows), name) for name, rows in measure.sets.items()}
+    assert set(sets) == set(sources)
+    assert max(len(rows) for rows in measure.sets.values()) > 1  # all rows of a set, not one micro-batch
+    weight = torch.stack([*sources.values(), *(gradient for gradient, _ in sets.values())]).square().mean(0)
+    for name, (target, loss) in sets.items():
+        assert found[f"validation/{name}"] == pytest.approx(loss, rel=1e-5)
+        for source, own in sources.items():
+            expected = (weight * (own - target) ** 2).sum() / (weight * target**2).sum()
+            assert found[f"fisher/{source}/{name}"] == pytest.approx(float(expected), rel=1e-3)
+
+
 def test_alignment_is_the_product_of_gradients(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     """Under mol: cross-entropy of one source, KL of the others, each by itself over the rows of the step."""
     training, _ = built(
@@ -167,7 +229,7 @@ def test_alignment_is_the_product_of_gradients(pico_folder: Path, corpora: Path,
             training={"micro_batch_size": 4},
         )
     )  # fmt: skip
-    assert training.alignment is not None
+    assert isinstance(training.alignment, Alignment)
     training.data.next_step()
     with torch.no_grad():  # beside the base, where KL has no gradient
         for parameter in training.model.trainable().values():
@@ -224,6 +286,7 @@ RULES: dict[str, dict[str, Any]] = {
     "doge": {"doge": {"every": 2, "keep": 0.5}},
     "odm": {"odm": {}},
     "exp3": {"odm": {"form": "exp3", "route": "general"}},
+    "dids": {"dids": {"every": 1, "documents": 1}},
 }
 
 
@@ -280,6 +343,35 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
         },
         ["mixture.doge.keep", "0.5 wants 50%", "general or chat", "sources.NAME.heldout", "keep: 0"],
     ),
+    "no validation text of dids": ({"mixture": {"dids": {}}}, ["mixture.dids", "evaluation.validation_documents"]),
+    "spread gradients of dids": (
+        {"mixture": {"dids": {}}, "parallel": {"strategy": "fsdp"}, "evaluation": {"validation_documents": 2}},
+        ["mixture.dids", "fsdp", "ddp"],
+    ),
+    "more documents than there are": (
+        {"mixture": {"dids": {"documents": 3}}, "evaluation": {"validation_documents": 2}},
+        ["mixture.dids.documents: 3", "evaluation.validation_documents: 2", "2 or less"],
+    ),
+    "measured too seldom": (
+        {"mixture": {"dids": {"every": 3}}, "evaluation": {"validation_documents": 2}},
+        ["mixture.dids.every: 3", "at step 6", "has 6", "accepted: 2 or less"],
+    ),
+    "too short for any": (
+        {"mixture": {"dids": {"every": 1}}, "evaluation": {"validation_documents": 2}, "budget": {"steps": 3}},
+        ["mixture.dids.every: 1", "has 3", "more steps"],
+    ),
+    "nothing held out of what is trained on": (
+        {
+            "mixture": {"dids": {"every": 2}}, "evaluation": {"validation_documents": 2},
+            "sources": {
+                "domain": {"path": "domain.jsonl", "heldout": 4, "share": 0},
+                "general": {"path": "general.jsonl", "heldout": 0, "route": "domain"},
+                "chat": {"path": "chat.jsonl", "heldout": 0, "route": "general"},
+            },
+        },
+        ["mixture.dids", "sources.NAME.heldout"],
+    ),
+    "a form of another name": ({"mixture": {"dids": {"influence": "cosine"}}}, ["mixture.dids.influence", "cosine"]),
     "kept of exp3": ({"mixture": {"odm": {"form": "exp3", "kept": 0.5}}}, ["mixture.odm", "kept 0.5", "exp3"]),
     "eta of nothing": ({"mixture": {"doremi": {"eta": 0}}}, ["mixture.doremi.eta", "0"]),
     "a key of another rule": ({"mixture": {"odm": {"eta": 1}}}, ["mixture.odm.eta", "mixture.doremi.eta"]),
@@ -313,6 +405,7 @@ def test_shares_of_a_loop_of_ones_own_are_not_measured() -> None:
         ("doremi", ["a forward of its reference on 50% of the trained tokens", "what the run has lost"]),
         ("doge", ["% of the training's forwards and backwards more", "carry the learning rate", "by about"]),
         ("odm", ["costs no forward", "noise"]),
+        ("dids", ["% of the training's", "room for 7 gradients of the last 10%", "6 times", "from the fifth on"]),
     ],
 )
 def test_validate_says_cost_reach_and_control(
@@ -352,13 +445,17 @@ def test_a_method_that_moves_shares_itself_is_refused(
         validate(settings)
 
 
-def test_the_gradient_of_the_target_is_counted_as_memory(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
+def test_gradients_that_are_kept_are_counted_as_memory(pico_folder: Path, corpora: Path, tmp_path: Path) -> None:
     changes: dict[str, Any] = {
         "budget": {"count": "all", "batch_tokens": 256}, "evaluation": {"validation_documents": 2},
     }  # fmt: skip
     plain = validate(config(pico_folder, corpora, tmp_path, **changes))
     doge = validate(config(pico_folder, corpora, tmp_path, mixture={"doge": {}}, **changes))
     assert doge.memory_bytes - plain.memory_bytes == 4 * plain.trained_parameters
+    dids = validate(config(pico_folder, corpora, tmp_path, mixture={"dids": {"every": 1, "part": 1}}, **changes))
+    assert dids.memory_bytes - plain.memory_bytes == 7 * 4 * plain.trained_parameters  # of 3 sources, 3 sets, and F
+    tenth = validate(config(pico_folder, corpora, tmp_path, mixture={"dids": {"every": 1}}, **changes))
+    assert 0 < tenth.memory_bytes - plain.memory_bytes < 7 * 4 * plain.trained_parameters
 
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "online-weights.md"
@@ -384,7 +481,7 @@ def test_the_comparison_reads_its_own_configurations() -> None:
     folder = Path(__file__).parents[2] / "benchmarks" / "online"
     comparison = load_comparison(folder / "online.yaml")
     assert comparison.seeds == [0, 1, 2]
-    assert set(comparison.methods) == {"uniform", "size", "doremi", "doremi-base", "doge", "odm"}
+    assert set(comparison.methods) == {"uniform", "size", "doremi", "doremi-base", "doge", "odm", "dids"}
     run, reference = load_config(folder / "run.yaml"), load_config(folder / "reference.yaml")
     assert run.sources == reference.sources
     assert run.budget == reference.budget

@@ -17,6 +17,7 @@ from acclimate.build.job import Job
 from acclimate.build.mixture import Mixture, anchor_ramp, mix
 from acclimate.build.models import check_vocabulary, load_references
 from acclimate.build.online.alignment import alignment_of
+from acclimate.build.online.influence import credit_of, influence_of
 from acclimate.build.online.moved import online_weights
 from acclimate.build.online.notes import online_notes
 from acclimate.build.optimizer import OPTIMIZERS, build_optimizer, parameter_groups
@@ -141,7 +142,7 @@ def build_training(
         document_name=corpora.document_name,
         update_scale=plan.update_scale,
         dials=dials_of((*composition.terms, *plan.transforms)) | (dialled.dials if dialled is not None else {}),
-        alignment=alignment_of(config, corpora, objective, plan),
+        alignment=alignment_of(config, corpora, objective, plan) or influence_of(config, corpora, objective, plan),
         probe=probe,
         controllers=(*plan.controllers, *([dialled] if dialled is not None else [])),
         callbacks=callbacks,
@@ -184,7 +185,9 @@ def plan_of(
     if online:
         moved = online_weights(config, mixture)
         notes = (*plan.notes, *online_notes(config, composition, corpora, mixture, moved))
-        plan = replace(plan, controllers=(*plan.controllers, moved), moves_shares=True, notes=notes)
+        credit = credit_of(config, corpora, moved.sources, mixture.total_steps)  # before what reads it
+        controllers = (*plan.controllers, *([credit] if credit is not None else []), moved)
+        plan = replace(plan, controllers=controllers, moves_shares=True, notes=notes)
     if plan.moves_shares:
         share_dials(context.shares)  # refuses those that no dial can begin at
     if not budgeted:

@@ -17,6 +17,7 @@ from acclimate.parallel.world import SOLO, World
 from acclimate.training.callbacks.rollback import KeptState
 from acclimate.training.checkpoint import saved_state, states
 from acclimate.training.control.online.alignment import Alignment
+from acclimate.training.control.online.influence import Influence
 from acclimate.training.probe import Probe
 from acclimate.training.stop import StopRequest
 from acclimate.training.weights import Weights
@@ -52,7 +53,7 @@ class Training:
     world: World = SOLO
     stop: StopRequest = field(default_factory=StopRequest)
     dials: Mapping[str, Dial] = field(default_factory=dict)
-    alignment: Alignment | None = None
+    alignment: Alignment | Influence | None = None
     probe: Probe | None = None
     controllers: Sequence[Controller] = ()
     callbacks: Sequence[Callback] = ()

@@ -24,8 +24,11 @@ def heldout_sets(config: RunConfig, corpora: Corpora, documents: int | None) -> 
     return _sets(config, corpora, config.evaluation.validation_documents, documents)
 
 
-def validation_sets(config: RunConfig, corpora: Corpora) -> HeldoutSets:
+def validation_sets(config: RunConfig, corpora: Corpora, documents: int | None = None) -> HeldoutSets:
     """Packed rows of the documents that choices look at.
+
+    Args:
+        documents: the first ones of each source, in the order in which every cap takes them; None: all.
 
     Raises:
         ConfigError: they leave a source nothing to report, or none are of the domain.
@@ -45,7 +48,7 @@ def validation_sets(config: RunConfig, corpora: Corpora) -> HeldoutSets:
             "evaluation.validation_documents: a choice is judged by held-out text of the domain, but no source of role "
             "domain holds any out; set sources.NAME.heldout, or role: domain."
         )
-    return _sets(config, corpora, 0, count)
+    return _sets(config, corpora, 0, documents or count)
 
 
 def _sets(config: RunConfig, corpora: Corpora, first: int, documents: int | None) -> HeldoutSets:

@@ -31,8 +31,18 @@ def alignment_of(config: RunConfig, corpora: Corpora, objective: Objective, plan
     section = config.mixture.doge if config.mixture is not None else None
     if section is None:
         return None
+    targets = [
+        Target([[batch for batch, _ in rows] for rows in sets], weight)
+        for weight, sets in _weighed(config, section, corpora)
+    ]
+    sources = next(one.sources for one in plan.controllers if isinstance(one, OnlineWeights))
+    return Alignment(section.every, sources, targets, heldout_loss(corpora, objective))
+
+
+def heldout_loss(corpora: Corpora, objective: Objective) -> Objective:
+    """Cross-entropy on held-out text of any route, with the arithmetic of the run's objective."""
     names = tuple(dict.fromkeys(route.name for route in corpora.routes))
-    loss = Objective(
+    return Objective(
         [RoutedTerm("cross_entropy", CrossEntropy(), names)],
         corpora.routes,
         {},
@@ -40,12 +50,6 @@ def alignment_of(config: RunConfig, corpora: Corpora, objective: Objective, plan
         chunk_tokens=objective.chunk_tokens,
         world=objective.world,
     )
-    targets = [
-        Target([[batch for batch, _ in rows] for rows in sets], weight)
-        for weight, sets in _weighed(config, section, corpora)
-    ]
-    sources = next(one.sources for one in plan.controllers if isinstance(one, OnlineWeights))
-    return Alignment(section.every, sources, targets, loss)
 
 
 def target_positions(config: RunConfig, corpora: Corpora) -> float:

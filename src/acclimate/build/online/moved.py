@@ -9,12 +9,12 @@ from acclimate.config.chosen.mixture import MixtureSection
 from acclimate.config.chosen.online import OnlineSection
 from acclimate.config.load import RunConfig
 from acclimate.data.prepare.routes import has_route, role_routes
-from acclimate.training.control.online import ODM, DoGE, DoReMi, OnlineWeights, Rule
+from acclimate.training.control.online import DIDS, ODM, DoGE, DoReMi, OnlineWeights, Rule
 from acclimate.types.errors import ConfigError, listed, nearest
 
 
 def online_weights(config: RunConfig, mixture: Mixture) -> OnlineWeights:
-    """The controller of ``mixture: doremi``, ``doge`` or ``odm``.
+    """The controller of ``mixture: doremi``, ``doge``, ``odm`` or ``dids``.
 
     Raises:
         ConfigError: fewer than two sources would be moved; the budget counts one that is.
@@ -61,6 +61,8 @@ def _rule(section: MixtureSection, total_steps: int) -> Rule:
         return DoReMi(section.doremi.eta, section.doremi.smoothing)
     if section.doge is not None:
         return DoGE(section.doge.mu, section.doge.every)
+    if section.dids is not None:
+        return DIDS(section.dids.beta)
     assert section.odm is not None
     kept = 0.9 if section.odm.kept is None else section.odm.kept
     return ODM(section.odm.form, kept, round(section.odm.warmup * total_steps))

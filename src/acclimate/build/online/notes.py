@@ -6,13 +6,15 @@ from collections.abc import Iterator
 
 from acclimate.build.mixture import Mixture
 from acclimate.build.online.alignment import target_positions
+from acclimate.build.online.influence import kept_gradients, read_sets
 from acclimate.build.online.watched import EXCESS
 from acclimate.build.plan import Composition
-from acclimate.config.chosen.online import BASE, CONTROL, DoGESection, DoReMiSection
+from acclimate.config.chosen.online import BASE, CONTROL, DIDSSection, DoGESection, DoReMiSection
 from acclimate.config.load import RunConfig
 from acclimate.data.corpora import Corpora
 from acclimate.data.prepare.routes import role_routes
 from acclimate.training.control.online import OnlineWeights
+from acclimate.training.control.online.dids import FITTED
 from acclimate.training.schedule import factor
 
 
@@ -32,6 +34,8 @@ def online_notes(
             f"{where}: costs no forward. It goes by the loss itself, so a source that nobody can predict, as noise, "
             "gains share."
         )
+    if section.dids is not None:
+        yield f"{where}: {_dids(section.dids, config, corpora, mixture, moved)}"
     if config.objective.normalise == "term" and len({_terms_of(n, config, composition) for n in moved.sources}) > 1:
         yield (
             f"{where}: moves shares of sources with unlike loss terms, and each term is a mean over its own tokens: a "
@@ -69,6 +73,26 @@ def _doge(section: DoGESection, config: RunConfig, corpora: Corpora, mixture: Mi
         f"costs about {cost:.0%} of the training's forwards and backwards more, and room for one more gradient. Scores "
         f"carry the learning rate: over this run they move the logarithm of a share by about {reach:.2g} for a target "
         f"gradient of norm 1{said}. A smaller mu moves them further."
+    )
+
+
+def _dids(section: DIDSSection, config: RunConfig, corpora: Corpora, mixture: Mixture, moved: OnlineWeights) -> str:
+    sets = read_sets(config, section, corpora)
+    read = sum(batch.input_ids.numel() for rows in sets.values() for batch, _ in rows)
+    cost = (1 + read / mixture.asked.total(1)) / section.every
+    times = mixture.total_steps // section.every
+    gradients = kept_gradients(moved.sources, sets)
+    forecast = "from the fifth on a forecast counts" if times >= FITTED else "a forecast needs five"
+    said = (
+        " influence: product gives most to sources that agree least with what improves, as the released code does."
+        if section.influence == "product"
+        else ""
+    )
+    return (
+        f"costs about {cost:.0%} of the training's forwards and backwards more, and room for {gradients} gradients of "
+        f"the last {section.part:.0%} of the trained tensors; fewer documents or a larger every cost less. It measures "
+        f"{times} times: shares move from the second on, and {forecast}. They move far: a source that is last for "
+        f"every set keeps {section.beta:.0%} of its share at each.{said}"
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from acclimate.config.chosen.online import (
     ONLINE,
+    DIDSSection,
     DoGESection,
     DoReMiSection,
     ODMSection,
@@ -80,6 +81,7 @@ class MixtureSection(Section):
     doremi: DoReMiSection | None = None
     doge: DoGESection | None = None
     odm: ODMSection | None = None
+    dids: DIDSSection | None = None
 
     @field_validator("temperature", mode="before")
     @classmethod
@@ -111,7 +113,7 @@ class MixtureSection(Section):
     @property
     def online(self) -> OnlineSection | None:
         """The section of a rule that moves shares by what is measured of the sources."""
-        return self.doremi or self.doge or self.odm
+        return self.doremi or self.doge or self.odm or self.dids
 
     @property
     def taus(self) -> Mapping[float, float]:

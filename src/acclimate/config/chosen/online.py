@@ -11,7 +11,7 @@ from acclimate.config.source_schema import Section
 if TYPE_CHECKING:
     from acclimate.config.schema import RunConfig
 
-ONLINE = ("doremi", "doge", "odm")
+ONLINE = ("doremi", "doge", "odm", "dids")
 """Keys of `mixture` whose rules move shares by what is measured of the sources."""
 CONTROL = (
     "No online method beats stratified sampling consistently (Aioli, arXiv 2411.05735) [second-hand]; run equal shares "
@@ -77,6 +77,29 @@ class ODMSection(OnlineSection):
         return self
 
 
+class DIDSSection(OnlineSection):
+    """More for sources whose gradient is near to that of held-out sets which improve."""
+
+    beta: float = Field(0.2, ge=0, lt=1, description="part of the old shares that stays at each update")
+    every: int = Field(
+        10, ge=1, description="steps between two measurements, each a backward of the step by source and of the sets"
+    )
+    part: float = Field(
+        0.1, gt=0, le=1, description="of the trained tensors, the last ones, whose gradients are compared and kept"
+    )
+    influence: Literal["difference", "product"] = Field(
+        "difference",
+        description="what is small where a source is near to a set: the squared difference of gradients; or their "
+        "product, as the released code has it, with which sources that agree least get most",
+    )
+    documents: int | None = Field(
+        None,
+        ge=1,
+        description="validation documents of each source that are read at each measurement; default: all of "
+        "evaluation.validation_documents",
+    )
+
+
 def check_online(config: RunConfig, where: str, section: OnlineSection) -> None:
     """That a rule can read what it goes by.
 
@@ -86,8 +109,9 @@ def check_online(config: RunConfig, where: str, section: OnlineSection) -> None:
     Raises:
         ValueError: a setting that contradicts it, by its dotted path.
     """
-    if isinstance(section, DoGESection):
-        if not config.evaluation.validation_documents:
+    if isinstance(section, DoGESection | DIDSSection):
+        known = config.evaluation.validation_documents
+        if not known:
             raise ValueError(
                 f"{where}: its target is held-out text that no report uses; set evaluation.validation_documents (32 or "
                 "more)"
@@ -96,4 +120,9 @@ def check_online(config: RunConfig, where: str, section: OnlineSection) -> None:
             raise ValueError(
                 f"{where}: needs whole gradients of the sources, and parallel.strategy: fsdp spreads them over ranks; "
                 "accepted: ddp, or doremi or odm in its place"
+            )
+        if isinstance(section, DIDSSection) and section.documents is not None and section.documents > known:
+            raise ValueError(
+                f"{where}.documents: {section.documents} are more than evaluation.validation_documents: {known} keeps "
+                f"for choices; accepted: {known} or less, or raise that"
             )

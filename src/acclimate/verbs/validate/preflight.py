@@ -26,6 +26,7 @@ from acclimate.build import (
     validation_sets,
 )
 from acclimate.build.mixture import epochs
+from acclimate.build.online.influence import kept_bytes
 from acclimate.build.optimizer import parameter_groups
 from acclimate.build.plan import anchored, compose
 from acclimate.config.chosen.search import AUTO
@@ -167,8 +168,7 @@ def _checked(config: RunConfig, show: int, gpu: Room | None) -> Preflight:
     references = {*composition.required_references, *("base" for metric in drifts if loaded)}
     states_bytes = kept_states(config, network, checks.panel if checks and drifts else 0)
     beside = sum(s.size for s in composition.statistics) + states_bytes
-    if config.mixture is not None and config.mixture.doge is not None:
-        beside += 4 * trained  # the target's gradient
+    beside += kept_bytes(config, plan, [p.numel() for p in network.parameters() if p.requires_grad])
     parameter_groups(config.optimizer, {n: p for n, p in network.named_parameters() if p.requires_grad}, network)
     copies = copies_of(config, [*references])
     work = Work(composition.terms, copies, len(batches) > 1, computed, alone, beside=beside)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from acclimate.model.causal import CausalModel
 from acclimate.objective.objective import Objective
+from acclimate.objective.step import Step
 from acclimate.parallel.world import World
 from acclimate.training.control.online.doge import alignment
 from acclimate.training.weights import Weights
@@ -84,7 +85,8 @@ class Alignment:
         own = replace(training.objective, expected=None, balance=0.0)
         found: dict[str, tuple[float, float]] = {}
         for source in self.sources:
-            gradients = _gradients(training, own, [_only(batch, source, own) for batch in batches])
+            rows = [rows_of(batch, source, own) for batch in batches]
+            gradients = gradients_of(training, own.step(rows, before=training.step), rows)
             if gradients is not None:
                 product = sum(_product(gradients[name], target[name]) for name in target)
                 found[source] = product, sum(_product(g, g) for g in gradients.values()) ** 0.5
@@ -104,7 +106,7 @@ class Alignment:
         return training.weights.reduce(world)
 
 
-def _only(batch: Batch, source: str, objective: Objective) -> Batch:
+def rows_of(batch: Batch, source: str, objective: Objective) -> Batch:
     """The rows that hold labels of the source, which alone are learned; one row at least, as ranks have equally many
     micro-batches."""
     own = torch.tensor([route.source == source for route in objective.routes], device=batch.route.device)
@@ -114,9 +116,8 @@ def _only(batch: Batch, source: str, objective: Objective) -> Batch:
     return replace(batch, labels=labels).map(lambda tensor: tensor[rows])
 
 
-def _gradients(training: Aligned, objective: Objective, batches: Sequence[Batch]) -> Mapping[str, Tensor] | None:
-    """Of the loss of these rows over all ranks; None where no rank has a token of them."""
-    step = objective.step(batches, before=training.step)
+def gradients_of(training: Aligned, step: Step, batches: Sequence[Batch]) -> Mapping[str, Tensor] | None:
+    """Of the loss of a step of these rows over all ranks; None where no rank has a token of them."""
     if not step.counts.any():
         return None
     step.observe(training.model)
