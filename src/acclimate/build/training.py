@@ -57,7 +57,7 @@ from acclimate.training.training import Training
 from acclimate.training.weights import Weights
 from acclimate.types.batch import Bounds
 from acclimate.types.central import Batch, Callback, RoutedTerm
-from acclimate.types.dials import dials_of
+from acclimate.types.dials import Controller, dials_of
 from acclimate.types.errors import ConfigError, listed
 from acclimate.types.plan import Plan, PlanContext
 from acclimate.types.stream import GradientTaker, Stream
@@ -186,7 +186,7 @@ def plan_of(
         moved = online_weights(config, mixture)
         notes = (*plan.notes, *online_notes(config, composition, corpora, mixture, moved))
         credit = credit_of(config, corpora, moved.sources, mixture.total_steps)  # before what reads it
-        controllers = (*plan.controllers, *([credit] if credit is not None else []), moved)
+        controllers: tuple[Controller, ...] = (*plan.controllers, *([credit] if credit is not None else []), moved)
         plan = replace(plan, controllers=controllers, moves_shares=True, notes=notes)
     if plan.moves_shares:
         share_dials(context.shares)  # refuses those that no dial can begin at
