@@ -7,7 +7,6 @@ Reads tables of finished cells and the settings that made them; nothing is train
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,14 +26,10 @@ from acclimate.verbs.planning.design import choose_runs
 
 LEVEL = 0.9
 RUNS = 6
-CHOICES = 5
-"""Of six runs, where more are left."""
 DRAWS = 500
 
-Choice = Callable[[Sequence[Run]], list[list[Run]]]
-"""Of the runs that are left, six that are fitted; several times, or once."""
-Known = Callable[[Series, str, Array], Prior]
-"""Of a series, an outcome's kind and its values: what is known of the noise of its runs."""
+Known = Callable[[Series, str, Array, float], Prior]
+"""Of a series, an outcome's kind, its values and the span of rates: what is known of the noise of its runs."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +44,16 @@ class Case:
     student: float
 
 
-def cases(one: Series, choose: Choice, known: Known) -> tuple[list[Case], list[str]]:
+def cases(one: Series, known: Known) -> tuple[list[Case], list[str]]:
     """Each setting left out in turn with all of its seeds; and sentences where there was no answer."""
     runs = runs_of(one)
     found, refused = [], []
     for setting in dict.fromkeys(run.inputs for run in runs):
         held = [run for run in runs if run.inputs == setting]
         left = [run for run in runs if run.inputs != setting]
-        for trained in choose(left):
-            here, why = answered(one, trained, held, known)
-            found += here
-            refused += why
+        here, why = answered(one, by_design(left), held, known)
+        found += here
+        refused += why
     return found, refused
 
 
@@ -67,7 +61,9 @@ def answered(one: Series, trained: Sequence[Run], held: Sequence[Run], known: Kn
     found, refused = [], []
     for outcome in held[0].outcomes:
         measured, kind = column(trained, outcome), GAIN if outcome == GAIN else DRIFT
-        varied, prior = varied_in(trained), known(one, kind, measured)
+        varied, rates = varied_in(trained), inputs_of(trained)["rate"]
+        span = float(rates.max() / rates.min())
+        prior = known(one, kind, measured, span)
         judged = judge(kind, {**inputs_of(trained), kind: measured}, varied, prior=prior).judged
         points = inputs_of(held)
         one_more = 2 * student.ppf((1 + LEVEL) / 2, len(measured) - 1) * measured.std(ddof=1)
@@ -83,17 +79,17 @@ def answered(one: Series, trained: Sequence[Run], held: Sequence[Run], known: Kn
     return found, refused
 
 
-def alone(one: Series, kind: str, measured: Array) -> Prior:
+def alone(one: Series, kind: str, measured: Array, span: float) -> Prior:
     """As good as nothing."""
     return Prior(1e-12, 1e-12)
 
 
-def usual(one: Series, kind: str, measured: Array) -> Prior:
+def usual(one: Series, kind: str, measured: Array, span: float) -> Prior:
     """What `acclimate plan` takes; of all series but the blind ones, so this one may be among them."""
-    return usual_noise(kind, measured)
+    return usual_noise(kind, measured, span)
 
 
-def elsewhere(one: Series, kind: str, measured: Array) -> Prior:
+def elsewhere(one: Series, kind: str, measured: Array, span: float) -> Prior:
     """By the same rule, from the tables of other folders alone."""
     scale, freedom = _elsewhere(one.folder, kind)
     return Prior(scale * (float(np.abs(measured).max()) if kind == GAIN else 1.0), freedom)
@@ -101,23 +97,15 @@ def elsewhere(one: Series, kind: str, measured: Array) -> Prior:
 
 @cache
 def _elsewhere(folder: str, kind: str) -> tuple[float, float]:
-    others = fits([one for one in series() if not one.blind and one.folder != folder])
+    others = fits([one for one in series() if not one.blind and one.folder != folder and "rates" not in one.name])
     prior = prior_of(*zip(*[(one.scale, one.freedom) for one in others if one.kind == kind], strict=True))
     return prior.scale, min(MOST, prior.freedom)
 
 
-def by_chance(left: Sequence[Run]) -> list[list[Run]]:
-    if len(left) <= RUNS:
-        return [list(left)]
-    random = np.random.default_rng(0)
-    chosen = [sorted(random.choice(len(left), RUNS, replace=False)) for _ in range(CHOICES)]
-    return [[left[place] for place in places] for places in chosen]
-
-
-def by_design(left: Sequence[Run]) -> list[list[Run]]:
+def by_design(left: Sequence[Run]) -> list[Run]:
     """The six that `acclimate plan --probe` would take, were these its candidates."""
     forms = [*forms_of(DRIFT, left), *forms_of(GAIN, left)]
-    return [[left[place] for place in choose_runs(inputs_of(left), forms, RUNS)]]
+    return [left[place] for place in choose_runs(inputs_of(left), forms, RUNS)]
 
 
 HEAD = (
@@ -129,14 +117,11 @@ HEAD = (
 def tables() -> str:
     return "\n\n".join(
         [
-            "### Shares and tokens, six runs by design",
+            "### Shares and tokens",
             _bar(),
-            "### All series, six runs by design",
-            _series(by_design),
-            _forward(by_design),
-            "### All series, six runs by chance",
-            _series(by_chance),
-            _forward(by_chance),
+            "### All series",
+            _series(),
+            _forward(),
         ]
     )
 
@@ -152,7 +137,7 @@ def _bar() -> str:
     ):
         every, refusals = [], 0
         for one in asked:
-            found, refused = cases(one, by_design, known)
+            found, refused = cases(one, known)
             every += found
             refusals += len(refused)
             lines.append(_line(f"{name}; {one.name}{', blind' if one.blind else ''}", found, str(len(refused))))
@@ -160,10 +145,10 @@ def _bar() -> str:
     return "\n".join(lines)
 
 
-def _series(choose: Choice) -> str:
+def _series() -> str:
     blocks, every, refusals = [HEAD.format("series, outcome")], [], 0
     for one in series():
-        found, refused = cases(one, choose, usual)
+        found, refused = cases(one, usual)
         every += found
         refusals += len(refused)
         for outcome in runs_of(one)[0].outcomes:
@@ -175,7 +160,7 @@ def _series(choose: Choice) -> str:
     return "\n".join(blocks)
 
 
-def _forward(choose: Choice) -> str:
+def _forward() -> str:
     """From the two shorter lengths to the longest, as a user would ask."""
     blocks = ["From the shorter lengths to 16,384 tokens:"]
     for one in series():
@@ -184,12 +169,11 @@ def _forward(choose: Choice) -> str:
             continue
         short = [run for run in runs_of(one) if run.inputs[-1] < tokens[-1]]
         held = [run for run in runs_of(one) if run.inputs[-1] == tokens[-1]]
-        pairs = [answered(one, trained, held, usual) for trained in choose(short)]
-        found = list(itertools.chain.from_iterable(pair[0] for pair in pairs))
+        found, refused = answered(one, by_design(short), held, usual)
         lines = [HEAD.format(f"{one.name}, outcome")]
         for outcome in held[0].outcomes:
             lines.append(_line(outcome, [case for case in found if case.outcome == outcome], ""))
-        blocks.append("\n".join([*lines, _line("**all**", found, str(sum(len(pair[1]) for pair in pairs)))]))
+        blocks.append("\n".join([*lines, _line("**all**", found, str(len(refused)))]))
     return "\n\n".join(blocks)
 
 

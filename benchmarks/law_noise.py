@@ -8,7 +8,7 @@ Every series of runs is fitted whole, by the form that predicts its left-out set
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,6 @@ from scipy.special import digamma, polygamma
 from acclimate.laws.anchored import DRIFT, GAIN
 from acclimate.laws.competing import compete
 from acclimate.laws.intervals import Prior
-from acclimate.laws.judgement import usual_noise
 
 MOST = 4.0
 """Degrees of freedom of a prior: where fits differ no more than small samples do, their number says too much."""
@@ -87,6 +86,15 @@ def prior_of(scales: Sequence[float], freedoms: Sequence[float]) -> Prior:
     return Prior(math.exp((float(e.mean()) + digamma(own) - math.log(own)) / 2), 2 * own)
 
 
+GROUPS: dict[str, Callable[[Series], bool]] = {
+    "all": lambda one: True,
+    "over rates": lambda one: "rates" in one.name,
+    "not over rates": lambda one: "rates" not in one.name,
+    "not over rates, `comparison/` alone": lambda one: "rates" not in one.name and one.folder == "comparison",
+    "not over rates, `ratio/` alone": lambda one: "rates" not in one.name and one.folder == "ratio",
+}
+
+
 def tables() -> str:
     found = fits([one for one in series() if not one.blind])
     lines = [
@@ -97,18 +105,13 @@ def tables() -> str:
         f"| {one.series.name} | {one.outcome} | {one.form} | {100 * one.scale:.2g} % | {one.freedom:.1f} |"
         for one in found
     ]
-    lines += ["", "| | fits | scale | degrees of freedom | used |", "|---|---|---|---|---|"]
-    groups = {"all": {one.series.folder for one in found}} | {
-        f"`{name}/` alone": {name} for name in dict.fromkeys(one.series.folder for one in found)
-    }
+    lines += ["", "| | fits | scale | degrees of freedom |", "|---|---|---|---|"]
     for kind in (DRIFT, GAIN):
-        for name, folders in groups.items():
-            here = [one for one in found if one.kind == kind and one.series.folder in folders]
+        for name, chosen in GROUPS.items():
+            here = [one for one in found if one.kind == kind and chosen(one.series)]
             prior = prior_of([one.scale for one in here], [one.freedom for one in here])
-            usual = usual_noise(kind, np.ones(1))
-            used = f"{100 * usual.scale:.3g} %, {usual.freedom:g}" if name == "all" else ""
             freedom = f"{prior.freedom:.1f}" if prior.freedom < 1e6 else "infinite"
-            lines.append(f"| {kind}, {name} | {len(here)} | {100 * prior.scale:.3g} % | {freedom} | {used} |")
+            lines.append(f"| {kind}, {name} | {len(here)} | {100 * prior.scale:.3g} % | {freedom} |")
     return "\n".join(lines)
 
 

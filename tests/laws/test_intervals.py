@@ -48,6 +48,20 @@ def test_noise_of_curves_is_of_runs() -> None:
     assert len(new) == 50
 
 
+@pytest.mark.parametrize("rows", [5, 6, 10, 49])
+def test_one_degree_of_freedom_is_one(rows: int) -> None:
+    """6 (1 - 5 / 6) is less than 1 in floats."""
+    names = [f"p{number}" for number in range(rows - 1)]
+    form = Form(
+        "powers", "y", ("x",), "y", tuple(Parameter(name, (0.0,)) for name in names),
+        lambda table, values: sum(np.asarray(values[name]) * table["x"] ** number for number, name in enumerate(names)),
+    )  # fmt: skip
+    table = {"x": np.linspace(-1, 1, rows), "y": np.ones(rows)}
+    noise = Noise.of(Law(form, dict.fromkeys(names, 0.0), table, 0.0), np.arange(rows))
+    assert noise is not None
+    assert noise.freedom == pytest.approx(1)
+
+
 def test_too_few_rows_leave_no_noise() -> None:
     assert Noise.of(line([0.0, 1.1]), np.arange(2)) is None
 

@@ -49,7 +49,7 @@ def test_the_largest_share_keeps_the_limit_and_one_more_does_not(told: Advice) -
     one = told.best
     assert by_key(told)["share"].value == one.setting.share
     assert planted_drift(one.setting.share, one.setting.learning_rate, 20_000) < KEEP
-    beyond = planted_drift(min(1.0, one.setting.share + 0.15), one.setting.learning_rate, 20_000)
+    beyond = planted_drift(min(1.0, one.setting.share + 0.2), one.setting.learning_rate, 20_000)
     assert one.setting.share == 0.9 or beyond > 0.95 * KEEP
     assert all(one.setting.share >= other.setting.share for other in told.by_share if told.keeps(other))
 
@@ -124,6 +124,22 @@ def test_a_drift_that_turns_is_told() -> None:
     assert found.value == pytest.approx(20_000, rel=0.35)
 
 
+def test_a_turn_is_told_where_no_form_that_rises_fits() -> None:
+    """One share, five lengths, a clean hump: the forms that rise are worse than the mean."""
+    points = [(0.5, 1e-4, tokens) for tokens in (2_500.0, 5_000.0, 10_000.0, 20_000.0, 40_000.0, 80_000.0)]
+    table = planted(points)
+    hump = [replace(one, drift=0.1 * one.tokens / 1e4 * math.exp(-one.tokens / 1e4)) for one in table.readings]
+    found = advice(replace(table, readings=tuple(hump)), tokens=40_000)
+    assert found.laws.turning == pytest.approx(1, abs=0.05)
+    assert turning(found).value == pytest.approx(10_000, rel=0.2)
+
+
+def test_weights_that_tie_are_not_advised_away() -> None:
+    table = planted()
+    weighed = [replace(one, weight=float(number % 3)) for number, one in enumerate(table.readings)]
+    assert Laws(replace(table, readings=tuple(weighed))).usual("weight") == 2
+
+
 def test_a_turn_that_is_not_beyond_doubt_is_not_told() -> None:
     table = planted(settings(shares=(0.5, 0.9), rates=(1e-4,), lengths=(5_000, 10_000, 20_000)))
     bent = {5_000: 1.0, 10_000: 1.0, 20_000: 0.72}
@@ -156,7 +172,7 @@ def test_a_drift_that_fell_is_no_never() -> None:
             settings(shares=(0.5,)),
             "share",
             "Cannot tell: every run has a share of 50 %. The learning rate and what more tokens bring can be told. "
-            "At 50 % domain, learning rate 0.000224, 20,000 domain tokens drift is 0.074 (0.059 to 0.093), which is "
+            "At 50 % domain, learning rate 0.000224, 20,000 domain tokens drift is 0.074 (0.058 to 0.095), which is "
             "within 0.1 nats a token.",
             "one at 25 % domain",
         ),

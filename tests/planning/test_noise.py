@@ -71,11 +71,15 @@ def test_usual_noise_is_of_two_outcomes() -> None:
 
 
 def test_the_page_says_what_counts_beside_its_runs() -> None:
-    said = [note for note in Plan(Advice(Laws(planted(SHARES)), 0.1, 20_000)).page.notes if "lie off" in note]
-    assert said == [
-        "Few runs hardly show how far runs lie off their laws. So what other runs showed counts beside them, as 4 "
-        "degrees of freedom: 10.3 % of drift and 1.06 % of the largest gain."
+    def said(points: list[tuple[float, float, float]]) -> list[str]:
+        return [note for note in Plan(Advice(Laws(planted(points)), 0.1, 20_000)).page.notes if "lie off" in note]
+
+    assert said(SHARES) == [
+        "How far runs lie off their laws is told by these runs, and by earlier ones of SmolLM2-135M. Those count as 4 "
+        "degrees of freedom: 9.7 % of drift, a KL; 1.06 % of the largest gain."
     ]
+    (over_rates,) = said(settings())
+    assert "11.3 % of drift" in over_rates  # a factor of 4 in the rate
 
 
 @pytest.mark.parametrize(

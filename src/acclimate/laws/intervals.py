@@ -98,9 +98,9 @@ class Noise:
         many, rows = int(runs.max()) + 1, len(runs)
 
         def free(units: int) -> float:
-            return min(units - 1.0, units * (1 - len(law.free) / rows))
+            return min(units - 1.0, units * (rows - len(law.free)) / rows)
 
-        if (freedom := free(many)) < 1:
+        if (freedom := free(many)) < 1 - 1e-9:
             return None
         offsets = np.bincount(runs, law.residuals) / np.bincount(runs)
         left = law.residuals - offsets[runs]

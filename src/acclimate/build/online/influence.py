@@ -55,7 +55,7 @@ def credit_of(config: RunConfig, corpora: Corpora, sources: Sequence[str], total
         raise ConfigError(
             f"mixture.dids.every: {section.every} brings the second measurement, by which shares first move, at step "
             f"{2 * section.every}, and they are dealt {DELAY} steps later; the run has {total_steps}; "
-            + (f"accepted: {most} or less." if most else "give it more steps (budget).")
+            + (f"accepted: {most} or less." if most > 0 else "give it more steps (budget).")
         )
     return Credit(sources, tuple(sets))
 

@@ -90,9 +90,9 @@ def _dids(section: DIDSSection, config: RunConfig, corpora: Corpora, mixture: Mi
     )
     return (
         f"costs about {cost:.0%} of the training's forwards and backwards more, and room for {gradients} gradients of "
-        f"the last {section.part:.0%} of the trained tensors; fewer documents or a larger every cost less. It measures "
-        f"{times} times: shares move from the second on, and {forecast}. They move far: a source that is last for "
-        f"every set keeps {section.beta:.0%} of its share at each.{said}"
+        f"the last {100 * section.part:.2g} % of the trained tensors; fewer documents or a larger every cost less. It "
+        f"measures {times} times: shares move from the second on, and {forecast}. They move far: a source that is last "
+        f"for every set keeps {section.beta:.0%} of its share at each.{said}"
     )
 
 

@@ -22,6 +22,8 @@ QUESTIONS = {
 }
 ASKED = {"share": "how much domain", "learning_rate": "the learning rate", "tokens": "what more tokens bring"}
 """Input -> what its differences tell."""
+LIKELY = 0.1
+"""From this weight of a law that falls again on, "never" is not said [ours]."""
 HARMFUL = 100
 """Passes over a small set at which arXiv 2205.10487 saw a model of 800M fall to one of 400M [abstract only]."""
 
@@ -146,7 +148,8 @@ def returns(advice: Advice) -> Answer:
 def turning(advice: Advice) -> Answer:
     """Where drift is largest, over tokens, before it falls again; infinite where it does not fall.
 
-    A turn is told where the whole interval at the longest measured length lies below the largest drift [ours].
+    A turn is told where the whole interval at the longest measured length lies below the largest drift; "never" where
+    the whole interval at the end lies above the first, and a law that falls again has little weight [ours].
     """
     if unvaried := _unvaried(advice, "turning", "tokens"):
         return unvaried
@@ -155,25 +158,28 @@ def turning(advice: Advice) -> Answer:
     series = [one for one in advice.by_tokens if one.drift.bounded]
     if len(series) < 2:
         return Answer("turning", "Cannot tell: no length lies within what the laws predict.")
-    most = max(series, key=lambda one: one.drift.value)
-    longest = max((one for one in series if one.setting.tokens <= 1.001 * advice.laws.range("tokens")[1]), key=_length)
-    length, several = (
-        f"{count(most.setting.tokens)} tokens of the domain",
-        "one at several lengths, at the advised setting",
-    )
-    if _length(most) < _length(longest) and longest.drift.high < most.drift.value:
+    first, most, last = series[0], max(series, key=lambda one: one.drift.value), series[-1]
+    (longest,) = advice.laws.predict([replace(most.setting, tokens=advice.laws.range("tokens")[1])])
+    length = f"{count(most.setting.tokens)} tokens of the domain"
+    if most.setting.tokens < longest.setting.tokens and longest.drift.high < most.drift.value:
         says = f"At {length}: drift is {drift(most)} there, and {drift(longest)} at {count(longest.setting.tokens)}."
         return Answer("turning", says, most.setting.tokens, "tokens")
     weight, steps = advice.laws.turning, _steps(advice)
     told = ""
-    if most is not series[-1]:
+    if most is not last:
         told = f"drift is largest at {length}, with {drift(most)}, but no measured length is beyond doubt below it"
     elif fell := ", ".join(run for run, drifts in steps.items() if drifts[-1] < max(drifts)):
         told = f"the laws rise up to {length}, but drift fell between two steps of {fell}"
+    elif last.drift.low <= first.drift.value:
+        told = (
+            f"drift is {drift(last)} at {length}, which is not beyond doubt above {first.drift.value:.3f} at the least"
+        )
     elif weight is None and not steps:
         told = "these runs are too few to try a law that falls again, and none was measured at several steps"
+    elif (weight or 0.0) >= LIKELY:
+        told = f"the laws rise up to {length}, but one that falls again has {percent(weight or 0.0)} of the weight"
     if told:
-        return Answer("turning", f"Cannot tell: {told}.", run=several)
+        return Answer("turning", f"Cannot tell: {told}.", run="one at several lengths, at the advised setting")
     seen = [] if weight is None else [f"a law that falls again has {percent(weight)} of the weight beside them"]
     seen += [f"in none of {len(steps)} runs that were measured at several steps it fell"] if steps else []
     because = " and ".join(seen)
@@ -248,10 +254,6 @@ def _unvaried(advice: Advice, key: str, name: str) -> Answer | None:
     still = [what for other, what in ASKED.items() if other != name and table.varied(other)]
     also = f" {' and '.join(still).capitalize()} can be told." if still else ""
     return Answer(key, f"Cannot tell: {said}.{also}", run=run)
-
-
-def _length(one: Prediction) -> float:
-    return one.setting.tokens
 
 
 def _steps(advice: Advice) -> dict[str, list[float]]:

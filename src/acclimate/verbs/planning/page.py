@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 from rich.console import Group
 from rich.text import Text
 
 from acclimate.laws.anchored import DRIFT, GAIN
-from acclimate.laws.judgement import USUAL, USUAL_FREEDOM
+from acclimate.laws.judgement import USUAL, USUAL_FREEDOM, usual_noise
 from acclimate.paired.estimate import Estimate
 from acclimate.reports.page import Block, Grid, Page
 from acclimate.reports.pictures.bands import Mark, band
@@ -84,11 +85,13 @@ def _notes(advice: Advice) -> list[str]:
             f"The plan is {advice.tokens / longest:.2g} times as long as the longest measured run, so every number of "
             "it lies outside of what was measured."
         )
-    sizes = {DRIFT: f"{percent(USUAL[DRIFT])} of drift", GAIN: f"{percent(USUAL[GAIN])} of the largest gain"}
+    least, most = advice.laws.range("learning_rate") if "learning_rate" in advice.laws.varied else (1.0, 1.0)
+    off = usual_noise(DRIFT, np.ones(1), most / least).scale
+    sizes = {DRIFT: f"{percent(off)} of drift, a KL", GAIN: f"{percent(USUAL[GAIN])} of the largest gain"}
     if known := [sizes[name] for name in advice.laws.judged]:
         notes.append(
-            f"Few runs hardly show how far runs lie off their laws. So what other runs showed counts beside them, as "
-            f"{USUAL_FREEDOM:g} degrees of freedom: {' and '.join(known)}."
+            f"How far runs lie off their laws is told by these runs, and by earlier ones of SmolLM2-135M. Those count "
+            f"as {USUAL_FREEDOM:g} degrees of freedom: {'; '.join(known)}."
         )
     return [*notes, *table.notes]
 

@@ -141,7 +141,7 @@ class Laws:
         ]
 
     def nearest(self, setting: Setting) -> Reading:
-        """The measured run that is the fewest measured ranges away; learning rate, tokens and weight by ratio."""
+        """The measured run that is the fewest measured ranges away; learning rate and tokens by ratio."""
         runs, places, spans = self._places
         here = _scaled(np.array([[getattr(setting, name) for name in INPUTS]]))
         apart = np.nan_to_num((here - places) / spans)  # a rate that nobody said is no difference
@@ -156,9 +156,10 @@ class Laws:
         return runs, places, np.where(spans > 0, spans, np.inf)
 
     def usual(self, name: str) -> float:
-        """The value that most settings have; of as many the smallest."""
+        """The value that most settings have; of as many the smallest, and of weights the largest, which holds most."""
         values: list[float] = [getattr(one, name) for one in self.table.ends.values()]
-        return min(dict.fromkeys(values), key=lambda value: (-values.count(value), value))
+        sign = -1 if name == "weight" else 1
+        return min(dict.fromkeys(values), key=lambda value: (-values.count(value), sign * value))
 
     def range(self, name: str) -> tuple[float, float]:
         """The least and the largest measured value."""
@@ -184,5 +185,5 @@ def _columns(known: Readings) -> dict[str, Array]:
 
 
 def _scaled(settings: Array) -> Array:
-    """By inputs: the share as it is, all else as logarithms."""
-    return np.where([name == "share" for name in INPUTS], settings, np.log(np.maximum(settings, 1e-12)))
+    """By inputs: share and weight as they are, all else as logarithms."""
+    return np.where([name in ("share", "weight") for name in INPUTS], settings, np.log(np.maximum(settings, 1e-12)))

@@ -101,7 +101,9 @@ def _head(advice: Advice, answers: dict[str, Answer], path: Path) -> list[str]:
     table = advice.laws.table
     said = [
         f"acclimate plan wrote this from {len(table.ends)} runs, for a limit of {advice.keep:g} nats a token.",
-        f"Predicted: gain {gain(advice, one)}; drift {drift(one) if one.drift.bounded else 'not told'}.",
+        f"Predicted at {one.setting}: gain {gain(advice, one)}; drift "
+        f"{drift(one) if one.drift.bounded else 'not told'}.",
+        *([] if answers["share"].told else ["The share is not told, so it stays as it was."]),
         f"Nearest run: {near.run}, {near.setting}: gain {near.gain:.3f}, drift {near.drift:.3f}.",
         *(f"{answer.question} {answer.says}" for answer in answers.values() if not answer.told),
         f"Train it: acclimate train {path}",
