@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from acclimate.laws.anchored import DRIFT, GAIN
-from acclimate.laws.judgement import USUAL, USUAL_FREEDOM, usual_noise
+from acclimate.laws.judgement import USUAL, USUAL_FREEDOM, judge, usual_noise
 from acclimate.types.errors import UsageError
 from acclimate.verbs.planning.advice import Advice
 from acclimate.verbs.planning.luck import ELSEWHERE, luck_of_gain
@@ -63,6 +63,26 @@ def test_gain_in_nats_has_a_luck_of_its_own() -> None:
 def test_a_gain_of_0_everywhere_has_no_law() -> None:
     laws = Laws(changed(planted(SHARES), lambda one: replace(one, gain=0.0)))
     assert laws.untold[GAIN] == "Cannot tell: gain on the domain is 0 for every run."
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"drift": [0.1, math.nan, 0.3, 0.4]}, "Row 2 of the table holds no finite number under 'drift'."),
+        ({"rate": [1e-4, math.nan, 2e-4, 4e-4]}, "Row 2 of the table holds no finite number under 'rate'."),
+        ({"drift": [0.1, 0.2, 0.3]}, "Columns of the table have different lengths: drift 3, rate 4."),
+        ({"drift": None}, "No column of the table is called 'drift'; needed are drift, rate."),
+    ],
+)
+def test_a_wrong_table_is_told_by_its_row(change: dict[str, list[float] | None], said: str) -> None:
+    table = {"rate": [1e-4, 2e-4, 3e-4, 4e-4], "drift": [0.1, 0.2, 0.3, 0.4]} | change
+    with refused(said, UsageError):
+        judge("drift", {name: column for name, column in table.items() if column is not None}, {"rate"})
+
+
+def test_a_gain_of_0_is_a_sentence() -> None:
+    with refused("gain is 0 in every row, so it has no noise to be in parts of; leave gain out.", UsageError):
+        judge("gain", {"tokens": [1.0, 2.0, 3.0], "gain": [0.0, 0.0, 0.0]}, {"tokens"})
 
 
 def test_usual_noise_is_of_two_outcomes() -> None:

@@ -72,9 +72,7 @@ def judge(
         >>> round(found.judged.predict({"tokens": [1e5]})[0].value, 2), found.turning < 0.5
         (0.32, True)
     """
-    if prior is None:
-        rates = np.asarray(table["rate"] if "rate" in varied else 1.0, dtype=np.float64)
-        prior = usual_noise(outcome, np.asarray(table[outcome], dtype=np.float64), float(rates.max() / rates.min()))
+    prior = prior or _prior(outcome, table, varied)
     forms = drift_forms(varied) if outcome == DRIFT else gain_forms(varied)
     judged = compete(forms, table, groups, unit=unit, prior=prior)
     if outcome == GAIN or "tokens" not in varied:
@@ -82,6 +80,14 @@ def judge(
     both = compete([*forms, turning_form(varied)], table, groups, unit=unit, prior=prior)
     weight = None if both.reason is not None else both.weights.get(TURNING)
     return Judgement(both if (weight or 0.0) >= TURNS else judged, weight)
+
+
+def _prior(outcome: str, table: Columns, varied: Collection[str]) -> Prior | None:
+    """None for a table that is wrong: the forms say where."""
+    measured, rates = (np.asarray(table.get(name, [1.0]), dtype=np.float64) for name in (outcome, "rate"))
+    if not (np.isfinite(measured).all() and np.isfinite(rates).all() and (rates > 0).all()):
+        return None
+    return usual_noise(outcome, measured, float(rates.max() / rates.min()) if "rate" in varied else 1.0)
 
 
 def usual_noise(outcome: str, measured: Array, span: float = 1.0) -> Prior:
@@ -104,4 +110,6 @@ def usual_noise(outcome: str, measured: Array, span: float = 1.0) -> Prior:
     if outcome == DRIFT:
         bend = BEND * (math.log(span) / math.log(BENT)) ** 2
         return Prior(math.hypot(USUAL[DRIFT], bend), USUAL_FREEDOM)
+    if not np.any(measured):
+        raise UsageError("gain is 0 in every row, so it has no noise to be in parts of; leave gain out.")
     return Prior(USUAL[GAIN] * float(np.abs(measured).max()), USUAL_FREEDOM)

@@ -223,7 +223,7 @@ def twice(advice: Advice) -> Answer:
         parts.append(f"gain {gain(advice, double)}, in place of {one.gain.value:.3f}")
     if DRIFT not in double.why:
         over = "" if advice.keeps(double) else f", which is not within {advice.keep:g} beyond doubt"
-        parts.append(f"drift {drift(double)}, in place of {one.drift.value:.3f}{over}")
+        parts.append(f"drift {drift(double)}{over}, in place of {one.drift.value:.3f}")
     if not parts:
         why = " ".join(dict.fromkeys(sentence(why) for why in double.why.values()))
         return Answer("twice", why, run=_as_long(advice))
