@@ -55,6 +55,7 @@ def test_one_degree_of_freedom_is_one(rows: int) -> None:
     form = Form(
         "powers", "y", ("x",), "y", tuple(Parameter(name, (0.0,)) for name in names),
         lambda table, values: sum(np.asarray(values[name]) * table["x"] ** number for number, name in enumerate(names)),
+        log=False,
     )  # fmt: skip
     table = {"x": np.linspace(-1, 1, rows), "y": np.ones(rows)}
     noise = Noise.of(Law(form, dict.fromkeys(names, 0.0), table, 0.0), np.arange(rows))

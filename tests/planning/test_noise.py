@@ -70,7 +70,7 @@ def test_a_gain_of_0_everywhere_has_no_law() -> None:
     [
         ({"drift": [0.1, math.nan, 0.3, 0.4]}, "Row 2 of the table holds no finite number under 'drift'."),
         ({"rate": [1e-4, math.nan, 2e-4, 4e-4]}, "Row 2 of the table holds no finite number under 'rate'."),
-        ({"drift": [0.1, 0.2, 0.3]}, "Columns of the table have different lengths: drift 3, rate 4."),
+        ({"drift": [0.1, 0.2, 0.3]}, "Columns of the table have different lengths: rate 4, drift 3."),
         ({"drift": None}, "No column of the table is called 'drift'; needed are drift, rate."),
     ],
 )

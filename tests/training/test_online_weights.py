@@ -405,7 +405,7 @@ def test_shares_of_a_loop_of_ones_own_are_not_measured() -> None:
         ("doremi", ["a forward of its reference on 50% of the trained tokens", "what the run has lost"]),
         ("doge", ["% of the training's forwards and backwards more", "carry the learning rate", "by about"]),
         ("odm", ["costs no forward", "noise"]),
-        ("dids", ["% of the training's", "room for 7 gradients of the last 10%", "6 times", "from the fifth on"]),
+        ("dids", ["% of the training's", "room for 7 gradients of the last 10 %", "6 times", "from the fifth on"]),
     ],
 )
 def test_validate_says_cost_reach_and_control(

@@ -37,8 +37,8 @@ class Prior:
         >>> Prior(0.1, 4).moderated(0.0, 2), Prior(0.1, 4).moderated(0.4, 1)
         (0.08164965809277261, 0.2)
 
-    Reference: the moderated variance of Smyth (2004, doi 10.2202/1544-6115.1027), as limma computes it [from code]; runs
-        in place of genes are [ours].
+    Reference: the moderated variance of Smyth (2004, doi 10.2202/1544-6115.1027), as limma computes it [from code].
+        Runs in place of genes are [ours].
     """
 
     scale: float

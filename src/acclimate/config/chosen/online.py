@@ -113,8 +113,8 @@ def check_online(config: RunConfig, where: str, section: OnlineSection) -> None:
         known = config.evaluation.validation_documents
         if not known:
             raise ValueError(
-                f"{where}: its target is held-out text that no report uses; set evaluation.validation_documents (32 tell "
-                "enough)"
+                f"{where}: its target is held-out text that no report uses; set evaluation.validation_documents (32 "
+                "tell enough)"
             )
         if config.parallel.strategy == "fsdp":
             raise ValueError(
