@@ -91,7 +91,7 @@ def test_drift_never_turns_and_repeating_is_counted(told: Advice) -> None:
     found = by_key(told)
     assert found["turning"].value == math.inf
     assert re.search(
-        r"rises to .*\. A law that falls again has [\d.]+ % of the weight beside them\.$", found["turning"].says
+        r"rises to .*\. A law that falls again has [\d.]+ % of the weight beside rising ones\.$", found["turning"].says
     )
     assert found["repeating"].value == pytest.approx(1.968, abs=1e-3)
     assert "2 passes over 10,000 tokens are worth 1.97" in found["repeating"].says

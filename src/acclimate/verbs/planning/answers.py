@@ -180,7 +180,7 @@ def turning(advice: Advice) -> Answer:
         told = f"the laws rise up to {length}, but one that falls again has {percent(weight or 0.0)} of the weight"
     if told:
         return Answer("turning", f"Cannot tell: {told}.", run="one at several lengths, at the advised setting")
-    seen = [] if weight is None else [f"a law that falls again has {percent(weight)} of the weight beside them"]
+    seen = [] if weight is None else [f"a law that falls again has {percent(weight)} of the weight beside rising ones"]
     seen += [f"in none of {len(steps)} runs that were measured at several steps it fell"] if steps else []
     because = " and ".join(seen)
     says = f"Never, up to {length}: drift rises to {drift(most)}. {because[0].upper()}{because[1:]}."
