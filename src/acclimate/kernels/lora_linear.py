@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from peft.tuners.lora.layer import Linear, ParamWrapper
 from torch import Tensor, nn
+from torch.library import define, impl
 from torch.nn import functional
 
 
@@ -69,8 +70,8 @@ def adapted(
 
 
 _SCHEMA = "(Tensor x, Tensor weight, Tensor? bias, Tensor a, Tensor b, float scaling) -> (Tensor, Tensor)"
-torch.library.define("acclimate::adapted", _SCHEMA)
-torch.library.impl("acclimate::adapted", "CompositeExplicitAutograd", adapted)
+define("acclimate::adapted", _SCHEMA)
+impl("acclimate::adapted", "CompositeExplicitAutograd", adapted)
 
 
 class _Adapted(torch.autograd.Function):
